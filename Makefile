@@ -66,9 +66,11 @@ bench:
 	cargo bench -p billing --bench decide
 	cargo bench -p wire --bench translate
 	python3 tests/fetch.py
-	cargo run --release -p engine --example decode_ratio -- \
-		"$${FAREBOX_CACHE:-$$HOME/.cache/farebox}/onnxruntime/1.31.1/libonnxruntime.so" \
-		"$${FAREBOX_CACHE:-$$HOME/.cache/farebox}/models/smollm2-135m-instruct/model.gguf"
+	for example in decode_ratio batch_ratio; do \
+		cargo run --release -p engine --example $$example -- \
+			"$${FAREBOX_CACHE:-$$HOME/.cache/farebox}/onnxruntime/1.31.1/libonnxruntime.so" \
+			"$${FAREBOX_CACHE:-$$HOME/.cache/farebox}/models/smollm2-135m-instruct/model.gguf" || exit 1; \
+	done
 
 clean:
 	cargo clean

@@ -297,7 +297,13 @@ fn start_pools(
     let library = library(settings);
     let cores = std::thread::available_parallelism().map_or(1, std::num::NonZeroUsize::get);
     let threads = settings.runtime.threads.map_or(cores, std::num::NonZeroUsize::get);
-    let made_of = pool::EngineSettings { library, threads, queue: settings.limits.pool_queue };
+    let cache_bytes = settings.runtime.cache_mib.saturating_mul(1 << 20);
+    let worker = pool::WorkerSettings {
+        queue: settings.limits.pool_queue,
+        sequences: settings.runtime.sequences.get(),
+        cache_bytes: usize::try_from(cache_bytes).unwrap_or(usize::MAX),
+    };
+    let made_of = pool::EngineSettings { library, threads, worker };
     let start = |class: SizeClass| {
         let made_of = made_of.clone();
         let make = move |obituary| PoolActor::new(made_of.clone(), obituary);

@@ -111,6 +111,7 @@ pub async fn enter(accounts: &Accounts, account_id: AccountId, enter: Enter) -> 
     let mut admission = Admission::asking(accounts, account_id, &enter.admit);
     let answer = accounts.enter(account_id, enter).await;
     let LetIn { placed, balance, rate_remaining, place } = admission.bill.answered(answer)?;
+    admission.weight = balance.tier.rank();
     accounts.running().holds(admission.request_id(), placed.amounts);
     Ok(Admitted { admission, balance, rate_remaining, place })
 }
@@ -122,6 +123,8 @@ pub struct Admission {
     bill: Bill,
     /// The amounts held, as the account reported them.
     amounts: Held,
+    /// The account's share of an engine, beside those of others.
+    weight: u32,
     accounts: Accounts,
 }
 
@@ -132,6 +135,7 @@ impl Admission {
             account_id,
             bill: Bill::asking(admit, accounts.clock().now()),
             amounts: accounts.running().insert(admit.request_id),
+            weight: 1,
             accounts: accounts.clone(),
         }
     }
@@ -144,6 +148,11 @@ impl Admission {
     /// The account's id.
     pub const fn account_id(&self) -> AccountId {
         self.account_id
+    }
+
+    /// The account's share of an engine beside those of others: its tier's rank.
+    pub const fn weight(&self) -> u32 {
+        self.weight
     }
 
     /// The amount held, as the account reported it last.

@@ -38,6 +38,11 @@ impl Tier {
         TIERS.into_iter().rev().find(|tier| tier.purchased <= purchased).unwrap_or(TIERS[0])
     }
 
+    /// The tier's row in the table, from 1 for the lowest.
+    pub fn rank(self) -> u32 {
+        TIERS.iter().map(|tier| u32::from(tier.purchased <= self.purchased)).sum::<u32>().max(1)
+    }
+
     /// The lowest tier that unlocks a class.
     pub fn that_unlocks(class: SizeClass) -> Self {
         TIERS.into_iter().find(|tier| tier.largest >= class).unwrap_or(TIERS[TIERS.len() - 1])
@@ -65,6 +70,7 @@ mod tests {
         assert_eq!(Tier::reached_by(Nanos::dollars(3)), TIERS[1]);
         assert_eq!(Tier::reached_by(Nanos::dollars(5_000)), TIERS[7]);
         assert_eq!(Tier::reached_by(Nanos::dollars(-5)), TIERS[0]);
+        assert_eq!(TIERS.map(Tier::rank), [1, 2, 3, 4, 5, 6, 7, 8]);
     }
 
     #[test]

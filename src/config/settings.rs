@@ -303,13 +303,24 @@ pub struct Runtime {
     pub device: Device,
     /// The threads of one engine; one for each core by default.
     pub threads: Option<NonZeroUsize>,
+    /// The most sequences that one engine runs at once. A request is one, or as many as it asks for choices.
+    pub sequences: NonZeroUsize,
+    /// The most memory of one engine's caches, in MiB. One sequence alone gets what it needs.
+    pub cache_mib: u64,
     /// The folder of the models.
     pub models_dir: PathBuf,
 }
 
 impl Default for Runtime {
     fn default() -> Self {
-        Self { onnxruntime: None, device: Device::Auto, threads: None, models_dir: PathBuf::from("data/models") }
+        Self {
+            onnxruntime: None,
+            device: Device::Auto,
+            threads: None,
+            sequences: const { NonZeroUsize::new(8).unwrap() },
+            cache_mib: 2_048,
+            models_dir: PathBuf::from("data/models"),
+        }
     }
 }
 

@@ -53,6 +53,8 @@ fn ranges(settings: &Settings) -> Result<(), ConfigError> {
         ("http.workers", workers, 1..=1024),
         ("http.heartbeat_seconds", settings.http.heartbeat_seconds, 1..=60),
         ("runtime.threads", threads, 1..=1024),
+        ("runtime.sequences", wide(settings.runtime.sequences.get()), 1..=256),
+        ("runtime.cache_mib", settings.runtime.cache_mib, 1..=16 << 20),
     ];
     let providers = settings.providers.all().flat_map(|(name, provider)| {
         [

@@ -111,6 +111,38 @@ async fn an_open_answer_is_billed_by_started_seconds() {
 }
 
 #[tokio::test]
+async fn requests_that_run_together_are_answered_as_alone_and_each_is_billed() {
+    let (server, customer) = stage("inflight").await;
+    let prompts = ["Name three colors.", "Name three animals.", "Count from one to ten.", "Say hello in French."];
+    let body = |prompt: &str| ask(prompt, &json!({"max_tokens": 24}));
+    let mut alone = Vec::new();
+    for prompt in prompts {
+        // An account of its own: nothing of it is read before.
+        let other = server.admin().customer("payg", "5").await;
+        alone.push(other.api.post("/v1/chat/completions", &body(prompt)).await.ok());
+    }
+    let bodies = prompts.map(body);
+    let asked = bodies.iter().map(|body| customer.api.post("/v1/chat/completions", body));
+    let together = futures::future::join_all(asked).await;
+    for (together, alone) in together.iter().zip(&alone) {
+        let together = together.ok();
+        assert_eq!(together["choices"], alone["choices"], "what else runs changes no answer");
+        assert_eq!(together["usage"]["prompt_tokens"], alone["usage"]["prompt_tokens"]);
+        let seconds = together["farebox"]["compute_ms"].as_u64().unwrap().div_ceil(1_000).max(1);
+        assert_eq!(together["farebox"]["billed_seconds"], seconds);
+    }
+    // What was read is not read again, and says so.
+    let again = customer.api.post("/v1/chat/completions", &body(prompts[0])).await.ok();
+    let usage = &again["usage"];
+    let (read, cached) = (usage["prompt_tokens"].as_u64(), usage["prompt_tokens_details"]["cached_tokens"].as_u64());
+    assert!(cached > Some(10) && cached < read, "{usage}");
+    assert_eq!(again["choices"], alone[0]["choices"], "a cache changes no answer");
+    assert_eq!(alone[0]["usage"]["prompt_tokens_details"]["cached_tokens"].as_u64().unwrap_or(0), 0);
+    settled(&customer, 5).await;
+    server.admin().assert_audit().await;
+}
+
+#[tokio::test]
 async fn a_client_that_leaves_stops_the_engine_and_pays_for_what_ran() {
     let (server, customer) = stage("inflight").await;
     let body =

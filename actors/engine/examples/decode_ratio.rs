@@ -11,7 +11,7 @@ use engine::model::Model;
 use engine::prepare::Prepared;
 use engine::runtime::Runtime;
 use engine::tokenizer::Special;
-use engine::worker::{EngineHandle, Job, StopSignal};
+use engine::worker::{EngineHandle, Job, Settings, Share, StopSignal};
 use ort::memory::Allocator;
 use ort::session::{Session, SessionInputValue};
 use ort::value::{DynValue, Tensor};
@@ -48,7 +48,7 @@ fn measure(library: &Path, folder: &Path, threads: usize, rounds: usize) -> Outc
     let model = Model::load(&runtime, "measured", folder, threads)?;
     println!("loaded in {:.2} s", from.elapsed().as_secs_f64());
     let prompt = model.tokenizer().encode(PROMPT, Special::Added)?;
-    let worker = EngineHandle::spawn(model, 1, |_| {})?;
+    let worker = EngineHandle::spawn(model, Settings::default(), |_| {})?;
     let mut bare = Session::builder(runtime.environment())?
         .with_intra_threads(threads)
         .map_err(|error| error.to_string())?
@@ -91,7 +91,9 @@ fn through_worker(worker: &EngineHandle, prompt: &[u32]) -> Outcome<f64> {
     };
     let (events, mut receiver) = mpsc::channel(64);
     let asked = Prepared { generation, echo: None, prompt: prompt.to_vec() };
-    worker.submit(Job { asked, events, stop: StopSignal::new() }).map_err(|refused| format!("{refused:?}"))?;
+    worker
+        .submit(Job { asked, share: Share { of: 1, weight: 1 }, events, stop: StopSignal::new() })
+        .map_err(|refused| format!("{refused:?}"))?;
     let mut first = None;
     let mut written = 0;
     while let Some(event) = receiver.blocking_recv() {

@@ -1,14 +1,15 @@
-//! The output of an answer while it is made: its events, its compute clock and its stop signal in one place. The clock
-//! runs from the first engine step, and pauses while a slow reader blocks. Every started second is reported as soon as
-//! it is seen. No model is known here.
+//! The output of an answer while it is made: its events and its stop signal in one place. It never waits: what a slow
+//! reader has no room for is kept back, and the worker parks the answer until it is sent. Every started second is
+//! reported as soon as it is seen. No model is known here, and no clock.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::time::Duration;
 
 use tokio::sync::mpsc::Sender;
 use tokio::sync::mpsc::error::TrySendError;
-use wire::inference::{Delta, Event};
+use wire::inference::Event;
 
 /// Whether a running request must end, and why. A later variant outranks an earlier one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -63,103 +64,103 @@ pub enum Halt {
 
 /// The output of one answer.
 #[derive(Debug)]
-pub struct Sink {
+pub(super) struct Sink {
     events: Sender<Event>,
     stop: Arc<StopSignal>,
-    /// Set when the worker shuts down.
-    closing: Arc<AtomicBool>,
-    tokens: Arc<AtomicU64>,
-    begun: Option<Instant>,
-    /// Time spent waiting for the reader.
-    waited: Duration,
+    /// Events that the reader had no room for: those of one step at most, because no more steps follow.
+    held: VecDeque<Event>,
+    /// Seconds reported.
     seconds: u32,
-    gone: bool,
-    /// Whether the worker ended before the answer did.
-    cut: bool,
+    has_started: bool,
+    is_gone: bool,
 }
 
 impl Sink {
     /// The sink of one job.
-    pub fn new(events: Sender<Event>, stop: Arc<StopSignal>, closing: Arc<AtomicBool>, tokens: Arc<AtomicU64>) -> Self {
-        Self { events, stop, closing, tokens, begun: None, waited: Duration::ZERO, seconds: 0, gone: false, cut: false }
+    pub(super) fn new(events: Sender<Event>, stop: Arc<StopSignal>) -> Self {
+        Self { events, stop, held: VecDeque::new(), seconds: 0, has_started: false, is_gone: false }
     }
 
-    /// Must be called before every engine step: starts the clock at the first step, and reports started seconds.
+    /// Whether the answer may go on.
     ///
     /// # Errors
     ///
-    /// The answer must end now, for the reason in [`Halt`]. The caller takes no further step.
-    pub fn step(&mut self) -> Result<(), Halt> {
-        self.cut |= self.closing.load(Ordering::Acquire);
-        if self.gone || self.cut || self.events.is_closed() {
+    /// The answer must end now, for the reason in [`Halt`]. No step follows.
+    pub(super) fn check(&self) -> Result<(), Halt> {
+        if self.is_gone || self.events.is_closed() {
             return Err(Halt::Silent);
         }
         match self.stop.get() {
-            Stop::Run => {}
-            Stop::Credits => return Err(Halt::Said("credits")),
-            Stop::KeyLimit => return Err(Halt::Said("key_limit")),
-            Stop::MaxCost => return Err(Halt::Said("max_cost")),
-            Stop::Cancelled => return Err(Halt::Silent),
+            Stop::Run => Ok(()),
+            Stop::Credits => Err(Halt::Said("credits")),
+            Stop::KeyLimit => Err(Halt::Said("key_limit")),
+            Stop::MaxCost => Err(Halt::Said("max_cost")),
+            Stop::Cancelled => Err(Halt::Silent),
         }
-        if self.begun.is_none() {
-            self.begun = Some(Instant::now());
+    }
+
+    /// Tells that the first step begins, once, and its first second.
+    pub(super) fn start(&mut self) {
+        if !self.has_started {
+            self.has_started = true;
             self.send(Event::Started);
+            self.report(Duration::ZERO);
         }
-        self.report();
-        if self.gone { Err(Halt::Silent) } else { Ok(()) }
     }
 
-    /// Counts a token.
-    pub fn token(&self) {
-        self.tokens.fetch_add(1, Ordering::Relaxed);
+    /// Whether a step has begun.
+    pub(super) const fn has_started(&self) -> bool {
+        self.has_started
     }
 
-    /// Sends a piece of the answer. A missing reader is not reported here, but by the next step.
-    pub fn delta(&mut self, delta: Delta) {
-        self.send(Event::Delta(delta));
-    }
-
-    /// Sends any other event.
+    /// Sends an event, or keeps it back.
     pub(super) fn send(&mut self, event: Event) {
-        if self.gone {
-            return;
-        }
-        match self.events.try_send(event) {
-            Ok(()) => {}
-            Err(TrySendError::Closed(_)) => self.gone = true,
-            Err(TrySendError::Full(event)) => {
-                let from = Instant::now();
-                self.gone = self.events.blocking_send(event).is_err();
-                self.waited += from.elapsed();
+        self.held.push_back(event);
+        self.flush();
+    }
+
+    /// Sends what was kept back, as far as there is room. Returns whether all is sent, or nobody reads any more.
+    pub(super) fn flush(&mut self) -> bool {
+        while let Some(event) = self.held.pop_front().filter(|_| !self.is_gone) {
+            match self.events.try_send(event) {
+                Ok(()) => {}
+                Err(TrySendError::Closed(_)) => self.is_gone = true,
+                Err(TrySendError::Full(event)) => {
+                    self.held.push_front(event);
+                    return false;
+                }
             }
         }
+        self.held.clear();
+        true
     }
 
-    /// Whether the answer is incomplete because its worker ended.
-    pub(super) const fn was_cut(&self) -> bool {
-        self.cut
+    /// Whether the reader has caught up so far that it may be given more: half of its channel is free.
+    pub(super) fn has_room(&self) -> bool {
+        self.held.is_empty() && self.events.capacity() * 2 >= self.events.max_capacity()
     }
 
-    /// Milliseconds of compute so far.
-    pub fn compute_ms(&self) -> u64 {
-        let elapsed = self.begun.map_or(Duration::ZERO, |begun| begun.elapsed().saturating_sub(self.waited));
-        u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX)
+    /// Whether events are kept back.
+    pub(super) fn is_clogged(&self) -> bool {
+        !self.held.is_empty()
     }
 
-    /// Stops the clock: reports the last started seconds, and returns the milliseconds that they cover.
-    pub(super) fn close(&mut self) -> u64 {
-        if self.begun.is_some() { self.report() } else { 0 }
-    }
-
-    /// Reports every second up to now. Second n is due as soon as the milliseconds, rounded up to seconds, give n.
-    fn report(&mut self) -> u64 {
-        let compute_ms = self.compute_ms();
-        let due = u32::try_from(compute_ms.div_ceil(1000)).unwrap_or(u32::MAX).max(1);
+    /// Reports every second that began within so much compute time. Second n is due as soon as the milliseconds,
+    /// rounded up to seconds, give n.
+    pub(super) fn report(&mut self, compute: Duration) {
+        if !self.has_started {
+            return;
+        }
+        let due = u32::try_from(compute.as_millis().div_ceil(1000)).unwrap_or(u32::MAX).max(1);
         while self.seconds < due {
             self.seconds += 1;
             self.send(Event::Second(self.seconds));
         }
-        compute_ms
+    }
+
+    /// The channel and the signal of a job that never began.
+    pub(super) fn into_parts(self) -> (Sender<Event>, Arc<StopSignal>) {
+        (self.events, self.stop)
     }
 }
 
@@ -172,43 +173,65 @@ mod tests {
     fn sink(capacity: usize) -> (Sink, mpsc::Receiver<Event>, Arc<StopSignal>) {
         let (events, receiver) = mpsc::channel(capacity);
         let stop = StopSignal::new();
-        (Sink::new(events, Arc::clone(&stop), Arc::default(), Arc::default()), receiver, stop)
+        (Sink::new(events, Arc::clone(&stop)), receiver, stop)
+    }
+
+    fn ready(events: &mut mpsc::Receiver<Event>) -> Vec<Event> {
+        std::iter::from_fn(|| events.try_recv().ok()).collect()
     }
 
     #[test]
-    fn the_first_step_starts_the_clock_and_the_first_second() {
+    fn the_first_step_tells_its_start_and_its_first_second_once() {
         let (mut sink, mut events, _) = sink(8);
-        assert_eq!(sink.close(), 0);
-        assert!(events.try_recv().is_err(), "nothing ran");
-        sink.step().unwrap();
-        sink.step().unwrap();
-        assert_eq!(events.try_recv(), Ok(Event::Started));
-        assert_eq!(events.try_recv(), Ok(Event::Second(1)));
-        assert!(events.try_recv().is_err());
+        sink.report(Duration::from_secs(5));
+        assert_eq!(ready(&mut events), [], "nothing ran");
+        sink.start();
+        sink.start();
+        assert_eq!(ready(&mut events), [Event::Started, Event::Second(1)]);
     }
 
     #[test]
-    fn seconds_missed_are_caught_up_and_waiting_is_free() {
+    fn seconds_missed_are_caught_up_and_none_is_told_twice() {
         let (mut sink, mut events, _) = sink(16);
-        sink.begun = Some(Instant::now().checked_sub(Duration::from_millis(7_500)).unwrap());
-        sink.waited = Duration::from_secs(5);
-        let compute_ms = sink.close();
-        assert!((2_500..2_900).contains(&compute_ms), "{compute_ms}");
-        let seconds: Vec<Event> = std::iter::from_fn(|| events.try_recv().ok()).collect();
-        assert_eq!(seconds, [Event::Second(1), Event::Second(2), Event::Second(3)]);
+        sink.start();
+        sink.report(Duration::from_secs(1));
+        assert_eq!(ready(&mut events), [Event::Started, Event::Second(1)]);
+        sink.report(Duration::from_millis(2_500));
+        sink.report(Duration::from_millis(2_700));
+        assert_eq!(ready(&mut events), [Event::Second(2), Event::Second(3)]);
+    }
+
+    #[test]
+    fn what_a_reader_has_no_room_for_is_kept_in_order() {
+        let (mut sink, mut events, _) = sink(2);
+        sink.start();
+        sink.report(Duration::from_secs(4));
+        assert!(sink.is_clogged() && !sink.flush() && !sink.has_room());
+        assert_eq!(ready(&mut events), [Event::Started, Event::Second(1)]);
+        assert!(!sink.flush(), "one more than there is room for");
+        assert_eq!(ready(&mut events), [Event::Second(2), Event::Second(3)]);
+        assert!(sink.flush() && sink.has_room());
+        assert_eq!(ready(&mut events), [Event::Second(4)]);
+        sink.send(Event::Second(5));
+        sink.send(Event::Second(6));
+        sink.send(Event::Second(7));
+        drop(events);
+        assert!(sink.flush(), "nobody reads");
+        assert_eq!(sink.check(), Err(Halt::Silent));
     }
 
     #[test]
     fn every_reason_to_stop_is_seen_and_the_strongest_wins() {
-        let (mut sink, events, stop) = sink(8);
+        let (sink, events, stop) = sink(8);
+        assert_eq!(sink.check(), Ok(()));
         stop.set(Stop::MaxCost);
-        assert_eq!(sink.step(), Err(Halt::Said("max_cost")));
+        assert_eq!(sink.check(), Err(Halt::Said("max_cost")));
         stop.set(Stop::Credits);
-        assert_eq!(sink.step(), Err(Halt::Said("max_cost")));
+        assert_eq!(sink.check(), Err(Halt::Said("max_cost")));
         stop.set(Stop::Cancelled);
-        assert_eq!(sink.step(), Err(Halt::Silent));
-        let (mut left, receiver, _) = self::sink(8);
+        assert_eq!(sink.check(), Err(Halt::Silent));
+        let (left, receiver, _) = self::sink(8);
         drop((events, receiver));
-        assert_eq!(left.step(), Err(Halt::Silent));
+        assert_eq!(left.check(), Err(Halt::Silent));
     }
 }

@@ -1,40 +1,52 @@
-//! One thread for one loaded model: it takes jobs from a bounded queue, one at a time, and answers them. A job that
-//! panics fails alone, but ends the thread: a model that panicked is not trusted again. At its end the thread gives
-//! back the jobs that it never began, and reports its exit.
+//! One thread for one loaded model: it takes jobs from a bounded queue and answers many at once, as its scheduler
+//! decides. A job that fails or panics in its own part fails alone. A panic of the model ends the thread: a model that
+//! panicked is not trusted again. At its end the thread gives back the jobs that it never began, and reports its exit.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
+mod run;
+
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::sync::mpsc::{Sender as Queue, channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc::Sender;
-use wire::inference::{Event, Failure, Usage};
+use wire::inference::Event;
 
+use super::model::Model;
+use super::network::Network;
 use super::prepare::Prepared;
-pub use super::sink::{Halt, Sink, Stop, StopSignal};
-
-/// Answers requests on a worker's thread: a model, or a test's stand-in.
-pub trait Answer: Send + 'static {
-    /// The model's name.
-    fn name(&self) -> &str;
-
-    /// Answers one request, and checks the sink before every engine step. Returns the tokens read and written.
-    ///
-    /// # Errors
-    ///
-    /// The model's step failed, or the request can't be run. The worker sends the failure as the job's last event.
-    fn answer(&mut self, asked: &Prepared, sink: &mut Sink) -> Result<Usage, Failure>;
-}
+pub use super::schedule::Share;
+pub use super::sink::{Halt, Stop, StopSignal};
 
 /// One request for a worker.
 #[derive(Debug)]
 pub struct Job {
     /// The prepared request.
     pub asked: Prepared,
-    /// The channel of the job's events; closing it cancels the job.
+    /// Whose it is.
+    pub share: Share,
+    /// The channel of the job's events; closing it cancels the job. Where it is full the job is parked until half of it
+    /// is free.
     pub events: Sender<Event>,
     /// The signal that stops the job.
     pub stop: Arc<StopSignal>,
+}
+
+/// What a worker may take.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Settings {
+    /// The most jobs that wait.
+    pub queue: usize,
+    /// The most sequences that run at once.
+    pub sequences: usize,
+    /// The most bytes of all sequences' caches together. One sequence alone gets what it needs.
+    pub cache_bytes: usize,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self { queue: 256, sequences: 8, cache_bytes: 2 << 30 }
+    }
 }
 
 /// A job that was not queued, and why.
@@ -51,7 +63,7 @@ pub enum Refused {
 pub enum ExitReason {
     /// Its handle was dropped.
     Stopped,
-    /// A job panicked with this message.
+    /// The model panicked with this message.
     Panicked(String),
 }
 
@@ -69,10 +81,10 @@ pub struct Exit {
 pub struct Observed {
     /// The model's name.
     pub model: String,
-    /// The number of waiting jobs.
+    /// The number of jobs that were not begun.
     pub queued: usize,
-    /// Whether a job is running.
-    pub running: bool,
+    /// The number of jobs that were begun and have not ended.
+    pub running: usize,
     /// Tokens written since the worker began.
     pub tokens: u64,
     /// Jobs that ended since the worker began, in any way.
@@ -81,55 +93,71 @@ pub struct Observed {
     pub alive: bool,
 }
 
-/// A running worker. Dropping the handle cancels the running job and ends the thread, without waiting for it.
+/// A running worker. Dropping the handle cancels the running jobs and ends the thread, without waiting for it.
 #[derive(Debug)]
 pub struct EngineHandle {
     shared: Arc<Shared>,
+    capacity: usize,
 }
 
 #[derive(Debug)]
 struct Shared {
     model: String,
-    queue: Mutex<Option<SyncSender<Job>>>,
+    queue: Mutex<Option<Queue<Job>>>,
     queued: AtomicUsize,
-    running: AtomicBool,
-    closing: Arc<AtomicBool>,
-    tokens: Arc<AtomicU64>,
+    running: AtomicUsize,
+    closing: AtomicBool,
+    tokens: AtomicU64,
     jobs: AtomicU64,
 }
 
 impl Shared {
-    fn queue(&self) -> MutexGuard<'_, Option<SyncSender<Job>>> {
+    fn queue(&self) -> MutexGuard<'_, Option<Queue<Job>>> {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl EngineHandle {
-    /// Starts a thread. `capacity` jobs may wait besides the running one. The thread calls `on_exit` once, as its last
-    /// act.
+    /// Starts a thread for a model. The thread calls `on_exit` once, as its last act.
     ///
     /// # Errors
     ///
     /// The system can't start a thread. `on_exit` is not called then.
-    pub fn spawn<A: Answer>(
-        answerer: A,
-        capacity: usize,
+    pub fn spawn<N: Network>(
+        model: Model<N>,
+        settings: Settings,
         on_exit: impl FnOnce(Exit) + Send + 'static,
     ) -> std::io::Result<Self> {
-        let (sender, jobs) = sync_channel(capacity.max(1));
+        let began = Instant::now();
+        Self::spawn_at(model, settings, move || began.elapsed(), on_exit)
+    }
+
+    /// The same, by a clock: the time since any moment, which never runs backwards. All that is billed is measured by it.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Self::spawn`].
+    pub fn spawn_at<N: Network>(
+        model: Model<N>,
+        settings: Settings,
+        clock: impl Fn() -> Duration + Send + 'static,
+        on_exit: impl FnOnce(Exit) + Send + 'static,
+    ) -> std::io::Result<Self> {
+        let (sender, jobs) = channel();
         let shared = Arc::new(Shared {
-            model: answerer.name().to_owned(),
+            model: model.name.clone(),
             queue: Mutex::new(Some(sender)),
             queued: AtomicUsize::new(0),
-            running: AtomicBool::new(false),
-            closing: Arc::default(),
-            tokens: Arc::default(),
+            running: AtomicUsize::new(0),
+            closing: AtomicBool::new(false),
+            tokens: AtomicU64::new(0),
             jobs: AtomicU64::new(0),
         });
         let on_thread = Arc::clone(&shared);
         let name = format!("engine {}", shared.model);
-        std::thread::Builder::new().name(name).spawn(move || on_exit(work(answerer, &jobs, &on_thread)))?;
-        Ok(Self { shared })
+        let work = move || on_exit(run::run(model, settings, clock, &jobs, &on_thread));
+        std::thread::Builder::new().name(name).spawn(work)?;
+        Ok(Self { shared, capacity: settings.queue.max(1) })
     }
 
     /// Queues a job, without waiting.
@@ -140,14 +168,15 @@ impl EngineHandle {
     pub fn submit(&self, job: Job) -> Result<(), Refused> {
         let queue = self.shared.queue();
         let Some(sender) = &*queue else { return Err(Refused::Ended(Box::new(job))) };
+        // Only submissions raise the number, and they hold the lock.
+        if self.shared.queued.load(Ordering::Acquire) >= self.capacity {
+            return Err(Refused::Full(Box::new(job)));
+        }
         self.shared.queued.fetch_add(1, Ordering::AcqRel);
-        let refused = match sender.try_send(job) {
-            Ok(()) => return Ok(()),
-            Err(TrySendError::Full(job)) => Refused::Full(Box::new(job)),
-            Err(TrySendError::Disconnected(job)) => Refused::Ended(Box::new(job)),
-        };
-        self.shared.queued.fetch_sub(1, Ordering::AcqRel);
-        Err(refused)
+        sender.send(job).map_err(|unsent| {
+            self.shared.queued.fetch_sub(1, Ordering::AcqRel);
+            Refused::Ended(Box::new(unsent.0))
+        })
     }
 
     /// The worker's current picture.
@@ -169,69 +198,3 @@ impl Drop for EngineHandle {
         self.shared.queue().take();
     }
 }
-
-fn work<A: Answer>(mut answerer: A, jobs: &Receiver<Job>, shared: &Shared) -> Exit {
-    let mut reason = ExitReason::Stopped;
-    while let Ok(job) = jobs.recv() {
-        if shared.closing.load(Ordering::Acquire) {
-            return exit(reason, Some(job), jobs, shared);
-        }
-        shared.running.store(true, Ordering::Release);
-        shared.queued.fetch_sub(1, Ordering::AcqRel);
-        let outcome = run(&mut answerer, job, shared);
-        shared.jobs.fetch_add(1, Ordering::Relaxed);
-        shared.running.store(false, Ordering::Release);
-        if let Err(message) = outcome {
-            tracing::error!(model = %shared.model, message, "a job panicked; its worker ends");
-            reason = ExitReason::Panicked(message);
-            break;
-        }
-    }
-    // The model's memory is free before the exit is reported.
-    let dropped = catch_unwind(AssertUnwindSafe(move || drop(answerer)));
-    if dropped.is_err() {
-        tracing::error!(model = %shared.model, "dropping a model panicked");
-    }
-    exit(reason, None, jobs, shared)
-}
-
-/// Closes the queue, and collects the jobs that were never begun. No job can slip in: the sender is taken under its
-/// lock first.
-fn exit(reason: ExitReason, first: Option<Job>, jobs: &Receiver<Job>, shared: &Shared) -> Exit {
-    shared.queue().take();
-    let jobs: Vec<Job> = first.into_iter().chain(std::iter::from_fn(|| jobs.try_recv().ok())).collect();
-    shared.queued.store(0, Ordering::Release);
-    Exit { reason, jobs }
-}
-
-/// Runs one job to its last event. The error is a panic's message.
-fn run<A: Answer>(answerer: &mut A, job: Job, shared: &Shared) -> Result<(), String> {
-    let mut sink = Sink::new(job.events, job.stop, Arc::clone(&shared.closing), Arc::clone(&shared.tokens));
-    let outcome = catch_unwind(AssertUnwindSafe(|| answerer.answer(&job.asked, &mut sink)));
-    let compute_ms = sink.close();
-    match outcome {
-        Ok(Ok(usage)) => {
-            sink.send(Event::Usage(usage));
-            if sink.was_cut() {
-                sink.send(Event::Failed(Failure::Engine("its engine was ended".into())));
-                return Ok(());
-            }
-            sink.send(Event::Finished { compute_ms });
-            Ok(())
-        }
-        Ok(Err(failure)) => {
-            sink.send(Event::Failed(failure));
-            Ok(())
-        }
-        Err(panic) => {
-            let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
-            let text = text.or_else(|| panic.downcast_ref::<String>().cloned());
-            let message = text.unwrap_or_else(|| "a panic without a message".to_owned());
-            sink.send(Event::Failed(Failure::Engine(format!("the engine panicked: {message}"))));
-            Err(message)
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests;

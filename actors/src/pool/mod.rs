@@ -1,4 +1,4 @@
-//! The pool of one size class: its loaded models, with one engine thread for each. It loads a model on the first
+//! The pool of one size class: its loaded models, with one engine thread for each, which runs many requests at once. It loads a model on the first
 //! request for it, outside the actor, while requests wait in a bounded queue. An engine that panicked is replaced on
 //! the next request. Running a request takes an admission as proof; events go straight to the request's task.
 
@@ -15,7 +15,7 @@ use engine::{
     prepare::Prepared,
     runtime::Runtime,
     tokenizer::Tokenizer,
-    worker::{EngineHandle, ExitReason, Job, Refused, StopSignal},
+    worker::{EngineHandle, ExitReason, Job, Refused, Share, StopSignal},
 };
 use runtime::exit::ExitGuard;
 use runtime::health::{Kind, Name, OfKind, Posted, Verdict};
@@ -23,6 +23,8 @@ use tokio::sync::mpsc;
 use wire::inference::{Event, Failure};
 
 use crate::admission::Admission;
+
+pub use engine::worker::Settings as WorkerSettings;
 
 /// The most messages in the mailbox.
 const MAILBOX: usize = 1_024;
@@ -52,14 +54,15 @@ pub struct Run {
 impl Run {
     /// A run of an admitted request. It requires an [`Admission`].
     pub fn new(
-        _: &Admission,
+        admission: &Admission,
         model: ModelFolder,
         asked: Prepared,
         events: mpsc::Sender<Event>,
         stop: Arc<StopSignal>,
         posted: Posted,
     ) -> Self {
-        Self { model, job: Job { asked, events, stop }, posted }
+        let share = Share { of: admission.account_id().0.as_u128(), weight: admission.weight() };
+        Self { model, job: Job { asked, share, events, stop }, posted }
     }
 }
 
@@ -70,8 +73,8 @@ pub struct EngineSettings {
     pub library: PathBuf,
     /// Threads of one engine.
     pub threads: usize,
-    /// The most requests that wait for one model.
-    pub queue: usize,
+    /// What one engine takes. As many requests may wait for a model that is loading.
+    pub worker: WorkerSettings,
 }
 
 enum State {
@@ -109,7 +112,7 @@ impl PoolActor {
         }
         self.retired.retain(|engine| {
             let seen = engine.observe();
-            seen.alive && (seen.running || seen.queued > 0)
+            seen.alive && (seen.running > 0 || seen.queued > 0)
         });
         let (settings, id, health) = (self.settings.clone(), model.id.clone(), self.exit.health().clone());
         let noted = health.clone();
@@ -129,7 +132,7 @@ impl PoolActor {
                 .map_err(|error| broken(&error))?;
             tracing::info!(model = %model.id, ms = began.elapsed().as_millis(), "model loaded");
             let mut guard = ExitGuard::new(&health, Kind::Engine, Name::Text(model.id.clone()), |_| {});
-            EngineHandle::spawn(loaded, settings.queue, move |exit| {
+            EngineHandle::spawn(loaded, settings.worker, move |exit| {
                 if matches!(exit.reason, ExitReason::Panicked(_)) {
                     guard.panicked();
                 }
@@ -206,7 +209,7 @@ impl Handler<Run> for PoolActor {
     fn handle(&mut self, run: Run, ctx: &mut Self::Context) {
         let began = Instant::now();
         let Run { model, job, posted } = run;
-        let limit = self.settings.queue;
+        let limit = self.settings.worker.queue;
         let same = |slot: &&mut Slot| slot.import == model.import;
         match self.models.get_mut(&model.id).filter(same).map(|slot| &mut slot.state) {
             Some(State::Ready(engine)) if engine.observe().alive => submit(engine, job),

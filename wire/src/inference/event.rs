@@ -11,7 +11,7 @@ use crate::{fields::Fields, usage::Report};
 pub struct Usage {
     /// Prompt tokens, including cached ones.
     pub input: u64,
-    /// The part of `input` that was read from a provider's cache.
+    /// The part of `input` that was read from a cache.
     pub cached_input: u64,
     /// The part of `input` that was written to a provider's cache.
     pub cache_write: u64,

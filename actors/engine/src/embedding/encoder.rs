@@ -11,7 +11,7 @@ use super::{
     folder::Form,
     pooling::{Pooling, normalize},
 };
-use crate::{decoder::NetworkError, runtime::Runtime};
+use crate::{network::NetworkError, runtime::Runtime};
 
 /// The most texts of one run.
 const MOST_TEXTS: usize = 32;

@@ -3,6 +3,7 @@
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "helpers of tests")]
 
+mod batches;
 mod embeddings;
 mod kinds;
 mod oracle;
@@ -18,10 +19,12 @@ use std::time::SystemTime;
 use engine::gguf::Gguf;
 use engine::import::{self, ImportError};
 use engine::model::Model;
+use engine::network::Network;
 use engine::onnx::Precision;
 use engine::runtime::Runtime;
+use engine::schedule::{Change, Shape};
 use engine::tokenizer::{Special, Tokenizer};
-use engine::worker::{EngineHandle, Job, Stop, StopSignal};
+use engine::worker::{EngineHandle, Job, Settings, Share, Stop, StopSignal};
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
 use wire::format::openai::{read_chat, read_completion};
@@ -37,6 +40,9 @@ fn fetched(set: &str, file: &str) -> PathBuf {
     }
     path
 }
+
+/// The account of all requests here.
+const SHARE: Share = Share { of: 1, weight: 1 };
 
 fn cached(file: &str) -> PathBuf {
     fetched("chat", file)
@@ -87,7 +93,7 @@ fn worker() -> &'static (EngineHandle, Arc<Tokenizer>) {
     WORKER.get_or_init(|| {
         let model = model();
         let tokenizer = model.tokenizer();
-        (EngineHandle::spawn(model, 64, |exit| assert!(exit.jobs.is_empty())).unwrap(), tokenizer)
+        (EngineHandle::spawn(model, Settings::default(), |exit| assert!(exit.jobs.is_empty())).unwrap(), tokenizer)
     })
 }
 
@@ -124,7 +130,7 @@ fn start(request: &Request, capacity: usize) -> (mpsc::Receiver<Event>, Arc<Stop
     let stop = StopSignal::new();
     let (worker, tokenizer) = worker();
     let asked = tokenizer.prepare(request).unwrap();
-    worker.submit(Job { asked, events, stop: Arc::clone(&stop) }).unwrap();
+    worker.submit(Job { asked, share: SHARE, events, stop: Arc::clone(&stop) }).unwrap();
     (receiver, stop)
 }
 
@@ -203,18 +209,28 @@ fn reading_in_pieces_and_going_back_gives_the_same_scores() {
         let apart = a.iter().zip(b).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
         assert!(apart < 0.005, "{apart}");
     };
-    // Beyond the first buffer of 256 positions, in steps of every kind.
-    for piece in tokens[..290].chunks(100) {
-        decoder.read(piece).unwrap();
+    // Beyond the first 256 positions, in steps of every kind.
+    let arrange = |positions| Change::Arrange(Shape { places: 2, positions });
+    decoder.change(arrange(256)).unwrap();
+    for (past, piece) in [(0, 0..100), (100, 100..200), (200, 200..256)] {
+        decoder.read(1, past, &tokens[piece], None).unwrap();
     }
-    agree(decoder.logits(), &whole[289]);
+    agree(decoder.scores(0), &whole[255]);
+    decoder.change(arrange(512)).unwrap();
+    decoder.read(1, 256, &tokens[256..290], None).unwrap();
+    agree(decoder.scores(0), &whole[289]);
     for at in 290..295 {
-        decoder.read(&tokens[at..=at]).unwrap();
-        agree(decoder.logits(), &whole[at]);
+        decoder.read(1, at, &tokens[at..=at], None).unwrap();
+        agree(decoder.scores(0), &whole[at]);
     }
-    assert!(decoder.rewind(40));
-    decoder.read(&tokens[40..=40]).unwrap();
-    agree(decoder.logits(), &whole[40]);
+    decoder.read(1, 40, &tokens[40..=40], None).unwrap();
+    agree(decoder.scores(0), &whole[40]);
+    // Elsewhere, as a copy.
+    decoder.change(Change::Copy { from: 1, to: 0, positions: 41 }).unwrap();
+    decoder.read(0, 41, &tokens[41..50], None).unwrap();
+    agree(decoder.scores(0), &whole[49]);
+    assert!(decoder.read(2, 0, &tokens[..4], None).is_err(), "there is no such place");
+    assert!(decoder.read(1, 512, &tokens[..1], None).is_err(), "it is full");
 }
 
 #[test]

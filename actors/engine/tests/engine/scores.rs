@@ -3,7 +3,7 @@
 
 use engine::import;
 use engine::model::Model;
-use engine::worker::{EngineHandle, Job, StopSignal};
+use engine::worker::{EngineHandle, Job, Settings, StopSignal};
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
 use wire::inference::{Event, Failure, Request, TokenLogprob};
@@ -19,11 +19,11 @@ fn answers(tiny: &Tiny, requests: &[Request]) -> Vec<Vec<Event>> {
     import::import(&file, &out).unwrap();
     let model = Model::load(&super::runtime(), "tiny", &out, 1).unwrap();
     let tokenizer = model.tokenizer();
-    let worker = EngineHandle::spawn(model, 4, |_| {}).unwrap();
+    let worker = EngineHandle::spawn(model, Settings::default(), |_| {}).unwrap();
     let run = |request: &Request| {
         let (events, receiver) = mpsc::channel(4096);
         let asked = tokenizer.prepare(request).unwrap();
-        worker.submit(Job { asked, events, stop: StopSignal::new() }).unwrap();
+        worker.submit(Job { asked, share: super::SHARE, events, stop: StopSignal::new() }).unwrap();
         all(receiver)
     };
     requests.iter().map(run).collect()

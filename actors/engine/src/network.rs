@@ -1,0 +1,82 @@
+//! What a worker runs: a language model with places for the caches of sequences. It knows tokens and places, and
+//! nothing of requests. [`Decoder`](super::decoder::Decoder) is the one of the product.
+
+use super::schedule::{Change, Row};
+
+/// Why a model can't be loaded or run.
+#[derive(Debug, thiserror::Error)]
+pub enum NetworkError {
+    /// ONNX Runtime reports an error.
+    #[error("ONNX Runtime: {0}")]
+    Runtime(String),
+    /// The model's inputs or outputs are not those of a language model with a cache.
+    #[error("not a language model with a cache: {0}")]
+    Form(String),
+    /// The model computed scores that are not numbers, or are infinite.
+    #[error("scores that are not finite numbers")]
+    NotFinite,
+}
+
+/// What a network can do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Abilities {
+    /// The most sequences at once.
+    pub most_places: usize,
+    /// Bytes that one position of one place takes.
+    pub position_bytes: usize,
+    /// Whether a place can be copied, and can go back to a shorter length.
+    pub reuses: bool,
+}
+
+/// A language model with places.
+pub trait Network: Send + 'static {
+    /// What it can do.
+    fn abilities(&self) -> Abilities;
+
+    /// Changes the places.
+    ///
+    /// # Errors
+    ///
+    /// There is no memory, or the change names places that are not there. All caches are lost then.
+    fn change(&mut self, change: Change) -> Result<(), NetworkError>;
+
+    /// Reads tokens behind the first `past` positions of a place. The scores after the last token are row 0's;
+    /// `rows` collects those after each token.
+    ///
+    /// # Errors
+    ///
+    /// The step failed. The place must be cleared.
+    fn read(
+        &mut self,
+        place: usize,
+        past: usize,
+        tokens: &[u32],
+        rows: Option<&mut Vec<Vec<f32>>>,
+    ) -> Result<(), NetworkError>;
+
+    /// Reads one token in each of the first places: row n is of place n. The scores after it are row n's.
+    ///
+    /// # Errors
+    ///
+    /// The step failed. All its places must be cleared.
+    fn write(&mut self, rows: &[Row]) -> Result<(), NetworkError>;
+
+    /// The scores that the last step computed for a row.
+    fn scores(&self, row: usize) -> &[f32];
+
+    /// Forgets what is in a place, so that nothing in it can spoil a later sequence.
+    ///
+    /// # Errors
+    ///
+    /// ONNX Runtime refuses to show its memory. All caches are lost then.
+    fn clear(&mut self, place: usize) -> Result<(), NetworkError>;
+}
+
+/// Refuses scores that are not finite numbers.
+///
+/// # Errors
+///
+/// [`NotFinite`](NetworkError::NotFinite) where a score is none.
+pub fn finite(scores: &[f32]) -> Result<(), NetworkError> {
+    if scores.iter().all(|score| score.is_finite()) { Ok(()) } else { Err(NetworkError::NotFinite) }
+}

@@ -1,0 +1,438 @@
+//! The thread of a worker: between any two steps of the model it takes new jobs, looks after the running ones and asks
+//! the scheduler what comes next.
+
+use std::collections::{BTreeMap, HashMap};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::Ordering;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, TryRecvError};
+use std::time::{Duration, Instant};
+
+use wire::inference::Failure;
+
+use super::{Exit, ExitReason, Halt, Job, Settings, Shared};
+use crate::answer::Answer;
+use crate::model::Model;
+use crate::network::{Network, NetworkError, finite};
+use crate::schedule::{Arrival, Change, JobId, Joined, Limits, Scheduler, SequenceId, Step};
+
+/// Prompt tokens read in one step while nobody writes.
+const CHUNK: usize = 128;
+/// Prompt tokens read in one step while others write: their next token waits for it.
+const CHUNK_BESIDE: usize = 16;
+/// Places have a multiple of this many positions.
+const GRAIN: usize = 256;
+/// How often readers that are slow are looked at while nothing else is to be done.
+const PAUSE: Duration = Duration::from_millis(2);
+/// How long the readers of answers that were cut have for their last events.
+const LAST_EVENTS: Duration = Duration::from_secs(10);
+
+struct Engine<'a, N, C> {
+    model: Model<N>,
+    scheduler: Scheduler,
+    answers: BTreeMap<JobId, Answer>,
+    /// The job of each sequence.
+    sequences: HashMap<SequenceId, JobId>,
+    begun: u64,
+    clock: C,
+    shared: &'a Shared,
+}
+
+/// Runs jobs until the handle is dropped or the model panics.
+pub(super) fn run<N: Network, C: Fn() -> Duration>(
+    model: Model<N>,
+    settings: Settings,
+    clock: C,
+    jobs: &Receiver<Job>,
+    shared: &Shared,
+) -> Exit {
+    let abilities = model.network.abilities();
+    let scheduler = Scheduler::new(Limits {
+        sequences: settings.sequences.min(abilities.most_places),
+        positions: settings.cache_bytes / abilities.position_bytes.max(1),
+        grain: GRAIN,
+        chunk: CHUNK,
+        chunk_beside: CHUNK_BESIDE,
+        reuses: abilities.reuses,
+    });
+    let (answers, sequences) = (BTreeMap::new(), HashMap::new());
+    let mut engine = Engine { model, scheduler, answers, sequences, begun: 0, clock, shared };
+    let reason = loop {
+        match catch_unwind(AssertUnwindSafe(|| engine.turn(jobs))) {
+            Ok(true) => {}
+            Ok(false) => break ExitReason::Stopped,
+            Err(panic) => {
+                let message = words(&*panic);
+                tracing::error!(model = %shared.model, message, "the model panicked; its worker ends");
+                break ExitReason::Panicked(message);
+            }
+        }
+    };
+    let now = (engine.clock)();
+    let Engine { model, scheduler, mut answers, .. } = engine;
+    for (job, answer) in answers.iter_mut().filter(|(_, answer)| !answer.has_ended) {
+        answer.sink.report(scheduler.compute_time(*job, now));
+    }
+    // The model's memory is free before the exit is reported.
+    if catch_unwind(AssertUnwindSafe(move || drop(model))).is_err() {
+        tracing::error!(model = %shared.model, "dropping a model panicked");
+    }
+    exit(reason, answers, jobs, shared)
+}
+
+/// Closes the queue, fails what was begun and collects the jobs that were not. No job can slip in: the sender is taken
+/// under its lock first.
+fn exit(reason: ExitReason, answers: BTreeMap<JobId, Answer>, jobs: &Receiver<Job>, shared: &Shared) -> Exit {
+    shared.queue().take();
+    let (mut waiting, mut cut) = (Vec::new(), Vec::new());
+    for mut answer in answers.into_values() {
+        if !answer.has_ended && !answer.sink.has_started() {
+            waiting.push(answer.into_job());
+            continue;
+        }
+        if !answer.has_ended {
+            let failure = match &reason {
+                ExitReason::Stopped => {
+                    answer.sink.send(wire::inference::Event::Usage(answer.usage));
+                    "its engine was ended".to_owned()
+                }
+                ExitReason::Panicked(message) => format!("the engine panicked: {message}"),
+            };
+            // The seconds are told already.
+            answer.fail(Failure::Engine(failure), Duration::ZERO);
+            shared.jobs.fetch_add(1, Ordering::Relaxed);
+        }
+        cut.push(answer);
+    }
+    // Readers that are slow get some time for their last events. One that does not take them sees the channel closed.
+    let patience = Instant::now() + LAST_EVENTS;
+    cut.retain_mut(|answer| !answer.sink.flush());
+    while !cut.is_empty() && Instant::now() < patience {
+        std::thread::sleep(PAUSE);
+        cut.retain_mut(|answer| !answer.sink.flush());
+    }
+    waiting.extend(std::iter::from_fn(|| jobs.try_recv().ok()));
+    shared.running.store(0, Ordering::Release);
+    shared.queued.store(0, Ordering::Release);
+    Exit { reason, jobs: waiting }
+}
+
+/// A panic's message.
+fn words(panic: &(dyn std::any::Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
+    let text = text.or_else(|| panic.downcast_ref::<String>().cloned());
+    text.unwrap_or_else(|| "a panic without a message".to_owned())
+}
+
+impl<N: Network, C: Fn() -> Duration> Engine<'_, N, C> {
+    /// One step, or a wait for something to do. Returns whether there is another.
+    fn turn(&mut self, jobs: &Receiver<Job>) -> bool {
+        if !self.take_jobs(jobs) || self.shared.closing.load(Ordering::Acquire) {
+            return false;
+        }
+        let now = (self.clock)();
+        self.look_after(now);
+        let Some(plan) = self.scheduler.next(now) else { return self.wait(jobs) };
+        for joined in &plan.joined {
+            self.joined(*joined);
+        }
+        if let Err(error) = self.change(&plan.changes) {
+            tracing::error!(model = %self.shared.model, %error, "the cache is lost");
+            let lost = self.scheduler.lost((self.clock)());
+            self.fail_all(&lost, &error);
+            return true;
+        }
+        for joined in plan.joined.iter().filter(|joined| joined.is_forked) {
+            self.fork(joined.id);
+        }
+        match plan.step {
+            None if plan.joined.is_empty() => return self.wait(jobs),
+            None => {}
+            Some(Step::Read { id, place, past, tokens, rows }) => self.read(id, place, past, &tokens, rows),
+            Some(Step::Write(rows)) => {
+                let ids: Vec<SequenceId> = rows.iter().map(|row| row.id).collect();
+                for id in &ids {
+                    self.start(*id);
+                }
+                match self.model.network.write(&rows) {
+                    Ok(()) => {
+                        let standing = self.scheduler.completed();
+                        for (row, id) in ids.iter().enumerate().filter(|(_, id)| standing.contains(id)) {
+                            self.scored(*id, row);
+                        }
+                    }
+                    Err(error) => self.step_failed(&error, 0..ids.len()),
+                }
+            }
+        }
+        true
+    }
+
+    /// Takes the jobs that wait in the queue, and waits for one where there is nothing else to do. Returns whether the
+    /// handle still lives.
+    fn take_jobs(&mut self, jobs: &Receiver<Job>) -> bool {
+        if self.answers.is_empty() {
+            let Ok(job) = jobs.recv() else { return false };
+            self.take_job(job);
+        }
+        loop {
+            match jobs.try_recv() {
+                Ok(job) => self.take_job(job),
+                Err(TryRecvError::Empty) => return true,
+                Err(TryRecvError::Disconnected) => return false,
+            }
+        }
+    }
+
+    /// Waits a moment while all readers are slow.
+    fn wait(&mut self, jobs: &Receiver<Job>) -> bool {
+        if self.answers.is_empty() {
+            return true;
+        }
+        match jobs.recv_timeout(PAUSE) {
+            Ok(job) => {
+                self.take_job(job);
+                true
+            }
+            Err(RecvTimeoutError::Timeout) => true,
+            Err(RecvTimeoutError::Disconnected) => false,
+        }
+    }
+
+    fn take_job(&mut self, job: Job) {
+        self.begun += 1;
+        let id = JobId(self.begun);
+        let mut answer = Answer::new(&self.model.tokenizer, job);
+        let mut first = None;
+        for _ in 0..answer.needed() {
+            let arrival = Arrival {
+                job: id,
+                share: answer.share(),
+                prompt: answer.prompt().to_vec(),
+                after: first,
+                // Only the first reads the prompt for its own sake.
+                rows: answer.rows(&self.model.tokenizer).filter(|_| first.is_none()),
+            };
+            let sequence = self.scheduler.arrive(arrival);
+            self.sequences.insert(sequence, id);
+            answer.has_sequence(sequence);
+            first = first.or(Some(sequence));
+        }
+        if first.is_none() {
+            answer.end_without_text();
+        }
+        self.answers.insert(id, answer);
+    }
+
+    /// Sends what was held back, parks and resumes, stops what must stop, and reports seconds.
+    fn look_after(&mut self, now: Duration) {
+        let ids: Vec<JobId> = self.answers.keys().copied().collect();
+        for id in ids {
+            let Some(answer) = self.answers.get_mut(&id) else { continue };
+            let is_sent = answer.sink.flush();
+            if answer.has_ended {
+                if is_sent {
+                    self.answers.remove(&id);
+                }
+                continue;
+            }
+            if answer.is_written() {
+                self.conclude(id, now);
+                continue;
+            }
+            if let Err(halt) = answer.sink.check() {
+                self.halt(id, halt, now);
+                continue;
+            }
+            answer.sink.report(self.scheduler.compute_time(id, now));
+            let parks = answer.sink.is_clogged();
+            if parks && !answer.is_parked {
+                answer.is_parked = true;
+                answer.sequences().for_each(|sequence| self.scheduler.park(sequence, now));
+            } else if answer.is_parked && answer.sink.has_room() {
+                answer.is_parked = false;
+                answer.sequences().for_each(|sequence| self.scheduler.resume(sequence));
+            }
+        }
+    }
+
+    /// Notes what a sequence that got a place need not read.
+    fn joined(&mut self, joined: Joined) {
+        let Some(answer) = self.sequences.get(&joined.id).and_then(|job| self.answers.get_mut(job)) else { return };
+        if answer.first() == Some(joined.id) && answer.usage.input == 0 {
+            answer.usage.cached_input = joined.reused as u64;
+            answer.usage.input = joined.reused as u64;
+        }
+    }
+
+    fn change(&mut self, changes: &[Change]) -> Result<(), NetworkError> {
+        changes.iter().try_for_each(|change| self.model.network.change(*change))
+    }
+
+    /// Tells that a sequence's job begins, if this is its first step.
+    fn start(&mut self, id: SequenceId) {
+        let Some(answer) = self.sequences.get(&id).and_then(|job| self.answers.get_mut(job)) else { return };
+        if !answer.sink.has_started() {
+            answer.sink.start();
+            self.shared.running.fetch_add(1, Ordering::AcqRel);
+            self.shared.queued.fetch_sub(1, Ordering::AcqRel);
+        }
+    }
+
+    fn read(&mut self, id: SequenceId, place: usize, past: usize, tokens: &[u32], wants_rows: bool) {
+        self.start(id);
+        let mut rows = wants_rows.then(Vec::new);
+        let network = &mut self.model.network;
+        let read = network.read(place, past, tokens, rows.as_mut());
+        if let Err(error) = read {
+            return self.step_failed(&error, place..place + 1);
+        }
+        let rows = rows.unwrap_or_default();
+        let checked = finite(network.scores(0)).and_then(|()| rows.iter().try_for_each(|row| finite(row)));
+        let standing = self.scheduler.completed();
+        if checked.is_err() {
+            return self.not_finite(id, place);
+        }
+        let Some(answer) = self.sequences.get(&id).and_then(|job| self.answers.get_mut(job)) else { return };
+        if answer.first() == Some(id) {
+            answer.usage.input = answer.usage.input.max(self.scheduler.prompt_read(id) as u64);
+        }
+        if wants_rows {
+            let tokenizer = &self.model.tokenizer;
+            let listed = catch_unwind(AssertUnwindSafe(|| answer.list(tokenizer, tokens, rows)));
+            if let Err(panic) = listed {
+                return self.panicked(id, &words(&*panic));
+            }
+        }
+        if standing.contains(&id) {
+            self.scored(id, 0);
+        }
+    }
+
+    /// A sequence's scores are there: its next token is chosen.
+    fn scored(&mut self, id: SequenceId, row: usize) {
+        let Some(answer) = self.sequences.get(&id).and_then(|job| self.answers.get_mut(job)) else { return };
+        let (tokenizer, scores) = (&self.model.tokenizer, self.model.network.scores(row));
+        if finite(scores).is_err() {
+            return self.not_finite(id, row);
+        }
+        let before = answer.usage.output;
+        let taken = catch_unwind(AssertUnwindSafe(|| answer.take(tokenizer, id, scores)));
+        let tokens = answer.usage.output - before;
+        self.took(id, tokens, taken);
+    }
+
+    fn fork(&mut self, id: SequenceId) {
+        let Some(answer) = self.sequences.get(&id).and_then(|job| self.answers.get_mut(job)) else { return };
+        let (tokenizer, before) = (&self.model.tokenizer, answer.usage.output);
+        let taken = catch_unwind(AssertUnwindSafe(|| answer.fork(tokenizer, id)));
+        let tokens = answer.usage.output - before;
+        self.took(id, tokens, taken);
+    }
+
+    /// What came of a sequence's scores: so many tokens, and one to go on behind.
+    fn took(&mut self, id: SequenceId, tokens: u64, taken: std::thread::Result<Option<u32>>) {
+        let now = (self.clock)();
+        self.shared.tokens.fetch_add(tokens, Ordering::Relaxed);
+        match taken {
+            Ok(Some(token)) => self.scheduler.written(id, token),
+            Ok(None) => {
+                self.scheduler.leave(id, true, now);
+                if let Some(job) = self.sequences.remove(&id)
+                    && self.answers.get(&job).is_some_and(Answer::is_written)
+                {
+                    self.conclude(job, now);
+                }
+            }
+            Err(panic) => self.panicked(id, &words(&*panic)),
+        }
+    }
+
+    /// A job's own part panicked: it fails alone.
+    fn panicked(&mut self, id: SequenceId, message: &str) {
+        tracing::error!(model = %self.shared.model, message, "a job panicked");
+        self.fail(id, Failure::Engine(format!("the engine panicked: {message}")));
+    }
+
+    /// A sequence's scores are no numbers. Its place must not spoil a later one.
+    fn not_finite(&mut self, id: SequenceId, place: usize) {
+        let error = NetworkError::NotFinite;
+        self.fail(id, self.failure(&error));
+        self.clear(place..place + 1);
+    }
+
+    /// The step failed with all that were in it.
+    fn step_failed(&mut self, error: &NetworkError, places: std::ops::Range<usize>) {
+        let failed = self.scheduler.failed((self.clock)());
+        self.fail_all(&failed, error);
+        self.clear(places);
+    }
+
+    fn clear(&mut self, mut places: std::ops::Range<usize>) {
+        if let Err(error) = places.try_for_each(|place| self.model.network.clear(place)) {
+            let lost = self.scheduler.lost((self.clock)());
+            self.fail_all(&lost, &error);
+        }
+    }
+
+    fn failure(&self, error: &NetworkError) -> Failure {
+        match error {
+            NetworkError::NotFinite => {
+                let model = &self.shared.model;
+                tracing::error!(%model, "the model's scores are not finite numbers: import it anew");
+                metrics::counter!("farebox_engine_not_finite_total", "model" => model.clone()).increment(1);
+                Failure::NotFinite
+            }
+            NetworkError::Runtime(_) | NetworkError::Form(_) => Failure::Engine(error.to_string()),
+        }
+    }
+
+    fn fail_all(&mut self, ids: &[SequenceId], error: &NetworkError) {
+        for id in ids {
+            self.fail(*id, self.failure(error));
+        }
+    }
+
+    /// The job of a sequence fails, with all its sequences.
+    fn fail(&mut self, id: SequenceId, failure: Failure) {
+        let now = (self.clock)();
+        if let Some(job) = self.sequences.remove(&id)
+            && let Some(compute) = self.leave(job, false, now)
+            && let Some(answer) = self.answers.get_mut(&job)
+        {
+            answer.fail(failure, compute);
+        }
+    }
+
+    /// A job must end, for a reason from outside.
+    fn halt(&mut self, job: JobId, halt: Halt, now: Duration) {
+        let Some(compute) = self.leave(job, true, now) else { return };
+        if let Some(answer) = self.answers.get_mut(&job) {
+            answer.halt(halt);
+            answer.finish(compute);
+        }
+    }
+
+    /// All choices of a job are written.
+    fn conclude(&mut self, job: JobId, now: Duration) {
+        let Some(compute) = self.leave(job, true, now) else { return };
+        if let Some(answer) = self.answers.get_mut(&job) {
+            answer.finish(compute);
+        }
+    }
+
+    /// Takes a job's sequences out. Returns its compute time, unless it has ended before.
+    fn leave(&mut self, job: JobId, keeps: bool, now: Duration) -> Option<Duration> {
+        let answer = self.answers.get(&job).filter(|answer| !answer.has_ended)?;
+        for id in answer.sequences() {
+            self.scheduler.leave(id, keeps, now);
+            self.sequences.remove(&id);
+        }
+        let count = if answer.sink.has_started() { &self.shared.running } else { &self.shared.queued };
+        count.fetch_sub(1, Ordering::AcqRel);
+        self.shared.jobs.fetch_add(1, Ordering::Relaxed);
+        Some(self.scheduler.close(job, now))
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,611 @@
+//! One story: an engine that is driven by the scheduler, its requests, and what must be true of them.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use engine::schedule::{Arrival, Change, JobId, Joined, Limits, Plan, Row, Scheduler, SequenceId, Shape, Share, Step};
+
+use crate::random::Random;
+
+/// Steps while requests arrive.
+const STEPS: usize = 60;
+/// No more requests come while so many sequences are there.
+const MOST: usize = 16;
+
+/// A fault that the story must notice.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Mutant {
+    /// A slow reader's sequence is not parked, although nothing is billed while a reader is slow.
+    NotParked,
+    /// A cache that gets a new form loses what is in it.
+    ArrangedEmpty,
+    /// A sequence that begins with another's cache does not get it.
+    NotCopied,
+    /// Places change without their caches.
+    NotMoved,
+    /// A step that failed passes for one that was done.
+    FailedUnheard,
+    /// A sequence that ended keeps its place.
+    NeverLeft,
+    /// All requests pass for one account's.
+    OneAccount,
+    /// A parked sequence is forgotten.
+    NotResumed,
+}
+
+impl Mutant {
+    pub(crate) const ALL: [Self; 8] = [
+        Self::NotParked,
+        Self::ArrangedEmpty,
+        Self::NotCopied,
+        Self::NotMoved,
+        Self::FailedUnheard,
+        Self::NeverLeft,
+        Self::OneAccount,
+        Self::NotResumed,
+    ];
+}
+
+/// Counts of what has happened, so that a story that never gets anywhere does not pass.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Stats {
+    steps: u64,
+    served: u64,
+    cancelled: u64,
+    failed: u64,
+    lost: u64,
+    parked: u64,
+    sent_away: u64,
+    forked: u64,
+    reused: u64,
+    together: u64,
+}
+
+impl Stats {
+    pub(crate) fn add(&mut self, other: &Self) {
+        let pairs = [
+            (&mut self.steps, other.steps),
+            (&mut self.served, other.served),
+            (&mut self.cancelled, other.cancelled),
+            (&mut self.failed, other.failed),
+            (&mut self.lost, other.lost),
+            (&mut self.parked, other.parked),
+            (&mut self.sent_away, other.sent_away),
+            (&mut self.forked, other.forked),
+            (&mut self.reused, other.reused),
+            (&mut self.together, other.together),
+        ];
+        for (sum, more) in pairs {
+            *sum += more;
+        }
+    }
+
+    /// Asserts that in so many stories everything has happened.
+    pub(crate) fn assert_told(&self, stories: u64) {
+        let all = [
+            (self.steps, 50),
+            (self.served, 3),
+            (self.together, 5),
+            (self.cancelled, 1),
+            (self.parked, 1),
+            (self.forked, 1),
+            (self.reused, 1),
+        ];
+        assert!(all.iter().all(|(count, each)| *count >= each * stories), "{self:?}");
+        let seldom = [self.failed, self.lost, self.sent_away];
+        assert!(seldom.iter().all(|count| *count * 10 >= stories), "{self:?}");
+    }
+}
+
+/// A position of the cache.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Cell {
+    token: u32,
+    account: u128,
+    in_piece: bool,
+}
+
+/// One sequence as its request knows it.
+#[derive(Debug)]
+struct Own {
+    job: JobId,
+    share: Share,
+    tokens: Vec<u32>,
+    prompt: usize,
+    limit: usize,
+    /// Positions that are read.
+    read: usize,
+    /// Positions that were read for it, at the most.
+    furthest: usize,
+    is_parked: bool,
+    /// Whether its time is billed.
+    is_billed: bool,
+    was_placed: bool,
+    after: Option<SequenceId>,
+    /// Tokens that were read since it could have had a place.
+    passed_over: usize,
+    /// Tokens of its account that were to be read before it, and its own.
+    ahead: usize,
+}
+
+impl Own {
+    /// Whether a token was written.
+    fn has_written(&self) -> bool {
+        self.tokens.len() > self.prompt
+    }
+
+    /// Whether it needs one token's step alone.
+    fn writes(&self) -> bool {
+        self.has_written() && self.tokens.len() == self.read + 1
+    }
+}
+
+pub(crate) struct World {
+    random: Random,
+    mutant: Option<Mutant>,
+    limits: Limits,
+    scheduler: Scheduler,
+    now: Duration,
+    places: Vec<Vec<Option<Cell>>>,
+    own: BTreeMap<SequenceId, Own>,
+    /// The time billed to each job, by this story's own count.
+    billed: BTreeMap<JobId, Duration>,
+    jobs: u64,
+    weights: [u32; 3],
+    longest: i64,
+    has_read: bool,
+    stats: Stats,
+}
+
+type Checked = Result<(), String>;
+
+fn check(holds: bool, what: impl FnOnce() -> String) -> Checked {
+    if holds { Ok(()) } else { Err(what()) }
+}
+
+impl World {
+    pub(crate) fn new(seed: u64, mutant: Option<Mutant>) -> Self {
+        let mut random = Random::new(seed);
+        let mut below = |end: i64| usize::try_from(random.below(end)).unwrap_or(0);
+        let sequences = 1 + below(6);
+        let grain = [4, 16][below(2)];
+        let limits = Limits {
+            sequences,
+            positions: grain * (1 + below(30)),
+            grain,
+            chunk: 0,
+            chunk_beside: 2 + below(6),
+            reuses: below(5) > 0,
+        };
+        let limits = Limits { chunk: limits.chunk_beside + below(25), ..limits };
+        let limits = if limits.reuses { limits } else { Limits { sequences: 1, ..limits } };
+        let weights = [1, 1, 3];
+        let longest = [8, 24, 60][below(3)];
+        Self {
+            random,
+            mutant,
+            limits,
+            scheduler: Scheduler::new(limits),
+            now: Duration::from_secs(1),
+            places: Vec::new(),
+            own: BTreeMap::new(),
+            billed: BTreeMap::new(),
+            jobs: 0,
+            weights,
+            longest,
+            has_read: false,
+            stats: Stats::default(),
+        }
+    }
+
+    pub(crate) fn run(mut self) -> Result<Stats, String> {
+        for _ in 0..STEPS {
+            self.turn();
+            self.step(true)?;
+        }
+        // No more requests come, readers read, and nothing fails.
+        let left: usize = self.own.values().map(|own| own.limit).sum();
+        for _ in 0..100 + 4 * left {
+            let parked: Vec<SequenceId> = self.own.iter().filter(|(_, own)| own.is_parked).map(|(id, _)| *id).collect();
+            for id in parked {
+                self.resume(id);
+            }
+            if self.own.is_empty() {
+                let left = self.scheduler.len();
+                check(left == 0, || format!("{left} sequences stay behind"))?;
+                return Ok(self.stats);
+            }
+            self.step(false)?;
+        }
+        Err(format!("{} sequences are not served: {:?}", self.own.len(), self.own))
+    }
+
+    fn below(&mut self, end: usize) -> usize {
+        usize::try_from(self.random.below(i64::try_from(end).unwrap_or(1))).unwrap_or(0)
+    }
+
+    /// Time passes, and is billed to those who compute.
+    fn pass(&mut self, most_ms: i64) {
+        let passed = Duration::from_millis(self.random.between(0, most_ms).unsigned_abs());
+        self.now += passed;
+        for (job, billed) in &mut self.billed {
+            if self.own.values().any(|own| own.job == *job && own.is_billed) {
+                *billed += passed;
+            }
+        }
+    }
+
+    /// Something happens to the requests.
+    fn turn(&mut self) {
+        self.pass(3);
+        match self.random.below(100) {
+            0..22 if self.own.len() < MOST => self.arrive(),
+            22..26 => {
+                let ids: Vec<SequenceId> = self.own.keys().copied().collect();
+                if let Some(id) = self.random.pick(&ids) {
+                    let job = self.own[&id].job;
+                    self.stats.cancelled += 1;
+                    let keeps = self.random.percent(80);
+                    self.end_job(job, keeps);
+                }
+            }
+            26..34 => {
+                let ids: Vec<SequenceId> =
+                    self.own.iter().filter(|(_, own)| !own.is_parked).map(|(id, _)| *id).collect();
+                if let Some(id) = self.random.pick(&ids) {
+                    self.stats.parked += 1;
+                    if let Some(own) = self.own.get_mut(&id) {
+                        (own.is_parked, own.is_billed) = (true, false);
+                    }
+                    if self.mutant != Some(Mutant::NotParked) {
+                        self.scheduler.park(id, self.now);
+                    }
+                }
+            }
+            34..46 => {
+                let ids: Vec<SequenceId> =
+                    self.own.iter().filter(|(_, own)| own.is_parked).map(|(id, _)| *id).collect();
+                if let Some(id) = self.random.pick(&ids) {
+                    self.resume(id);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn resume(&mut self, id: SequenceId) {
+        if self.mutant == Some(Mutant::NotResumed) {
+            return;
+        }
+        if let Some(own) = self.own.get_mut(&id) {
+            own.is_parked = false;
+        }
+        self.scheduler.resume(id);
+    }
+
+    fn arrive(&mut self) {
+        for _ in 0..=self.below(3) {
+            self.jobs += 1;
+            let job = JobId(self.jobs);
+            let account = self.below(3);
+            let share = Share { of: account as u128, weight: self.weights[account] };
+            let length = 1 + self.below(usize::try_from(self.longest).unwrap_or(1));
+            // Prompts begin alike, whoever asks.
+            let (same, salt) = (self.below(length + 1), self.random.below(1_000));
+            let token = |at: usize| if at < same { at } else { at + 1_000 * usize::try_from(salt).unwrap_or(0) };
+            let prompt: Vec<u32> = (0..length).map(|at| u32::try_from(token(at)).unwrap_or(0)).collect();
+            let rows = self.random.percent(5).then_some(3);
+            let mut first = None;
+            self.billed.insert(job, Duration::ZERO);
+            for choice in 0..[1, 1, 1, 2, 4][self.below(5)] {
+                let told = if self.mutant == Some(Mutant::OneAccount) { Share { of: 7, weight: 1 } } else { share };
+                let arrival = Arrival {
+                    job,
+                    share: told,
+                    prompt: prompt.clone(),
+                    after: first,
+                    rows: rows.filter(|_| choice == 0),
+                };
+                let id = self.scheduler.arrive(arrival);
+                let limit = length + 1 + self.below(usize::try_from(self.longest).unwrap_or(1));
+                let before = self.own.values().filter(|own| own.share == share).map(|own| own.limit).sum::<usize>();
+                let own = Own {
+                    job,
+                    share,
+                    tokens: prompt.clone(),
+                    prompt: length,
+                    limit,
+                    read: 0,
+                    furthest: 0,
+                    is_parked: false,
+                    is_billed: false,
+                    was_placed: false,
+                    after: first,
+                    passed_over: 0,
+                    ahead: before + limit,
+                };
+                self.own.insert(id, own);
+                first = first.or(Some(id));
+            }
+        }
+    }
+
+    /// Ends a job, and compares what it is billed with this story's own count.
+    fn end_job(&mut self, job: JobId, keeps: bool) {
+        let ids: Vec<SequenceId> = self.own.iter().filter(|(_, own)| own.job == job).map(|(id, _)| *id).collect();
+        for id in ids {
+            self.own.remove(&id);
+            self.leave(id, keeps);
+        }
+    }
+
+    fn leave(&mut self, id: SequenceId, keeps: bool) {
+        if self.mutant != Some(Mutant::NeverLeft) {
+            self.scheduler.leave(id, keeps, self.now);
+        }
+    }
+
+    /// Closes jobs whose sequences have ended.
+    fn close(&mut self) -> Checked {
+        let ended: Vec<JobId> =
+            self.billed.keys().copied().filter(|job| self.own.values().all(|own| own.job != *job)).collect();
+        for job in ended {
+            let (found, expected) = (self.scheduler.close(job, self.now), self.billed.remove(&job));
+            check(Some(found) == expected, || format!("{job:?} is billed {found:?}, and computed for {expected:?}"))?;
+        }
+        Ok(())
+    }
+
+    fn step(&mut self, may_fail: bool) -> Checked {
+        self.close()?;
+        let plan = self.scheduler.next(self.now);
+        self.notice_places();
+        let Some(plan) = plan else {
+            let idle =
+                self.own.values().all(|own| own.is_parked || own.after.is_some_and(|it| self.own.contains_key(&it)));
+            self.pass(5);
+            return check(idle, || format!("nothing is done for {:?}", self.own));
+        };
+        self.stats.steps += 1;
+        let Plan { joined, changes, step } = plan;
+        for change in changes {
+            self.change(change)?;
+        }
+        if may_fail && self.random.percent(1) {
+            self.stats.lost += 1;
+            self.places.clear();
+            let lost = self.scheduler.lost(self.now);
+            return self.fail(&lost);
+        }
+        let forks = joined.iter().any(|joined| joined.is_forked);
+        for joined in joined {
+            self.join(joined)?;
+        }
+        let Some(step) = step else {
+            self.has_read = false;
+            return Ok(());
+        };
+        // A sequence that forked just now writes from the next step on.
+        self.has_read &= !forks;
+        let ids = self.check_step(&step)?;
+        self.pass(20);
+        if may_fail && self.random.percent(2) {
+            self.stats.failed += 1;
+            if self.mutant == Some(Mutant::FailedUnheard) {
+                self.scheduler.completed();
+            } else {
+                let failed = self.scheduler.failed(self.now);
+                check(failed == ids, || format!("{failed:?} failed in a step of {ids:?}"))?;
+                return self.fail(&ids);
+            }
+        } else {
+            self.write_cells(&step);
+            let standing = self.scheduler.completed();
+            for id in standing {
+                self.wrote(id)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Notes who lost a place.
+    fn notice_places(&mut self) {
+        for (id, own) in &mut self.own {
+            let is_placed = self.scheduler.is_placed(*id);
+            if own.was_placed && !is_placed {
+                self.stats.sent_away += 1;
+                own.is_billed = false;
+                own.read = 0;
+            }
+            if is_placed {
+                own.passed_over = 0;
+            }
+            own.was_placed = is_placed;
+        }
+    }
+
+    /// The requests of these fail, with all their choices.
+    fn fail(&mut self, ids: &[SequenceId]) -> Checked {
+        for id in ids {
+            check(self.own.contains_key(id), || format!("{id:?} failed, and had ended"))?;
+        }
+        let jobs: Vec<JobId> = ids.iter().filter_map(|id| self.own.get(id)).map(|own| own.job).collect();
+        for job in jobs {
+            self.end_job(job, false);
+        }
+        Ok(())
+    }
+
+    fn change(&mut self, change: Change) -> Checked {
+        let lost =
+            |places: &mut Vec<Vec<Option<Cell>>>, place: usize| places[place].iter_mut().for_each(|it| *it = None);
+        match change {
+            Change::Arrange(Shape { places, positions }) => {
+                let Limits { sequences, positions: most, .. } = self.limits;
+                check(places <= sequences, || format!("{places} places, of {sequences}"))?;
+                check(places == 1 || places * positions <= most, || format!("{places} of {positions}, of {most}"))?;
+                self.places.resize(places, Vec::new());
+                self.places.iter_mut().for_each(|place| place.resize(positions, None));
+                if self.mutant == Some(Mutant::ArrangedEmpty) {
+                    (0..places).for_each(|place| lost(&mut self.places, place));
+                }
+            }
+            Change::Move { from, to, positions } => {
+                if self.mutant != Some(Mutant::NotMoved) {
+                    let cells = self.places[from][..positions].to_vec();
+                    lost(&mut self.places, to);
+                    self.places[to][..positions].copy_from_slice(&cells);
+                }
+                lost(&mut self.places, from);
+            }
+            Change::Swap { one, other, positions } => {
+                let (first, second) = (self.places[one].clone(), self.places[other].clone());
+                lost(&mut self.places, one);
+                lost(&mut self.places, other);
+                self.places[one][..positions].copy_from_slice(&second[..positions]);
+                self.places[other][..positions].copy_from_slice(&first[..positions]);
+            }
+            Change::Copy { from, to, positions } => {
+                check(from != to, || "a place is copied to itself".to_owned())?;
+                lost(&mut self.places, to);
+                if self.mutant != Some(Mutant::NotCopied) {
+                    let cells = self.places[from][..positions].to_vec();
+                    self.places[to][..positions].copy_from_slice(&cells);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn join(&mut self, Joined { id, reused, is_forked }: Joined) -> Checked {
+        let Some(own) = self.own.get_mut(&id) else { return Err(format!("{id:?} joined, and had ended")) };
+        check(!own.is_parked, || format!("{id:?} is parked, and got a place"))?;
+        own.read = reused;
+        own.furthest = own.furthest.max(reused);
+        self.stats.reused += u64::from(reused > 0);
+        if is_forked {
+            self.stats.forked += 1;
+            let whole = own.prompt;
+            check(reused == whole && own.after.is_some(), || format!("{id:?} forked with {reused} of {whole}"))?;
+            self.wrote(id)?;
+        }
+        Ok(())
+    }
+
+    /// What is at a place must be what a sequence has read, of its own account, and read in pieces where it is a prompt.
+    fn holds(&self, id: SequenceId, own: &Own, place: usize, past: usize) -> Checked {
+        let cells = self.places.get(place).ok_or_else(|| format!("there is no place {place}"))?;
+        check(past < cells.len(), || format!("{past} positions of {}", cells.len()))?;
+        for (at, (cell, token)) in cells.iter().zip(&own.tokens).take(past).enumerate() {
+            let Some(cell) = cell else { return Err(format!("{id:?} lost position {at}")) };
+            check(cell.token == *token, || format!("{id:?} has another's token at {at}"))?;
+            check(cell.account == own.share.of, || format!("{id:?} has another account's cache at {at}"))?;
+            let wrong = at < own.prompt && !cell.in_piece && own.furthest <= own.prompt;
+            check(!wrong, || format!("{id:?} begins with what was not read in a piece, at {at}"))?;
+        }
+        Ok(())
+    }
+
+    /// Checks a step, and returns its sequences. Those that read what they have not read before are billed from now on.
+    fn check_step(&mut self, step: &Step) -> Result<Vec<SequenceId>, String> {
+        let writers: Vec<SequenceId> = (self.own.iter())
+            .filter(|(id, own)| !own.is_parked && own.writes() && self.scheduler.is_placed(**id))
+            .map(|(id, _)| *id)
+            .collect();
+        let rows: Vec<(SequenceId, usize, usize, usize)> = match step {
+            Step::Read { id, place, past, tokens, .. } => {
+                let most = if writers.is_empty() { self.limits.chunk } else { self.limits.chunk_beside };
+                check(tokens.len() <= most.max(3), || {
+                    format!("{id:?} reads a piece of {} beside {writers:?}: {:?}", tokens.len(), self.own)
+                })?;
+                check(writers.is_empty() || !self.has_read, || format!("{writers:?} wait for two pieces"))?;
+                vec![(*id, *place, *past, tokens.len())]
+            }
+            Step::Write(rows) => {
+                rows.iter().enumerate().map(|(place, Row { id, past, .. })| (*id, place, *past, 1)).collect()
+            }
+        };
+        self.has_read = matches!(step, Step::Read { .. });
+        self.stats.together += u64::from(rows.len() > 1);
+        for (id, place, past, count) in &rows {
+            let own = self.own.get(id).ok_or_else(|| format!("{id:?} runs, and had ended"))?;
+            check(!own.is_parked, || format!("{id:?} runs, and is parked"))?;
+            self.holds(*id, own, *place, *past)?;
+            if let Step::Read { tokens, .. } = step {
+                check(own.tokens[*past..].starts_with(tokens), || format!("{id:?} reads what it has not"))?;
+                let alone = *count == 1 && own.prompt > 1 && !own.has_written();
+                check(!alone, || format!("{id:?} reads one token of {} alone, at {past}", own.prompt))?;
+            } else {
+                check(past + 1 == own.tokens.len() && own.writes(), || format!("{id:?} writes behind {past}"))?;
+            }
+        }
+        for (id, _, past, count) in &rows {
+            if let Some(own) = self.own.get_mut(id) {
+                check(own.read == *past, || format!("{id:?} has read {}, not {past}", own.read))?;
+                own.read += count;
+                own.is_billed |= *past >= own.furthest;
+                own.furthest = own.furthest.max(past + count);
+            }
+        }
+        self.count_passed_over(rows.iter().map(|(.., count)| count).sum())?;
+        Ok(rows.into_iter().map(|(id, ..)| id).collect())
+    }
+
+    /// Nobody waits for ever. While an account's tokens before a sequence are read, others get by their weights, and
+    /// what they had not got before.
+    fn count_passed_over(&mut self, tokens: usize) -> Checked {
+        let longest = usize::try_from(self.longest).unwrap_or(1) * 2;
+        let owed = self.limits.sequences * longest + 256;
+        let weights = self.weights.iter().sum::<u32>() as usize;
+        let running: Vec<SequenceId> = self.own.keys().copied().collect();
+        for (id, own) in &mut self.own {
+            let follows = own.after.is_some_and(|first| running.contains(&first));
+            if own.was_placed || own.is_parked || follows {
+                own.passed_over = 0;
+                continue;
+            }
+            own.passed_over += tokens;
+            // Some of it is read twice, where memory is short.
+            let bound = 2 * weights * (own.ahead + owed);
+            check(own.passed_over <= bound, || {
+                format!("{id:?} waits while {} tokens are read, with {} before it", own.passed_over, own.ahead)
+            })?;
+        }
+        Ok(())
+    }
+
+    fn write_cells(&mut self, step: &Step) {
+        match step {
+            Step::Read { id, place, past, tokens, .. } => {
+                let account = self.own[id].share.of;
+                for (cell, token) in self.places[*place][*past..].iter_mut().zip(tokens) {
+                    let in_piece = tokens.len() > 1 || self.own[id].prompt == 1;
+                    *cell = Some(Cell { token: *token, account, in_piece });
+                }
+            }
+            Step::Write(rows) => {
+                for (place, Row { id, token, past }) in rows.iter().enumerate() {
+                    let account = self.own[id].share.of;
+                    self.places[place][*past] = Some(Cell { token: *token, account, in_piece: false });
+                }
+            }
+        }
+    }
+
+    /// A sequence stands at its end: it writes a token, or has ended.
+    fn wrote(&mut self, id: SequenceId) -> Checked {
+        let Some(own) = self.own.get_mut(&id) else { return Err(format!("{id:?} writes, and had ended")) };
+        if own.tokens.len() + 1 >= own.limit {
+            self.own.remove(&id);
+            self.stats.served += 1;
+            self.leave(id, true);
+            return Ok(());
+        }
+        // Answers to one prompt are alike, up to a point.
+        let token = u32::try_from(own.tokens.len()).unwrap_or(0)
+            + if own.tokens.len() % 7 == 0 { u32::try_from(own.limit).unwrap_or(0) } else { 0 };
+        own.tokens.push(token);
+        self.scheduler.written(id, token);
+        Ok(())
+    }
+}
