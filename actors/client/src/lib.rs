@@ -21,7 +21,7 @@ use hyper_util::{
 };
 use url::Url;
 
-pub use body::{collect, next, within};
+pub use body::{Idle, collect, next, within};
 pub use error::CallError;
 pub use hyper::body::Incoming;
 pub use hyper_util::client::proxy::matcher::Matcher;

@@ -7,7 +7,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use client::{Body, CallError, Client, Incoming, Options, TlsError};
+use client::{Body, CallError, Client, Idle, Incoming, Options, TlsError};
 use http::{Request, Response};
 use wire::inference::Failure;
 
@@ -63,7 +63,7 @@ pub(super) async fn send(request: Request<Body>, first_byte: Duration) -> Result
 }
 
 /// The next piece of a body; none at its end.
-pub(super) async fn next(body: &mut Incoming, idle: Duration) -> Result<Option<Bytes>, Failure> {
+pub(super) async fn next(body: &mut Incoming, idle: &mut Idle) -> Result<Option<Bytes>, Failure> {
     client::next(body, idle).await.map_err(|error| failure(&error, "idle"))
 }
 
