@@ -101,7 +101,8 @@ impl DeliveryClient {
             Reach::Public => is_public,
             Reach::Anywhere => |_| true,
         };
-        let options = Options { connect: CONNECT, proxies: client::no_proxies(), admits, kept: 0 };
+        let options =
+            Options { connect: CONNECT, proxies: client::no_proxies(), admits, kept: 0, ..Options::default() };
         let client = Client::new(options).map_err(|error| error.to_string())?;
         Ok(Self { client, reach, longest })
     }
