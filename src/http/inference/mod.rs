@@ -270,7 +270,7 @@ async fn attempt<F: ClientFormat>(
     let writer = writer::<F>(state, &job.request, arrival.id);
     let form = F::form(&job.request);
     let Started { balance, updates, admission, rate_remaining, place, known_cost, cancel: _, reused } =
-        serve::start(&state.gateway, job).await.map_err(Missed::unheld)?;
+        Box::pin(serve::start(&state.gateway, job)).await.map_err(Missed::unheld)?;
     let head = AnswerHead { arrival, authorised, admission, rate_remaining, place, reused };
     if let AnswerForm::Sound(media_type) = form {
         let left = balance.available.to_string();
