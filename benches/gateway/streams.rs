@@ -34,6 +34,11 @@ impl Pace {
         Some(Self { chunks: usize::try_from(chunks).ok()?, every: Duration::from_millis(ms) })
     }
 
+    /// How long a stream of it lasts.
+    pub(crate) fn lasting(self) -> Duration {
+        self.every * u32::try_from(self.chunks).unwrap()
+    }
+
     /// The body of a request for it.
     fn body(self) -> Value {
         let mut body = body(true);

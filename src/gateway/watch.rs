@@ -44,6 +44,7 @@ pub(super) fn channel(room: &Arc<Room>) -> (Teller, Watcher) {
         read_at: Cell::new(Instant::now()),
         reader: Cell::new(None),
         moved: Notify::new(),
+        left: Notify::new(),
     });
     (Teller { line: Rc::clone(&line), wait_left: MAX_WAIT }, Watcher { line })
 }
@@ -73,8 +74,10 @@ struct Line {
     read_at: Cell<Instant>,
     /// The reader that waits for an update.
     reader: Cell<Option<Waker>>,
-    /// Notified when the reader read something, and when it left.
+    /// Notified when the reader read something, and when it left: there may be room.
     moved: Notify,
+    /// Notified when the reader left. A task waits for that all the time, and is not to wake for each piece that is read.
+    left: Notify,
 }
 
 impl Line {
@@ -138,6 +141,7 @@ impl Line {
     fn leave(&self) {
         self.is_watched.set(false);
         self.moved.notify_waiters();
+        self.left.notify_waiters();
     }
 
     fn forget(&self) {
@@ -150,11 +154,11 @@ impl Line {
 
     async fn unwatched(&self) {
         loop {
-            let moved = self.moved.notified();
+            let left = self.left.notified();
             if !self.is_watched.get() {
                 return;
             }
-            moved.await;
+            left.await;
         }
     }
 }
@@ -272,6 +276,12 @@ impl Drop for Watcher {
 
 #[cfg(test)]
 mod tests {
+    use std::{
+        pin::pin,
+        sync::atomic::{AtomicUsize, Ordering},
+        task::Wake,
+    };
+
     use billing::Nanos;
     use wire::{
         fields::Fields,
@@ -362,6 +372,30 @@ mod tests {
         assert!(watcher.next().await.is_some());
         assert!(teller.tell(piece(3 * MOST)).await);
         assert!(!teller.tell(piece(1)).await);
+    }
+
+    #[derive(Default)]
+    struct Wakes(AtomicUsize);
+
+    impl Wake for Wakes {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    #[actix_rt::test]
+    async fn who_waits_for_the_reader_to_leave_is_not_woken_by_what_it_reads() {
+        let (mut teller, mut watcher) = channel(&room());
+        let (mut closed, wakes) = (pin!(teller.closed()), Arc::new(Wakes::default()));
+        let waker = Waker::from(Arc::clone(&wakes));
+        assert!(closed.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
+        for _ in 0..3 {
+            assert!(teller.tell(piece(1)).await && watcher.next().await.is_some());
+        }
+        assert_eq!(wakes.0.load(Ordering::Relaxed), 0);
+        drop(watcher);
+        assert_eq!(wakes.0.load(Ordering::Relaxed), 1);
+        assert!(closed.as_mut().poll(&mut Context::from_waker(&waker)).is_ready());
     }
 
     #[actix_rt::test]

@@ -165,8 +165,12 @@ impl Fields {
     /// The body is not UTF-8, not JSON, not an object, or has too many fields. The error is for the client: its field
     /// is `body`.
     pub fn parse(body: &[u8]) -> Result<Self, BadRequest> {
-        let source =
-            std::str::from_utf8(body).map_err(|error| BadRequest::new("body", format!("is not JSON: {error}")))?;
+        let source = std::str::from_utf8(body);
+        Self::of(source.map_err(|error| BadRequest::new("body", format!("is not JSON: {error}")))?)
+    }
+
+    /// Reads a text that must be a JSON object, as [`parse`](Self::parse) reads bytes.
+    pub(crate) fn of(source: &str) -> Result<Self, BadRequest> {
         let pairs = Pairs::read(source).map_err(|error| match error.classify() {
             // An object is refused as such for its size alone.
             serde_json::error::Category::Data if source.trim_start().starts_with('{') => {
@@ -198,6 +202,9 @@ impl Fields {
 
     /// The object as JSON.
     pub fn to_json(&self) -> String {
+        if self.is_as_read() {
+            return self.source.clone().into();
+        }
         let mut json = String::with_capacity(self.length() + 2);
         self.put(&mut json, &[]);
         match self.source.get(self.tail()..) {
@@ -243,6 +250,12 @@ impl Fields {
             Now::Written(text) => field.name.read(&self.source).len() + text.len() + 4,
         };
         self.source.len() + self.list.iter().map(written).sum::<usize>()
+    }
+
+    /// Whether the object is its text, byte for byte.
+    fn is_as_read(&self) -> bool {
+        let is_as_read = |field: &Field| matches!(field.now, Now::AsRead);
+        !self.source.is_empty() && !self.has_twins && self.list.iter().all(is_as_read)
     }
 
     /// Where the first field of the text begins.

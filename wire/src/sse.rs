@@ -2,6 +2,8 @@
 //! decoder tolerates what real servers send: a last event without its empty line, text that is not UTF-8, and lines
 //! that belong to no event, which become stray events.
 
+use memchr::memchr2;
+
 /// The most bytes of an event's data: as much as a whole answer, because one event may hold a whole answer (such as an
 /// image). A larger event fails the stream.
 pub const LARGEST_EVENT: usize = 32 << 20;
@@ -55,36 +57,41 @@ impl Decoder {
                 left = &left[1..];
                 continue;
             }
-            let end = left.iter().position(|byte| matches!(byte, b'\r' | b'\n'));
-            self.line.extend_from_slice(&left[..end.unwrap_or(left.len())]);
-            if self.line.len() + self.data.len() > LARGEST_EVENT {
+            let end = memchr2(b'\r', b'\n', left);
+            let part = &left[..end.unwrap_or(left.len())];
+            if self.line.len() + part.len() + self.data.len() > LARGEST_EVENT {
                 return Err(SseError::TooLarge);
             }
-            let Some(end) = end else { break };
+            let Some(end) = end else {
+                self.line.extend_from_slice(part);
+                break;
+            };
             self.after_return = left[end] == b'\r';
             left = &left[end + 1..];
-            self.end_line(events);
+            if self.line.is_empty() {
+                self.end_line(part, events);
+            } else {
+                let mut line = std::mem::take(&mut self.line);
+                line.extend_from_slice(part);
+                self.end_line(&line, events);
+            }
         }
         Ok(())
     }
 
     /// Appends the last event, even without its empty line. The event may be cut.
     pub fn end(&mut self, events: &mut Vec<SseEvent>) {
-        if FIELDS.iter().any(|field| field.starts_with(&self.line)) {
-            self.line.clear();
+        let line = std::mem::take(&mut self.line);
+        if !FIELDS.iter().any(|field| field.starts_with(&line)) {
+            self.end_line(&line, events);
         }
-        if !self.line.is_empty() {
-            self.end_line(events);
-        }
-        self.end_line(events);
+        self.end_line(&[], events);
     }
 
     /// Ends a line; an empty line ends an event.
-    fn end_line(&mut self, events: &mut Vec<SseEvent>) {
-        let mut line = std::mem::take(&mut self.line);
-        if !std::mem::replace(&mut self.started, true) && line.starts_with(b"\xEF\xBB\xBF") {
-            line.drain(..3);
-        }
+    fn end_line(&mut self, line: &[u8], events: &mut Vec<SseEvent>) {
+        let is_first = !std::mem::replace(&mut self.started, true);
+        let line = line.strip_prefix(b"\xEF\xBB\xBF").filter(|_| is_first).unwrap_or(line);
         if line.is_empty() {
             if !self.stray.is_empty() {
                 let data = text(std::mem::take(&mut self.stray));
@@ -98,7 +105,7 @@ impl Decoder {
         }
         let (field, value) = match line.iter().position(|byte| *byte == b':') {
             Some(colon) => (&line[..colon], &line[colon + 1..]),
-            None => (&line[..], &[][..]),
+            None => (line, &[][..]),
         };
         let value = value.strip_prefix(b" ").unwrap_or(value);
         match field {
@@ -112,7 +119,7 @@ impl Decoder {
             // A comment, or a field that no format here uses.
             b"" | b"id" | b"retry" => {}
             _ if self.stray.len() + line.len() < LARGEST_STRAY => {
-                self.stray.extend_from_slice(&line);
+                self.stray.extend_from_slice(line);
                 self.stray.push(b'\n');
             }
             _ => {}
@@ -133,12 +140,17 @@ pub fn comment(text: &str) -> String {
 
 /// One event with this data, which must have no line breaks (JSON has none).
 pub fn encode(data: &str) -> String {
-    if data.contains(['\n', '\r']) {
+    if memchr2(b'\n', b'\r', data.as_bytes()).is_some() {
         // Each line gets its own field name, or the decoder would end the data at the first line.
         let lines = data.split(['\n', '\r']).filter(|line| !line.is_empty());
         return lines.map(|line| format!("data: {line}\n")).chain(["\n".to_owned()]).collect();
     }
-    format!("data: {data}\n\n")
+    ["data: ", data, "\n\n"].concat()
+}
+
+/// One event under its name.
+pub(crate) fn named(name: &str, data: &str) -> String {
+    ["event: ", name, "\n", &encode(data)].concat()
 }
 
 /// The end marker of a stream, in the formats that have one.
@@ -234,6 +246,8 @@ mod tests {
     #[test]
     fn what_is_encoded_reads_back() {
         assert_eq!(decode(&[encode("{}").as_bytes()])[0].data, "{}");
+        let event = &decode(&[named("x", "{\n}").as_bytes()])[0];
+        assert_eq!((&*event.name, &*event.data), ("x", "{\n}"));
         assert!(!comment("cost 0.01").contains("\n\n"));
         let commented = comment("waiting") + &encode("1") + &comment("");
         let events = decode(&[commented.as_bytes()]);

@@ -15,13 +15,11 @@ use std::{
 use bytes::Bytes;
 use http::{HeaderValue, Request, Response, Uri, header::PROXY_AUTHORIZATION, uri::Scheme};
 use http_body_util::Full;
-use hyper_util::{
-    client::legacy,
-    rt::{TokioExecutor, TokioTimer},
-};
+use hyper::rt::Executor;
+use hyper_util::{client::legacy, rt::TokioTimer};
 use url::Url;
 
-pub use body::{collect, next, within};
+pub use body::{Idle, collect, next, within};
 pub use error::CallError;
 pub use hyper::body::Incoming;
 pub use hyper_util::client::proxy::matcher::Matcher;
@@ -54,12 +52,34 @@ pub struct Options {
     pub admits: Admits,
     /// The most connections to one server that are kept while nothing uses them; with none, each request has its own.
     pub kept: usize,
+    /// Where connections are served.
+    pub served: Served,
 }
 
-/// By the proxies of the environment, to anywhere, as many connections as there were calls at once.
+/// Where a client's connections are served.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Served {
+    /// Among the tasks of the runtime.
+    Anywhere,
+    /// Among the local tasks of the thread that asks, where it must have such (actix's threads have): the task that waits for
+    /// an answer then runs in the same turn.
+    Beside,
+}
+
+impl<F: Future<Output: Send> + Send + 'static> Executor<F> for Served {
+    fn execute(&self, connection: F) {
+        match self {
+            Self::Anywhere => drop(tokio::spawn(connection)),
+            Self::Beside => drop(tokio::task::spawn_local(connection)),
+        }
+    }
+}
+
+/// By the proxies of the environment, to anywhere, as many connections as there were calls at once, of any runtime.
 impl Default for Options {
     fn default() -> Self {
-        Self { connect: Duration::from_secs(10), proxies: proxies().clone(), admits: |_| true, kept: usize::MAX }
+        let (connect, proxies) = (Duration::from_secs(10), proxies().clone());
+        Self { connect, proxies, admits: |_| true, kept: usize::MAX, served: Served::Anywhere }
     }
 }
 
@@ -116,9 +136,9 @@ impl Client {
     ///
     /// Where this machine's way to check certificates can't be had.
     pub fn new(options: Options) -> Result<Self, TlsError> {
-        let (kept, proxies) = (options.kept, options.proxies.clone());
+        let (kept, served, proxies) = (options.kept, options.served, options.proxies.clone());
         let connector = connect::Connector::new(options)?;
-        let pool = legacy::Client::builder(TokioExecutor::new())
+        let pool = legacy::Client::builder(served)
             .timer(TokioTimer::new())
             .pool_timer(TokioTimer::new())
             .pool_idle_timeout(KEPT)

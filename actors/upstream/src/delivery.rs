@@ -8,7 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use client::{Body, CallError, Client, Incoming, Options};
+use client::{Body, CallError, Client, Idle, Incoming, Options};
 use http::{
     Request, Response,
     header::{ACCEPT, CONTENT_TYPE, USER_AGENT},
@@ -101,7 +101,8 @@ impl DeliveryClient {
             Reach::Public => is_public,
             Reach::Anywhere => |_| true,
         };
-        let options = Options { connect: CONNECT, proxies: client::no_proxies(), admits, kept: 0 };
+        let options =
+            Options { connect: CONNECT, proxies: client::no_proxies(), admits, kept: 0, ..Options::default() };
         let client = Client::new(options).map_err(|error| error.to_string())?;
         Ok(Self { client, reach, longest })
     }
@@ -149,7 +150,8 @@ impl DeliveryClient {
         let mut answer = Vec::new();
         let mut error = status.is_redirection().then(|| "redirects are not followed".to_owned());
         while answer.len() < LARGEST_ANSWER {
-            match client::next(&mut body, self.longest.saturating_sub(began.elapsed())).await {
+            let mut left = Idle::new(self.longest.saturating_sub(began.elapsed()));
+            match client::next(&mut body, &mut left).await {
                 Ok(Some(bytes)) => answer.extend_from_slice(bytes.get(..LARGEST_ANSWER).unwrap_or(&bytes)),
                 // The status was there already: an accepted delivery stays accepted, even if the body breaks off.
                 Err(broken) if !status.is_success() => {

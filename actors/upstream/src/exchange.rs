@@ -7,13 +7,18 @@ use std::{
 };
 
 use bytes::Bytes;
-use client::{Body, CallError, Client, Incoming, Options, TlsError};
+use client::{Body, CallError, Client, Idle, Incoming, Options, Served, TlsError};
 use http::{Request, Response};
 use wire::inference::Failure;
 
 /// A kept connection that its provider closed as a request was sent shows it within a round trip. What ends later may have
 /// been worked on, and is not to be paid twice.
 const CROSSED: Duration = Duration::from_secs(1);
+
+/// Beside the tasks of the requests that they are for.
+fn options() -> Options {
+    Options { served: Served::Beside, ..Options::default() }
+}
 
 thread_local! {
     static CLIENT: OnceCell<Client> = const { OnceCell::new() };
@@ -22,7 +27,7 @@ thread_local! {
 /// This thread asks these proxies from now on, and not the environment's.
 #[cfg(test)]
 pub(super) fn ask_proxies(proxies: std::sync::Arc<client::Matcher>) {
-    let client = Client::new(Options { proxies, ..Options::default() }).unwrap();
+    let client = Client::new(Options { proxies, ..options() }).unwrap();
     CLIENT.with(|kept| assert!(kept.set(client).is_ok(), "the thread has a client already"));
 }
 
@@ -47,7 +52,7 @@ pub(super) async fn send(request: Request<Body>, first_byte: Duration) -> Result
         if let Some(client) = kept.get() {
             return Ok(client.send_once(request, first_byte));
         }
-        let client = Client::new(Options::default())?;
+        let client = Client::new(options())?;
         Ok(kept.get_or_init(|| client).send_once(request, first_byte))
     });
     let answer = answer.map_err(|error: TlsError| SendError::Other(Failure::Transport(error.to_string())))?;
@@ -63,7 +68,7 @@ pub(super) async fn send(request: Request<Body>, first_byte: Duration) -> Result
 }
 
 /// The next piece of a body; none at its end.
-pub(super) async fn next(body: &mut Incoming, idle: Duration) -> Result<Option<Bytes>, Failure> {
+pub(super) async fn next(body: &mut Incoming, idle: &mut Idle) -> Result<Option<Bytes>, Failure> {
     client::next(body, idle).await.map_err(|error| failure(&error, "idle"))
 }
 

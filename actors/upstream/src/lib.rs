@@ -17,7 +17,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use client::{Incoming, Matcher};
+use client::{Idle, Incoming, Matcher};
 use futures::{StreamExt, future::Either, stream};
 use http::{
     HeaderMap, Uri,
@@ -135,6 +135,8 @@ enum Stage {
 
 struct Streaming {
     body: Incoming,
+    /// The limit on each wait for more of it.
+    idle: Idle,
     /// Bytes that came and are not read yet.
     unread: Bytes,
     reader: Box<dyn AnswerReader>,
@@ -213,10 +215,11 @@ async fn step(stage: Stage, timeouts: Timeouts) -> Result<Option<(Event, Stage)>
             let (headers, body) = answer(&call, timeouts).await?;
             let reader = call.call.reader(call.endpoint.format);
             let events = if headers.is_empty() { Vec::new() } else { vec![Event::Headers(headers)] };
-            let streaming = Streaming { body, unread: Bytes::new(), reader, events: events.into_iter() };
+            let (idle, events) = (Idle::new(timeouts.idle), events.into_iter());
+            let streaming = Streaming { body, idle, unread: Bytes::new(), reader, events };
             Some((Event::Started, Stage::Stream(Box::new(streaming))))
         }
-        Stage::Stream(mut streaming) => match streaming.next(timeouts.idle).await {
+        Stage::Stream(mut streaming) => match streaming.next().await {
             Some(event @ (Event::Finished { .. } | Event::Failed(_))) => Some((event, Stage::Ended)),
             Some(event) => Some((event, Stage::Stream(streaming))),
             None => None,
@@ -227,7 +230,7 @@ async fn step(stage: Stage, timeouts: Timeouts) -> Result<Option<(Event, Stage)>
 
 impl Streaming {
     /// The next event; `None` after the last.
-    async fn next(&mut self, idle: Duration) -> Option<Event> {
+    async fn next(&mut self) -> Option<Event> {
         loop {
             if let Some(event) = self.events.next() {
                 return Some(event);
@@ -237,7 +240,7 @@ impl Streaming {
             }
             let mut events = Vec::new();
             if self.unread.is_empty() {
-                match exchange::next(&mut self.body, idle).await {
+                match exchange::next(&mut self.body, &mut self.idle).await {
                     Ok(Some(bytes)) => self.unread = bytes,
                     Ok(None) => self.reader.end(&mut events),
                     Err(failure) => self.reader.cut(failure, &mut events),

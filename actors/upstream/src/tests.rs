@@ -70,7 +70,7 @@ async fn call_to(said: &'static [&'static str], timeouts: Timeouts) -> (String, 
     (provider.await.unwrap().0, events)
 }
 
-#[tokio::test]
+#[actix_rt::test]
 async fn a_kept_connection_that_was_closed_is_asked_once_more_and_never_twice() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap().to_string();
@@ -101,7 +101,7 @@ async fn a_kept_connection_that_was_closed_is_asked_once_more_and_never_twice() 
     assert!(provider.await.unwrap(), "it was called a third time");
 }
 
-#[tokio::test]
+#[actix_rt::test]
 async fn a_call_that_was_worked_on_is_not_made_again() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap().to_string();
@@ -117,7 +117,7 @@ async fn a_call_that_was_worked_on_is_not_made_again() {
     assert!(provider.await.unwrap(), "it was called again");
 }
 
-#[tokio::test]
+#[actix_rt::test]
 async fn a_call_is_one_request_with_its_key() {
     let said = &[
         "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n",
@@ -138,14 +138,14 @@ async fn a_call_is_one_request_with_its_key() {
     assert!(matches!(events.last(), Some(Event::Finished { .. })), "{events:?}");
 }
 
-#[tokio::test]
+#[actix_rt::test]
 async fn a_redirect_is_an_error_and_not_followed() {
     let said = &["HTTP/1.1 307 Temporary Redirect\r\nlocation: /elsewhere\r\ncontent-length: 0\r\n\r\n"];
     let (_, events) = call_to(said, Timeouts::default()).await;
     assert!(matches!(events.as_slice(), [Event::Failed(_)]), "{events:?}");
 }
 
-#[tokio::test]
+#[actix_rt::test]
 async fn a_refusal_says_when_to_come_back_and_an_encoding_that_was_not_asked_for_is_named() {
     let said = &[
         "HTTP/1.1 429 Too Many Requests\r\nretry-after: 0.8\r\ncontent-length: 28\r\n\r\n",
@@ -160,7 +160,7 @@ async fn a_refusal_says_when_to_come_back_and_an_encoding_that_was_not_asked_for
     assert!(why.contains("gzip"), "{why}");
 }
 
-#[tokio::test]
+#[actix_rt::test]
 async fn a_provider_that_says_nothing_or_no_more_is_given_up() {
     let soon = Duration::from_millis(50);
     let (_, events) = call_to(&[], Timeouts { first_byte: soon, ..Timeouts::default() }).await;
@@ -170,7 +170,7 @@ async fn a_provider_that_says_nothing_or_no_more_is_given_up() {
     assert!(matches!(events.as_slice(), [Event::Failed(Failure::Timeout("idle"))]), "{events:?}");
 }
 
-#[tokio::test]
+#[actix_rt::test]
 async fn an_answer_that_is_too_large_is_not_kept() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let endpoint = Endpoint::new(&format!("http://{}/v1", listener.local_addr().unwrap()), &OpenAi).unwrap();
@@ -186,7 +186,7 @@ async fn an_answer_that_is_too_large_is_not_kept() {
     assert!(matches!(&refused, Err(Failure::TooLarge(1_000_000))), "{refused:?}");
 }
 
-#[tokio::test]
+#[actix_rt::test]
 async fn where_nobody_listens_the_reason_is_told_without_the_address() {
     let free = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
     let events = call(&free.to_string()).await;
@@ -214,7 +214,7 @@ async fn call_by_proxy(base_url: &str, answers: &'static str) -> (String, Vec<Ev
     (provider.await.unwrap(), events)
 }
 
-#[tokio::test]
+#[actix_rt::test]
 async fn a_proxy_forwards_what_is_asked_in_clear_and_is_told_the_whole_address() {
     let (asked, events) = call_by_proxy("http://provider.example/v1", "").await;
     assert!(asked.starts_with("POST http://provider.example/v1/chat/completions HTTP/1.1\r\n"), "{asked}");
@@ -223,7 +223,7 @@ async fn a_proxy_forwards_what_is_asked_in_clear_and_is_told_the_whole_address()
     assert!(matches!(events.last(), Some(Event::Finished { .. })), "{events:?}");
 }
 
-#[tokio::test]
+#[actix_rt::test]
 async fn a_proxy_makes_a_tunnel_for_what_is_asked_with_tls_and_never_sees_the_key() {
     let refusal = "HTTP/1.1 407 Proxy Authentication Required\r\n\r\n";
     let (asked, events) = call_by_proxy("https://provider.example/v1", refusal).await;
@@ -234,7 +234,7 @@ async fn a_proxy_makes_a_tunnel_for_what_is_asked_with_tls_and_never_sees_the_ke
     assert_eq!(why, "connecting: tunnel error: proxy authorization required");
 }
 
-#[tokio::test]
+#[actix_rt::test]
 async fn no_proxy_is_asked_for_an_address_that_is_excepted() {
     let proxies = Arc::new(Matcher::builder().all("http://ada:secret@127.0.0.1:1").no("127.0.0.1").build());
     exchange::ask_proxies(proxies.clone());

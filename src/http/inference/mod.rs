@@ -231,7 +231,7 @@ async fn start(
     heartbeat: Option<Duration>,
 ) -> Result<Result<Started, ServeError>, Starting> {
     let Some(heartbeat) = heartbeat.filter(|_| job.max_age.is_some()) else {
-        return Ok(serve::start(&state.gateway, job).await);
+        return Ok(Box::pin(serve::start(&state.gateway, job)).await);
     };
     let gateway = Arc::clone(&state.gateway);
     let mut starting = Box::pin(async move { serve::start(&gateway, job).await });

@@ -2,12 +2,12 @@
 //! error. It waits for one heartbeat at most, because proxies cut silent connections; after that, a failure is an
 //! event, in the form that SDKs read. Later silence is filled with keep-alives.
 
-use std::time::Duration;
+use std::{pin::Pin, time::Duration};
 
 use actix_web::{HttpResponse, HttpResponseBuilder, http::header::CACHE_CONTROL};
 use bytes::Bytes;
 use futures::stream;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, Sleep, sleep_until, timeout_at};
 use wire::format::AnswerWriter;
 
 use super::Answer;
@@ -20,6 +20,8 @@ struct Stream<W> {
     heartbeat: Duration,
     /// When the silence has lasted too long.
     quiet_until: Instant,
+    /// Goes off then, or before: it is not set anew for each text.
+    alarm: Pin<Box<Sleep>>,
 }
 
 /// The answer, once its first piece is there or a heartbeat has passed since `arrived`. `put_head` writes the headers
@@ -41,7 +43,7 @@ pub async fn answer<W: AnswerWriter>(
     let mut response = HttpResponse::Ok();
     put_head(&mut response, begun);
     response.insert_header((CACHE_CONTROL, "no-store")).content_type(W::STREAM);
-    let stream = Stream { answer, heartbeat, quiet_until };
+    let stream = Stream { answer, heartbeat, quiet_until, alarm: Box::pin(sleep_until(quiet_until)) };
     let texts = stream::unfold(stream, |mut stream| async move {
         let bytes = stream.next().await?;
         Some((Ok::<_, actix_web::Error>(bytes), stream))
@@ -53,9 +55,16 @@ impl<W: AnswerWriter> Stream<W> {
     /// The next bytes; `None` after the end.
     async fn next(&mut self) -> Option<Bytes> {
         loop {
-            let text = match timeout_at(self.quiet_until, self.answer.next()).await {
-                Ok(text) => Some(text?),
-                Err(_) => self.answer.silence(),
+            let text = tokio::select! {
+                biased;
+                text = self.answer.next() => Some(text?),
+                () = self.alarm.as_mut() => {
+                    if self.alarm.deadline() < self.quiet_until {
+                        self.alarm.as_mut().reset(self.quiet_until);
+                        continue;
+                    }
+                    self.answer.silence()
+                }
             };
             self.quiet_until = Instant::now() + self.heartbeat;
             // Empty bytes would end the body.

@@ -234,7 +234,7 @@ fn of_cohere(json: &str) -> Entry {
 
 /// A message, and the list in one of its members, where an entry of it is left out.
 fn changed(json: &str, name: &str, each: impl Fn(&str) -> Entry) -> Option<(Fields, String)> {
-    let message = Fields::parse(json.as_bytes()).ok()?;
+    let message = Fields::of(json).ok()?;
     let list = rewritten(message.present(name)?, each)?;
     Some((message, list))
 }

@@ -99,7 +99,7 @@ fn documents(body: &Fields) -> Result<Vec<String>, BadRequest> {
     let document = |(place, entry): (usize, &RawValue)| {
         let at = |message: &str| BadRequest::new(format!("documents[{place}]"), message);
         let text = read_text(entry.get()).or_else(|| {
-            let object = Fields::parse(entry.get().as_bytes()).ok()?;
+            let object = Fields::of(entry.get()).ok()?;
             let is_alone = object.names().all(|name| name == "text");
             object.string("text").ok().flatten().filter(|_| is_alone)
         });
@@ -151,7 +151,7 @@ fn in_texts(mut request: Request, upstream: &Upstream<'_>) -> Request {
 /// Reads an answer with the order of documents.
 pub(super) fn read_answer(body: &[u8]) -> Vec<Event> {
     let text = String::from_utf8_lossy(body);
-    let Ok(fields) = Fields::parse(text.trim().as_bytes()) else {
+    let Ok(fields) = Fields::of(text.trim()) else {
         let words = faults::text_words(&text);
         return vec![Event::Failed(Failure::Transport(format!("the provider's answer has no results: {words}")))];
     };

@@ -127,7 +127,7 @@ impl Reader {
         self.decoder.end(&mut read);
         for event in read {
             // An event that was cut is no event.
-            if event.is_stray || Fields::parse(event.data.as_bytes()).is_ok() {
+            if event.is_stray || Fields::of(&event.data).is_ok() {
                 self.event(event, events);
             }
         }
@@ -152,7 +152,7 @@ impl Reader {
         if data.trim().is_empty() && name != "error" {
             return;
         }
-        let Ok(mut fields) = Fields::parse(data.as_bytes()) else {
+        let Ok(mut fields) = Fields::of(&data) else {
             let failure = match &*name {
                 "error" => Failure::Provider(Box::new(events::error(&data))),
                 _ => Failure::Transport("an event of the provider's is not of a known shape".into()),
@@ -192,7 +192,7 @@ impl Reader {
 
     /// Text in a stream that is no event: only an error ends the stream.
     fn stray(&mut self, text: &str, events: &mut Vec<Event>) {
-        let fields = Fields::parse(text.trim().as_bytes()).ok();
+        let fields = Fields::of(text.trim()).ok();
         if fields.is_some_and(|fields| events::kind(&fields) == "error" || fields.present("error").is_some()) {
             return self.fail(Failure::Provider(Box::new(events::error(text))), events);
         }

@@ -19,7 +19,7 @@ use crate::{
 pub(super) fn read(body: &[u8]) -> Vec<Event> {
     let text = String::from_utf8_lossy(body);
     let text = text.trim_start_matches('\u{feff}').trim();
-    let Ok(fields) = Fields::parse(text.as_bytes()) else {
+    let Ok(fields) = Fields::of(text) else {
         let words = faults::text_words(text);
         return failed(Failure::Transport(format!("the provider's answer is not JSON: {words}")));
     };

@@ -35,13 +35,8 @@ pub struct Writer {
     held: Vec<Fields>,
 }
 
-/// One event, under its name.
-fn event(name: &str, data: &str) -> String {
-    format!("event: {name}\n{}", sse::encode(data))
-}
-
 fn original(fields: &Fields) -> String {
-    event(&kind(fields), &fields.to_json())
+    sse::named(&kind(fields), &fields.to_json())
 }
 
 impl Writer {
@@ -66,7 +61,7 @@ impl Writer {
         let usage = json!({"input_tokens": 0, "output_tokens": 0});
         let message = json!({"id": self.id, "type": "message", "role": "assistant", "model": self.model, "content": [],
             "stop_reason": null, "stop_sequence": null, "usage": usage});
-        text.push_str(&event("message_start", &json!({"type": "message_start", "message": message}).to_string()));
+        text.push_str(&sse::named("message_start", &json!({"type": "message_start", "message": message}).to_string()));
     }
 
     /// Writes a provider's event, or holds it back.
@@ -86,7 +81,7 @@ impl Writer {
             "content_block_stop" => self.open = None,
             _ => {}
         }
-        Some(event(&name, &fields.to_json()))
+        Some(sse::named(&name, &fields.to_json()))
     }
 
     /// The last `message_delta`, with usage and cost.
@@ -94,7 +89,7 @@ impl Writer {
         fields.remove("usage");
         let gain = Gain { usage: usage(&end.usage, &end.receipt), farebox: &end.receipt.farebox };
         let json = fields.to_json_with(&["usage", "farebox"], &gain, ROOM);
-        event("message_delta", &String::from_utf8(json).unwrap_or_default())
+        sse::named("message_delta", &String::from_utf8(json).unwrap_or_default())
     }
 
     fn ending(&self) -> Fields {
@@ -133,7 +128,7 @@ impl AnswerWriter for Writer {
     }
 
     fn silence(&self) -> Option<String> {
-        Some(event("ping", r#"{"type": "ping"}"#))
+        Some(sse::named("ping", r#"{"type": "ping"}"#))
     }
 
     fn end(&mut self, end: &End) -> String {
@@ -145,7 +140,7 @@ impl AnswerWriter for Writer {
             self.blocks.close(&mut text);
             if let Some(index) = self.open.take() {
                 let stop = json!({"type": "content_block_stop", "index": index});
-                text.push_str(&event("content_block_stop", &stop.to_string()));
+                text.push_str(&sse::named("content_block_stop", &stop.to_string()));
             }
             held.insert(0, self.ending());
         }
@@ -156,13 +151,13 @@ impl AnswerWriter for Writer {
             text.push_str(&written);
         }
         if !has_stop {
-            text.push_str(&event("message_stop", r#"{"type":"message_stop"}"#));
+            text.push_str(&sse::named("message_stop", r#"{"type":"message_stop"}"#));
         }
         text
     }
 
     fn failed(&mut self, error: &Value) -> String {
-        event("error", &error.to_string())
+        sse::named("error", &error.to_string())
     }
 }
 

@@ -93,7 +93,7 @@ impl Answer {
         if self.form != Some(form) {
             return None;
         }
-        let mut fields = Fields::parse(data.as_bytes()).ok()?;
+        let mut fields = Fields::of(data).ok()?;
         if form == Form::Whole {
             fields.remove("usage");
         }

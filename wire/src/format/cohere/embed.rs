@@ -189,7 +189,7 @@ pub(in crate::format) fn check_abroad(request: &Request) -> Result<(), BadReques
 /// Reads an answer of Cohere's with vectors, for a client of this format.
 pub(super) fn read_answer(body: &[u8]) -> Vec<Event> {
     let text = String::from_utf8_lossy(body);
-    let Ok(mut fields) = Fields::parse(text.trim().as_bytes()) else {
+    let Ok(mut fields) = Fields::of(text.trim()) else {
         let words = faults::text_words(&text);
         return vec![Event::Failed(Failure::Transport(format!("the provider's answer has no vectors: {words}")))];
     };

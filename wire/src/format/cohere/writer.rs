@@ -39,18 +39,13 @@ pub struct Writer {
 const PAIRS: [(&str, &str); 3] =
     [("content-start", "content-end"), ("tool-call-start", "tool-call-end"), ("citation-start", "citation-end")];
 
-/// One event, under its type.
-fn event(kind: &str, data: &str) -> String {
-    format!("event: {kind}\n{}", sse::encode(data))
-}
-
 /// An event with a place and what it adds to the message.
 fn indexed(kind: &str, index: usize, message: &Value) -> String {
     let data = match message {
         Value::Null => json!({"type": kind, "index": index}),
         message => json!({"type": kind, "index": index, "delta": {"message": message}}),
     };
-    event(kind, &data.to_string())
+    sse::named(kind, &data.to_string())
 }
 
 impl Writer {
@@ -66,7 +61,7 @@ impl Writer {
         }
         let message = json!({"role": "assistant", "content": [], "tool_plan": "", "tool_calls": [], "citations": []});
         let data = json!({"id": self.id, "type": "message-start", "delta": {"message": message}});
-        text.push_str(&event("message-start", &data.to_string()));
+        text.push_str(&sse::named("message-start", &data.to_string()));
     }
 
     /// Writes a provider's event, or holds back the one that ends the answer.
@@ -88,7 +83,7 @@ impl Writer {
         } else if self.open.is_some_and(|(end, _)| end == kind) {
             self.open = None;
         }
-        Some(event(&kind, &fields.to_json()))
+        Some(sse::named(&kind, &fields.to_json()))
     }
 
     /// The event that ends the answer, where the provider sent none.
@@ -104,7 +99,7 @@ impl Writer {
     fn close(&mut self, text: &mut String) {
         self.blocks.close(text);
         if let Some((kind, index)) = self.open.take() {
-            text.push_str(&event(kind, &json!({"type": kind, "index": index.unwrap_or(0)}).to_string()));
+            text.push_str(&sse::named(kind, &json!({"type": kind, "index": index.unwrap_or(0)}).to_string()));
         }
     }
 }
@@ -149,7 +144,7 @@ impl AnswerWriter for Writer {
         let delta = Priced { delta: Pairs::of(&delta), usage: usage(&end.usage, &end.receipt) };
         last.set("delta", &delta);
         let json = last.to_json_with(&["farebox"], &Gain { farebox: &end.receipt.farebox }, ROOM);
-        text.push_str(&event(END, &String::from_utf8(json).unwrap_or_default()));
+        text.push_str(&sse::named(END, &String::from_utf8(json).unwrap_or_default()));
         text.push_str(&sse::encode(sse::LAST_WORD));
         text
     }
@@ -158,7 +153,7 @@ impl AnswerWriter for Writer {
     fn failed(&mut self, error: &Value) -> String {
         let finish = if error["status"] == 504 { "TIMEOUT" } else { "ERROR" };
         let delta = json!({"finish_reason": finish, "error": error["message"]});
-        event(END, &json!({"id": self.id, "type": END, "delta": delta, "farebox": error}).to_string())
+        sse::named(END, &json!({"id": self.id, "type": END, "delta": delta, "farebox": error}).to_string())
     }
 }
 

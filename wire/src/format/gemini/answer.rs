@@ -79,7 +79,7 @@ impl Answer {
 
     /// An answer as it came, without its usage, which is told with the cost: for a client of this format.
     fn original(&self, text: impl FnOnce() -> String) -> Option<Fields> {
-        let mut fields = self.is_own.then(|| Fields::parse(text().as_bytes()).ok()).flatten()?;
+        let mut fields = self.is_own.then(|| Fields::of(&text()).ok()).flatten()?;
         fields.remove("usageMetadata");
         Some(fields)
     }

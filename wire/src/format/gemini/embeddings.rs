@@ -214,7 +214,7 @@ pub(super) fn own_call(mut request: Request, upstream: &Upstream<'_>) -> Provide
     let method = if is_many(body) { "batchEmbedContents" } else { "embedContent" };
     let named: Option<Vec<Box<serde_json::value::RawValue>>> = body.present(REQUESTS).and_then(read_as);
     if let Some(list) = named {
-        let one = |json: &str| match Fields::parse(json.as_bytes()) {
+        let one = |json: &str| match Fields::of(json) {
             Ok(mut fields) => {
                 fields.set(MODEL, &format!("models/{}", upstream.model));
                 fields.to_json()
@@ -230,7 +230,7 @@ pub(super) fn own_call(mut request: Request, upstream: &Upstream<'_>) -> Provide
 /// Reads an answer with vectors.
 pub(super) fn read_answer(body: &[u8]) -> Vec<Event> {
     let text = String::from_utf8_lossy(body);
-    let Ok(mut fields) = Fields::parse(text.trim().as_bytes()) else {
+    let Ok(mut fields) = Fields::of(text.trim()) else {
         let words = fault::text_words(&text);
         return vec![Event::Failed(Failure::Transport(format!("the provider's answer has no vectors: {words}")))];
     };

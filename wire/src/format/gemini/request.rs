@@ -43,7 +43,7 @@ pub fn read_to_count(body: &[u8], model: &str) -> Result<Request, BadRequest> {
     {
         return Err(BadRequest::new(name, format!("can't stand beside {WHOLE}")));
     }
-    let whole = Fields::parse(json.as_bytes()).map_err(|_| BadRequest::new(WHOLE, "must be an object"))?;
+    let whole = Fields::of(json).map_err(|_| BadRequest::new(WHOLE, "must be an object"))?;
     read(whole, Some(model), false)
 }
 

@@ -134,7 +134,7 @@ pub(in crate::format) fn terms(request: &Request) -> Result<Terms, BadRequest> {
 pub(super) fn read_answer(body: &[u8]) -> Vec<Event> {
     let text = String::from_utf8_lossy(body);
     let failed = |error| vec![Event::Failed(Failure::Provider(Box::new(error)))];
-    let Ok(mut fields) = Fields::parse(text.trim().as_bytes()) else {
+    let Ok(mut fields) = Fields::of(text.trim()) else {
         let words = fault::text_words(&text);
         return vec![Event::Failed(Failure::Transport(format!("the provider's answer has no vectors: {words}")))];
     };

@@ -53,7 +53,7 @@ impl Names {
     /// A chunk of ours with the provider's names, if the provider sent any before it.
     pub(super) fn give(&self, chunk: String) -> String {
         let is_ours = self.same.iter().chain(&self.beside).all(Option::is_none);
-        let parsed = if is_ours { None } else { Fields::parse(chunk.as_bytes()).ok() };
+        let parsed = if is_ours { None } else { Fields::of(&chunk).ok() };
         let Some(mut fields) = parsed else { return chunk };
         let named = SAME.into_iter().zip(&self.same).chain(BESIDE.into_iter().zip(&self.beside));
         for (name, value) in named {

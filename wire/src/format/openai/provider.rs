@@ -225,7 +225,7 @@ const ENVELOPE: [&str; 8] =
 fn classify(format: Format, name: &str, data: &str) -> Classified {
     let data = data.trim_start_matches('\u{feff}').trim();
     if name == "error" {
-        return match Fields::parse(data.as_bytes()) {
+        return match Fields::of(data) {
             Ok(mut fields) => Classified { usage: take_usage(&mut fields), meaning: error_of(data) },
             Err(_) => error_of(data).into(),
         };
@@ -236,7 +236,7 @@ fn classify(format: Format, name: &str, data: &str) -> Classified {
     if data.trim_start_matches('"').starts_with("[DONE]") {
         return Meaning::End.into();
     }
-    match Fields::parse(data.as_bytes()) {
+    match Fields::of(data) {
         Ok(mut fields) => {
             let usage = take_usage(&mut fields);
             Classified { meaning: classify_object(format, fields, usage.is_some(), data), usage }

@@ -45,7 +45,7 @@ const THOUGHT: [&str; 1] = ["reasoning_tokens"];
 pub(super) fn report(answer: &Fields) -> Option<Report> {
     let within = ["x_groq", "message", "response"].into_iter().filter_map(|name| {
         let object = answer.present(name).filter(|object| object.contains("\"usage\""))?;
-        let object = Fields::parse(object.as_bytes()).ok()?;
+        let object = Fields::of(object).ok()?;
         read(object.present("usage")?)
     });
     let choices = answer.present("choices").filter(|choices| choices.contains("\"usage\""));

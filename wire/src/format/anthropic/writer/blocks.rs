@@ -2,10 +2,10 @@
 
 use serde_json::{Value, json};
 
-use super::event;
 use crate::{
     format::{in_turn::InTurn, proof::HIDDEN},
     inference::{CallDelta, Delta, Media},
+    sse::named,
 };
 
 /// The blocks of one answer.
@@ -123,7 +123,7 @@ impl Blocks {
 
     fn start(&mut self, block: &Value, text: &mut String) {
         let data = json!({"type": "content_block_start", "index": self.begun, "content_block": block});
-        text.push_str(&event("content_block_start", &data.to_string()));
+        text.push_str(&named("content_block_start", &data.to_string()));
         self.begun += 1;
     }
 
@@ -134,14 +134,14 @@ impl Blocks {
 
     fn put(block: usize, delta: &Value, text: &mut String) {
         let data = json!({"type": "content_block_delta", "index": block, "delta": delta});
-        text.push_str(&event("content_block_delta", &data.to_string()));
+        text.push_str(&named("content_block_delta", &data.to_string()));
     }
 
     /// Stops the open block, if there is one.
     pub(super) fn close(&mut self, text: &mut String) {
         if self.open.take().is_some() {
             let data = json!({"type": "content_block_stop", "index": self.begun.saturating_sub(1)});
-            text.push_str(&event("content_block_stop", &data.to_string()));
+            text.push_str(&named("content_block_stop", &data.to_string()));
         }
     }
 

@@ -66,7 +66,7 @@ fn object(event: &SseEvent, is_at_end: bool) -> Result<Option<(String, Fields)>,
     if data.is_empty() || data == sse::LAST_WORD {
         return Ok(None);
     }
-    let Ok(fields) = Fields::parse(data.as_bytes()) else {
+    let Ok(fields) = Fields::of(data) else {
         let is_nothing = event.is_stray || is_at_end;
         let broken = Failure::Transport("an event of the provider's is not of a known shape".into());
         return if is_nothing { Ok(None) } else { Err(broken) };

@@ -220,11 +220,6 @@ pub struct Writer {
     done: Option<Fields>,
 }
 
-/// An event with its name, as OpenAI writes it.
-fn named(kind: &str, data: &str) -> String {
-    format!("event: {kind}\n{}", sse::encode(data))
-}
-
 impl AnswerWriter for Writer {
     const ERRORS: ErrorShape = ErrorShape::Object;
 
@@ -236,7 +231,7 @@ impl AnswerWriter for Writer {
         }
         let kind = fields.string("type").ok().flatten().unwrap_or_default();
         let data = fields.to_json();
-        Some(if kind == PARTIAL { named(PARTIAL, &data) } else { sse::encode(&data) })
+        Some(if kind == PARTIAL { sse::named(PARTIAL, &data) } else { sse::encode(&data) })
     }
 
     fn cost(&mut self, _: &str, _: u64) -> Option<String> {

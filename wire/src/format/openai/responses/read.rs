@@ -52,7 +52,7 @@ fn kind_of(fields: &Fields) -> Option<String> {
 /// Appends the events of a whole response. `keeps` says whether the client gets the provider's own response.
 fn whole(text: &str, keeps: bool, events: &mut Vec<Event>) {
     let fail = |events: &mut Vec<Event>, failure| events.push(Event::Failed(failure));
-    let Ok(mut fields) = Fields::parse(text.as_bytes()) else {
+    let Ok(mut fields) = Fields::of(text) else {
         let words = fault::text_words(text);
         return fail(events, Failure::Transport(format!("the provider's answer is not a response: {words}")));
     };
@@ -195,7 +195,7 @@ impl Reader {
         if self.over || data.is_empty() || data == "[DONE]" {
             return;
         }
-        let Ok(fields) = Fields::parse(data.as_bytes()) else {
+        let Ok(fields) = Fields::of(data) else {
             let is_known = event.is_stray || !event.name.starts_with("response.");
             return match (may_be_cut, is_known) {
                 (true, _) => {}

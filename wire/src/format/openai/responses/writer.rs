@@ -300,7 +300,7 @@ fn item_with(item: &Item, status: &str, proofs: bool) -> Value {
 pub(super) fn named(kind: &str, data: &str) -> String {
     // A provider's name for it: a line's end in it would begin another event.
     let kind = kind.split(char::is_control).next().unwrap_or_default();
-    format!("event: {kind}\ndata: {data}\n\n")
+    crate::sse::named(kind, data)
 }
 
 /// The usage object, with the cost: the provider's own, or one of the tokens counted.
