@@ -405,7 +405,7 @@ mod tests {
         assert!(refused(|bytes| bytes[4..8].copy_from_slice(&3_u32.to_be_bytes())).contains("big-endian"));
         assert!(refused(|bytes| bytes[4] = 1).contains("version 1"));
         let kind = place("weight") + "weight".len() + 4 + 16;
-        for (number, name) in [(6, "Q5_0"), (7, "Q5_1"), (10, "Q2_K"), (20, "IQ4_NL"), (77, "77")] {
+        for (number, name) in [(9, "Q8_1"), (15, "Q8_K"), (16, "IQ2_XXS"), (20, "IQ4_NL"), (77, "77")] {
             let message = refused(|bytes| bytes[kind] = number);
             assert!(message.contains(name) && message.contains("weight"), "{message}");
         }

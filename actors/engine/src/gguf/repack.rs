@@ -86,10 +86,12 @@ pub fn repack(kind: Kind, rows: usize, columns: usize, bytes: &[u8]) -> Option<P
     let pieces = pieces(kind, bytes);
     // From the format's centre to the operator's: 8 of 16, or 128 of 256.
     let shift = (1 << (layout.bits - 1)) - layout.centre;
+    let shifted = pieces.numbers.iter().map(|number| number.wrapping_add(shift));
     let numbers = if layout.bits == 4 {
-        pieces.numbers.chunks_exact(2).map(|pair| pair[0] | pair[1] << 4).collect()
+        let numbers: Vec<u8> = shifted.collect();
+        numbers.chunks_exact(2).map(|pair| pair[0] | pair[1] << 4).collect()
     } else {
-        pieces.numbers.iter().map(|number| number.wrapping_add(shift)).collect()
+        shifted.collect()
     };
     let minimums = if layout.minimums { pieces.minimums } else { Vec::new() };
     Some(Packed {
@@ -111,7 +113,9 @@ mod tests {
     use super::*;
     use crate::gguf::dequantize;
 
-    const QUANTIZED: [Kind; 6] = [Kind::Q4_0, Kind::Q4_1, Kind::Q8_0, Kind::Q4K, Kind::Q5K, Kind::Q6K];
+    fn quantized() -> impl Iterator<Item = Kind> {
+        Kind::ALL.into_iter().filter(|kind| layout(*kind).is_some())
+    }
 
     /// Element `at` of the repacked form, computed in the order of the format.
     fn restored(packed: &Packed, at: usize) -> f32 {
@@ -129,7 +133,9 @@ mod tests {
         for block in bytes.chunks_exact_mut(kind.block_bytes()) {
             // Only finite scales: no quantizer writes infinities.
             let halves: &[usize] = match kind {
-                Kind::Q4_1 | Kind::Q4K | Kind::Q5K => &[1, 3],
+                Kind::Q4_1 | Kind::Q5_1 | Kind::Q4K | Kind::Q5K => &[1, 3],
+                Kind::Q2K => &[81, 83],
+                Kind::Q3K => &[109],
                 Kind::Q6K => &[209],
                 _ => &[1],
             };
@@ -143,7 +149,7 @@ mod tests {
     proptest! {
         #[test]
         fn repacking_is_exact_to_the_last_bit(seed in prop::collection::vec(any::<u8>(), 600..700)) {
-            for kind in QUANTIZED {
+            for kind in quantized() {
                 let bytes = blocks(kind, 4, &seed);
                 let plain = dequantize(kind, &bytes);
                 let packed = repack(kind, 2, plain.len() / 2, &bytes).unwrap();
@@ -158,7 +164,7 @@ mod tests {
         fn offsets_move_the_centre_without_loss_beyond_one_rounding(
             seed in prop::collection::vec(any::<u8>(), 600..700),
         ) {
-            for kind in [Kind::Q4_1, Kind::Q4K, Kind::Q5K] {
+            for kind in [Kind::Q4_1, Kind::Q5_1, Kind::Q2K, Kind::Q4K, Kind::Q5K] {
                 let bytes = blocks(kind, 4, &seed);
                 let packed = repack(kind, 4, dequantize(kind, &bytes).len() / 4, &bytes).unwrap();
                 for ((offset, minimum), scale) in packed.offsets().iter().zip(&packed.minimums).zip(&packed.scales) {
