@@ -300,13 +300,16 @@ mod tests {
             };
             let mut bytes: Vec<u8> = (0..kind.block_bytes() * 4).map(|_| random()).collect();
             for block in bytes.chunks_exact_mut(kind.block_bytes()) {
-                halves.iter().for_each(|&at| block[at] &= 0xbb);
+                for &at in halves {
+                    block[at] &= 0xbb;
+                }
             }
             let floats = dequantize(kind, &bytes);
             assert_eq!(floats.len(), kind.block_elements() * 4);
-            let sum = floats.iter().flat_map(|float| float.to_le_bytes()).fold(0xcbf2_9ce4_8422_2325, |sum: u64, byte| {
-                (sum ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
-            });
+            let sum = floats
+                .iter()
+                .flat_map(|float| float.to_le_bytes())
+                .fold(0xcbf2_9ce4_8422_2325, |sum: u64, byte| (sum ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3));
             assert_eq!(sum, expected, "{kind:?}");
         }
     }

@@ -7,6 +7,8 @@
 mod config;
 mod draft;
 mod keys;
+mod pre_tokenizer;
+mod sentencepiece;
 mod tokenizer;
 mod vocabulary;
 
@@ -123,10 +125,10 @@ pub fn import_with(
     let mut file = Gguf::open(gguf)?;
     // Quick checks that may refuse the file come before slow work.
     let shape = Shape::read(&mut file)?;
-    keys::check(&file)?;
+    keys::check(&file, shape.architecture)?;
     shape.check_tensors(&file)?;
     let vocabulary = Vocabulary::read(&file, shape.vocabulary)?;
-    let tokenizer = tokenizer::tokenizer(&file, &vocabulary)?;
+    let tokenizer = tokenizer::tokenizer(&file, &vocabulary, shape.architecture)?;
     let template = match file.value("tokenizer.chat_template") {
         None => None,
         Some(Value::Text(template)) => Some(template.clone()),
@@ -134,7 +136,7 @@ pub fn import_with(
     };
     let texts = [
         ("tokenizer.json", Some(tokenizer.to_string())),
-        ("tokenizer_config.json", Some(config::tokenizer_config(&file).to_string())),
+        ("tokenizer_config.json", Some(config::tokenizer_config(&file, &shape).to_string())),
         ("config.json", Some(config::config(&file, &shape).to_string())),
         ("generation_config.json", Some(config::generation_config(&file, &vocabulary)?.to_string())),
         ("chat_template.jinja", template),
@@ -160,7 +162,7 @@ pub fn import_with(
     let imported = ImportedModel {
         folder: out_dir.to_owned(),
         name: file.text("general.name").map(str::to_owned),
-        architecture: file.text("general.architecture").unwrap_or_default().to_owned(),
+        architecture: shape.architecture.name().to_owned(),
         parameters: file.parameters(),
         context: shape.context,
         bytes,

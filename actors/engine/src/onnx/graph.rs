@@ -111,6 +111,17 @@ impl<W: Write> Builder<W> {
         name.to_owned()
     }
 
+    /// Adds one number as a constant.
+    pub(super) fn number(&mut self, name: &str, number: f32) -> String {
+        self.graph.initializer.push(Tensor {
+            data_type: FLOAT,
+            name: name.to_owned(),
+            raw_data: Some(number.to_le_bytes().to_vec()),
+            ..Tensor::default()
+        });
+        name.to_owned()
+    }
+
     /// Writes floats to the data file.
     pub(super) fn floats(&mut self, name: &str, dims: &[usize], floats: &[f32]) -> std::io::Result<String> {
         debug_assert_eq!(dims.iter().product::<usize>(), floats.len(), "{name}");

@@ -126,10 +126,6 @@ impl Input {
         Self { name, sums: Vec::new() }
     }
 
-    pub(super) fn name(&self) -> &str {
-        &self.name
-    }
-
     fn sums<W: Write>(&mut self, builder: &mut Builder<W>, columns: usize, block: usize) -> String {
         if let Some((_, name)) = self.sums.iter().find(|(size, _)| *size == block) {
             return name.clone();

@@ -29,8 +29,10 @@ impl Numbers {
         let count = elements / kind.block_elements();
         let mut bytes: Vec<u8> = (0..count * kind.block_bytes()).map(|_| self.next()).collect();
         let (halves, exponent): (&[usize], u8) = match kind {
-            Kind::Q4_0 | Kind::Q8_0 => (&[1], 0x14),
-            Kind::Q4_1 => (&[1, 3], 0x14),
+            Kind::Q4_0 | Kind::Q5_0 | Kind::Q8_0 => (&[1], 0x14),
+            Kind::Q4_1 | Kind::Q5_1 => (&[1, 3], 0x14),
+            Kind::Q2K => (&[81, 83], 0x18),
+            Kind::Q3K => (&[109], 0x14),
             Kind::Q4K | Kind::Q5K => (&[1, 3], 0x04),
             Kind::Q6K => (&[209], 0x04),
             Kind::F16 => (&[1], 0x24),
@@ -43,6 +45,7 @@ impl Numbers {
                 let sign = match kind {
                     Kind::F32 | Kind::F16 | Kind::BF16 => block[at] & 0x80,
                     Kind::Q4_1 if at == 3 => 0x80 | 0x08,
+                    Kind::Q5_1 if at == 3 => 0x80 | 0x10,
                     _ => 0,
                 };
                 block[at] = sign.wrapping_add(exponent) | (block[at] & 1);
@@ -147,7 +150,11 @@ fn every_kind_runs_packed_as_it_does_in_full() {
         (Kind::Q4_0, Kind::Q4_0, true),
         (Kind::Q4_0, Kind::Q4_1, false),
         (Kind::Q4_1, Kind::Q8_0, true),
+        (Kind::Q5_0, Kind::Q5_1, true),
+        (Kind::Q5_1, Kind::Q5_0, false),
         (Kind::Q8_0, Kind::Q8_0, false),
+        (Kind::Q2K, Kind::Q3K, true),
+        (Kind::Q3K, Kind::Q2K, false),
         // As the K mixtures have it: some matrices with more bits.
         (Kind::Q4K, Kind::Q6K, true),
         (Kind::Q5K, Kind::Q6K, false),

@@ -3,8 +3,10 @@
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "helpers of tests")]
 
+mod families;
 mod kinds;
 mod oracle;
+mod pieces;
 mod proof;
 mod scores;
 mod tiny;

@@ -11,7 +11,7 @@ use serde_json::json;
 use super::tiny::{END, HIDDEN, Tiny, Value, tokens};
 
 /// Imports a file's bytes. The caller removes the folder.
-fn import_bytes(bytes: &[u8]) -> (tempfile::TempDir, Result<PathBuf, String>) {
+pub(crate) fn import_bytes(bytes: &[u8]) -> (tempfile::TempDir, Result<PathBuf, String>) {
     let root = tempfile::tempdir().unwrap();
     let (file, out) = (root.path().join("model.gguf"), root.path().join("out"));
     std::fs::write(&file, bytes).unwrap();
@@ -70,10 +70,22 @@ fn scaled_positions_are_read_in_every_spelling_or_refused() {
     assert!(distance(&factor("llama.rope.scaling.factor", 0.0), 1.0) < 1e-3, "0 stands for none");
     for (wrong, said) in [
         (new.clone().text("llama.rope.scaling.type", "none"), "llama.rope.scaling.type"),
-        (new.clone().text("llama.rope.scaling.type", "yarn"), "yarn"),
+        (new.clone().text("llama.rope.scaling.type", "dynamic"), "dynamic"),
+        (Tiny::new().text("llama.rope.scaling.type", "yarn"), "llama.rope.scaling.factor"),
+        (Tiny::new().text("llama.rope.scaling.type", "longrope"), "rope_factors_long"),
+        (new.clone().text("llama.rope.scaling.type", "longrope"), "longrope"),
+        (new.clone().text("llama.rope.scaling.type", "llama3"), "low_freq_factor"),
+        (
+            new.clone()
+                .text("llama.rope.scaling.type", "llama3")
+                .key("llama.rope.scaling.low_freq_factor", Value::F32(4.0))
+                .key("llama.rope.scaling.high_freq_factor", Value::F32(1.0)),
+            "high_freq_factor",
+        ),
         (new.clone().key("llama.rope.scaling.type", Value::U32(1)), "llama.rope.scaling.type"),
         (new.clone().key("llama.rope.scale_linear", Value::F32(2.0)), "llama.rope.scale_linear"),
-        (new.clone().key("llama.rope.scaling.attn_factor", Value::F32(1.1)), "attn_factor"),
+        (new.clone().key("llama.rope.scaling.attn_factor", Value::F32(0.0)), "attn_factor"),
+        (new.clone().key("llama.rope.scaling.yarn_attn_factor", Value::F32(1.1)), "yarn_attn_factor"),
         (new.clone().key("llama.rope.scaling.yarn_ext_factor", Value::F32(1.0)), "yarn_ext_factor"),
         (factor("llama.rope.scaling.factor", f32::NAN), "llama.rope.scaling.factor"),
         (factor("llama.rope.scaling.factor", -4.0), "llama.rope.scaling.factor"),
@@ -92,10 +104,13 @@ fn a_tensor_that_is_not_computed_with_is_refused_by_name() {
     for (tiny, name) in [
         (Tiny::new().tensor("blk.0.attn_q_norm.weight", &[16], half(16)), "blk.0.attn_q_norm.weight"),
         (Tiny::new().tensor("blk.0.attn_norm.bias", &[32], half(32)), "blk.0.attn_norm.bias"),
-        (Tiny::new().tensor("blk.0.attn_q.bias", &[32], half(32)), "blk.0.attn_q.bias"),
+        (Tiny::new().tensor("blk.0.attn_q.bias", &[16], half(16)), "blk.0.attn_q.bias"),
+        (Tiny::new().tensor("blk.0.post_ffw_norm.weight", &[32], half(32)), "blk.0.post_ffw_norm.weight"),
+        (Tiny::new().tensor("blk.0.attn_qkv.weight", &[32, 64], half(2048)), "blk.0.attn_k.weight"),
         (Tiny::new().tensor("output_norm.bias", &[32], half(32)), "output_norm.bias"),
         (Tiny::new().tensor("blk.1.attn_norm.weight", &[32], half(32)), "blk.1.attn_norm.weight"),
         (Tiny::new().tensor("rope_factors_long.weight", &[8], half(8)), "rope_factors_long.weight"),
+        (Tiny::new().tensor("rope_factors_short.weight", &[8], half(8)), "rope_factors_short.weight"),
         (Tiny::new().tensor("rope_freqs.weight", &[4], half(4)), "rope_freqs.weight"),
         (Tiny::new().renamed("output.weight", "output.weigh"), "output.weigh"),
         (Tiny::new().renamed("blk.0.ffn_up.weight", "blk.0.ffn_pu.weight"), "blk.0.ffn_pu.weight"),
@@ -121,7 +136,9 @@ fn a_weight_that_is_no_number_is_refused_wherever_it_is() {
 #[test]
 fn a_key_that_is_not_known_or_not_computed_is_refused_by_name() {
     for (key, value) in [
-        ("llama.attention.sliding_window", Value::U32(64)),
+        ("llama.attention.sliding_window_pattern", Value::U32(6)),
+        ("llama.attn_logit_softcapping", Value::F32(50.0)),
+        ("llama.rope.freq_base_swa", Value::F32(1e4)),
         ("llama.expert_count", Value::U32(8)),
         ("llama.attention.clamp_kqv", Value::F32(8.0)),
         ("llama.attention.scale", Value::F32(1.0)),
@@ -164,8 +181,9 @@ fn a_vocabulary_that_does_not_fit_is_refused() {
         (merges("a b"), "\"a b\""),
         (merges("a "), "\"a \""),
         (Tiny::new().key("tokenizer.ggml.token_type", Value::Ints(vec![1; 7])), "7 types"),
-        (Tiny::new().text("tokenizer.ggml.pre", "tekken"), "tekken"),
-        (Tiny::new().text("tokenizer.ggml.model", "llama"), "model llama"),
+        (Tiny::new().text("tokenizer.ggml.pre", "wholly-new"), "wholly-new"),
+        (Tiny::new().text("tokenizer.ggml.model", "t5"), "model t5"),
+        (Tiny::new().text("general.architecture", "wholly-new"), "wholly-new; llama, qwen2, qwen3, gemma3, phi3 are"),
         (Tiny::new().without("tokenizer.ggml.merges"), "tokenizer.ggml.merges"),
     ] {
         let message = refused(&tiny);

@@ -11,6 +11,7 @@ pub(crate) enum Value {
     Text(String),
     Texts(Vec<String>),
     Ints(Vec<i32>),
+    Floats(Vec<f32>),
 }
 
 /// The file's parts.
@@ -42,10 +43,30 @@ pub(crate) fn tokens() -> Vec<String> {
     spelled.chain(special).collect()
 }
 
+/// The keys of the tokenizer.
+pub(crate) fn vocabulary() -> Vec<(String, Value)> {
+    let text = |text: &str| Value::Text(text.to_owned());
+    let keys = [
+        ("tokenizer.ggml.model", text("gpt2")),
+        ("tokenizer.ggml.pre", text("gpt-2")),
+        ("tokenizer.ggml.tokens", Value::Texts(tokens())),
+        ("tokenizer.ggml.token_type", Value::Ints([vec![1; 256], vec![3; 3]].concat())),
+        ("tokenizer.ggml.merges", Value::Texts(Vec::new())),
+        ("tokenizer.ggml.bos_token_id", Value::U32(END)),
+        ("tokenizer.ggml.eos_token_id", Value::U32(END)),
+        ("tokenizer.chat_template", text("{% for m in messages %}{{ m.content }}{% endfor %}")),
+    ];
+    keys.map(|(key, value)| (key.to_owned(), value)).into()
+}
+
 /// Pseudo-random numbers with a normal distribution, the same in each run.
-struct Numbers(u64);
+pub(crate) struct Numbers(u64);
 
 impl Numbers {
+    pub(crate) fn new(seed: u64) -> Self {
+        Self(seed)
+    }
+
     fn next(&mut self) -> f64 {
         let mut sum = 0.0;
         for _ in 0..12 {
@@ -56,12 +77,17 @@ impl Numbers {
     }
 
     #[expect(clippy::cast_possible_truncation, reason = "weights are f32")]
-    fn many(&mut self, count: usize, mean: f64, spread: f64) -> Vec<f32> {
+    pub(crate) fn many(&mut self, count: usize, mean: f64, spread: f64) -> Vec<f32> {
         (0..count).map(|_| (mean + spread * self.next()) as f32).collect()
     }
 }
 
 impl Tiny {
+    /// A file of these keys and tensors.
+    pub(crate) fn of(keys: Vec<(String, Value)>, tensors: Vec<(String, Vec<u64>, Vec<f32>)>) -> Self {
+        Self { keys, tensors }
+    }
+
     pub(crate) fn new() -> Self {
         let text = |text: &str| Value::Text(text.to_owned());
         let keys = [
@@ -75,14 +101,6 @@ impl Tiny {
             ("llama.attention.layer_norm_rms_epsilon", Value::F32(1e-5)),
             ("llama.rope.dimension_count", Value::U32(16)),
             ("llama.rope.freq_base", Value::F32(10_000.0)),
-            ("tokenizer.ggml.model", text("gpt2")),
-            ("tokenizer.ggml.pre", text("gpt-2")),
-            ("tokenizer.ggml.tokens", Value::Texts(tokens())),
-            ("tokenizer.ggml.token_type", Value::Ints([vec![1; 256], vec![3; 3]].concat())),
-            ("tokenizer.ggml.merges", Value::Texts(Vec::new())),
-            ("tokenizer.ggml.bos_token_id", Value::U32(END)),
-            ("tokenizer.ggml.eos_token_id", Value::U32(END)),
-            ("tokenizer.chat_template", text("{% for m in messages %}{{ m.content }}{% endfor %}")),
         ];
         let mut numbers = Numbers(7);
         let mut tensors = Vec::new();
@@ -104,7 +122,10 @@ impl Tiny {
             let count = usize::try_from(dimensions.iter().product::<u64>()).unwrap();
             tensors.push((name.to_owned(), dimensions, numbers.many(count, mean, spread)));
         }
-        Self { keys: keys.into_iter().map(|(key, value)| (key.to_owned(), value)).collect(), tensors }
+        Self {
+            keys: keys.map(|(key, value)| (key.to_owned(), value)).into_iter().chain(vocabulary()).collect(),
+            tensors,
+        }
     }
 
     /// Sets a key, and replaces the key of that name.
@@ -140,12 +161,40 @@ impl Tiny {
         self
     }
 
+    /// Another number of tokens: the embedding and the head have so many rows.
+    pub(crate) fn resized(mut self, rows: usize) -> Self {
+        for (name, dimensions, values) in &mut self.tensors {
+            if name == "token_embd.weight" || name == "output.weight" {
+                dimensions[1] = rows as u64;
+                *values = values.iter().copied().cycle().take(rows * HIDDEN).collect();
+            }
+        }
+        self
+    }
+
     pub(crate) fn renamed(mut self, name: &str, new: &str) -> Self {
         new.clone_into(&mut self.tensors.iter_mut().find(|(other, ..)| other == name).unwrap().0);
         self
     }
 
-    fn weights(&self, name: &str) -> &[f32] {
+    /// Joins tensors of each layer, row after row, to one.
+    pub(crate) fn joined(mut self, layers: usize, parts: &[&str], whole: &str) -> Self {
+        for layer in 0..layers {
+            let mut values = Vec::new();
+            let mut dimensions = vec![0, 0];
+            for part in parts {
+                let name = format!("blk.{layer}.{part}.weight");
+                let at = self.tensors.iter().position(|(other, ..)| *other == name).unwrap();
+                let (_, size, numbers) = self.tensors.remove(at);
+                dimensions = vec![size[0], dimensions[1] + size[1]];
+                values.extend(numbers);
+            }
+            self.tensors.push((format!("blk.{layer}.{whole}.weight"), dimensions, values));
+        }
+        self
+    }
+
+    pub(crate) fn weights(&self, name: &str) -> &[f32] {
         &self.tensors.iter().find(|(other, ..)| other == name).unwrap().2
     }
 
@@ -177,6 +226,13 @@ impl Tiny {
                 }
                 Value::Ints(list) => {
                     out.extend([9_u32.to_le_bytes(), 5_u32.to_le_bytes()].concat());
+                    out.extend((list.len() as u64).to_le_bytes());
+                    for number in list {
+                        out.extend(number.to_le_bytes());
+                    }
+                }
+                Value::Floats(list) => {
+                    out.extend([9_u32.to_le_bytes(), 6_u32.to_le_bytes()].concat());
                     out.extend((list.len() as u64).to_le_bytes());
                     for number in list {
                         out.extend(number.to_le_bytes());
