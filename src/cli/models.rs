@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use engine::{
+    gguf,
     import::{self, ImportedModel},
     onnx::Precision,
 };
@@ -17,7 +18,7 @@ use crate::{
 enum ModelsCommand {
     /// Import a GGUF file as a model that Farebox can run.
     Import {
-        /// The GGUF file.
+        /// The GGUF file, or any part of a model in several files.
         file: PathBuf,
         /// Name of the model [default: the file's name].
         #[arg(long)]
@@ -44,7 +45,7 @@ pub(super) fn run(settings: &Settings, args: &Args) -> Result<i32> {
     match &args.command {
         ModelsCommand::Import { file, name } => {
             let stem = file.file_stem().and_then(|stem| stem.to_str()).context("the file has no name")?;
-            let id = name.clone().unwrap_or_else(|| stem.to_lowercase());
+            let id = name.clone().unwrap_or_else(|| gguf::whole_name(stem).to_lowercase());
             let card = import_gguf(file, &id, &settings.runtime.models_dir)?;
             println!(
                 "imported {} ({} parameters) into {}; a running server serves it from the next request that names it",

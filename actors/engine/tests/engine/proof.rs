@@ -264,3 +264,58 @@ fn a_cut_file_says_what_is_cut() {
     assert!(import_bytes(&turned).1.unwrap_err().contains("big-endian"));
     assert!(import::parameters(Path::new("nowhere.gguf")).is_err());
 }
+
+#[test]
+fn a_split_model_is_joined_whichever_part_is_named() {
+    let root = tempfile::tempdir().unwrap();
+    let place = |name: &str| root.path().join(name);
+    let parts = Tiny::new().split(3);
+    for (number, part) in parts.iter().enumerate() {
+        std::fs::write(place(&format!("m-{:05}-of-00003.gguf", number + 1)), part.bytes()).unwrap();
+    }
+    std::fs::write(place("whole.gguf"), Tiny::new().bytes()).unwrap();
+    let folder = |file: &str| {
+        let out = place(&format!("{file}.out"));
+        import::import(&place(file), &out).map(|_| out).map_err(|error| error.to_string())
+    };
+    let weights = |folder: PathBuf| std::fs::read(folder.join(import::DATA_FILE)).unwrap();
+    let whole = weights(folder("whole.gguf").unwrap());
+    for named in ["m-00001-of-00003.gguf", "m-00003-of-00003.gguf"] {
+        assert_eq!(weights(folder(named).unwrap()), whole, "{named}");
+    }
+    assert_eq!(
+        import::parameters(&place("m-00002-of-00003.gguf")).unwrap(),
+        import::parameters(&place("whole.gguf")).unwrap()
+    );
+    let u16s = |tiny: &Tiny, key: &str, value: u32| tiny.clone().key(key, Value::U32(value));
+    for (change, said) in [
+        (None, "m-00002-of-00003.gguf"),
+        (Some(u16s(&parts[1], "split.no", 2)), "part 3 of 3"),
+        (Some(u16s(&parts[1], "split.count", 4)), "part 2 of 4"),
+        (Some(Tiny::new()), "part 1 of 1"),
+        (Some(u16s(&parts[1], "llama.context_length", 64)), "llama.context_length"),
+        (Some(u16s(&parts[1], "wholly.new", 1)), "wholly.new"),
+        (
+            Some(parts[1].clone().tensor("output_norm.weight", &[32], vec![1.0; 32])),
+            "two tensors named output_norm.weight",
+        ),
+        (Some(parts[1].clone().tensor("more.weight", &[32], vec![1.0; 32])), "split.tensors.count"),
+    ] {
+        let path = place("m-00002-of-00003.gguf");
+        std::fs::remove_file(&path).unwrap();
+        if let Some(change) = &change {
+            std::fs::write(&path, change.bytes()).unwrap();
+        }
+        std::fs::remove_dir_all(place("m-00001-of-00003.gguf.out")).ok();
+        let message = folder("m-00001-of-00003.gguf").unwrap_err();
+        assert!(message.contains(said), "{said}: {message}");
+        std::fs::write(&path, parts[1].bytes()).unwrap();
+    }
+    for (name, said) in [("part.gguf", "part.gguf is part 1 of 3"), ("m-00002-of-00003.gguf", "part 1 of 3")] {
+        std::fs::write(place(name), parts[0].bytes()).unwrap();
+        assert!(folder(name).unwrap_err().contains(said), "{name}");
+    }
+    let many = parts[0].clone().key("split.count", Value::U32(70_000));
+    std::fs::write(place("part.gguf"), many.bytes()).unwrap();
+    assert!(folder("part.gguf").unwrap_err().contains("70000 parts"));
+}

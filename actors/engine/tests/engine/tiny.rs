@@ -154,6 +154,18 @@ impl Tiny {
         self
     }
 
+    /// The model in several files: the first has the keys, each has some tensors.
+    pub(crate) fn split(&self, count: usize) -> Vec<Self> {
+        let of = |number: usize| {
+            let all = [("split.no", number), ("split.count", count), ("split.tensors.count", self.tensors.len())];
+            let keys = if number == 0 { self.keys.clone() } else { Vec::new() };
+            let tensors = self.tensors.iter().skip(number).step_by(count).cloned().collect();
+            let part = Self { keys, tensors };
+            all.iter().fold(part, |part, (key, value)| part.key(key, Value::U32(u32::try_from(*value).unwrap())))
+        };
+        (0..count).map(of).collect()
+    }
+
     /// Changes a tensor's numbers.
     pub(crate) fn change(mut self, name: &str, change: impl FnOnce(&mut Vec<f32>)) -> Self {
         let tensor = self.tensors.iter_mut().find(|(other, ..)| other == name).unwrap();
