@@ -5,11 +5,12 @@
 //! A request's way: [`prepare`] (its prompt as tokens, before it is queued) -> [`worker`] (queue and thread) ->
 //! [`model`] (the loop of one request) -> [`tokenizer`] (tokens to texts), [`decoder`] (the ONNX session and its
 //! cache), [`sampler`], [`detokenizer`] -> [`sink`] (events, clock, stop signal). A model's way in: [`gguf`] ->
-//! [`onnx`] -> [`import`].
+//! [`onnx`] -> [`accuracy`] (is the fast form good enough?) -> [`import`].
 
 // Callers of this crate learn from its rustdoc when a function fails; crates whose rustdoc lacks that do not warn yet.
 #![warn(clippy::missing_errors_doc, clippy::missing_panics_doc)]
 
+pub mod accuracy;
 pub mod decoder;
 pub mod detokenizer;
 pub mod gguf;

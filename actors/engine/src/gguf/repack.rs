@@ -40,6 +40,19 @@ impl Packed {
         if self.bits == 4 { self.numbers[element / 2] >> (element % 2 * 4) & 15 } else { self.numbers[element] }
     }
 
+    /// A matrix of 8 bits as the sum of two of 4 bits: the high halves of its numbers, scaled by 16, and the low ones,
+    /// which take the offsets.
+    pub fn halves(&self) -> [Self; 2] {
+        let pairs =
+            |pick: fn(u8) -> u8| self.numbers.chunks_exact(2).map(move |pair| pick(pair[0]) | pick(pair[1]) << 4);
+        let scales = self.scales.iter().map(|scale| scale * 16.0).collect();
+        let numbers = pairs(|number| number >> 4).collect();
+        let high = Self { bits: 4, centre: 8, numbers, scales, minimums: Vec::new(), ..*self };
+        let minimums = if self.minimums.is_empty() { vec![0.0; self.scales.len()] } else { self.offsets() };
+        let numbers = pairs(|number| number & 15).collect();
+        [high, Self { bits: 4, centre: 8, numbers, scales: self.scales.clone(), minimums, ..*self }]
+    }
+
     /// Appends `other`'s rows to this matrix.
     ///
     /// # Errors
@@ -171,6 +184,21 @@ mod tests {
                     let exact = f64::from(*minimum) + f64::from(packed.centre) * f64::from(*scale);
                     prop_assert!((f64::from(*offset) - exact).abs() <= exact.abs() * 1.2e-7 + 1e-40);
                 }
+            }
+        }
+    }
+
+    #[test]
+    fn halves_make_the_whole() {
+        let seed: Vec<u8> = (0..=255).collect();
+        for kind in quantized().filter(|kind| layout(*kind).is_some_and(|layout| layout.bits == 8)) {
+            let bytes = blocks(kind, 4, &seed);
+            let plain = dequantize(kind, &bytes);
+            let [high, low] = repack(kind, 2, plain.len() / 2, &bytes).unwrap().halves();
+            let largest = plain.iter().fold(0.0_f32, |most, value| most.max(value.abs()));
+            for (at, value) in plain.iter().enumerate() {
+                let apart = (restored(&high, at) + restored(&low, at) - value).abs();
+                assert!(apart <= largest * 1e-5, "{kind:?} element {at}: {apart}");
             }
         }
     }

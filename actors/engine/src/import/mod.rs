@@ -18,8 +18,10 @@ use std::path::{Path, PathBuf};
 
 use self::draft::Draft;
 use self::vocabulary::Vocabulary;
+use crate::accuracy::{self, Agreement};
 use crate::gguf::{Gguf, GgufError, Value};
 use crate::onnx::{self, ExportError, Precision, Shape};
+use crate::runtime::Runtime;
 use crate::tokenizer::Tokenizer;
 
 /// The model's file in a folder.
@@ -81,6 +83,10 @@ pub struct ImportedModel {
     pub context: usize,
     /// The size of the folder's model and weights in bytes.
     pub bytes: u64,
+    /// The form of its quantized products.
+    pub precision: Precision,
+    /// How far the fast form agrees with 32-bit floats; `None` where that was not measured, or all is in floats.
+    pub agreement: Option<Agreement>,
 }
 
 /// The number of parameters of the model in a GGUF file, from the file's directory alone.
@@ -107,19 +113,22 @@ pub fn import(gguf: &Path, out_dir: &Path) -> Result<ImportedModel, ImportError>
 ///
 /// As for [`import_with`].
 pub fn import_as(gguf: &Path, out_dir: &Path, precision: Precision) -> Result<ImportedModel, ImportError> {
-    import_with(gguf, out_dir, precision, |_, _| Ok(()))
+    import_with(gguf, out_dir, precision, None, |_, _| Ok(()))
 }
 
-/// Imports a file. `finish` adds further files to the folder before it appears.
+/// Imports a file. With a runtime, the fast form ([`Precision::Packed`]) is tried on so many threads, and a model that it
+/// does not suffice for is written in the exact form. `finish` adds further files to the folder before it appears.
 ///
 /// # Errors
 ///
-/// The file can't be read or has anything that this importer does not know (the error names it), `out_dir` exists, or
-/// the folder can't be written, by `finish` included. Nothing is left at `out_dir`.
+/// The file can't be read or has anything that this importer does not know (the error names it), its model can't be tried
+/// or computes no finite scores, `out_dir` exists, or the folder can't be written, by `finish` included. Nothing is left at
+/// `out_dir`.
 pub fn import_with(
     gguf: &Path,
     out_dir: &Path,
     precision: Precision,
+    tried: Option<(&Runtime, usize)>,
     finish: impl FnOnce(&Path, &ImportedModel) -> io::Result<()>,
 ) -> Result<ImportedModel, ImportError> {
     let mut file = Gguf::open(gguf)?;
@@ -153,10 +162,22 @@ pub fn import_with(
     // Loaded as it will be to serve: the tokenizer is read, the template compiled and tried.
     let tokenizer = Tokenizer::load(draft.path()).map_err(|error| ImportError::Proof(error.reason))?;
     tokenizer.prove().map_err(ImportError::Template)?;
-    let data = draft.path().join(DATA_FILE);
-    let weights = File::create(&data).map_err(|source| ImportError::Write { path: data, source })?;
-    let model = onnx::export(&mut file, &shape, precision, BufWriter::new(weights), DATA_FILE)?;
-    draft.write(MODEL_FILE, &model)?;
+    let mut write = |precision: Precision| -> Result<(), ImportError> {
+        let data = draft.path().join(DATA_FILE);
+        let weights = File::create(&data).map_err(|source| ImportError::Write { path: data, source })?;
+        let model = onnx::export(&mut file, &shape, precision, BufWriter::new(weights), DATA_FILE)?;
+        draft.write(MODEL_FILE, &model)
+    };
+    write(precision)?;
+    let (mut precision, mut agreement) = (precision, None);
+    if let Some((runtime, threads)) = tried.filter(|_| precision == Precision::Packed) {
+        let measured = accuracy::measure(runtime, draft.path(), MODEL_FILE, threads);
+        agreement = measured.map_err(|error| ImportError::Proof(error.to_string()))?;
+        if agreement.is_some_and(|agreement| !agreement.suffices()) {
+            precision = Precision::Exact;
+            write(precision)?;
+        }
+    }
     let size = |name: &str| fs::metadata(draft.path().join(name)).map_or(0, |data| data.len());
     let bytes = size(MODEL_FILE) + size(DATA_FILE);
     let imported = ImportedModel {
@@ -166,6 +187,8 @@ pub fn import_with(
         parameters: file.parameters(),
         context: shape.context,
         bytes,
+        precision,
+        agreement,
     };
     let written = finish(draft.path(), &imported);
     written.map_err(|source| ImportError::Write { path: draft.path().to_owned(), source })?;

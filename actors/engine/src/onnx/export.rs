@@ -6,7 +6,7 @@
 use std::io::{Read, Seek, Write};
 
 use super::architecture::{Activation, Pairs};
-use super::graph::{Axis, Builder, Element, MICROSOFT, Setting};
+use super::graph::{Arithmetic, Axis, Builder, Element, MICROSOFT, Setting};
 use super::linear::{Input, Linear, Precision, apply, packed_nodes};
 use super::projection::{Projection, apply_all, split};
 use super::shape::{ExportError, Shape, left_out};
@@ -30,7 +30,11 @@ pub fn export<R: Read + Seek, W: Write>(
     data_file: &str,
 ) -> Result<Vec<u8>, ExportError> {
     shape.check_tensors(file)?;
-    let mut export = Export { builder: Builder::new(weights, data_file), file, shape, precision };
+    let arithmetic = match precision {
+        Precision::Packed => Arithmetic::Bytes,
+        Precision::Exact | Precision::Full => Arithmetic::Floats,
+    };
+    let mut export = Export { builder: Builder::new(weights, data_file, arithmetic), file, shape, precision };
     export.declare();
     let head = export.head_weights()?;
     let mut stream = export.embed(&head)?;
@@ -330,7 +334,9 @@ impl<R: Read + Seek, W: Write> Export<'_, R, W> {
         let cap = self.shape.logit_cap;
         let name = if cap > 0.0 { "logits/free" } else { "logits" };
         match (&head.linear, &head.written) {
-            (Linear::Packed(packed), Some((region, scales))) if self.shape.tied => {
+            (Linear::Packed(packed), Some((region, scales)))
+                if self.shape.tied && (packed.bits == 4 || self.builder.arithmetic() == Arithmetic::Bytes) =>
+            {
                 packed_nodes(&mut self.builder, name, &mut kept, packed, *region, scales)?;
             }
             (linear, _) if self.shape.tied => {

@@ -23,6 +23,28 @@ pub(super) enum Setting {
     Float(f32),
 }
 
+/// The attribute of quantized products that says how they are computed.
+pub(super) const ACCURACY_LEVEL: &str = "accuracy_level";
+
+/// What quantized products are computed in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Arithmetic {
+    /// Their input is rounded to 8 bits.
+    Bytes,
+    /// 32-bit floats.
+    Floats,
+}
+
+impl Arithmetic {
+    /// The operator's level.
+    pub(super) fn level(self) -> i64 {
+        match self {
+            Self::Bytes => 4,
+            Self::Floats => 1,
+        }
+    }
+}
+
 /// A size of an input or output: fixed, or a name where the size varies.
 #[derive(Clone, Copy)]
 pub(super) enum Axis {
@@ -42,15 +64,21 @@ pub(super) struct Builder<W> {
     weights: W,
     written: u64,
     data_file: String,
+    arithmetic: Arithmetic,
     graph: Graph,
     metadata: Vec<Entry>,
 }
 
 impl<W: Write> Builder<W> {
     /// Begins a model whose weights go to `weights`, a file that the model calls `data_file`.
-    pub(super) fn new(weights: W, data_file: &str) -> Self {
+    pub(super) fn new(weights: W, data_file: &str, arithmetic: Arithmetic) -> Self {
         let graph = Graph { name: "farebox".to_owned(), ..Graph::default() };
-        Self { weights, written: 0, data_file: data_file.to_owned(), graph, metadata: Vec::new() }
+        Self { weights, written: 0, data_file: data_file.to_owned(), arithmetic, graph, metadata: Vec::new() }
+    }
+
+    /// What quantized products are computed in.
+    pub(super) fn arithmetic(&self) -> Arithmetic {
+        self.arithmetic
     }
 
     /// Adds a note for readers of the model.
@@ -204,6 +232,20 @@ impl Element {
             Self::Int64 => INT64,
         }
     }
+}
+
+/// The same model with its quantized products in 32-bit floats, over the same weights; `None` where they are already, or
+/// there are none. The error says why the bytes are no model.
+pub(crate) fn in_floats(model: &[u8]) -> Result<Option<Vec<u8>>, String> {
+    let mut model = Model::decode(model).map_err(|error| error.to_string())?;
+    let nodes = model.graph.iter_mut().flat_map(|graph| &mut graph.node);
+    let attributes = nodes.flat_map(|node| &mut node.attribute).filter(|one| one.name == ACCURACY_LEVEL);
+    let mut changed = false;
+    for attribute in attributes {
+        changed |= attribute.int == Some(Arithmetic::Bytes.level());
+        attribute.int = Some(Arithmetic::Floats.level());
+    }
+    Ok(changed.then(|| model.encode_to_vec()))
 }
 
 fn sizes(dims: &[usize]) -> Vec<i64> {

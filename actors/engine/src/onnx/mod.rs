@@ -13,5 +13,6 @@ mod shape;
 
 pub use architecture::Architecture;
 pub use export::{SHARED_CACHE_NOTE, export};
+pub(crate) use graph::in_floats;
 pub use linear::Precision;
 pub use shape::{ExportError, Shape};

@@ -4,6 +4,7 @@
 #![expect(clippy::unwrap_used, clippy::panic, reason = "helpers of tests")]
 
 mod families;
+mod forms;
 mod kinds;
 mod oracle;
 mod pieces;
@@ -53,10 +54,11 @@ fn runtime() -> Runtime {
 
 /// The model imported by this build of the tests: made once, even where several processes run the tests.
 fn imported(precision: Precision) -> PathBuf {
-    static FOLDERS: [OnceLock<PathBuf>; 2] = [const { OnceLock::new() }; 2];
+    static FOLDERS: [OnceLock<PathBuf>; 3] = [const { OnceLock::new() }; 3];
     let (slot, kind) = match precision {
         Precision::Packed => (&FOLDERS[0], "packed"),
-        Precision::Full => (&FOLDERS[1], "full"),
+        Precision::Exact => (&FOLDERS[1], "exact"),
+        Precision::Full => (&FOLDERS[2], "full"),
     };
     let make = || {
         let built = std::env::current_exe().unwrap().metadata().unwrap().modified().unwrap();
@@ -470,7 +472,7 @@ fn an_import_never_replaces_what_is_there() {
 fn a_folder_has_all_that_belongs_into_it_before_it_appears() {
     let folder = scratch("finish");
     let out = folder.join("out");
-    let refused = import::import_with(&gguf(), &out, Precision::Packed, |draft, imported| {
+    let refused = import::import_with(&gguf(), &out, Precision::Packed, None, |draft, imported| {
         assert!(draft.join(import::MODEL_FILE).is_file() && !out.exists());
         assert!(imported.parameters > 134_000_000 && imported.context > 0);
         Err(std::io::Error::other("the disk is full"))

@@ -19,6 +19,8 @@ pub(crate) enum Value {
 pub(crate) struct Tiny {
     keys: Vec<(String, Value)>,
     tensors: Vec<(String, Vec<u64>, Vec<f32>)>,
+    /// Matrices are written as `Q8_0`.
+    quantized: bool,
 }
 
 pub(crate) const HIDDEN: usize = 32;
@@ -85,7 +87,7 @@ impl Numbers {
 impl Tiny {
     /// A file of these keys and tensors.
     pub(crate) fn of(keys: Vec<(String, Value)>, tensors: Vec<(String, Vec<u64>, Vec<f32>)>) -> Self {
-        Self { keys, tensors }
+        Self { keys, tensors, quantized: false }
     }
 
     pub(crate) fn new() -> Self {
@@ -125,6 +127,7 @@ impl Tiny {
         Self {
             keys: keys.map(|(key, value)| (key.to_owned(), value)).into_iter().chain(vocabulary()).collect(),
             tensors,
+            quantized: false,
         }
     }
 
@@ -160,10 +163,22 @@ impl Tiny {
             let all = [("split.no", number), ("split.count", count), ("split.tensors.count", self.tensors.len())];
             let keys = if number == 0 { self.keys.clone() } else { Vec::new() };
             let tensors = self.tensors.iter().skip(number).step_by(count).cloned().collect();
-            let part = Self { keys, tensors };
+            let part = Self { keys, tensors, ..self.clone() };
             all.iter().fold(part, |part, (key, value)| part.key(key, Value::U32(u32::try_from(*value).unwrap())))
         };
         (0..count).map(of).collect()
+    }
+
+    /// The model with its matrices as `Q8_0`, their numbers rounded to it here.
+    pub(crate) fn quantized(mut self) -> Self {
+        for (_, _, values) in self.tensors.iter_mut().filter(|(_, dimensions, _)| dimensions.len() == 2) {
+            for block in values.chunks_mut(32) {
+                let scale = scale(block);
+                block.iter_mut().for_each(|value| *value = (*value / scale).round() * scale);
+            }
+        }
+        self.quantized = true;
+        self
     }
 
     /// Changes a tensor's numbers.
@@ -259,10 +274,13 @@ impl Tiny {
             for size in dimensions {
                 out.extend(size.to_le_bytes());
             }
-            out.extend(0_u32.to_le_bytes());
+            let is_quantized = self.quantized && dimensions.len() == 2;
+            out.extend(if is_quantized { 8_u32 } else { 0 }.to_le_bytes());
             out.extend((data.len() as u64).to_le_bytes());
-            for value in values {
-                data.extend(value.to_le_bytes());
+            if is_quantized {
+                values.chunks(32).for_each(|block| data.extend(packed(block)));
+            } else {
+                values.iter().for_each(|value| data.extend(value.to_le_bytes()));
             }
             data.resize(data.len().next_multiple_of(32), 0);
         }
@@ -332,4 +350,18 @@ impl Tiny {
             })
             .collect()
     }
+}
+
+/// The power of two by which a block of `Q8_0` scales its numbers.
+fn scale(block: &[f32]) -> f32 {
+    let largest = block.iter().fold(f32::MIN_POSITIVE, |most, value| most.max(value.abs()));
+    (largest / 127.0).log2().ceil().clamp(-14.0, 15.0).exp2()
+}
+
+/// A block of `Q8_0`.
+#[expect(clippy::cast_possible_truncation, reason = "whole numbers of 8 bits")]
+fn packed(block: &[f32]) -> Vec<u8> {
+    let scale = scale(block);
+    let half = (u16::try_from(scale.log2() as i32 + 15).unwrap() << 10).to_le_bytes();
+    half.into_iter().chain(block.iter().map(|value| ((value / scale).round() as i8).cast_unsigned())).collect()
 }
