@@ -82,6 +82,15 @@ impl Agreement {
         let count = reference.len().max(1) as f64;
         Self { same: total.same / count, cosine: total.cosine / count, ..total }
     }
+
+    /// What two agreements come to together.
+    #[expect(clippy::cast_precision_loss, reason = "small counts")]
+    fn and(self, other: Self) -> Self {
+        let positions = self.positions + other.positions;
+        let share = other.positions as f64 / positions.max(1) as f64;
+        let mixed = |a: f64, b: f64| a * (1.0 - share) + b * share;
+        Self { positions, same: mixed(self.same, other.same), cosine: mixed(self.cosine, other.cosine) }
+    }
 }
 
 /// Compares a folder's model, which is this file of it, with its own form in 32-bit floats, on this many threads; `None`
@@ -106,9 +115,14 @@ pub fn measure(
     let other = Beside(folder.join(format!(".{file}.{}", std::process::id())));
     fs::write(&other.0, in_floats).map_err(|error| failed(&other.0, error.to_string()))?;
     // One after the other: two forms of a large model may not fit into memory together.
-    let reference = scores(runtime, &other.0, &texts, threads)?;
-    let found = scores(runtime, &path, &texts, threads)?;
-    Ok(Some(Agreement::of(&found, &reference)))
+    let mut reference = Vec::with_capacity(texts.len());
+    read(runtime, &other.0, &texts, threads, |scores| reference.push(scores))?;
+    let mut reference = reference.into_iter();
+    let mut total = Agreement { positions: 0, same: 0.0, cosine: 0.0 };
+    read(runtime, &path, &texts, threads, |scores| {
+        total = total.and(Agreement::of(&scores, &reference.next().unwrap_or_default()));
+    })?;
+    Ok(Some(total))
 }
 
 /// A file that is removed in the end.
@@ -131,14 +145,23 @@ fn tokens(tokenizer: &Tokenizer) -> Result<Vec<Vec<u32>>, AccuracyError> {
     TEXTS.iter().map(read).collect()
 }
 
-/// The scores after each token of each text.
-fn scores(runtime: &Runtime, file: &Path, texts: &[Vec<u32>], threads: usize) -> Result<Vec<Vec<f32>>, AccuracyError> {
+/// Reads the texts with a model. `seen` takes the scores after each token of each text.
+fn read(
+    runtime: &Runtime,
+    file: &Path,
+    texts: &[Vec<u32>],
+    threads: usize,
+    mut seen: impl FnMut(Vec<Vec<f32>>),
+) -> Result<(), AccuracyError> {
     let mut decoder = Decoder::load(runtime, file, threads)?;
-    let mut rows = Vec::new();
     for text in texts {
-        rows.extend(decoder.all_logits(text)?);
+        let scores = decoder.all_logits(text)?;
+        if !scores.iter().flatten().all(|score| score.is_finite()) {
+            return Err(NetworkError::NotFinite.into());
+        }
+        seen(scores);
     }
-    if rows.iter().flatten().all(|score| score.is_finite()) { Ok(rows) } else { Err(NetworkError::NotFinite.into()) }
+    Ok(())
 }
 
 #[cfg(test)]
@@ -157,6 +180,10 @@ mod tests {
             let found = Agreement { cosine: 1.0, ..Agreement::of(&other, &reference) };
             assert_eq!(found.suffices(), suffices, "{changed}: {found:?}");
         }
+        let parts = other.chunks(7).zip(reference.chunks(7)).map(|(a, b)| Agreement::of(a, b));
+        let (whole, joined) = (Agreement::of(&other, &reference), parts.reduce(Agreement::and).unwrap());
+        assert_eq!(joined.positions, 40);
+        assert!((joined.same - whole.same).abs() < 1e-9 && (joined.cosine - whole.cosine).abs() < 1e-9, "{joined:?}");
         let turned: Vec<Vec<f32>> = reference.iter().map(|row| vec![row[0], row[1] + 4.0, row[2]]).collect();
         let found = Agreement { same: 1.0, ..Agreement::of(&turned, &reference) };
         assert!(!found.suffices() && found.cosine > 0.5, "{found:?}");

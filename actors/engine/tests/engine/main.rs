@@ -1,10 +1,11 @@
-//! The engine with a real model: SmolLM2-135M-Instruct from its GGUF file, imported and run on ONNX Runtime. Both files are
-//! fetched into the user's cache by `tests/fetch.py` where they are missing.
+//! The engine with real models: SmolLM2-135M-Instruct, and Gemma 3 of 270M (`gemma`), from their GGUF files, imported and run
+//! on ONNX Runtime. All files are fetched into the user's cache by `tests/fetch.py` where they are missing.
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "helpers of tests")]
 
 mod families;
 mod forms;
+mod gemma;
 mod kinds;
 mod oracle;
 mod pieces;
@@ -34,7 +35,11 @@ fn cached(file: &str) -> PathBuf {
     let cache = FETCHED.get_or_init(|| {
         let home = || PathBuf::from(std::env::var_os("HOME").unwrap()).join(".cache/farebox");
         let cache = std::env::var_os("FAREBOX_CACHE").map_or_else(home, PathBuf::from);
-        let needed = ["onnxruntime/1.31.1/libonnxruntime.so", "models/smollm2-135m-instruct/model.gguf"];
+        let needed = [
+            "onnxruntime/1.31.1/libonnxruntime.so",
+            "models/smollm2-135m-instruct/model.gguf",
+            "models/gemma-3-270m/model.gguf",
+        ];
         if !needed.iter().all(|file| cache.join(file).is_file()) {
             let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/fetch.py");
             assert!(Command::new("python3").arg(script).status().unwrap().success(), "tests/fetch.py failed");
@@ -52,7 +57,7 @@ fn runtime() -> Runtime {
     Runtime::load(&cached("onnxruntime/1.31.1/libonnxruntime.so")).unwrap()
 }
 
-/// The model imported by this build of the tests: made once, even where several processes run the tests.
+/// The chat model imported by this build of the tests: made once, even where several processes run the tests.
 fn imported(precision: Precision) -> PathBuf {
     static FOLDERS: [OnceLock<PathBuf>; 3] = [const { OnceLock::new() }; 3];
     let (slot, kind) = match precision {
@@ -60,24 +65,26 @@ fn imported(precision: Precision) -> PathBuf {
         Precision::Exact => (&FOLDERS[1], "exact"),
         Precision::Full => (&FOLDERS[2], "full"),
     };
-    let make = || {
-        let built = std::env::current_exe().unwrap().metadata().unwrap().modified().unwrap();
-        let stamp = built.duration_since(SystemTime::UNIX_EPOCH).unwrap().as_nanos();
-        let parent = Path::new(env!("CARGO_TARGET_TMPDIR"));
-        let name = format!("smollm2-{kind}-{stamp}");
-        for entry in parent.read_dir().unwrap().flatten() {
-            let other = entry.file_name().to_string_lossy().into_owned();
-            if other.starts_with(&format!("smollm2-{kind}-")) && other != name {
-                let _ = std::fs::remove_dir_all(entry.path());
-            }
+    slot.get_or_init(|| kept(&format!("smollm2-{kind}"), &gguf(), precision)).clone()
+}
+
+/// A file imported by this build of the tests, as a folder that stays; those of earlier builds are removed.
+fn kept(kind: &str, gguf: &Path, precision: Precision) -> PathBuf {
+    let built = std::env::current_exe().unwrap().metadata().unwrap().modified().unwrap();
+    let stamp = built.duration_since(SystemTime::UNIX_EPOCH).unwrap().as_nanos();
+    let parent = Path::new(env!("CARGO_TARGET_TMPDIR"));
+    let name = format!("{kind}-{stamp}");
+    for entry in parent.read_dir().unwrap().flatten() {
+        let other = entry.file_name().to_string_lossy().into_owned();
+        if other.starts_with(&format!("{kind}-")) && other != name {
+            let _ = std::fs::remove_dir_all(entry.path());
         }
-        let folder = parent.join(name);
-        match import::import_as(&gguf(), &folder, precision) {
-            Ok(_) | Err(ImportError::Exists(_)) => folder,
-            Err(error) => panic!("{error}"),
-        }
-    };
-    slot.get_or_init(make).clone()
+    }
+    let folder = parent.join(name);
+    match import::import_as(gguf, &folder, precision) {
+        Ok(_) | Err(ImportError::Exists(_)) => folder,
+        Err(error) => panic!("{error}"),
+    }
 }
 
 fn model() -> Model {
