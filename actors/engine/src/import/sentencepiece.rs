@@ -15,6 +15,8 @@ use crate::gguf::{Gguf, Value as Metadata};
 
 /// A space in a piece.
 const SPACE: &str = "\u{2581}";
+/// The most bytes of a piece: every place where it may be parted is looked at. Trained ones have at most a hundred.
+const LONGEST_PIECE: usize = 256;
 
 /// The parts of `tokenizer.json`.
 pub(super) fn parts<R: Read + Seek>(
@@ -34,6 +36,11 @@ pub(super) fn parts<R: Read + Seek>(
     };
     if let Some(at) = scores.iter().position(|score| score.is_nan()) {
         return refused(format!("the score of the token {:?} is no number ({key})", known.tokens[at]));
+    }
+    let pieces = known.tokens.iter().zip(&known.kinds).filter(|(_, kind)| is_piece(**kind));
+    if let Some((long, _)) = pieces.into_iter().find(|(token, _)| token.len() > LONGEST_PIECE) {
+        let (bytes, begin) = (long.len(), long.chars().take(32).collect::<String>());
+        return refused(format!("the piece {begin:?}... has {bytes} bytes; {LONGEST_PIECE} are the most"));
     }
     for byte in 0..=255_u8 {
         let name = format!("<0x{byte:02X}>");
@@ -71,11 +78,15 @@ pub(super) fn parts<R: Read + Seek>(
     })
 }
 
+/// Whether a token takes part in merges.
+fn is_piece(kind: Kind) -> bool {
+    matches!(kind, Kind::Plain | Kind::Whole)
+}
+
 /// All merges, in the order in which they are preferred.
 fn merges(known: &Vocabulary<'_>, scores: &[f32]) -> Vec<[String; 2]> {
-    let is_piece = |id: &usize| matches!(known.kinds[*id], Kind::Plain | Kind::Whole);
-    let pieces: HashMap<&str, usize> =
-        (0..known.tokens.len()).filter(is_piece).map(|id| (known.tokens[id].as_str(), id)).collect();
+    let ids = (0..known.tokens.len()).filter(|id| is_piece(known.kinds[*id]));
+    let pieces: HashMap<&str, usize> = ids.map(|id| (known.tokens[id].as_str(), id)).collect();
     let mut found: Vec<(f32, usize, &str, &str)> = Vec::new();
     for (&piece, &id) in &pieces {
         for (at, _) in piece.char_indices().skip(1) {

@@ -175,7 +175,11 @@ pub(super) fn read<R: Read + Seek>(
         }
     }
     divide(file, &mut rope, rotary, is_long)?;
-    Ok(rope)
+    if rope.frequencies.iter().chain([&rope.magnitude]).all(|number| number.is_finite()) {
+        Ok(rope)
+    } else {
+        Err(unsupported(format!("the rotation of {}.rope is no finite number", architecture.name())))
+    }
 }
 
 /// Divides the frequencies as the file's tensors say. Of a long and a short list the whole context decides, so that all

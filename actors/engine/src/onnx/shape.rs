@@ -95,6 +95,10 @@ impl Shape {
         if width > 1 << 20 || context.saturating_mul(heads.size) > 1 << 28 {
             return Err(unsupported(format!("{} heads of {}, context {context}", heads.count, heads.size)));
         }
+        let inner = keys.needed("feed_forward_length")?;
+        if inner == 0 || inner > 1 << 24 {
+            return Err(unsupported(format!("{} is {inner}", keys.name("feed_forward_length"))));
+        }
         let epsilon = "attention.layer_norm_rms_epsilon";
         let epsilon = keys.float(epsilon)?.ok_or_else(|| missing(&keys.name(epsilon)))?;
         let windows = windows(&keys, layers)?;
@@ -104,7 +108,7 @@ impl Shape {
             architecture,
             layers,
             hidden,
-            inner: keys.needed("feed_forward_length")?,
+            inner,
             heads: heads.count,
             kv_heads: heads.of_keys,
             head_size: heads.size,

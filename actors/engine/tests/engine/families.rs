@@ -476,3 +476,35 @@ fn every_architecture_is_computed_as_its_definition_says() {
         }
     }
 }
+
+#[test]
+fn damaged_files_are_refused_or_imported_and_never_a_panic() {
+    let mut state = 3_u64;
+    let mut random = |below: usize| {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        usize::try_from(state >> 33).unwrap() % below
+    };
+    let (mut refused, mut taken) = (0, 0);
+    for (_, family) in families() {
+        let whole = family.file().bytes();
+        // What is not a weight: the keys and the directory.
+        let end = whole.windows(17).rposition(|window| window == b"output_norm.weight".split_at(17).0).unwrap() + 60;
+        for _ in 0..24 {
+            let mut bytes = whole.clone();
+            for _ in 0..=random(3) {
+                let (at, value) = (random(end), [0, 1, 0x7f, 0x80, 0xff][random(5)]);
+                let length = [1, 1, 4, 8][random(4)];
+                bytes[at..at + length].fill(value);
+            }
+            match super::proof::import_bytes(&bytes).1 {
+                Ok(_) => taken += 1,
+                Err(message) => {
+                    assert!(!message.is_empty() && message.len() < 2000, "{message}");
+                    refused += 1;
+                }
+            }
+        }
+    }
+    println!("{refused} refused, {taken} imported");
+    assert!(refused > 100 && taken > 5, "{refused} refused, {taken} imported");
+}

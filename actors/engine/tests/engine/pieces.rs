@@ -139,6 +139,10 @@ fn a_vocabulary_of_pieces_that_is_none_is_refused() {
         let message = import_bytes(&file.bytes()).1.unwrap_err();
         assert!(message.contains(said), "{said}: {message}");
     }
+    let mut long = tokens();
+    long[FIRST] = "a".repeat(300);
+    let message = import_bytes(&file().key("tokenizer.ggml.tokens", Value::Texts(long)).bytes()).1.unwrap_err();
+    assert!(message.contains("300 bytes"), "{message}");
     let bytes = Tiny::new().key("tokenizer.ggml.token_type", Value::Ints([vec![6], vec![1; 258]].concat()));
     assert!(import_bytes(&bytes.bytes()).1.unwrap_err().contains("has type 6"), "byte-level BPE has no such tokens");
 }

@@ -174,7 +174,9 @@ impl Tiny {
         for (_, _, values) in self.tensors.iter_mut().filter(|(_, dimensions, _)| dimensions.len() == 2) {
             for block in values.chunks_mut(32) {
                 let scale = scale(block);
-                block.iter_mut().for_each(|value| *value = (*value / scale).round() * scale);
+                for value in block {
+                    *value = (*value / scale).round() * scale;
+                }
             }
         }
         self.quantized = true;
@@ -278,9 +280,9 @@ impl Tiny {
             out.extend(if is_quantized { 8_u32 } else { 0 }.to_le_bytes());
             out.extend((data.len() as u64).to_le_bytes());
             if is_quantized {
-                values.chunks(32).for_each(|block| data.extend(packed(block)));
+                data.extend(values.chunks(32).flat_map(packed));
             } else {
-                values.iter().for_each(|value| data.extend(value.to_le_bytes()));
+                data.extend(values.iter().flat_map(|value| value.to_le_bytes()));
             }
             data.resize(data.len().next_multiple_of(32), 0);
         }
