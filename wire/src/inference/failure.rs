@@ -19,6 +19,9 @@ pub struct ProviderError {
     pub param: Option<String>,
     /// After how many seconds the provider accepts another attempt.
     pub retry_after: Option<u64>,
+    /// Whether the answer has not the form of the provider's errors: what stands before it wrote that, such as a load
+    /// balancer.
+    pub is_foreign: bool,
 }
 
 /// Why a provider does not serve this gateway.
