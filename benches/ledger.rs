@@ -18,6 +18,7 @@ use billing::{
     grant::Source,
     hold::{HoldRequest, Work},
     ids::{AccountId, GrantId, RequestId},
+    key::Names,
     plan::Plan,
     time::DAY_MS,
 };
@@ -60,6 +61,7 @@ async fn request(accounts: &Accounts, id: AccountId) {
         hold: HoldRequest { minimum: amount, expected: amount, worst_case: amount },
         output: None,
         auto_scale: None,
+        names: Names::default(),
     };
     let admitted = admission::enter(accounts, id, Enter { admit, max_wait: Duration::ZERO }).await.unwrap();
     admitted.admission.settle(Ending::Failed).await.unwrap();

@@ -15,7 +15,7 @@ use std::{
 };
 
 use actix::{Actor, Arbiter};
-use actix_web::{App, HttpServer, dev::ServerHandle, middleware::from_fn, web};
+use actix_web::{dev::ServerHandle, web};
 use actors::{
     accounts::Accounts,
     delivery::{DeliveryActor, Webhooks},
@@ -147,34 +147,13 @@ pub async fn start(settings: &Settings, metrics: Metrics, claim: Claim) -> Resul
         let (state, revoked) = (state.clone(), ledger.revocations());
         async move { state.keys.follow(revoked).await }
     });
-    let shared = state.clone();
-    let origins = settings.http.cors_origins.clone();
-    let app = move || {
-        // The last wrapper comes first: pages from other origins can read refusals at the edge too.
-        let app = App::new().wrap(from_fn(http::edge::edge)).wrap(http::cors::cors(&origins));
-        app.configure(|app| http::routes::configure(app, &shared))
-    };
-    let mut server = HttpServer::new(app)
-        .disable_signals()
-        .on_connect(http::connection::opened)
-        .keep_alive(http::connection::IDLE)
-        .client_request_timeout(http::connection::HEAD)
-        .client_disconnect_timeout(http::connection::GOODBYE)
-        // A client that closed its side has left, and pays for no further answer.
-        .h1_allow_half_closed(false)
-        // The stopping code decides when shutdown is over.
-        .shutdown_timeout(settings.limits.stop_seconds.max(1));
-    if let Some(workers) = settings.http.workers {
-        server = server.workers(workers.get());
-    }
     let listen = || anyhow::Ok(socket.listen(BACKLOG)?.into_std()?);
     let listener = listen().with_context(|| cannot_listen(settings.listen))?;
     let address = listener.local_addr()?;
-    let server = server.listen(listener.try_clone()?).with_context(|| cannot_listen(settings.listen))?;
+    let server = http::server::serve(listener.try_clone()?, &state).with_context(|| cannot_listen(settings.listen))?;
     if let Some(socket) = metrics_socket {
         actix_web::rt::spawn(http::operations::serve_metrics(socket, &state).context("can't serve metrics")?);
     }
-    let server = server.run();
     let handle = server.handle();
     let serving = actix_web::rt::spawn(server);
     let stop_after = Duration::from_secs(settings.limits.stop_seconds);

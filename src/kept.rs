@@ -121,12 +121,28 @@ impl Responses {
         serde_json::from_slice(text).ok()
     }
 
-    /// Keeps a response that continues another one, or none. A response that is too long, or has no id, is not kept.
+    /// Whether a response of this id is kept.
+    ///
+    /// # Errors
+    ///
+    /// The ledger can't be read now.
+    pub async fn has(&self, account: AccountId, id: &str) -> Result<bool, KeptError> {
+        Ok(self.0.accounts.ledger().has_response(account, id).await?)
+    }
+
+    /// Keeps a response that continues another one, or none. A response that is too long, or has no id, is not kept, nor is
+    /// one whose id is that of another, unless it `replaces` itself as it was before.
     ///
     /// # Errors
     ///
     /// The ledger can't be written now.
-    pub async fn keep(&self, account: AccountId, kept: &Kept, previous: Option<&str>) -> Result<(), KeptError> {
+    pub async fn keep(
+        &self,
+        account: AccountId,
+        kept: &Kept,
+        previous: Option<&str>,
+        replaces: bool,
+    ) -> Result<(), KeptError> {
         let Some(id) = kept.id().filter(|id| id.len() <= LONGEST_ID) else { return Ok(()) };
         let is_long = kept.bytes() > LARGEST;
         if is_long {
@@ -146,7 +162,10 @@ impl Responses {
             sealed,
         };
         let ledger = self.0.accounts.ledger();
-        ledger.keep_response(&new).await?;
+        if !ledger.keep_response(&new, replaces).await? {
+            tracing::warn!(account.id = %account, response = %new.id, "a response of this id is kept already, and stays");
+            return Ok(());
+        }
         let share = usize::from(account.0.as_bytes()[15]);
         if self.0.kept[share].fetch_add(1, Ordering::Relaxed).is_multiple_of(LOOK_EVERY) {
             ledger.trim_responses(account, MOST_BYTES).await?;

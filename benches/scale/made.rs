@@ -16,6 +16,7 @@ use billing::{
     entry::{Ending, Transition, UsageRecord},
     hold::{HoldRequest, Work},
     ids::{AccountId, KeyId, RequestId},
+    key::Names,
     plan::Plan,
     price::Price,
     quantity::Quantities,
@@ -178,6 +179,7 @@ fn admit(which: usize, request_id: RequestId) -> Admit {
         hold: HoldRequest { minimum: most, expected: most, worst_case: most },
         output: None,
         auto_scale: None,
+        names: Names::default(),
     }
 }
 

@@ -13,6 +13,7 @@ use billing::{
     grant::Source,
     hold::{HoldRequest, Work},
     ids::{AccountId, GrantId, RequestId},
+    key::Names,
     plan::Plan,
     price::{Cost, Price},
     quantity::Quantities,
@@ -57,6 +58,7 @@ fn admit(most: Nanos) -> Command {
         hold: HoldRequest { minimum: most, expected: most, worst_case: most },
         output: None,
         auto_scale: None,
+        names: Names::default(),
     })
 }
 

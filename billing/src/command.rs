@@ -10,7 +10,7 @@ use crate::{
     grant::{Grant, Source},
     hold::{HoldRequest, OutputPrice, Work},
     ids::{GrantId, KeyId, PaymentId, RequestId},
-    key::KeyRefusal,
+    key::{KeyRefusal, Names},
     nanos::Nanos,
     payment::Payment,
     resource::Change,
@@ -39,6 +39,8 @@ pub struct Admit {
     pub output: Option<OutputPrice>,
     /// Whether permits may be bought for the request. `None`: by the account's settings.
     pub auto_scale: Option<Switch>,
+    /// The names by which the key's list may have the model.
+    pub names: Names,
 }
 
 /// Credits to add.

@@ -2,6 +2,8 @@
 //! requests count too, and the account's own decisions do the counting, so that parallel requests can't exceed a limit
 //! together.
 
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -67,14 +69,34 @@ impl KeyWindow {
 pub struct KeyLimits {
     /// Dollars for each window, in the order of [`KeyWindow::ALL`].
     pub amounts: [Option<Nanos>; 4],
-    /// The models that the key may use. Empty: all models.
+    /// The models that the key may use, by the names of [`Self::allows`]. Empty: all models.
     pub models: Vec<String>,
+}
+
+/// By what names a request's model may stand in the list of a key, beside its own.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Names {
+    /// The provider that has the model, also where an earlier answer of it is given again; `farebox` for an open model.
+    pub provider: Arc<str>,
+    /// The alias that the request named, if it named one.
+    pub alias: Option<Arc<str>>,
 }
 
 impl KeyLimits {
     /// Whether nothing is limited.
     pub fn is_unlimited(&self) -> bool {
         self.models.is_empty() && self.amounts.iter().all(Option::is_none)
+    }
+
+    /// Whether the key may use a model. Its list has a model's own name, which is that of any provider's model of the name;
+    /// a name behind its provider's and a slash, which is that provider's alone; or an alias, which is what it stands for
+    /// where a request names it, and no model that is named otherwise.
+    pub fn allows(&self, model: &str, names: &Names) -> bool {
+        let Names { provider, alias } = names;
+        let is_qualified =
+            |listed: &str| listed.strip_prefix(&**provider).and_then(|rest| rest.strip_prefix('/')) == Some(model);
+        let is_meant = |listed: &str| listed == model || alias.as_deref() == Some(listed) || is_qualified(listed);
+        self.models.is_empty() || self.models.iter().any(|listed| is_meant(listed))
     }
 
     /// The limit of a window.
@@ -278,8 +300,14 @@ impl KeyState {
 
     /// The most that another request may hold; `None` where dollars are not limited. Refused where the room is less
     /// than `minimum`.
-    pub(crate) fn room(&self, model: &str, minimum: Nanos, now: Timestamp) -> Result<Option<Nanos>, KeyRefusal> {
-        if !self.limits.models.is_empty() && !self.limits.models.iter().any(|allowed| allowed == model) {
+    pub(crate) fn room(
+        &self,
+        model: &str,
+        names: &Names,
+        minimum: Nanos,
+        now: Timestamp,
+    ) -> Result<Option<Nanos>, KeyRefusal> {
+        if !self.limits.allows(model, names) {
             return Err(KeyRefusal::Model { allowed: self.limits.models.clone() });
         }
         let mut room = None;
@@ -356,17 +384,21 @@ mod tests {
         KeyState::new(limits, [Nanos::ZERO; 4], NOW)
     }
 
+    fn room(key: &KeyState, model: &str, minimum: Nanos, now: Timestamp) -> Result<Option<Nanos>, KeyRefusal> {
+        key.room(model, &Names::default(), minimum, now)
+    }
+
     #[test]
     fn what_runs_counts_and_a_new_day_begins_at_nothing() {
         let mut key = daily(1);
         key.hold(Nanos::new(600_000_000));
-        assert_eq!(key.room("m", Nanos::new(1), NOW), Ok(Some(Nanos::new(400_000_000))));
-        assert!(key.room("m", Nanos::new(400_000_001), NOW).is_err());
+        assert_eq!(room(&key, "m", Nanos::new(1), NOW), Ok(Some(Nanos::new(400_000_000))));
+        assert!(room(&key, "m", Nanos::new(400_000_001), NOW).is_err());
         key.release(Nanos::new(600_000_000));
         key.spend(Nanos::dollars(1), Nanos::dollars(1), NOW);
-        let Err(KeyRefusal::Amount { window, resets_at, .. }) = key.room("m", Nanos::new(1), NOW) else { panic!() };
+        let Err(KeyRefusal::Amount { window, resets_at, .. }) = room(&key, "m", Nanos::new(1), NOW) else { panic!() };
         assert_eq!((window, resets_at), (KeyWindow::Day, Some(NOW.day_start().plus_ms(DAY_MS))));
-        assert_eq!(key.room("m", Nanos::new(1), NOW.plus_ms(DAY_MS)), Ok(Some(Nanos::dollars(1))));
+        assert_eq!(room(&key, "m", Nanos::new(1), NOW.plus_ms(DAY_MS)), Ok(Some(Nanos::dollars(1))));
     }
 
     #[test]
@@ -406,7 +438,31 @@ mod tests {
     fn other_models_are_refused() {
         let limits = KeyLimits { models: vec!["a".into()], ..KeyLimits::default() };
         let key = KeyState::new(limits, [Nanos::ZERO; 4], NOW);
-        assert_eq!(key.room("a", Nanos::ZERO, NOW), Ok(None));
-        assert_eq!(key.room("b", Nanos::ZERO, NOW), Err(KeyRefusal::Model { allowed: vec!["a".into()] }));
+        assert_eq!(room(&key, "a", Nanos::ZERO, NOW), Ok(None));
+        assert_eq!(room(&key, "b", Nanos::ZERO, NOW), Err(KeyRefusal::Model { allowed: vec!["a".into()] }));
+    }
+
+    #[test]
+    fn a_name_in_a_list_means_what_its_owner_means() {
+        let allows = |listed: &str, model: &str, provider: &str, alias: Option<&str>| {
+            let limits = KeyLimits { models: vec![listed.to_owned()], ..KeyLimits::default() };
+            limits.allows(model, &Names { provider: provider.into(), alias: alias.map(Arc::from) })
+        };
+        assert!(
+            allows("gpt-4o", "gpt-4o", "openai", None) && allows("gpt-4o", "gpt-4o", "azure", None),
+            "any provider's"
+        );
+        assert!(allows("azure/gpt-4o", "gpt-4o", "azure", None) && !allows("azure/gpt-4o", "gpt-4o", "openai", None));
+        assert!(
+            !allows("azure/gpt-4o", "gpt-4o-mini", "azure", None) && !allows("gpt-4o", "gpt-4o-mini", "openai", None)
+        );
+        assert!(allows("org/llama", "org/llama", "farebox", None), "an open model's own name has a slash");
+        assert!(allows("fast", "gpt-4o", "openai", Some("fast")));
+        assert!(!allows("fast", "gpt-4o", "openai", None), "an alias is for those who name it");
+        assert!(
+            !allows("fast", "gpt-4o", "openai", Some("slow")) && allows("gpt-4o", "gpt-4o", "openai", Some("slow"))
+        );
+        assert!(!allows("/gpt-4o", "gpt-4o", "openai", None) && !allows("openai", "gpt-4o", "openai", None));
+        assert!(KeyLimits::default().allows("gpt-4o", &Names::default()));
     }
 }

@@ -71,6 +71,12 @@ impl Quantities {
         Self { prompt: Some(tokens), ..self }
     }
 
+    /// The same quantities, none of whose prompts is taken to have had more than so many tokens.
+    #[must_use]
+    pub fn with_prompts_of_at_most(self, tokens: u64) -> Self {
+        if self.largest_prompt() > tokens { self.with_largest_prompt(tokens) } else { self }
+    }
+
     /// The input tokens of the largest prompt.
     pub fn largest_prompt(&self) -> u64 {
         let input = self.sum(|key| key.is_tokens(Direction::Input));

@@ -16,7 +16,7 @@ use billing::{
     grant::{Grant, Source},
     hold::{Hold, HoldRequest, Work},
     ids::{AccountId, GrantId, KeyId, RequestId},
-    key::{ApiKey, KeyLimits, KeyState, KeyWindow, Scopes},
+    key::{ApiKey, KeyLimits, KeyState, KeyWindow, Names, Scopes},
     plan::Plan,
     price::{Cost, Parts},
     resource::{Change, Resource},
@@ -162,6 +162,7 @@ impl Story {
                     hold: HoldRequest { minimum, expected: Nanos::new(expected), worst_case: Nanos::new(worst) },
                     output: None,
                     auto_scale: None,
+                    names: Names::default(),
                 };
                 if let Ok(Reply::Admitted { held, claimed, .. }) = self.does(Command::Admit(admit)) {
                     let is_bound = limited && self.limits.amounts.iter().any(Option::is_some);

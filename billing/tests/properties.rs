@@ -17,7 +17,7 @@ use billing::{
     grant::{Grant, Source},
     hold::{Hold, HoldRequest, Work},
     ids::{AccountId, GrantId, KeyId, PaymentId, RequestId, ReversalId},
-    key::{ApiKey, KeyLimits, KeyState, KeyWindow, Scopes},
+    key::{ApiKey, KeyLimits, KeyState, KeyWindow, Names, Scopes},
     payment::{Payment, PaymentStatus, Purpose},
     plan::Plan,
     price::{Cost, Parts},
@@ -289,6 +289,7 @@ fn command(step: &Step, account: &Account, replay: &Replay, serial: u128, now: T
             },
             output: None,
             auto_scale: None,
+            names: Names::default(),
         }),
         Step::Accrue { which, cost, slice } => {
             Command::Accrue { request_id: pick(open(), which)?, accrued: Nanos::new(cost), slice: Nanos::new(slice) }

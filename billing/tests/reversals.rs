@@ -17,6 +17,7 @@ use billing::{
     grant::{Grant, Source},
     hold::{HoldRequest, Work},
     ids::{AccountId, GrantId, PaymentId, RequestId, ReversalId},
+    key::Names,
     payment::{Payment, PaymentStatus, Purpose},
     plan::Plan,
     price::{Cost, Parts},
@@ -112,6 +113,7 @@ impl Story {
             hold: HoldRequest { minimum: amount, expected: amount, worst_case: amount },
             output: None,
             auto_scale: None,
+            names: Names::default(),
         };
         self.say(Command::Admit(admit)).result.unwrap();
         request_id
@@ -490,6 +492,7 @@ fn permits_are_not_bought_again_for_a_tier_that_was_taken_back() {
             hold: HoldRequest { minimum: Nanos::new(1), expected: Nanos::new(1), worst_case: Nanos::new(1) },
             output: None,
             auto_scale: Some(Switch::On),
+            names: Names::default(),
         };
         story.say(Command::Admit(admit)).result
     };

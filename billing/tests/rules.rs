@@ -12,6 +12,7 @@ use billing::{
     grant::Source,
     hold::{HoldRequest, OutputPrice, Work},
     ids::{AccountId, GrantId, PaymentId, RequestId},
+    key::Names,
     payment::{Payment, Purpose},
     plan::Plan,
     price::{Cost, Price},
@@ -74,6 +75,7 @@ impl Story {
             hold,
             output,
             auto_scale: None,
+            names: Names::default(),
         };
         match self.say(Command::Admit(admit))? {
             Reply::Admitted { held, .. } => Ok(held),

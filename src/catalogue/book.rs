@@ -194,12 +194,12 @@ impl Book {
         self.changes.range(now.plus_ms(1)..).next().copied()
     }
 
-    /// The models at a time. Where two providers have a model of one name, the name is that of a provider of the built-in
-    /// book, or else of the first by the alphabet; the others are found behind their provider's name and a slash.
+    /// The models at a time. A name that a provider of the built-in book has is that provider's; the others' models of the name,
+    /// and all of a name that several endpoints of the operator's own have, are found behind their provider's name and a slash.
     pub(super) fn models_at(&self, now: Timestamp) -> BTreeMap<Arc<str>, Model> {
         let mut models = BTreeMap::new();
-        let is_known = |model: &&Arc<ClosedModel>| has_file(&model.provider);
-        let (known, others): (Vec<_>, Vec<_>) = self.entries.iter().partition(is_known);
+        let (known, others): (Vec<_>, Vec<_>) = self.entries.iter().partition(|model| has_file(&model.provider));
+        let shared = self.shared_names();
         for written in known.into_iter().chain(others) {
             let price = written.price_at(now);
             let model = if price == written.price.as_ref() {
@@ -207,11 +207,21 @@ impl Book {
             } else {
                 Arc::new(ClosedModel { price: price.cloned(), ..ClosedModel::clone(written) })
             };
-            let taken = models.contains_key(&model.id);
+            let taken = models.contains_key(&model.id) || shared.contains_key(&model.id);
             let name = if taken { format!("{}/{}", model.provider, model.id).into() } else { Arc::clone(&model.id) };
             models.insert(name, Model::Closed(model));
         }
         models
+    }
+
+    /// Names that models of several endpoints of the operator's own have and none of the built-in book's providers, with the
+    /// endpoints.
+    pub(super) fn shared_names(&self) -> BTreeMap<Arc<str>, Vec<Arc<str>>> {
+        // The entries of one name stand together.
+        let of_one_name = self.entries.chunk_by(|one, other| one.id == other.id);
+        let shared = of_one_name.filter(|all| all.len() > 1 && all.iter().all(|model| !has_file(&model.provider)));
+        let providers = |all: &[Arc<ClosedModel>]| all.iter().map(|model| Arc::clone(&model.provider)).collect();
+        shared.filter_map(|all| Some((Arc::clone(&all.first()?.id), providers(all)))).collect()
     }
 }
 
@@ -342,7 +352,13 @@ mod tests {
             Ok(Model::Closed(model)) => model.provider.to_string(),
             other => panic!("{other:?}"),
         };
-        assert_eq!([provider("m"), provider("a/m"), provider("b/m")], ["a", "a", "b"]);
+        assert_eq!([provider("a/m"), provider("b/m"), provider("b/m-2026-01-01")], ["a", "b", "b"]);
+        for name in ["m", "m-2026-01-01"] {
+            let several = super::super::Missing::Several(vec![format!("a/{name}"), format!("b/{name}")]);
+            assert_eq!(catalogue.find(name), Err(several), "not the first by the alphabet");
+        }
+        let names: Vec<_> = catalogue.models().map(|(name, _)| name).collect();
+        assert_eq!(names, ["a/m", "a/n", "b/m", "n"]);
         assert_eq!([provider("n"), provider("a/n"), provider("openai/n")], ["openai", "a", "openai"]);
         assert_eq!([provider("a/n-2026-01-01"), provider("n-2026-01-01")], ["a", "openai"], "snapshots");
     }

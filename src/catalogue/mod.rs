@@ -67,10 +67,21 @@ pub enum Model {
     Closed(Arc<ClosedModel>),
 }
 
+/// Why a name means no model.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Missing {
+    /// There is none; these names are the nearest.
+    Unknown(Vec<String>),
+    /// Several endpoints of the operator's own have one; these names tell them apart. An alias of the name decides.
+    Several(Vec<String>),
+}
+
 /// The snapshot of models and prices.
 #[derive(Debug, Clone)]
 pub struct Catalogue {
     models: BTreeMap<Arc<str>, Model>,
+    /// Names that models of several endpoints of the operator's own have, with the providers.
+    shared: BTreeMap<Arc<str>, Vec<Arc<str>>>,
     book: Arc<Book>,
     /// The time whose prices these are.
     at: Timestamp,
@@ -93,7 +104,7 @@ impl Catalogue {
     /// The models of a price book, which has this version in the ledger, at the prices of a time.
     pub fn of(book: Arc<Book>, price_version: i64, now: Timestamp) -> Self {
         let (models, until) = (book.models_at(now), book.next_change(now));
-        Self { models, book, at: now, until, price_version }
+        Self { models, shared: book.shared_names(), book, at: now, until, price_version }
     }
 
     /// The price book.
@@ -140,12 +151,11 @@ impl Catalogue {
     }
 
     /// A model by its name, with or without its provider's name and a slash, or by the name of one of its snapshots.
-    /// The error is the nearest names.
     ///
     /// # Errors
     ///
-    /// There is no such model. The error has the nearest names, for a message to the caller.
-    pub fn find(&self, name: &str) -> Result<Model, Vec<String>> {
+    /// The name means no model, or several. The error has names for a message to the caller.
+    pub fn find(&self, name: &str) -> Result<Model, Missing> {
         if let Some(model) = self.models.get(name) {
             return Ok(model.clone());
         }
@@ -153,7 +163,17 @@ impl Catalogue {
         let is_of_provider = |model: &Arc<ClosedModel>| provider.is_none_or(|provider| *model.provider == *provider);
         match self.closed(id).filter(is_of_provider).or_else(|| self.behind_provider(name)) {
             Some(model) => Ok(Model::Closed(model)),
-            None => Err(nearest::nearest(name, self.models.keys().map(|name| &**name))),
+            None => Err(self.missing(name)),
+        }
+    }
+
+    fn missing(&self, name: &str) -> Missing {
+        let of = |name: &str| self.shared.get(name);
+        match of(name).or_else(|| of(snapshot::undated(name)?)) {
+            Some(providers) => {
+                Missing::Several(providers.iter().map(|provider| format!("{provider}/{name}")).collect())
+            }
+            None => Missing::Unknown(nearest::nearest(name, self.models.keys().map(|name| &**name))),
         }
     }
 
@@ -218,6 +238,7 @@ mod tests {
         assert_eq!(catalogue.find("openai/gpt-4o-mini").unwrap(), plain);
         assert!(catalogue.find("anthropic/gpt-4o-mini").is_err());
         assert!(catalogue.find("openai/openai/gpt-4o-mini").is_err() && catalogue.find("/gpt-4o-mini").is_err());
-        assert_eq!(catalogue.find("gpt-4o-mimi").unwrap_err().first().map(String::as_str), Some("gpt-4o-mini"));
+        let Err(Missing::Unknown(nearest)) = catalogue.find("gpt-4o-mimi") else { panic!() };
+        assert_eq!(nearest.first().map(String::as_str), Some("gpt-4o-mini"));
     }
 }

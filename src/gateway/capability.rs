@@ -96,6 +96,7 @@ const fn takes(feature: Feature) -> Takes {
         | Feature::CacheMark
         | Feature::EndUser => Takes::Left,
         Feature::TextPrompt
+        | Feature::Prefix
         | Feature::ImageData
         | Feature::ImageUrl
         | Feature::ImageId

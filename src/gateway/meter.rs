@@ -105,6 +105,22 @@ impl Meter {
         }
     }
 
+    /// Whether what the provider may still report changes the charge.
+    pub(super) fn learns(&self) -> bool {
+        match self {
+            Self::Usage(meter) => meter.learns(),
+            Self::Seconds(_) | Self::Again(_) => false,
+        }
+    }
+
+    /// Whether the provider reported any usage.
+    pub(super) const fn is_told(&self) -> bool {
+        match self {
+            Self::Usage(meter) => meter.is_told(),
+            Self::Seconds(_) | Self::Again(_) => false,
+        }
+    }
+
     /// Takes an engine's counts of tokens.
     pub(super) fn counted(&mut self, usage: Usage) {
         match self {

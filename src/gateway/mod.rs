@@ -4,6 +4,7 @@
 pub mod answers;
 mod capability;
 pub mod count;
+mod drains;
 #[cfg(feature = "faults")]
 mod faults;
 mod measure;
@@ -24,11 +25,11 @@ pub mod ways;
 use std::{collections::HashMap, path::PathBuf, sync::Arc};
 
 use billing::class::{SizeClass, Weighting};
-use tokio::sync::Semaphore;
 
 use crate::catalogue::Model;
 use actors::{accounts::Accounts, pool::PoolActor, provider};
 use answers::Answers;
+use drains::Drains;
 use measure::Measures;
 pub use models::{LOOK, Models};
 use race::Race;
@@ -56,8 +57,8 @@ pub struct Gateway {
     pub runtime: PathBuf,
     /// The rules of overdraft and permits.
     pub rules: Rules,
-    /// Permits to read a stream for its usage after its client left.
-    pub drains: Arc<Semaphore>,
+    /// Which streams are read for their usage after their client left.
+    drains: Drains,
     /// The memory for answers that wait for slow readers.
     pub unread: Arc<Room>,
     /// The answers that are given again.
@@ -89,7 +90,8 @@ impl Gateway {
         rules: Rules,
         drains: usize,
     ) -> Self {
-        let (tokenizer_cache, drains) = (TokenizerCache::default(), Arc::new(Semaphore::new(drains)));
+        let tokenizer_cache = TokenizerCache::default();
+        let drains = Drains::of(providers.keys().map(String::as_str), drains);
         let unread = Room::new(rules.unread_bytes);
         let measures = Measures::of(providers.keys().map(String::as_str).chain([plan::OURS, answers::PROVIDER]));
         let answers = Answers::new(rules.answers_bytes);

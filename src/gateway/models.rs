@@ -13,7 +13,7 @@ use runtime::clock::Clock;
 use tokio::sync::Mutex;
 
 use super::serve::ServeError;
-use crate::catalogue::{Book, BookError, Catalogue, Model, aliases::Aliases, book, folder};
+use crate::catalogue::{Book, BookError, Catalogue, Missing, Model, aliases::Aliases, book, folder};
 
 /// A folder changed less than this before it was read may change again within the same tick of its clock.
 const TICK: Duration = Duration::from_millis(100);
@@ -100,12 +100,27 @@ impl Models {
         }
     }
 
+    /// Whether a name means a model here: its own, also one that several providers have, or an alias.
+    ///
+    /// # Errors
+    ///
+    /// It means none. The error has the nearest names.
+    pub async fn knows(&self, name: &str) -> Result<(), Vec<String>> {
+        if self.aliases.way(name).is_some() || self.known().find(name).is_ok() {
+            return Ok(());
+        }
+        match self.fresh().await.find(name) {
+            Ok(_) | Err(Missing::Several(_)) => Ok(()),
+            Err(Missing::Unknown(nearest)) => Err(nearest),
+        }
+    }
+
     /// A model by its name, and the version of its price. A provider's model needs no look at the folder.
     ///
     /// # Errors
     ///
-    /// No such model is known, also after another look at the folder ([`NoModel`](ServeError::NoModel)). The error has
-    /// the nearest names.
+    /// No such model is known, also after another look at the folder, or several are ([`NoModel`](ServeError::NoModel)). The
+    /// error has the names that were probably meant.
     pub async fn find(&self, name: &str) -> Result<(Model, i64), ServeError> {
         let known = self.known();
         let name = self.aliases.model(name);
@@ -113,7 +128,7 @@ impl Models {
             return Ok((model, known.price_version));
         }
         let fresh = self.fresh().await;
-        let found = fresh.find(name).map_err(|nearest| ServeError::NoModel { name: name.to_owned(), nearest })?;
+        let found = fresh.find(name).map_err(|why| ServeError::NoModel { name: name.to_owned(), why })?;
         Ok((found, fresh.price_version))
     }
 }

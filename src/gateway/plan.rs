@@ -16,6 +16,7 @@ use billing::{
     command::Admit,
     hold::{HoldRequest, OutputPrice, Work},
     ids::{KeyId, RequestId},
+    key::Names,
     price::Price,
 };
 pub(super) use closed::{Limit, UsageTerms};
@@ -133,12 +134,15 @@ impl Plan {
         key_id: KeyId,
         price_version: i64,
         auto_scale: Option<Switch>,
+        alias: Option<Arc<str>>,
     ) -> Admit {
+        let provider = self.provider();
         Admit {
             request_id,
             key_id: Some(key_id),
             model: Arc::clone(self.model()),
-            provider: self.provider(),
+            names: Names { provider: Arc::clone(&provider), alias },
+            provider,
             price_version,
             work: self.work,
             hold: self.hold,

@@ -4,13 +4,13 @@
 use actors::account::Preview;
 use billing::{Nanos, account::Balance, command::Reply, ids::RequestId};
 use uuid::Uuid;
-use wire::inference::Request;
 
 use super::{
     Gateway,
     plan::{Payer, Target, plan},
     serve::{Caller, ServeError},
     target,
+    ways::First,
 };
 
 /// The quote of a request.
@@ -38,7 +38,8 @@ pub struct Quote {
 ///
 /// The model is unknown, the request is invalid for it, or the account can't be asked. A refusal to admit the request
 /// is no error: it is in [`Quote::admission`].
-pub async fn quote(gateway: &Gateway, caller: Caller, request: &Request, payer: Payer) -> Result<Quote, ServeError> {
+pub async fn quote(gateway: &Gateway, caller: Caller, first: &First, payer: Payer) -> Result<Quote, ServeError> {
+    let First { request, alias } = first;
     let (model, price_version) = gateway.models.find(&request.model).await?;
     let plan = plan(&model, gateway.rules, request, payer)?;
     let least = plan.least()?;
@@ -61,7 +62,7 @@ pub async fn quote(gateway: &Gateway, caller: Caller, request: &Request, payer: 
         // A model that can't run is reported below; its folder may be incomplete.
         Target::Open(_) => None,
     };
-    let admit = plan.admit(RequestId(Uuid::now_v7()), caller.key_id, price_version, None);
+    let admit = plan.admit(RequestId(Uuid::now_v7()), caller.key_id, price_version, None, alias.clone());
     let answer = gateway.accounts.ask(caller.account_id, Preview(admit)).await?;
     let admission = runs.and_then(|()| match answer.result? {
         Reply::Admitted { held, .. } => Ok(held),

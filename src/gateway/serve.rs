@@ -40,6 +40,7 @@ use super::{
     task::{Runner, Task},
     watch::{self, Watcher},
 };
+use crate::catalogue::Missing;
 
 /// The caller of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -61,6 +62,8 @@ pub struct Job {
     pub caller: Caller,
     /// The request.
     pub request: Request,
+    /// The alias that its client named, where the model is one that it stands for.
+    pub alias: Option<Arc<str>>,
     /// The attempts with other models before this one.
     pub attempts: Vec<Attempt>,
     /// The caller's own key at the provider.
@@ -74,13 +77,13 @@ pub struct Job {
 /// Why a request was not served.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum ServeError {
-    /// There is no such model.
+    /// The name means no model, or several.
     #[error("no such model")]
     NoModel {
         /// The requested name.
         name: String,
-        /// The names that were probably meant.
-        nearest: Vec<String>,
+        /// Which names were probably meant.
+        why: Missing,
     },
     /// The model has no price.
     #[error("{0} has no price")]
@@ -115,8 +118,13 @@ pub enum ServeError {
     #[error(transparent)]
     Failed(#[from] Failure),
     /// The provider or the engine failed, and the part that it did is charged.
-    #[error(transparent)]
-    FailedAndCharged(Failure),
+    #[error("{failure}")]
+    FailedAndCharged {
+        /// The failure.
+        failure: Failure,
+        /// The charge, with all that is known of the end; `None` where nobody watched it.
+        charge: Option<Box<Done>>,
+    },
     /// The request ran, and could not be settled.
     #[error(transparent)]
     Unsettled(#[from] SettleError),
@@ -230,13 +238,13 @@ pub async fn start(gateway: &Arc<Gateway>, job: Job) -> Result<Started, ServeErr
     if job.request.auto_scale == Some(true) && !job.caller.scopes.has(Scope::Billing) {
         return Err(ServeError::OutOfScope(Scope::Billing));
     }
-    let Job { request_id, caller, request, attempts, provider_key, max_wait, max_age } = job;
+    let Job { request_id, caller, request, alias, attempts, provider_key, max_wait, max_age } = job;
     let payer = Payer::of(provider_key.as_ref());
     let (model, price_version) = gateway.models.find(&request.model).await?;
     target::check(gateway, &model, payer)?;
     let plan = plan(&model, gateway.rules, &request, payer)?;
     let auto_scale = request.auto_scale.map(Switch::from_bool);
-    let admit = plan.admit(request_id, caller.key_id, price_version, auto_scale);
+    let admit = plan.admit(request_id, caller.key_id, price_version, auto_scale, alias);
     let account = caller.account_id;
     let (mut reused, mut recorder) = (None, None);
     if let Some(max_age) = max_age {
@@ -300,7 +308,7 @@ async fn begun(
 ) -> Result<Started, ServeError> {
     let request_id = enter.admit.request_id;
     let asked_at = Instant::now();
-    let measure = gateway.measures.get(&enter.admit.provider);
+    let (measure, drain) = (gateway.measures.get(&enter.admit.provider), gateway.drains.get(&enter.admit.provider));
     let admitted = admission::enter(&gateway.accounts, account, enter).await?;
     let took = asked_at.elapsed();
     measure.admission(took);
@@ -310,7 +318,7 @@ async fn begun(
     let (updates, watcher) = watch::channel(&gateway.unread);
     let began = Instant::now();
     let Run { meter, events, runner } = begin(&mut admission, began);
-    let task = Task::boxed((gateway, measure), admission, meter, runner, (updates, Arc::clone(&cancel)), began);
+    let task = Task::boxed((gateway, measure, drain), admission, meter, runner, (updates, Arc::clone(&cancel)), began);
     // A separate task, not the connection's: whenever a connection's task wakes, actix searches the unread bytes for
     // the head of a next request, which costs more than the step itself. Boxed, as the runtime moves it several times.
     actix_rt::spawn(Box::pin(task.run(events)));

@@ -12,7 +12,11 @@ use std::{
 };
 
 use actors::admission::{Admission, Metered};
-use billing::{Nanos, entry::Ending};
+use billing::{
+    Nanos,
+    account::Balance,
+    entry::{Ending, UsageRecord},
+};
 use futures::{StreamExt, future::OptionFuture, stream::BoxStream};
 use tokio::sync::{Notify, OwnedSemaphorePermit};
 use wire::{
@@ -22,6 +26,7 @@ use wire::{
 
 use super::{
     Gateway,
+    drains::Drain,
     measure::Measure,
     meter::{Meter, Step},
     plan::Bounds,
@@ -41,6 +46,7 @@ pub(super) struct Task {
     meter: Meter,
     runner: Runner,
     measure: Arc<Measure>,
+    drain_of_provider: Arc<Drain>,
     cancel: Arc<Notify>,
     is_cancelled: bool,
     /// `None` once the client has left.
@@ -73,7 +79,7 @@ enum Woken {
 impl Task {
     /// The task of a request that runs since `began`.
     pub(super) fn boxed(
-        (gateway, measure): (&Arc<Gateway>, Arc<Measure>),
+        (gateway, measure, drain_of_provider): (&Arc<Gateway>, Arc<Measure>, Arc<Drain>),
         admission: Admission,
         meter: Meter,
         runner: Runner,
@@ -84,6 +90,7 @@ impl Task {
             gateway: Arc::clone(gateway),
             admission,
             measure,
+            drain_of_provider,
             meter,
             whole: runner.keeps_whole().then(Vec::new),
             runner,
@@ -154,16 +161,21 @@ impl Task {
         None
     }
 
-    /// Whether to follow the run further. A provider's stream without a watcher is followed while its usage may come,
-    /// unless too many are already. A whole answer is always followed: the provider makes it, and it is paid for.
+    /// Whether to follow the run further. A provider's stream without a watcher is followed while its usage may come and
+    /// changes the charge, unless too many are already. A whole answer is followed where it does: the provider makes it, and
+    /// it is paid for.
     fn is_worth_following(&mut self) -> bool {
         let is_watched = self.updates.is_some() && !self.is_cancelled;
-        if is_watched || self.whole.is_some() || self.runner.is_engine() || self.drain.is_some() {
+        if is_watched || self.runner.is_engine() || self.drain.is_some() {
             return true;
         }
+        if !self.meter.learns() {
+            return false;
+        }
         let until = || Instant::now() + Duration::from_secs(self.gateway.rules.drain_seconds);
-        self.drain = Arc::clone(&self.gateway.drains).try_acquire_owned().ok().map(|permit| (permit, until()));
-        self.drain.is_some()
+        self.drain =
+            if self.whole.is_some() { None } else { self.drain_of_provider.begin().map(|permit| (permit, until())) };
+        self.whole.is_some() || self.drain.is_some()
     }
 
     fn bounds(&self) -> Bounds {
@@ -285,6 +297,9 @@ impl Task {
             tracing::error!(request.id = %self.admission.request_id(), %key, "a provider reports what has no price");
         }
         self.admission.meter(charged);
+        if failure.is_none() && self.finish.is_some() && self.whole.is_none() {
+            self.drain_of_provider.ended(self.meter.is_told());
+        }
         let left = self.is_cancelled || self.updates.as_ref().is_none_or(Teller::is_closed);
         let ending = match (&failure, left) {
             (Some(_), _) => Ending::Failed,
@@ -292,26 +307,31 @@ impl Task {
             (None, false) => Ending::Completed,
         };
         let stop = self.stop();
-        let update = match (self.admission.settle(ending).await, failure) {
-            (Err(error), _) => Update::Failed(Box::new(error.into())),
-            (Ok((record, _)), Some(failure)) if record.charged > Nanos::ZERO => {
-                Update::Failed(Box::new(ServeError::FailedAndCharged(failure)))
-            }
-            (Ok(_), Some(failure)) => Update::Failed(Box::new(failure.into())),
-            (Ok((record, answer)), None) => Update::Done(Box::new(Done {
-                whole: self.whole.take().unwrap_or_default(),
-                usage: self.meter.told(&record.parts),
-                search_units: self.meter.search_units(&record.parts),
-                reported: self.meter.take_own().filter(|_| self.runner.speaks_as_client()),
+        let Self { admission, mut meter, runner, measure, updates, whole, headers, .. } = *self;
+        let done = |record: UsageRecord, balance: Balance| {
+            Box::new(Done {
+                whole: whole.unwrap_or_default(),
+                usage: meter.told(&record.parts),
+                search_units: meter.search_units(&record.parts),
+                reported: meter.take_own().filter(|_| runner.speaks_as_client()),
                 record,
-                balance: answer.balance,
+                balance,
                 stop,
                 stages,
-                headers: std::mem::take(&mut self.headers),
-            })),
+                headers,
+            })
         };
-        self.measure.ended(ending);
-        if let Some(mut teller) = self.updates.take() {
+        let update = match (admission.settle(ending).await, failure) {
+            (Err(error), _) => Update::Failed(Box::new(error.into())),
+            (Ok((record, answer)), Some(failure)) if record.charged > Nanos::ZERO => {
+                let charge = Some(done(record, answer.balance));
+                Update::Failed(Box::new(ServeError::FailedAndCharged { failure, charge }))
+            }
+            (Ok(_), Some(failure)) => Update::Failed(Box::new(failure.into())),
+            (Ok((record, answer)), None) => Update::Done(done(record, answer.balance)),
+        };
+        measure.ended(ending);
+        if let Some(mut teller) = updates {
             teller.tell(update).await;
         }
     }

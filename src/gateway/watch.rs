@@ -251,6 +251,11 @@ impl std::fmt::Debug for Watcher {
 }
 
 impl Watcher {
+    /// The watcher of a request that has ended, and was watched by another.
+    pub fn of_none() -> Self {
+        channel(&Room::new(0)).1
+    }
+
     /// The next update; `None` after the last. Dropping the future loses nothing.
     pub async fn next(&mut self) -> Option<Update> {
         poll_fn(|cx| self.line.poll(cx)).await

@@ -1,6 +1,6 @@
 //! The models that a request's name stands for, in the order in which they are asked.
 
-use std::time::Instant;
+use std::{sync::Arc, time::Instant};
 
 use actors::provider::shares;
 use billing::{Nanos, ids::AccountId};
@@ -63,10 +63,19 @@ pub async fn ways(
 }
 
 /// A request for the first of the models that its name stands for.
-pub async fn first(gateway: &Gateway, request: Request, payer: Payer, account: AccountId, intent: Intent) -> Request {
+#[derive(Debug)]
+pub struct First {
+    /// The request.
+    pub request: Request,
+    /// The alias that it named, if it named one.
+    pub alias: Option<Arc<str>>,
+}
+
+/// A request for the first of the models that its name stands for.
+pub async fn first(gateway: &Gateway, request: Request, payer: Payer, account: AccountId, intent: Intent) -> First {
     match ways(gateway, &request, payer, account, intent).await.and_then(|ways| ways.models.into_iter().next()) {
-        Some(model) => request.for_model(model),
-        None => request,
+        Some(model) => First { request: request.for_model(model), alias: Some(request.model.into()) },
+        None => First { request, alias: None },
     }
 }
 

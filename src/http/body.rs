@@ -20,7 +20,7 @@ use bytes::Bytes;
 use futures::Stream;
 use tokio::time::{Instant, Sleep, sleep_until};
 
-use super::{error::ApiError, state::Shared};
+use super::{connection::Held, error::ApiError, state::Shared};
 use crate::gateway::room::Share;
 
 /// The time for any body, whatever its size.
@@ -87,17 +87,22 @@ struct Coming {
     fault: Cell<Option<Fault>>,
     /// Whether the body was read to its end.
     is_whole: Cell<bool>,
+    /// Keeps the connection from reading the body until the request is admitted, or answered.
+    held: Cell<Option<Held>>,
 }
 
 impl Incoming {
     /// A body that is not read yet.
-    pub(super) fn new(payload: Payload) -> Self {
+    pub(super) fn new(payload: Payload, held: Option<Held>) -> Self {
         let (payload, fault, is_whole) = (RefCell::new(payload), Cell::default(), Cell::default());
-        Self(Rc::new(Coming { payload, fault, is_whole }))
+        Self(Rc::new(Coming { payload, fault, is_whole, held: Cell::new(held) }))
     }
 
-    /// The payload for the handler: the same bytes, within bounds.
+    /// The payload for the handler of an admitted request: the same bytes, within bounds.
     pub(super) fn within(&self, bounds: Bounds, state: Shared) -> Payload {
+        if let Some(held) = self.0.held.take() {
+            held.admit();
+        }
         let began = Instant::now();
         let reader = Reader { incoming: self.clone(), bounds, state, began, received: 0, wait: Wait::None };
         Payload::Stream { payload: Box::pin(reader) }

@@ -1,9 +1,22 @@
-//! Client connections: how long a request's head may take, and when a connection is given up.
+//! Client connections: how long a request's head may take, when a connection is given up, and how much of a body is
+//! read before its request may have it.
+//!
+//! A connection gives its bytes in small portions, and none of a body while its request is judged by its head. So a
+//! stranger's body takes no memory, however fast it is sent. A connection whose request was admitted gets a larger
+//! buffer in the kernel: in a small one the large segments of a network on one machine stall.
 
-use std::{any::Any, time::Duration};
+use std::{
+    cell::{Cell, RefCell},
+    io,
+    pin::Pin,
+    rc::Rc,
+    task::{Context, Poll, Waker},
+    time::Duration,
+};
 
 use actix_web::{dev::Extensions, rt::net::TcpStream};
 use socket2::SockRef;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 /// The longest time for the head of a connection's first request.
 pub const HEAD: Duration = Duration::from_secs(10);
@@ -18,18 +31,121 @@ pub const GOODBYE: Duration = Duration::from_secs(3);
 #[cfg(target_os = "linux")]
 const UNRECEIVED: Duration = Duration::from_mins(1);
 
-/// The most bytes of a body in transit before it is read. A client that is refused by its head has sent no more. TLS,
-/// and with it distant clients, ends at a proxy nearby, so this does not slow uploads.
-const UNDER_WAY: usize = 16 << 10;
+/// How a connection is read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Pace {
+    /// The size of the kernel's buffer.
+    buffer: usize,
+    /// The most bytes that are read before the requests in them are looked at.
+    portion: usize,
+}
 
-/// Configures a new connection.
-pub fn opened(connection: &dyn Any, _: &mut Extensions) {
-    if let Some(stream) = connection.downcast_ref::<TcpStream>() {
-        let socket = SockRef::from(stream);
+/// Before a request is admitted. The buffer holds a segment of a network on one machine (64 KiB): a sender of larger
+/// segments than its receiver's buffer waits for a timer again and again.
+const STRANGER: Pace = Pace { buffer: 64 << 10, portion: 8 << 10 };
+/// Once a request was admitted.
+const ADMITTED: Pace = Pace { buffer: 256 << 10, portion: 64 << 10 };
+
+/// A client's connection.
+pub struct Connection {
+    stream: TcpStream,
+    inlet: Rc<Inlet>,
+    pace: Pace,
+    /// The bytes of the current portion.
+    read: usize,
+}
+
+impl Connection {
+    /// Configures a new connection.
+    pub fn new(stream: TcpStream) -> Self {
+        let socket = SockRef::from(&stream);
         // A connection without the option is served too.
         #[cfg(target_os = "linux")]
         let _ = socket.set_tcp_user_timeout(Some(UNRECEIVED));
         let _ = socket.set_tcp_nodelay(true);
-        let _ = socket.set_recv_buffer_size(UNDER_WAY);
+        let _ = socket.set_recv_buffer_size(STRANGER.buffer);
+        Self { stream, inlet: Rc::default(), pace: STRANGER, read: 0 }
+    }
+
+    /// Tells a connection's requests about its inlet.
+    pub fn opened(&self, data: &mut Extensions) {
+        data.insert(Rc::clone(&self.inlet));
+    }
+}
+
+/// What a connection's requests say about the reading of it.
+#[derive(Debug, Default)]
+pub(super) struct Inlet {
+    is_held: Cell<bool>,
+    is_admitted: Cell<bool>,
+    waiting: RefCell<Option<Waker>>,
+}
+
+impl Inlet {
+    /// Reads nothing more until the result is dropped.
+    pub(super) fn hold(self: &Rc<Self>) -> Held {
+        self.is_held.set(true);
+        Held(Rc::clone(self))
+    }
+}
+
+/// While this exists, nothing more is read of a connection.
+pub(super) struct Held(Rc<Inlet>);
+
+impl Held {
+    /// Goes on reading, for a request that was admitted with its body.
+    pub(super) fn admit(self) {
+        self.0.is_admitted.set(true);
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.0.is_held.set(false);
+        if let Some(waiting) = self.0.waiting.take() {
+            waiting.wake();
+        }
+    }
+}
+
+impl AsyncRead for Connection {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        if this.inlet.is_held.get() {
+            this.read = 0;
+            this.inlet.waiting.replace(Some(cx.waker().clone()));
+            return Poll::Pending;
+        }
+        if this.inlet.is_admitted.get() && this.pace == STRANGER {
+            this.pace = ADMITTED;
+            let _ = SockRef::from(&this.stream).set_recv_buffer_size(ADMITTED.buffer);
+        }
+        let left = (this.pace.portion - this.read).min(into.remaining());
+        if left == 0 && into.remaining() > 0 {
+            this.read = 0;
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        // A reader's buffer grows with each read that fills it.
+        let mut portion = ReadBuf::new(into.initialize_unfilled_to(left));
+        let read = Pin::new(&mut this.stream).poll_read(cx, &mut portion);
+        let count = portion.filled().len();
+        into.advance(count);
+        this.read = if read.is_pending() { 0 } else { this.read + count };
+        read
+    }
+}
+
+impl AsyncWrite for Connection {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.get_mut().stream).poll_write(cx, bytes)
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().stream).poll_shutdown(cx)
     }
 }

@@ -13,11 +13,12 @@ use actix_web::{
     },
     middleware::Next,
 };
-use std::time::Duration;
+use std::{rc::Rc, time::Duration};
 
 use super::{
     auth,
     body::{Bounds, Fault, Incoming, announced, is_announced},
+    connection::Inlet,
     error::ApiError,
     guesses::Verdict,
     respond::refuse,
@@ -63,7 +64,10 @@ pub async fn edge(
     let Some(state) = request.app_data::<Shared>().cloned() else {
         return Ok(next.call(request).await?.map_into_boxed_body());
     };
-    let incoming = is_announced(request.headers()).then(|| Incoming::new(request.take_payload()));
+    let incoming = is_announced(request.headers()).then(|| {
+        let held = request.conn_data::<Rc<Inlet>>().map(Inlet::hold);
+        Incoming::new(request.take_payload(), held)
+    });
     let mut response = match enter(&state, &mut request, incoming.as_ref()).await {
         Ok(()) => next.call(request).await?.map_into_boxed_body(),
         Err(error) => {

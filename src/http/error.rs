@@ -22,6 +22,7 @@ use wire::fields::BadRequest;
 use code::Code;
 
 use crate::{
+    catalogue::Missing,
     idempotency::store::{Lost, Refused},
     service::ServiceError,
 };
@@ -74,7 +75,7 @@ impl ApiError {
         Self { status, code, message, param: None, provider_code: None, retry_after: None, is_lasting: false, extra }
     }
 
-    fn with(mut self, field: &str, value: impl Into<Value>) -> Self {
+    pub(in crate::http) fn with(mut self, field: &str, value: impl Into<Value>) -> Self {
         self.extra.insert(field.to_owned(), value.into());
         self
     }
@@ -150,6 +151,18 @@ impl ApiError {
             Self::new(StatusCode::NOT_FOUND, Code::ModelNotFound, format!("There is no model \"{name}\".{hint}"));
         error.param = Some("model".into());
         error.with("nearest", nearest.to_vec())
+    }
+
+    /// A name that means no model, or several.
+    pub fn no_model(name: &str, why: &Missing) -> Self {
+        match why {
+            Missing::Unknown(nearest) => Self::model_not_found(name, nearest),
+            Missing::Several(names) => {
+                let message =
+                    format!("is the name of a model at several endpoints here; ask for {}", names.join(" or "));
+                Self::invalid("model", message).with("nearest", names.clone())
+            }
+        }
     }
 
     /// The model has no price.

@@ -38,17 +38,16 @@ use super::{
     auth,
     auth::Revocations,
     error::ApiError,
+    inference::{
+        fallbacks::{self, Asking, Reached, Try},
+        route::Missed,
+    },
     respond::refuse,
     state::Shared,
     surface::{Answer, written_error},
     views::money,
 };
-use crate::gateway::{
-    plan::Payer,
-    race::Intent,
-    serve::{self, Caller, Job, Started},
-    ways,
-};
+use crate::gateway::serve::{self, Caller, Started};
 use actors::account::{Live, Subscribe};
 use incoming::Frames;
 use outgoing::{Outgoing, outgoing};
@@ -369,44 +368,74 @@ fn failure(id: Option<&str>, error: &ApiError) -> String {
 
 /// Reads a chat's request from its frame. On a socket every answer is streamed.
 fn read(body: &RawValue) -> Result<Request, BadRequest> {
-    let mut fields = Fields::parse(body.get().as_bytes())?;
+    let mut fields = Fields::of_client(body.get().as_bytes())?;
     fields.set("stream", &true);
-    let request = Chat::read(fields.to_json().as_bytes())?;
-    if request.fallbacks.is_empty() {
-        return Ok(request);
-    }
-    Err(BadRequest::new("models", "is not for the live socket: ask again with the next model"))
+    Chat::read(fields.to_json().as_bytes())
 }
 
 /// Runs one chat, from its start to its last frame.
 async fn chat(state: Shared, by: By, id: String, body: Box<RawValue>, outgoing: Outgoing, cancel: Arc<Notify>) {
-    let started = start(&state, &by, &body).await;
-    let (request_id, started) = match started {
+    let (mut answer, running) = match start(&state, &by, &id, &body, &cancel).await {
         Ok(started) => started,
         Err(error) => return outgoing.send(failure(Some(&id), &error)),
     };
-    let mut answer = Answer::new(LiveWriter::new(id), started.updates, request_id);
     loop {
         tokio::select! {
             frame = answer.next() => match frame {
                 Some(frame) => outgoing.send(frame),
                 None => return,
             },
-            () = cancel.notified() => started.cancel.notify_one(),
+            () = cancel.notified() => running.notify_one(),
         }
     }
 }
 
-async fn start(state: &Shared, by: &By, body: &RawValue) -> Result<(RequestId, Started), ApiError> {
+/// The answer of a chat that began, and what ends it.
+async fn start(
+    state: &Shared,
+    by: &By,
+    id: &str,
+    body: &RawValue,
+    cancel: &Notify,
+) -> Result<(Answer<LiveWriter>, Arc<Notify>), ApiError> {
     let request = read(body)?;
     // The key is checked again: the socket may have been opened long ago.
     auth::still(state, &by.key).await?;
     if !state.is_ready() {
         return Err(ApiError::not_ready("stopping"));
     }
-    let request_id = RequestId(Uuid::now_v7());
-    let request = ways::first(&state.gateway, request, Payer::Credits, by.caller.account_id, Intent::Run).await;
-    let (attempts, max_wait, max_age) = (Vec::new(), Duration::ZERO, None);
-    let job = Job { request_id, caller: by.caller, request, attempts, provider_key: None, max_wait, max_age };
-    Ok((request_id, serve::start(&state.gateway, job).await?))
+    let asking = Asking {
+        id: RequestId(Uuid::now_v7()),
+        caller: by.caller,
+        request,
+        provider_key: None,
+        max_wait: Duration::ZERO,
+        max_age: None,
+        is_once: false,
+    };
+    let attempt = async |tried: Try| attempt(state, id, tried, cancel).await;
+    let answered = fallbacks::ask(state, asking, attempt).await.map_err(|error| ApiError::from(*error))?;
+    Ok(answered.answer)
+}
+
+/// One attempt. Where another model may follow, it begins with the first piece, until which nothing is sent; a chat that
+/// is cancelled asks no other.
+async fn attempt(
+    state: &Shared,
+    id: &str,
+    Try { job, is_last }: Try,
+    cancel: &Notify,
+) -> Result<Reached<(Answer<LiveWriter>, Arc<Notify>)>, Missed> {
+    let request_id = job.request_id;
+    let Started { updates, cancel: running, admission, .. } =
+        serve::start(&state.gateway, job).await.map_err(Missed::unheld)?;
+    let mut answer = Answer::new(LiveWriter::new(id.to_owned()), updates, request_id);
+    if !is_last {
+        tokio::select! {
+            begun = answer.begun() => drop(begun.map_err(Missed::settled)?),
+            () = cancel.notified() => running.notify_one(),
+        }
+    }
+    // The last was not waited for.
+    Ok(Reached { answer: (answer, running), waited: (!is_last).then_some(admission) })
 }

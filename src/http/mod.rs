@@ -21,6 +21,7 @@ pub mod operations;
 pub mod query;
 pub mod respond;
 pub mod routes;
+pub mod server;
 pub mod state;
 mod stripe;
 pub mod surface;

@@ -129,6 +129,35 @@ async fn equal_requests_at_once_share_one_run() {
 }
 
 #[tokio::test]
+async fn a_stream_that_waits_for_an_equal_one_is_never_silent_for_longer_than_a_heartbeat() {
+    let fake = FakeOpenAi::start();
+    let options = Options::default().calling(fake.url()).set("FAREBOX_HTTP__HEARTBEAT_SECONDS", "1");
+    let server = Server::start(options).await;
+    let customer = server.admin().customer("payg", "5").await;
+    let streamed = body(&json!({"stream": true}));
+    let open = async || {
+        let request = customer.api.request(Method::POST, CHAT).header("x-farebox-cache", "60").json(&streamed);
+        request.send().await.unwrap()
+    };
+    fake.script(Behaviour::Slow(500));
+    let first = open();
+    let second = async {
+        while fake.requests().is_empty() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        let mut waiting = open().await;
+        let head = (waiting.status().as_u16(), waiting.headers().contains_key("x-request-id"));
+        let early = waiting.chunk().await.unwrap().unwrap();
+        (head, early, waiting.text().await.unwrap())
+    };
+    let (first, (head, early, rest)) = tokio::join!(async { first.await.text().await.unwrap() }, second);
+    assert_eq!((head, early.first()), ((200, true), Some(&b':')), "a comment came first: {early:?}");
+    assert!(rest.trim_end().ends_with("data: [DONE]") && rest.contains("\"cost\":\"0.00\""), "{rest}");
+    assert!(first.contains("[DONE]") && fake.requests().len() == 1, "one run");
+    server.admin().assert_audit().await;
+}
+
+#[tokio::test]
 async fn an_open_models_answer_is_given_again_without_a_second() {
     let (server, customer) = open::stage("inflight").await;
     let question = open::ask("Name three colors.", &json!({"max_tokens": 8}));

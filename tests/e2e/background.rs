@@ -215,7 +215,6 @@ async fn what_can_not_be_made_in_the_background_is_refused_before_any_hold() {
     let stage = Stage::set().await;
     for (more, field) in [
         (json!({"store": false}), "store"),
-        (json!({"models": ["gpt-4o"]}), "models"),
         (json!({"background": "yes"}), "background"),
         (json!({"background_options": {"completion_window": "8h"}}), "background_options"),
         (json!({"input": 7}), "input"),

@@ -95,6 +95,35 @@ async fn a_model_that_keeps_failing_is_left_alone_and_its_neighbours_are_not() {
 }
 
 #[tokio::test]
+async fn what_a_load_balancer_answers_is_of_the_endpoint_and_not_of_a_model() {
+    let is_away = Arc::new(AtomicBool::new(true));
+    let away = Arc::clone(&is_away);
+    let fake = RawProvider::start(move |_| {
+        let is_away = away.load(Ordering::Relaxed);
+        if is_away {
+            answer(503, &[], "<html><h1>503 Service Temporarily Unavailable</h1></html>")
+        } else {
+            answer(200, &[], DONE)
+        }
+    });
+    let server =
+        Server::start(Options::default().calling(fake.url()).set("FAREBOX_PROVIDERS__OPENAI__RETRIES", "0")).await;
+    let customer = server.admin().customer("payg", "5").await;
+    for turn in 0..OPENS_AFTER {
+        assert_eq!(ask(&customer, if turn % 2 == 0 { "gpt-4o" } else { "gpt-4o-mini" }).await.status, 503);
+    }
+    let before = fake.asked().len();
+    let message = ask(&customer, "gpt-4.1").await.json()["message"].as_str().unwrap().to_owned();
+    assert!(message.contains("openai keeps failing") && !message.contains(" at openai"), "{message}");
+    assert_eq!(fake.asked().len(), before, "none of its models is called");
+    let seen = provider(&server).await;
+    assert_eq!((&seen["verdict"], &seen["parts"]), (&json!("down"), &json!([])), "{seen}");
+    is_away.store(false, Ordering::Relaxed);
+    until_answered(&customer, "gpt-4.1").await;
+    server.admin().assert_audit().await;
+}
+
+#[tokio::test]
 async fn an_endpoint_that_is_not_reached_is_left_alone_with_all_its_models() {
     let port = free_port();
     let options = Options::default()

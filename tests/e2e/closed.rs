@@ -178,6 +178,47 @@ async fn a_client_that_leaves_is_charged_what_was_used() {
 }
 
 #[tokio::test]
+async fn a_stream_is_left_at_once_where_reading_on_would_tell_nothing() {
+    let stage = Stage::set().await;
+    let body =
+        json!({"model": "gpt-4o-mini", "stream": true, "messages": [{"role": "user", "content": "Say hello to me"}]});
+    let leave = async |own_key: bool| {
+        let mut request = stage.customer.api.request(reqwest::Method::POST, "/v1/chat/completions").json(&body);
+        if own_key {
+            request = request.header("provider-key", "sk-own");
+        }
+        let mut response = request.send().await.unwrap();
+        response.chunk().await.unwrap();
+        drop(response);
+    };
+    // A chunk takes so long that an answer read to its end would not be settled in time.
+    const SLOW: Behaviour = Behaviour::Slow(4_500);
+    stage.fake.script(SLOW);
+    leave(true).await;
+    let records = stage.settled(1).await;
+    assert_eq!((&records[0]["ending"], &records[0]["cost"]), (&json!("client_left"), &json!("0.00")), "its own key");
+    stage.fake.script(Behaviour::NoUsage);
+    assert_eq!(stage.chat(json!({"stream": true})).await.status, 200);
+    stage.settled(2).await;
+    stage.fake.script(SLOW);
+    leave(false).await;
+    let records = stage.settled(3).await;
+    assert_eq!((&records[0]["ending"], &records[0]["estimated"]), (&json!("client_left"), &json!(true)));
+    // One that tells its usage again is read to it again.
+    assert_eq!(stage.chat(json!({"stream": true})).await.status, 200);
+    stage.settled(4).await;
+    stage.fake.script(Behaviour::Slow(150));
+    leave(false).await;
+    let records = stage.settled(5).await;
+    assert_eq!(
+        (&records[0]["ending"], &records[0]["cost"]),
+        (&json!("client_left"), &json!(COST)),
+        "read to its usage"
+    );
+    stage.server.admin().assert_audit().await;
+}
+
+#[tokio::test]
 async fn what_a_provider_reports_is_believed_within_reason() {
     let stage = Stage::set().await;
     stage.fake.script(Behaviour::Reports(5_000_000_000_000));

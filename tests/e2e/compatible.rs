@@ -158,3 +158,48 @@ async fn an_endpoint_is_watched_as_any_provider() {
     let actors = stage.server.admin().0.get("/admin/v1/actors").await.ok().to_string();
     assert!(["groq", "claude-here"].iter().all(|name| actors.contains(&format!("\"{name}\""))), "{actors}");
 }
+
+#[tokio::test]
+async fn a_bare_name_of_two_endpoints_is_refused_unless_an_alias_decides() {
+    let (one, two) = (FakeOpenAi::start(), FakeOpenAi::start());
+    let folder = temporary("prices");
+    fs::create_dir_all(&folder).unwrap();
+    for provider in ["east", "west"] {
+        let models = ["qwen-9", "decided"].map(|id| {
+            format!("[[model]]\nid = {id:?}\ncontext = 8000\nmax_output = 800\nprice = {{ input = \"1\", output = \"2\" }}\n")
+        });
+        let text = format!("provider = {provider:?}\n{}", models.concat());
+        fs::write(folder.join(format!("{provider}.toml")), text).unwrap();
+    }
+    let mut options = Options::default()
+        .set("FAREBOX_PRICES__FOLDER", folder.to_str().unwrap())
+        .set("FAREBOX_ROUTING__ALIASES", "decided=west/decided>east/decided");
+    for (provider, fake) in [("EAST", &one), ("WEST", &two)] {
+        options = options
+            .set(&format!("FAREBOX_PROVIDERS__{provider}__BASE_URL"), fake.url())
+            .set(&format!("FAREBOX_PROVIDERS__{provider}__API_KEY"), "sk-x");
+    }
+    let server = Server::start(options).await;
+    let customer = server.admin().customer("payg", "5").await;
+    let ask = async |model: &str| {
+        let body = json!({"model": model, "messages": [{"role": "user", "content": "Say hello to me"}]});
+        customer.api.post("/v1/chat/completions", &body).await
+    };
+    let refused = ask("qwen-9").await;
+    let error = refused.json();
+    assert_eq!((refused.status, &error["error"]["param"]), (400, &json!("model")), "{error}");
+    assert_eq!(error["nearest"], json!(["east/qwen-9", "west/qwen-9"]));
+    for (model, provider) in [("east/qwen-9", "east"), ("west/qwen-9", "west"), ("decided", "west")] {
+        assert_eq!(ask(model).await.ok()["farebox"]["provider"], provider, "{model}");
+    }
+    let listed = customer.api.get("/v1/models").await.ok();
+    let names: Vec<_> = listed["data"].as_array().unwrap().iter().filter_map(|model| model["id"].as_str()).collect();
+    assert!(names.contains(&"east/qwen-9") && names.contains(&"west/qwen-9") && !names.contains(&"qwen-9"));
+    // In a key's list it is both.
+    let key = customer.api.post("/v1/keys", &json!({"models": ["qwen-9"]})).await.ok();
+    let own = server.api(key["key"].as_str().unwrap());
+    let listed = own.get("/v1/models").await.ok();
+    assert_eq!(listed["data"].as_array().unwrap().len(), 2, "{listed}");
+    assert_eq!(customer.api.get("/v1/models/qwen-9").await.status, 400);
+    server.admin().assert_audit().await;
+}

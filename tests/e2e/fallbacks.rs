@@ -12,8 +12,10 @@ use serde_json::{Value, json};
 use crate::support::{
     client::Customer,
     fake_openai::{Behaviour, FakeOpenAi},
+    fake_responses::{FakeResponses, Turn},
     raw_provider::{RawProvider, answer},
     server::{Options, Server},
+    socket::Socket,
     with,
 };
 
@@ -180,6 +182,73 @@ async fn a_stream_falls_back_before_its_first_piece_and_never_after() {
     assert_eq!((status, route, stage.fake.requests().len()), (200, None, before + 1), "{text}");
     assert!(!text.contains("[DONE]"), "{text}");
     stage.server.admin().assert_audit().await;
+}
+
+#[tokio::test]
+async fn a_chat_on_the_live_socket_falls_back_before_its_first_piece_and_never_after() {
+    let fake = FakeOpenAi::start();
+    let options = Options::default().calling(fake.url()).set("FAREBOX_ROUTING__ALIASES", "fast=gpt-4o>gpt-4o-mini");
+    let server = Server::start(options).await;
+    let customer = server.admin().customer("payg", "5").await;
+    let mut socket = Socket::open(server.url(), &customer.key).await;
+    let body = json!({"model": "fast", "messages": [{"role": "user", "content": "Say hello to me"}]});
+    let chat = |id: &str, more: &Value| json!({"type": "chat.create", "id": id, "body": with(&body, more)});
+    fake.script(Behaviour::Status(503));
+    socket.send(&chat("a", &json!({}))).await;
+    let done = socket.next_of("chat.done").await;
+    assert_eq!((&done["id"], &done["cost"]), (&json!("a"), &json!(COST_OF_MINI)), "{done}");
+    fake.script(Behaviour::Status(503));
+    socket.send(&chat("b", &json!({"model": "gpt-4o", "models": ["gpt-4o-mini"]}))).await;
+    assert_eq!(socket.next_of("chat.done").await["cost"], COST_OF_MINI, "its own models too");
+    let asked = fake.requests().len();
+    fake.script(Behaviour::CutAfter(3));
+    socket.send(&chat("c", &json!({}))).await;
+    let failed = socket.next_of("error").await;
+    assert_eq!((&failed["id"], fake.requests().len()), (&json!("c"), asked + 1), "pieces were sent: {failed}");
+    for _ in 0..2 {
+        fake.script(Behaviour::Status(503));
+    }
+    socket.send(&chat("d", &json!({}))).await;
+    let failed = socket.next_of("error").await;
+    assert_eq!((&failed["id"], &failed["code"]), (&json!("d"), &json!("provider_error")), "{failed}");
+    customer.settled(7).await;
+    server.admin().assert_audit().await;
+}
+
+#[tokio::test]
+async fn a_response_in_the_background_falls_back_under_its_own_id() {
+    let gpt = FakeResponses::start();
+    let options = Options::default().calling(gpt.url()).set("FAREBOX_ROUTING__ALIASES", "fast=gpt-4o>gpt-4o-mini");
+    let server = Server::start(options).await;
+    let customer = server.admin().customer("payg", "5").await;
+    let begin = async || {
+        let body = json!({"model": "fast", "input": "Say hello", "background": true});
+        customer.api.post("/v1/responses", &body).await.ok()["id"].as_str().unwrap().to_owned()
+    };
+    let over = async |id: &str| loop {
+        let response = customer.api.get(&format!("/v1/responses/{id}")).await.ok();
+        if !["queued", "in_progress"].contains(&response["status"].as_str().unwrap()) {
+            return response;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    };
+    gpt.script(Turn::Status(503));
+    let id = begin().await;
+    let response = over(&id).await;
+    let told = (&response["id"], &response["status"], &response["model"]);
+    assert_eq!(told, (&json!(id), &json!("completed"), &json!("gpt-4o-mini")), "{response}");
+    assert_eq!(
+        gpt.seen().iter().map(|seen| seen.json()["model"].clone()).collect::<Vec<_>>(),
+        ["gpt-4o", "gpt-4o-mini"]
+    );
+    for _ in 0..2 {
+        gpt.script(Turn::Status(503));
+    }
+    let id = begin().await;
+    let response = over(&id).await;
+    assert_eq!((&response["id"], &response["status"]), (&json!(id), &json!("failed")), "{response}");
+    customer.settled(4).await;
+    server.admin().assert_audit().await;
 }
 
 #[tokio::test]

@@ -70,6 +70,39 @@ async fn a_response_continues_another_and_the_provider_gets_the_items() {
 }
 
 #[tokio::test]
+async fn a_response_of_an_earlier_ones_id_replaces_nothing_and_has_one_of_its_own() {
+    let stage = Stage::set().await;
+    stage.gpt.script(Turn::Says("The first."));
+    let first = stage.ask(json!({"input": "one"})).await;
+    assert_eq!(first["id"], "resp_1");
+    for stream in [false, true] {
+        stage.gpt.script(Turn::Repeats);
+        let body = json!({"model": "gpt-4o-mini", "input": "two", "stream": stream});
+        let sent = stage.customer.api.request(Method::POST, "/v1/responses").json(&body).send().await.unwrap();
+        let text = sent.text().await.unwrap();
+        let id = if stream {
+            let data = text.split("\n\n").filter_map(|event| event.split_once("data: "));
+            let mut ids: Vec<Value> = data
+                .filter_map(|(_, data)| serde_json::from_str::<Value>(data).unwrap().get("response").cloned())
+                .map(|response| response["id"].clone())
+                .collect();
+            assert!(ids.len() >= 2, "{text}");
+            ids.dedup();
+            assert_eq!(ids.len(), 1, "one name from the first event on: {text}");
+            ids.remove(0)
+        } else {
+            serde_json::from_str::<Value>(&text).unwrap()["id"].clone()
+        };
+        assert_ne!(id, "resp_1");
+        let kept = stage.customer.api.get(&format!("/v1/responses/{}", id.as_str().unwrap())).await.ok();
+        assert_eq!((&kept["id"], &kept["output"][0]["content"][0]["text"]), (&id, &json!("Hello there.")));
+        let kept = stage.customer.api.get("/v1/responses/resp_1").await.ok();
+        assert_eq!(kept["output"][0]["content"][0]["text"], "The first.", "it stays");
+    }
+    stage.server.admin().assert_audit().await;
+}
+
+#[tokio::test]
 async fn a_conversation_goes_on_with_a_model_of_another_provider_and_keeps_its_proofs() {
     let stage = Stage::set().await;
     let tools = json!([{"type": "function", "name": "sky", "parameters": {"type": "object"}, "strict": false}]);

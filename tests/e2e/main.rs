@@ -26,6 +26,7 @@ mod idempotency;
 mod imported;
 mod kept;
 mod key_limits;
+mod key_models;
 mod libraries;
 mod media;
 mod moving;

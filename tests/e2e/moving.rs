@@ -65,7 +65,7 @@ async fn a_configuration_of_litellms_runs_and_its_keys_have_their_budgets() {
         "no counterpart: model_list[1].litellm_params.rpm: limits are dollars",
         "no counterpart: [1]: the key \"none\" is not made: it is blocked",
         &unpriced,
-        r#"a key to make: {"name":"ada","limits":{"month":"1.00"},"models":["gpt-4o-mini"]}"#,
+        &format!(r#"a key to make: {{"name":"ada","limits":{{"month":"1.00"}},"models":["{named}/gpt-4o-mini"]}}"#),
     ] {
         assert!(told.contains(line), "{line} is not in {told}");
     }

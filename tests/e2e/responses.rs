@@ -11,6 +11,7 @@ use crate::{
     open,
     support::{
         client::Customer,
+        fake_anthropic::{Behaviour, FakeAnthropic},
         fake_responses::{FakeResponses, Turn},
         python::{python_script, run},
         server::{Options, Server},
@@ -158,6 +159,28 @@ async fn who_pays_where_a_stream_ends_early_is_decided_by_the_table() {
         assert_eq!((&record["cost"], &record["estimated"]), (&json!(cost), &json!(estimated)), "{turn:?}");
         stage.server.admin().assert_audit().await;
     }
+}
+
+#[tokio::test]
+async fn a_translated_response_that_failed_and_was_charged_tells_its_usage() {
+    let claude = FakeAnthropic::start();
+    let server = Server::start(Options::default().calling_anthropic(claude.url())).await;
+    let customer = server.admin().customer("payg", "5").await;
+    claude.script(Behaviour::ErrorAfter(4));
+    let body = json!({"model": "claude-haiku-4-5", "input": "Say hello", "stream": true});
+    let sent = customer.api.request(Method::POST, "/v1/responses").json(&body).send().await.unwrap();
+    let text = sent.text().await.unwrap();
+    let last = text.split("\n\n").filter_map(|event| event.split_once("data: ")).last().unwrap().1;
+    let response = serde_json::from_str::<Value>(last).unwrap()["response"].clone();
+    let record = customer.settled(1).await.remove(0);
+    assert_eq!((&response["status"], &record["ending"]), (&json!("failed"), &json!("failed")), "{text}");
+    assert_ne!(record["cost"], "0.00", "its prompt was told: {record}");
+    assert_eq!(
+        (&response["usage"]["cost"], &response["usage"]["input_tokens"]),
+        (&record["cost"], &record["input_tokens"])
+    );
+    assert_eq!(response["farebox"]["provider"], "anthropic");
+    server.admin().assert_audit().await;
 }
 
 #[tokio::test]

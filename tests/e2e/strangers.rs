@@ -98,7 +98,7 @@ async fn bodies_on_their_way_are_bounded_in_sum() {
         .set("FAREBOX_LIMITS__BODIES_BYTES", &MIB.to_string());
     let server = Server::start(options).await;
     let customer = customer(&server).await;
-    let head = post("/v1/quote", Some(&customer.key), &format!("content-length: {MIB}\r\n"));
+    let head = post("/v1/quote", Some(&customer.key), &format!("connection: close\r\ncontent-length: {MIB}\r\n"));
     let mut first = TcpStream::connect(plain::address(server.url())).await.unwrap();
     first.write_all(head.as_bytes()).await.unwrap();
     pour(&mut first, MIB / 2).await;
@@ -118,6 +118,22 @@ async fn bodies_on_their_way_are_bounded_in_sum() {
     while customer.api.post("/v1/quote", &body).await.status == 503 {
         assert!(began.elapsed() < Duration::from_secs(20), "what was taken is not given back");
     }
+}
+
+#[tokio::test]
+async fn large_bodies_are_read_without_waiting_for_timers() {
+    let server = Server::start(Options::default()).await;
+    let customer = customer(&server).await;
+    let message = json!({"role": "user", "content": "x".repeat(MIB)});
+    let body = json!({"model": "gpt-4o-mini", "max_tokens": 5, "messages": [message]});
+    let began = Instant::now();
+    for _ in 0..10 {
+        // A new connection each: the first body of a connection is the one that finds a small buffer.
+        let answer = Api::new(server.url(), Some(&customer.key)).post("/v1/quote", &body).await;
+        answer.ok();
+    }
+    // A sender whose segments are larger than the receiver's buffer waits for a timer again and again: six seconds a body.
+    assert!(began.elapsed() < Duration::from_secs(20), "{:?}", began.elapsed());
 }
 
 #[tokio::test]

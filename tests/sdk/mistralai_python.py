@@ -41,12 +41,10 @@ for model, vectors, sky in [
     result = {"role": "tool", "name": "weather", "tool_call_id": call.id, "content": "sunny"}
     after = client.chat.complete(model=model, messages=said + [called, result], tools=tools)
     assert after.choices[0].message.content.startswith("It is sunny"), after
-    # OpenAI names a call in its first piece alone, and the library wants the name in each.
-    if not model.startswith("gpt"):
-        with client.chat.stream(model=model, messages=said, tools=tools) as stream:
-            calls = [call for event in stream for choice in event.data.choices for call in choice.delta.tool_calls or []]
-        assert calls[0].function.name == "weather", calls
-        assert json.loads("".join(call.function.arguments for call in calls))["place"] == "Paris", calls
+    with client.chat.stream(model=model, messages=said, tools=tools) as stream:
+        calls = [call for event in stream for choice in event.data.choices for call in choice.delta.tool_calls or []]
+    assert calls[0].function.name == "weather", calls
+    assert json.loads("".join(call.function.arguments for call in calls))["place"] == "Paris", calls
 
     parsed = client.chat.parse(Sky, model=model, messages=said)
     assert parsed.choices[0].message.parsed == Sky(sky=sky), parsed

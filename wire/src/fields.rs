@@ -3,6 +3,7 @@
 
 mod hint;
 mod pairs;
+mod size;
 mod twins;
 
 use std::{borrow::Cow, fmt};
@@ -147,6 +148,16 @@ impl fmt::Display for Fields {
 }
 
 impl Fields {
+    /// Reads the body of a client's request: a JSON object, bounded in its objects and values.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Self::parse`], or it has more of them than any provider takes.
+    pub fn of_client(body: &[u8]) -> Result<Self, BadRequest> {
+        size::check(body)?;
+        Self::parse(body)
+    }
+
     /// Reads a body that must be a JSON object.
     ///
     /// # Errors

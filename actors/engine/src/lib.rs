@@ -13,6 +13,7 @@
 pub mod accuracy;
 pub mod decoder;
 pub mod detokenizer;
+pub mod embedding;
 pub mod gguf;
 pub mod import;
 pub mod model;

@@ -263,7 +263,7 @@ mod tests {
 
     fn message(role: Role, texts: &[&str]) -> Message {
         let parts = texts.iter().map(|text| Part::text(*text)).collect();
-        Message { role, name: None, parts, cache: None }
+        Message { role, name: None, parts, cache: None, is_prefix: false }
     }
 
     fn template(source: &str) -> Template {

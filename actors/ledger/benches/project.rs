@@ -18,6 +18,7 @@ use billing::{
     grant::Source,
     hold::{HoldRequest, Work},
     ids::{AccountId, GrantId, KeyId, RequestId},
+    key::Names,
     plan::Plan,
     price::{Cost, Price},
     quantity::Quantities,
@@ -113,6 +114,7 @@ fn admit(which: usize, request_id: RequestId) -> Admit {
         hold: HoldRequest { minimum: most, expected: most, worst_case: most },
         output: None,
         auto_scale: None,
+        names: Names::default(),
     }
 }
 

@@ -37,8 +37,10 @@ pub struct KeptResponse {
 }
 
 const KEEP: &str = "INSERT INTO kept_response (account_id, id, previous, created_at, expires_at, bytes, sealed) \
-                    VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (account_id, id) DO UPDATE SET \
-                    previous = excluded.previous, bytes = excluded.bytes, sealed = excluded.sealed";
+                    VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (account_id, id) DO ";
+const REPLACING: &str = "UPDATE SET previous = excluded.previous, bytes = excluded.bytes, sealed = excluded.sealed";
+const NOT_REPLACING: &str = "NOTHING";
+const HAS: &str = "SELECT 1 FROM kept_response WHERE account_id = ? AND id = ?";
 const KEEP_ITEM: &str = "INSERT INTO kept_item (account_id, id, response_id) VALUES (?, ?, ?) \
                          ON CONFLICT (account_id, id) DO UPDATE SET response_id = excluded.response_id";
 const FIND: &str = "SELECT id, previous, sealed FROM kept_response WHERE account_id = ? AND id = ? AND expires_at > ?";
@@ -53,12 +55,23 @@ const EXPIRED: &str = "SELECT account_id, id FROM kept_response WHERE expires_at
 const NAMED: &str = "SELECT account_id, id FROM kept_response WHERE account_id = ? AND id = ?";
 
 impl Ledger {
-    /// Keeps a response.
+    /// Whether an account has a response of this id.
+    ///
+    /// # Errors
+    ///
+    /// The database can't be read now.
+    pub async fn has_response(&self, account: AccountId, id: &str) -> Result<bool, LedgerError> {
+        // These rows are written beside the log.
+        let statement = self.statement(HAS, [account.0.into(), id.into()]);
+        Ok(self.as_they_are.query_one_raw(statement).await?.is_some())
+    }
+
+    /// Keeps a response. Returns whether it is kept: one of this id that is there stays, unless the new one `replaces` it.
     ///
     /// # Errors
     ///
     /// The database can't be written now.
-    pub async fn keep_response(&self, new: &NewResponse) -> Result<(), LedgerError> {
+    pub async fn keep_response(&self, new: &NewResponse, replaces: bool) -> Result<bool, LedgerError> {
         let account = new.account_id.0;
         let mut tx = self.tables.begin_to_write().await?;
         let values: [Cell<'_>; 7] = [
@@ -70,11 +83,15 @@ impl Ledger {
             (new.sealed.len() as u64).into(),
             new.sealed.as_slice().into(),
         ];
-        tx.execute(KEEP, values).await?;
+        let sql = [KEEP, if replaces { REPLACING } else { NOT_REPLACING }].concat();
+        if tx.execute(&sql, values).await? == 0 {
+            return Ok(false);
+        }
         for item in &new.items {
             tx.execute(KEEP_ITEM, [account.into(), item.as_str().into(), new.id.as_str().into()]).await?;
         }
-        tx.commit().await
+        tx.commit().await?;
+        Ok(true)
     }
 
     /// A response of an account, unless it has expired.
@@ -189,8 +206,11 @@ mod tests {
         let (ledger, _folder) = new_ledger().await;
         let [one, other] = [1, 2].map(|id| AccountId(Uuid::from_u128(id)));
         for (id, at) in [("r1", 1), ("r2", 2), ("r3", 3)] {
-            ledger.keep_response(&new(one, id, at)).await.unwrap();
+            assert!(ledger.keep_response(&new(one, id, at), false).await.unwrap());
         }
+        let other_of_name = NewResponse { sealed: vec![8; 20], ..new(one, "r2", 9) };
+        assert!(!ledger.keep_response(&other_of_name, false).await.unwrap(), "the earlier stays");
+        assert!(ledger.has_response(one, "r2").await.unwrap() && !ledger.has_response(other, "r2").await.unwrap());
         let found = async |account, id: &str, at| {
             let found = ledger.kept_response(account, id, Timestamp(at)).await.unwrap();
             found.map(|found| (found.id, found.previous, found.sealed.len()))

@@ -9,6 +9,7 @@ use billing::{
     command::Answer,
     hold::Hold,
     ids::{KeyId, PaymentId, RequestId},
+    key::KeyLimits,
     payment::Payment,
     plan::Plan,
     subscription::Subscription,
@@ -137,10 +138,12 @@ pub struct Picture {
 }
 
 /// The use of a key with limits.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct KeyUse {
     /// The key.
     pub id: KeyId,
+    /// The key's limits.
+    pub limits: KeyLimits,
     /// The amount spent in each current window, including holds.
     pub amounts: [Nanos; 4],
 }

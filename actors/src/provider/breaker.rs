@@ -35,13 +35,15 @@ pub enum Outcome {
     Nothing,
     /// The model failed: its error, its overload, or no answer of it in time.
     ModelFailed,
-    /// The endpoint was not reached.
+    /// The endpoint was not reached, or what stands before it answered in its place.
     Unreached,
 }
 
 /// What a failure shows.
 pub fn outcome(failure: &Failure) -> Outcome {
     match failure {
+        // A load balancer's error is in no provider's form, and says nothing of a model.
+        Failure::Provider(error) if error.status >= 500 && error.is_foreign => Outcome::Unreached,
         Failure::Provider(error) if error.status >= 500 || lacks_model(error) => Outcome::ModelFailed,
         Failure::Timeout("connect") | Failure::Unreached(_) => Outcome::Unreached,
         Failure::Timeout(_) | Failure::Transport(_) => Outcome::ModelFailed,
@@ -209,6 +211,23 @@ mod tests {
         }
         assert_eq!(reason(&refused(503, None, "said of sk-1: hello")), "HTTP 503");
         assert_eq!(reason(&Failure::Transport("é".repeat(900))).chars().count(), LONGEST_REASON);
+    }
+
+    #[test]
+    fn a_load_balancers_error_is_the_endpoints() {
+        let foreign = |status| {
+            Failure::Provider(Box::new(ProviderError { status, is_foreign: true, ..ProviderError::default() }))
+        };
+        for (status, shown) in [
+            (500, Outcome::Unreached),
+            (502, Outcome::Unreached),
+            (503, Outcome::Unreached),
+            (504, Outcome::Unreached),
+            (404, Outcome::Refused),
+            (429, Outcome::Refused),
+        ] {
+            assert_eq!(outcome(&foreign(status)), shown, "{status}");
+        }
     }
 
     #[test]

@@ -20,6 +20,7 @@ use billing::{
     grant::Source,
     hold::{HoldRequest, Work},
     ids::{AccountId, GrantId, PaymentId, RequestId},
+    key::Names,
     payment::PaymentStatus,
 };
 use uuid::Uuid;
@@ -460,6 +461,7 @@ fn ghost(ended: RequestId, work: Work) -> Admit {
         hold: HoldRequest::FREE,
         output: None,
         auto_scale: None,
+        names: Names::default(),
     }
 }
 
@@ -474,6 +476,7 @@ fn readmission(usage: &UsageRecord) -> Admit {
         hold: HoldRequest::FREE,
         output: None,
         auto_scale: None,
+        names: Names::default(),
     }
 }
 

@@ -7,9 +7,10 @@ use std::{
 };
 
 use actors::provider::{
-    breaker::{Breakers, OPEN_FOR, OPENS_AFTER, Outcome},
+    breaker::{Breakers, OPEN_FOR, OPENS_AFTER, Outcome, outcome},
     gates::Gates,
 };
+use wire::inference::{Failure, ProviderError};
 
 use crate::random::Random;
 
@@ -31,14 +32,16 @@ enum Mutant {
     AnswersUnheard,
     /// Failures of a model are noted of the endpoint.
     ModelsShutTheEndpoint,
+    /// What a load balancer answers is noted of the model.
+    BalancersAreModels,
 }
 
 /// A call on its way.
 struct Call {
     model: usize,
     ends_at: i64,
-    /// `None` where nobody waits for it any more.
-    outcome: Option<Outcome>,
+    /// What it shows, and what the product takes it for; `None` where nobody waits for it any more.
+    outcome: Option<(Outcome, Outcome)>,
 }
 
 struct Provider {
@@ -107,17 +110,27 @@ impl Provider {
             }
             self.tried_at[model] = Some(self.now);
         }
-        let outcome = match (self.is_away, self.sick[model], self.random.below(100)) {
+        let luck = self.random.below(100);
+        let failure = |failure: Failure| outcome(&failure);
+        let outcome = match (self.is_away, self.sick[model], luck) {
             (_, _, 0..3) => None,
-            (true, ..) => Some(Outcome::Unreached),
-            (false, true, 3..60) | (false, false, 3) => Some(Outcome::ModelFailed),
-            (false, _, 4..8) => Some(Outcome::Refused),
-            (false, true, _) => Some(Outcome::ModelFailed),
-            (false, false, _) => Some(Outcome::Answered),
+            // A load balancer answers for an endpoint that is away.
+            (true, _, 3..60) => Some((Outcome::Unreached, self.refused(503, true))),
+            (true, ..) => Some((Outcome::Unreached, failure(Failure::Unreached(String::new())))),
+            (false, true, 3..60) | (false, false, 3) => Some((Outcome::ModelFailed, self.refused(503, false))),
+            (false, _, 4..8) => Some((Outcome::Refused, self.refused(429, false))),
+            (false, true, _) => Some((Outcome::ModelFailed, failure(Failure::Timeout("first byte")))),
+            (false, false, _) => Some((Outcome::Answered, Outcome::Answered)),
         };
         let ends_at = self.now + self.random.below(LONGEST_CALL);
         self.calls.push(Call { model, ends_at, outcome });
         Ok(())
+    }
+
+    /// What the product takes an error answer for.
+    fn refused(&self, status: u16, is_foreign: bool) -> Outcome {
+        let is_foreign = is_foreign && self.mutant != Some(Mutant::BalancersAreModels);
+        outcome(&Failure::Provider(Box::new(ProviderError { status, is_foreign, ..ProviderError::default() })))
     }
 
     /// Hears of the calls that have ended.
@@ -125,7 +138,7 @@ impl Provider {
         let now = self.now;
         let ended: Vec<_> = self.calls.extract_if(.., |call| call.ends_at <= now).collect();
         for Call { model, outcome, .. } in ended {
-            let Some(outcome) = outcome else { continue };
+            let Some((outcome, told)) = outcome else { continue };
             match outcome {
                 Outcome::Answered => (self.failed[model], self.unreached) = (0, 0),
                 Outcome::Refused => self.unreached = 0,
@@ -139,7 +152,7 @@ impl Provider {
             let told = match (self.mutant, outcome) {
                 (Some(Mutant::AnswersUnheard), Outcome::Answered) => Outcome::Nothing,
                 (Some(Mutant::ModelsShutTheEndpoint), Outcome::ModelFailed) => Outcome::Unreached,
-                _ => outcome,
+                _ => told,
             };
             self.breakers.note(&self.name(model), told, String::new(), self.at());
             self.gates = self.breakers.gates(&self.gates);
@@ -207,8 +220,8 @@ fn what_fails_is_left_alone_and_nothing_else_and_all_that_recover_are_called_aga
 
 #[test]
 fn the_faults_of_a_breaker_are_noticed() {
-    use Mutant::{AnswersUnheard, ModelsShutTheEndpoint, OneBreakerForAll, TrialNotTaken};
-    for mutant in [OneBreakerForAll, TrialNotTaken, AnswersUnheard, ModelsShutTheEndpoint] {
+    use Mutant::{AnswersUnheard, BalancersAreModels, ModelsShutTheEndpoint, OneBreakerForAll, TrialNotTaken};
+    for mutant in [OneBreakerForAll, TrialNotTaken, AnswersUnheard, ModelsShutTheEndpoint, BalancersAreModels] {
         let noticed = (0..STORIES).any(|seed| Provider::new(seed, Some(mutant)).story().is_err());
         assert!(noticed, "{mutant:?}");
     }

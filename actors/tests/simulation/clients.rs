@@ -18,6 +18,7 @@ use billing::{
     entry::{Ending, UsageRecord},
     hold::{HoldRequest, Work},
     ids::{AccountId, PaymentId, RequestId},
+    key::Names,
     payment::{Payment, PaymentStatus, Purpose},
     price::{Cost, Price, seconds},
     quantity::{Key, Quantities},
@@ -147,6 +148,7 @@ impl World {
             hold,
             output: None,
             auto_scale,
+            names: Names::default(),
         };
         let request = Request {
             id,

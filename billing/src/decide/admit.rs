@@ -68,7 +68,7 @@ fn size_hold(draft: &Draft<'_>, admit: &Admit) -> Result<Nanos, Refusal> {
         wanted.expected = expected;
     }
     let key = admit.key_id.and_then(|id| draft.account.keys.get(&id));
-    let room = key.map_or(Ok(None), |key| key.room(&admit.model, wanted.minimum, draft.now));
+    let room = key.map_or(Ok(None), |key| key.room(&admit.model, &admit.names, wanted.minimum, draft.now));
     let room = room.map_err(Refusal::KeyLimit)?;
     let free = !wanted.worst_case.is_positive();
     match wanted.size(room.map_or(available, |room| available.min(room))) {

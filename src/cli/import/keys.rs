@@ -171,7 +171,7 @@ fn amount(text: &str) -> Option<Nanos> {
     format!("{}.{}", if whole.is_empty() { "0" } else { whole }, if part.is_empty() { "0" } else { part }).parse().ok()
 }
 
-/// The models that a key may use, by the names that they are charged under.
+/// The models that a key may use, each of its provider.
 fn models_of(listed: &[String], names: &BTreeMap<String, Vec<Target>>) -> Result<Vec<String>, String> {
     let mut models: Vec<String> = Vec::new();
     for name in listed {
@@ -182,8 +182,9 @@ fn models_of(listed: &[String], names: &BTreeMap<String, Vec<Target>>) -> Result
             return Err(format!("it may use {name:?}, which is no model of the configuration"));
         };
         for target in targets {
-            if !models.contains(&target.model) {
-                models.push(target.model.clone());
+            let name = target.name();
+            if !models.contains(&name) {
+                models.push(name);
             }
         }
     }

@@ -1,6 +1,7 @@
 //! Who pays for what (design, chapter 2.5): one table with a line for each way in which a request ends, and the charge
 //! for a closed and an open model. The meters get the calls that a task would make, and nothing else runs.
 
+mod bands;
 mod dearest;
 
 use std::{sync::Arc, time::Duration};

@@ -78,6 +78,15 @@ impl UsageMeter {
         self.known.hear(report, self.text.len(), self.can)
     }
 
+    /// Whether a report changes the charge: not where the caller pays the provider, nor where the cost is known beforehand.
+    pub(super) fn learns(&self) -> bool {
+        self.terms.payer == Payer::Credits && self.terms.known_cost().is_none()
+    }
+
+    pub(super) const fn is_told(&self) -> bool {
+        self.known.is_reported()
+    }
+
     pub(super) fn charged(&self, failure: Option<&Failure>, held: Nanos) -> Metered {
         if let Some(media) = &self.terms.media {
             let used = match failure {
@@ -121,7 +130,9 @@ impl UsageMeter {
         self.known.used(self.terms.estimated, self.text.len(), self.terms.asked, self.can, || count(&self.text))
     }
 
+    /// No context band is charged that is dearer than the hold's.
     fn metered(&self, Used { quantities, estimated }: Used, held: Nanos) -> Metered {
+        let quantities = quantities.with_prompts_of_at_most(self.terms.largest);
         let cost = match self.terms.payer {
             Payer::Credits => self.terms.price.charge(&quantities).cost,
             Payer::OwnKey => return Metered { quantities, estimated, ..Metered::NOTHING },

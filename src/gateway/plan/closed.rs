@@ -43,6 +43,9 @@ pub(in crate::gateway) struct UsageTerms {
     pub(in crate::gateway) input: u64,
     /// The most tokens that the model reads for the request.
     pub(in crate::gateway) context: u64,
+    /// The most tokens that one prompt may have. The hold is that of its context band, and no other is charged: what a
+    /// provider adds up over turns that it does not tell apart says nothing of a larger prompt.
+    pub(in crate::gateway) largest: u64,
     /// The input tokens charged where the provider reports none: counted, or the model's context.
     pub(in crate::gateway) estimated: u64,
     /// The part of `input` that was counted, without a margin.
@@ -133,10 +136,11 @@ pub(super) fn plan(model: &Arc<ClosedModel>, request: &Request, payer: Payer) ->
     };
     let permitted = Allowed { asked, uses, writes: request.writes() };
     // What the provider's own tools return may fill the context in each further turn.
-    let (most_input, largest) = if turns > 1 { (context.saturating_mul(turns), context) } else { (input, input) };
+    let (most_input, prompt_of_most) =
+        if turns > 1 { (context.saturating_mul(turns), context) } else { (input, input) };
     let of_prompt = |input| match ranking {
-        Some(ranking) => Ok((ranking.most(&price, input, largest)?.total(), Rate::default())),
-        None => dearest(&price, (input, largest), &permitted),
+        Some(ranking) => Ok((ranking.most(&price, input, prompt_of_most)?.total(), Rate::default())),
+        None => dearest(&price, (input, prompt_of_most), &permitted),
     };
     let (prompt, token) = of_prompt(input).map_err(unpriced)?;
     let (most_prompt, most_token) = of_prompt(most_input).map_err(unpriced)?;
@@ -167,6 +171,7 @@ pub(super) fn plan(model: &Arc<ClosedModel>, request: &Request, payer: Payer) ->
         payer,
         input,
         context,
+        largest: prompt_of_most,
         estimated,
         counted,
         asked,
@@ -206,6 +211,7 @@ fn planned(
         payer,
         input: media.can.input,
         context: media.can.input,
+        largest: media.can.input,
         estimated: 0,
         counted: 0,
         asked: Asked::default(),
@@ -245,7 +251,7 @@ impl UsageTerms {
     }
 
     /// The cost, where it is known before the request runs: nothing that the provider does changes it.
-    pub(super) fn known_cost(&self) -> Option<Nanos> {
+    pub(in crate::gateway) fn known_cost(&self) -> Option<Nanos> {
         let media = self.media.as_ref().filter(|media| media.bills == media::Bills::Characters)?;
         match self.payer {
             Payer::OwnKey => Some(Nanos::ZERO),

@@ -39,7 +39,8 @@ pub struct Wanted {
     /// The spending limits.
     #[serde(default)]
     limits: Limits,
-    /// The models that the key may use; all models by default.
+    /// The models that the key may use; all models by default. A bare name is any provider's model of the name, one behind a
+    /// provider's name and a slash that provider's alone, an alias what it stands for where a request names it.
     #[serde(default)]
     #[schema(max_items = 100)]
     models: Vec<String>,
@@ -134,9 +135,26 @@ pub(in crate::http) async fn make(
     body: Body,
 ) -> Result<NewKey, ApiError> {
     let wanted: keys::NewKey = read::<Wanted>(state, body)?.try_into()?;
+    if !Arrival::origin(request).is_done() {
+        check_models(state, &wanted.limits.models).await?;
+    }
     let (name, secret) = (wanted.name.clone(), arrival::secret(state, request));
     let (id, key) = keys::create(&state.service, Arrival::origin(request), opener, wanted, secret.as_deref()).await?;
     Ok(NewKey { id: id.0, name, key })
+}
+
+/// Refuses a list of models with a name that means nothing here: a key with a misspelt one could do less than its owner
+/// believes.
+async fn check_models(state: &Shared, models: &[String]) -> Result<(), ApiError> {
+    for (place, name) in models.iter().enumerate() {
+        if let Err(nearest) = state.gateway.models.knows(name).await {
+            let hint =
+                if nearest.is_empty() { String::new() } else { format!("; the nearest: {}", nearest.join(", ")) };
+            let error = ApiError::invalid(&format!("models[{place}]"), format!("names no model or alias here{hint}"));
+            return Err(error.with("nearest", nearest));
+        }
+    }
+    Ok(())
 }
 
 /// `DELETE /v1/keys/{key}`.

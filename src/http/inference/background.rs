@@ -103,6 +103,15 @@ impl Background {
         progress.response.clone()
     }
 
+    /// The response is made by a request that `ends` ends; one that is not wanted any more is ended at once.
+    pub(super) fn runs(&self, ends: &Arc<Notify>) {
+        *self.ends.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(ends));
+        let wish = self.progress().wish;
+        if wish != Wish::GoOn {
+            self.end_request();
+        }
+    }
+
     fn end_request(&self) {
         if let Some(ends) = &*self.ends.lock().unwrap_or_else(PoisonError::into_inner) {
             ends.notify_one();
@@ -296,12 +305,7 @@ impl Entered {
     }
 
     /// Follows a request that was admitted to its end, and keeps what it said.
-    pub(super) async fn follow<W: AnswerWriter>(self, mut answer: Answer<W>, cancel: Arc<Notify>, keeper: Arc<Keeper>) {
-        *self.background.ends.lock().unwrap_or_else(PoisonError::into_inner) = Some(cancel);
-        let wish = self.background.progress().wish;
-        if wish != Wish::GoOn {
-            self.background.end_request();
-        }
+    pub(super) async fn follow<W: AnswerWriter>(self, mut answer: Answer<W>, keeper: Arc<Keeper>) {
         let (end, of_end) = (Arc::clone(&keeper), self.background());
         answer.keep(move |response| async move {
             if let Some(response) = of_end.to_keep(&response) {

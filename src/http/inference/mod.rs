@@ -4,26 +4,29 @@
 pub mod background;
 pub mod cohere;
 mod count;
+pub mod fallbacks;
 mod forwarded;
 pub mod gemini;
 mod media;
 mod models;
 mod quote;
 pub mod responses;
-mod route;
+pub mod route;
 
 use std::{
     sync::Arc,
-    time::{Duration, Instant, UNIX_EPOCH},
+    time::{Duration, UNIX_EPOCH},
 };
 
 use actix_web::{
     HttpMessage as _, HttpRequest, HttpResponse, HttpResponseBuilder,
-    http::header::{AGE, HeaderName, HeaderValue, HttpDate, TryIntoHeaderValue as _},
+    http::header::{HeaderName, HeaderValue, HttpDate, TryIntoHeaderValue as _},
 };
 use actors::account::AccountError;
 use billing::{ids::RequestId, key::Scope};
 use bytes::Bytes;
+use futures::FutureExt as _;
+use tokio::time::timeout_at;
 use uuid::Uuid;
 use wire::{
     format::{
@@ -42,28 +45,26 @@ use super::{
     respond::refuse,
     state::Shared,
     surface::{
-        Answer, Whole,
-        head::{AnswerHead, put_cost},
+        Answer, Starting, Whole,
+        head::{AnswerHead, put_cost, put_request_id},
         sound, stream,
     },
 };
 use crate::{
     catalogue::Model,
     gateway::{
-        answers::LONGEST_SECONDS,
-        plan::{OURS, Payer},
-        race::Intent,
+        answers::{LONGEST_SECONDS, Reused},
         serve::{self, Begun, Caller, Job, ServeError, Started},
-        ways::ways,
     },
     idempotency::Asked,
 };
 pub use count::count_tokens;
+use fallbacks::{Answered, Asking, Reached, Try};
 pub use media::{images, speech, transcriptions, translations};
 pub use models::{google_model, google_models, model, models};
 pub use quote::quote;
 use responses::Keeper;
-use route::{Made, Missed, Route};
+use route::Missed;
 
 /// A body, or why it did not arrive completely.
 type Body = Result<Bytes, actix_web::Error>;
@@ -95,7 +96,7 @@ static X_ROUTE: HeaderName = HeaderName::from_static("x-farebox-route");
 impl From<ServeError> for ApiError {
     fn from(error: ServeError) -> Self {
         match error {
-            ServeError::NoModel { name, nearest } => Self::model_not_found(&name, &nearest),
+            ServeError::NoModel { name, why } => Self::no_model(&name, &why),
             ServeError::Unpriced(name) => Self::unpriced(&name),
             ServeError::Invalid { field, message } => Self::invalid(&field, message),
             ServeError::OutOfScope(scope) => Self::out_of_scope(scope),
@@ -106,7 +107,14 @@ impl From<ServeError> for ApiError {
                 Self::not_ready("The ledger can't be reached just now. Nothing was charged.")
             }
             ServeError::Account(error) => error.into(),
-            ServeError::Failed(failure) | ServeError::FailedAndCharged(failure) => failure.into(),
+            ServeError::Failed(failure) => failure.into(),
+            ServeError::FailedAndCharged { failure, charge } => {
+                let error = Self::from(failure);
+                match charge {
+                    Some(done) => error.with("cost", done.record.charged.to_string()),
+                    None => error,
+                }
+            }
             ServeError::Unsettled(error) => {
                 tracing::error!(%error, "a request ran and could not be settled");
                 Self::not_ready("The answer could not be settled just now; its hold will be.")
@@ -161,69 +169,39 @@ async fn run_read<F: ClientFormat>(
     state: &Shared,
     request: &HttpRequest,
     caller: Caller,
-    mut asked: Request,
+    asked: Request,
     keeper: Option<Arc<Keeper>>,
 ) -> Result<HttpResponse, ApiError> {
-    let mut arrival = Arrival::of(request);
+    let arrival = Arrival::of(request);
     if !state.is_ready() {
         return Err(ApiError::not_ready("stopping"));
     }
-    // Under an `Idempotency-Key` a request has one record, by which a charged one is known.
-    let is_keyed = request.extensions().contains::<Asked>();
-    let provider_key = own_key(request)?;
-    let payer = Payer::of(provider_key.as_ref());
-    let ways = ways(&state.gateway, &asked, payer, caller.account_id, Intent::Run).await;
-    let is_of_alias = ways.is_some();
-    let (of_alias, lane) = ways.map_or_else(Default::default, |ways| (ways.models, ways.lane));
-    let mut of_alias = of_alias.into_iter();
-    let fallbacks = std::mem::take(&mut asked.fallbacks);
-    if let Some(first) = of_alias.next() {
-        asked = asked.for_model(first);
+    let asking = Asking {
+        id: arrival.id,
+        caller,
+        request: asked,
+        provider_key: own_key(request)?,
+        max_wait: max_wait(request)?,
+        max_age: max_age(request)?,
+        is_once: is_once(request),
+    };
+    let authorised = arrival.at.elapsed();
+    let attempt = async |Try { job, .. }: Try| {
+        let arrival = Arrival { id: job.request_id, ..arrival };
+        attempt::<F>(state, arrival, authorised, job, keeper.as_ref()).await
+    };
+    let Answered { answer: mut response, model, route } =
+        fallbacks::ask(state, asking, attempt).await.map_err(|error| ApiError::from(*error))?;
+    if let Some(value) = route.and_then(|route| HeaderValue::from_str(&route).ok()) {
+        response.headers_mut().insert(X_ROUTE.clone(), value);
     }
-    let others = of_alias.chain(fallbacks).filter(|_| !is_keyed).collect();
-    let (max_wait, max_age, authorised) = (max_wait(request)?, max_age(request)?, arrival.at.elapsed());
-    let others = if provider_key.is_some() { of_same_provider(state, &asked.model, others).await } else { others };
-    let (mut models, mut route) = (others.into_iter(), Route::of(is_of_alias));
-    loop {
-        let next = models.next().map(|name| asked.for_model(name));
-        let began = Instant::now();
-        let (model, at) = (asked.model.clone(), state.gateway.clock().now());
-        let (attempts, provider_key) = (route.attempts(), provider_key.clone());
-        let job = Job { request_id: arrival.id, caller, request: asked, attempts, provider_key, max_wait, max_age };
-        match (attempt::<F>(state, arrival, authorised, job, keeper.as_ref()).await, next) {
-            (Err(missed), Some(next)) if route.may_go_on(&missed.error) => {
-                if let (Some(lane), true) = (lane, missed.was_asked()) {
-                    state.gateway.race.failed(lane, &model, began.elapsed());
-                }
-                let made = Made { id: arrival.id, provider: provider_of(state, &model), model, at };
-                route.missed(made, missed, state.gateway.clock().now());
-                asked = next;
-                arrival.id = RequestId(Uuid::now_v7());
-            }
-            (Err(missed), _) => return Err((*missed.error).into()),
-            (Ok((mut response, waited)), _) => {
-                // An earlier answer tells nothing of its model's speed.
-                if let Some(lane) = lane.filter(|_| !response.headers().contains_key(AGE)) {
-                    let took = began.elapsed().saturating_sub(waited);
-                    state.gateway.race.answered(lane, &model, took, Instant::now());
-                }
-                if let Some(value) = route.to(&model).and_then(|route| HeaderValue::from_str(&route).ok()) {
-                    response.headers_mut().insert(X_ROUTE.clone(), value);
-                }
-                put_sunset(state, &model, &mut response);
-                return Ok(response);
-            }
-        }
-    }
+    put_sunset(state, &model, &mut response);
+    Ok(response)
 }
 
-/// A model's provider, where there is such a model.
-fn provider_of(state: &Shared, model: &str) -> Option<Arc<str>> {
-    let models = &state.gateway.models;
-    match models.known().find(models.aliases().model(model)).ok()? {
-        Model::Closed(closed) => Some(Arc::clone(&closed.provider)),
-        Model::Open(_) => Some(OURS.into()),
-    }
+/// Whether a request runs at most once: under an `Idempotency-Key` it has one record, by which a charged one is known.
+fn is_once(request: &HttpRequest) -> bool {
+    request.extensions().contains::<Asked>()
 }
 
 /// Says when the provider ends the model that answers, where that is known (RFC 8594).
@@ -238,40 +216,52 @@ fn put_sunset(state: &Shared, model: &str, response: &mut HttpResponse) {
     }
 }
 
-/// Of the models that may follow another one, those of its provider: the caller's own key is a secret that no other
-/// provider gets.
-async fn of_same_provider(state: &Shared, first: &str, others: Vec<String>) -> Vec<String> {
-    let Ok((Model::Closed(first), _)) = state.gateway.models.find(first).await else { return Vec::new() };
-    let mut same = Vec::new();
-    for name in others {
-        if let Ok((Model::Closed(model), _)) = state.gateway.models.find(&name).await
-            && model.provider == first.provider
-        {
-            same.push(name);
-        }
-    }
-    same
-}
-
 /// The writer of a request's answer.
 fn writer<F: ClientFormat>(state: &Shared, request: &Request, id: RequestId) -> F::Writer {
     let created = state.gateway.clock().now().0 / 1_000;
     F::writer(request, id.0.simple().encode_lower(&mut Uuid::encode_buffer()), created)
 }
 
-/// One attempt to serve a request: its answer, and how long it waited to be admitted. Where it fails, nothing was sent.
+/// Starts a request. One that allows an earlier answer may wait for an equal one: where its stream would be silent for longer
+/// than a heartbeat, the error is the start, which goes on within the stream.
+async fn start(
+    state: &Shared,
+    job: Job,
+    arrival: Arrival,
+    heartbeat: Option<Duration>,
+) -> Result<Result<Started, ServeError>, Starting> {
+    let Some(heartbeat) = heartbeat.filter(|_| job.max_age.is_some()) else {
+        return Ok(serve::start(&state.gateway, job).await);
+    };
+    let gateway = Arc::clone(&state.gateway);
+    let mut starting = Box::pin(async move { serve::start(&gateway, job).await });
+    let begun = timeout_at((arrival.at + heartbeat).into(), &mut starting).await;
+    begun.map_err(|_| starting.map(|started| started.map(|started| started.updates).map_err(Box::new)).boxed_local())
+}
+
+/// One attempt to serve a request. Where it fails, nothing was sent.
 async fn attempt<F: ClientFormat>(
     state: &Shared,
     arrival: Arrival,
     authorised: Duration,
     job: Job,
     keeper: Option<&Arc<Keeper>>,
-) -> Result<(HttpResponse, Duration), Missed> {
+) -> Result<Reached<HttpResponse>, Missed> {
     let writer = writer::<F>(state, &job.request, arrival.id);
     let form = F::form(&job.request);
-    let Started { balance, updates, admission, rate_remaining, place, known_cost, cancel: _, reused } =
-        serve::start(&state.gateway, job).await.map_err(Missed::unheld)?;
+    let heartbeat = Duration::from_secs(state.settings.http.heartbeat_seconds);
+    let started = match start(state, job, arrival, (form == AnswerForm::Events).then_some(heartbeat)).await {
+        Ok(started) => started.map_err(Missed::unheld)?,
+        Err(starting) => {
+            let answer = Answer::of_start(writer, starting, arrival.id);
+            let answered =
+                stream::answer(answer, arrival.at, heartbeat, |head, _| put_request_id(head, arrival.id)).await;
+            return answered.map(|answer| Reached { answer, waited: None }).map_err(Missed::settled);
+        }
+    };
+    let Started { balance, updates, admission, rate_remaining, place, known_cost, cancel: _, reused } = started;
     let head = AnswerHead { arrival, authorised, admission, rate_remaining, place, reused };
+    let waited = (!matches!(reused, Some(Reused::Hit(_)))).then_some(admission);
     if let AnswerForm::Sound(media_type) = form {
         let left = balance.available.to_string();
         let response = sound::answer(updates, media_type, |response, begun| {
@@ -281,25 +271,26 @@ async fn attempt<F: ClientFormat>(
             }
         })
         .await;
-        return response.map(|response| (response, admission)).map_err(Missed::settled);
+        return response.map(|answer| Reached { answer, waited }).map_err(Missed::settled);
     }
     let mut answer = Answer::new(writer, updates, head.arrival.id);
     if let Some(keeper) = keeper.cloned() {
+        let of_name = Arc::clone(&keeper);
+        answer.unless(async move |name| of_name.is_taken(name).await);
         answer.keep(async move |response| keeper.keep(response).await);
     }
     if form == AnswerForm::Events {
-        let heartbeat = Duration::from_secs(state.settings.http.heartbeat_seconds);
         let left = balance.available.to_string();
         let put_head = |response: &mut HttpResponseBuilder, begun| head.put(response, left, begun);
         let answered = stream::answer(answer, head.arrival.at, heartbeat, put_head).await;
-        return answered.map(|response| (response, admission)).map_err(Missed::settled);
+        return answered.map(|answer| Reached { answer, waited }).map_err(Missed::settled);
     }
     let Whole { body, media_type, receipt, mut done } = answer.whole().await.map_err(Missed::settled)?;
     let mut response = HttpResponse::Ok();
     let begun = Begun { stages: done.stages, headers: std::mem::take(&mut done.headers) };
     head.put(&mut response, receipt.farebox.balance, Some(begun));
     put_cost(&mut response, &receipt.cost, receipt.farebox.billed_seconds);
-    Ok((response.content_type(media_type).body(body), admission))
+    Ok(Reached { answer: response.content_type(media_type).body(body), waited })
 }
 
 /// A complete body.

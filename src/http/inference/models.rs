@@ -1,12 +1,18 @@
 //! The catalogue: `GET /v1/models` and one model of it, and the same in Google's words and in Cohere's.
 
+use std::sync::Arc;
+
 use actix_web::{HttpRequest, HttpResponse, web};
-use billing::class::SizeClass;
+use billing::{
+    class::SizeClass,
+    command::Refusal,
+    key::{KeyLimits, KeyRefusal, Names},
+};
 
 use super::gemini;
 use crate::{
-    catalogue,
-    gateway::target,
+    catalogue::{self, Catalogue},
+    gateway::{plan::OURS, target},
     http::{
         auth,
         error::ApiError,
@@ -70,8 +76,8 @@ pub async fn google_models(state: Shared, request: HttpRequest) -> HttpResponse 
 
 /// The same for a client of Cohere's.
 async fn cohere_models(state: &Shared, request: &HttpRequest) -> Result<CohereModels, ApiError> {
-    auth::caller(state, request).await?;
-    let (wanted, listed) = (wanted(request)?, listed(state).await);
+    let sight = sight(state, request).await?;
+    let (wanted, listed) = (wanted(request)?, sight.listed(state).await);
     let page = CohereModels::page(listed.iter().map(|(name, model)| (&**name, model)), &wanted);
     page.ok_or_else(|| ApiError::invalid("page_token", "is not of a page of this list"))
 }
@@ -82,7 +88,7 @@ pub async fn model(state: Shared, request: HttpRequest, id: web::Path<String>) -
         return google_model(state, request, id).await;
     }
     let work = async {
-        let (largest, found) = (largest_class(&state, &request).await?, found(&state, &id).await?);
+        let (largest, found) = found(&state, &request, &id).await?;
         Ok((view(&state, &id, &found, largest), CohereModel::of(&id, &found)))
     };
     match work.await {
@@ -95,7 +101,7 @@ pub async fn model(state: Shared, request: HttpRequest, id: web::Path<String>) -
 pub async fn google_model(state: Shared, request: HttpRequest, id: web::Path<String>) -> HttpResponse {
     let work = async {
         gemini::query(&request)?;
-        let (largest, found) = (largest_class(&state, &request).await?, found(&state, &id).await?);
+        let (largest, found) = found(&state, &request, &id).await?;
         GoogleModel::of(view(&state, &id, &found, largest)).ok_or_else(|| ApiError::model_not_found(&id, &[]))
     };
     answer(&request, work.await)
@@ -121,8 +127,7 @@ fn page_size(text: &str) -> Result<usize, ApiError> {
 
 /// All models by their names. An alias of no model serves nothing, and is not listed. A name is listed once, for what it
 /// stands for: pages begin after a name.
-async fn listed(state: &Shared) -> Vec<(String, catalogue::Model)> {
-    let catalogue = state.gateway.models.fresh().await;
+fn listed(state: &Shared, catalogue: &Catalogue) -> Vec<(String, catalogue::Model)> {
     let aliases = state.gateway.models.aliases();
     let models = catalogue.models().filter(|(name, _)| aliases.way(name).is_none());
     let models = models.map(|(name, model)| (name.to_owned(), model.clone()));
@@ -130,21 +135,64 @@ async fn listed(state: &Shared) -> Vec<(String, catalogue::Model)> {
     of_aliases.chain(models).collect()
 }
 
-/// All models, as the caller sees them.
+/// All models that the caller may use, as the caller sees them.
 async fn all(state: &Shared, request: &HttpRequest) -> Result<Vec<Model>, ApiError> {
-    let largest = largest_class(state, request).await?;
-    Ok(listed(state).await.iter().map(|(name, model)| view(state, name, model, largest)).collect())
+    let sight = sight(state, request).await?;
+    let all = sight.listed(state).await;
+    Ok(all.iter().map(|(name, model)| view(state, name, model, sight.largest)).collect())
 }
 
-/// A model by its name or an alias.
-async fn found(state: &Shared, id: &str) -> Result<catalogue::Model, ApiError> {
-    let models = &state.gateway.models;
-    let found = models.fresh().await.find(models.aliases().model(id));
-    found.map_err(|nearest| ApiError::model_not_found(id, &nearest))
+/// A model by its name or an alias, and the largest class that the caller may use. Of a key that may not use the model the
+/// refusal is that of a request.
+async fn found(state: &Shared, request: &HttpRequest, id: &str) -> Result<(SizeClass, catalogue::Model), ApiError> {
+    let (sight, models) = (sight(state, request).await?, &state.gateway.models);
+    let catalogue = models.fresh().await;
+    let found = catalogue.find(models.aliases().model(id)).map_err(|why| ApiError::no_model(id, &why))?;
+    if sight.allows(state, id, &catalogue) {
+        return Ok((sight.largest, found));
+    }
+    Err(Refusal::KeyLimit(KeyRefusal::Model { allowed: sight.limits.models }).into())
 }
 
-async fn largest_class(state: &Shared, request: &HttpRequest) -> Result<SizeClass, ApiError> {
+/// What a caller may use.
+struct Sight {
+    /// The largest class of open models that the account has unlocked.
+    largest: SizeClass,
+    /// The limits of the caller's key.
+    limits: KeyLimits,
+}
+
+impl Sight {
+    /// Whether the key may ask for a model by this name: also by an alias of which it may use one model.
+    fn allows(&self, state: &Shared, name: &str, catalogue: &Catalogue) -> bool {
+        let (aliases, alias) = (state.gateway.models.aliases(), Some(name.into()));
+        let is_allowed = |model: &catalogue::Model| {
+            let (provider, id) = match model {
+                catalogue::Model::Closed(model) => (Arc::clone(&model.provider), &model.id),
+                catalogue::Model::Open(model) => (OURS.into(), &model.id),
+            };
+            self.limits.allows(id, &Names { provider, alias: alias.clone() })
+        };
+        match aliases.way(name) {
+            Some(way) => way.models.iter().any(|model| catalogue.find(model).is_ok_and(|model| is_allowed(&model))),
+            None => catalogue.find(name).is_ok_and(|model| is_allowed(&model)),
+        }
+    }
+
+    /// The models of the catalogue that the caller may use.
+    async fn listed(&self, state: &Shared) -> Vec<(String, catalogue::Model)> {
+        let catalogue = state.gateway.models.fresh().await;
+        let mut all = listed(state, &catalogue);
+        if !self.limits.models.is_empty() {
+            all.retain(|(name, _)| self.allows(state, name, &catalogue));
+        }
+        all
+    }
+}
+
+async fn sight(state: &Shared, request: &HttpRequest) -> Result<Sight, ApiError> {
     let caller = auth::caller(state, request).await?;
     let picture = state.gateway.accounts.ask(caller.account_id, actors::account::Look).await?;
-    Ok(picture.balance.tier.largest)
+    let limits = picture.keys.into_iter().find(|key| key.id == caller.key_id).map(|key| key.limits);
+    Ok(Sight { largest: picture.balance.tier.largest, limits: limits.unwrap_or_default() })
 }

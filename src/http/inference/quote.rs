@@ -52,7 +52,7 @@ async fn asked(state: &Shared, request: &HttpRequest, account: AccountId, body: 
     let query = Query::of(request, &["route"])?;
     match query.get("route") {
         None => {
-            let fields = Fields::parse(body)?;
+            let fields = Fields::of_client(body)?;
             let is_completion = fields.present("prompt").is_some() && fields.present("messages").is_none();
             if is_completion { read::<Completions>(request, body) } else { read::<Chat>(request, body) }
         }
@@ -82,8 +82,8 @@ pub async fn quote(state: Shared, request: HttpRequest, body: Body) -> HttpRespo
         let body = whole(&state, &request, body)?;
         let parsed = asked(&state, &request, caller.account_id, &body).await?;
         let payer = Payer::of(own_key(&request)?.as_ref());
-        let parsed = ways::first(&state.gateway, parsed, payer, caller.account_id, Intent::Quote).await;
-        let quoted = quote::quote(&state.gateway, caller, &parsed, payer).await?;
+        let first = ways::first(&state.gateway, parsed, payer, caller.account_id, Intent::Quote).await;
+        let quoted = quote::quote(&state.gateway, caller, &first, payer).await?;
         let refusal =
             quoted.admission.as_ref().err().map(|refusal| {
                 ApiError::from(refusal.clone()).body(Shape::Native, &Arrival::of(&request).id.to_string())

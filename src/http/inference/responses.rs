@@ -1,7 +1,7 @@
 //! `/v1/responses`: a request may continue responses that are kept here, and its own is kept unless it says `store:
 //! false`. Kept responses are read and deleted by their ids. The caller's own key continues what its provider keeps.
 
-use std::{sync::Arc, time::Duration};
+use std::{cell::Cell, sync::Arc, time::Duration};
 
 use actix_web::{HttpRequest, HttpResponse, http::header::UPGRADE, rt, web};
 use billing::{ids::AccountId, key::Scope};
@@ -15,14 +15,16 @@ use wire::{
     inference::Request,
 };
 
-use super::{Body, max_wait, own_key, read, run_read, whole, writer};
+use super::{
+    Body,
+    background::Entered,
+    fallbacks::{self, Asking, Reached, Try},
+    is_once, max_wait, own_key, read,
+    route::Missed,
+    run_read, whole, writer,
+};
 use crate::{
-    gateway::{
-        plan::Payer,
-        race::Intent,
-        serve::{self, Caller, Job},
-        ways,
-    },
+    gateway::serve::{self, Caller, ServeError},
     http::{
         arrival::Arrival,
         auth,
@@ -72,9 +74,22 @@ pub(super) struct Keeper {
     account: AccountId,
     input: Vec<Box<RawValue>>,
     previous: Option<String>,
+    /// Whether the response is kept again as it goes on, under an id of ours.
+    is_kept_again: bool,
 }
 
 impl Keeper {
+    /// Whether a response of this id is kept already, which this one must not replace.
+    pub(super) async fn is_taken(&self, id: String) -> bool {
+        match self.responses.has(self.account, &id).await {
+            Ok(has) => has,
+            Err(error) => {
+                tracing::warn!(account.id = %self.account, %error, "kept responses can't be read: the id is taken for new");
+                false
+            }
+        }
+    }
+
     /// Forgets a response that its owner deleted while it was made.
     pub(super) async fn forget(&self, id: &str) {
         match self.responses.forget(self.account, id).await {
@@ -87,7 +102,8 @@ impl Keeper {
     pub(super) async fn keep(&self, response: String) {
         let Ok(response) = RawValue::from_string(response) else { return };
         let kept = Kept { response, input: self.input.clone() };
-        if let Err(error) = self.responses.keep(self.account, &kept, self.previous.as_deref()).await {
+        let replaces = self.is_kept_again;
+        if let Err(error) = self.responses.keep(self.account, &kept, self.previous.as_deref(), replaces).await {
             tracing::warn!(account.id = %self.account, %error, "a response was not kept");
         }
     }
@@ -105,6 +121,7 @@ pub async fn responses(state: Shared, request: HttpRequest, body: Body) -> HttpR
         asked.source.is_kept = keeper.is_some();
         match (kept::take_background(&mut asked)?, keeper) {
             (Some(wants_stream), Some(keeper)) => {
+                let keeper = Keeper { is_kept_again: true, ..keeper };
                 in_background(&state, &request, caller, asked, keeper, wants_stream).await
             }
             (_, keeper) => run_read::<Responses>(&state, &request, caller, asked, keeper.map(Arc::new)).await,
@@ -126,29 +143,25 @@ async fn in_background(
     if !state.is_ready() {
         return Err(ApiError::not_ready("stopping"));
     }
-    let asked = ways::first(&state.gateway, asked, Payer::Credits, caller.account_id, Intent::Run).await;
-    let writer = writer::<Responses>(state, &asked, arrival.id);
-    let queued = writer.queued();
+    let queued = writer::<Responses>(state, &asked, arrival.id).queued();
     let id = queued["id"].as_str().unwrap_or_default().to_owned();
     let entered = state.backgrounds.enter(caller.account_id, id, queued.clone())?;
     let background = entered.background();
-    let max_wait = max_wait(request)?;
-    let (attempts, max_age) = (Vec::new(), None);
-    let job = Job { request_id: arrival.id, caller, request: asked, attempts, provider_key: None, max_wait, max_age };
+    let asking = Asking {
+        id: arrival.id,
+        caller,
+        request: asked,
+        provider_key: None,
+        max_wait: max_wait(request)?,
+        max_age: None,
+        is_once: is_once(request),
+    };
     // From here on nothing depends on the connection.
     let (tell, told) = oneshot::channel();
     let (shared, first) = (state.clone(), queued.clone());
     rt::spawn(async move {
         let _detached = shared.count_detached();
-        match serve::start(&shared.gateway, job).await {
-            Err(error) => drop(tell.send(Err(error))),
-            Ok(started) => {
-                keeper.keep(first.to_string()).await;
-                drop(tell.send(Ok(())));
-                let answer = Answer::new(writer, started.updates, arrival.id);
-                entered.follow(answer, started.cancel, Arc::new(keeper)).await;
-            }
-        }
+        run_in_background(&shared, asking, entered, keeper, first, tell).await;
     });
     match told.await {
         Ok(Ok(())) => {}
@@ -161,6 +174,43 @@ async fn in_background(
     Ok(answer(request, Ok(queued)))
 }
 
+/// Runs a request without its client, which is told once the first of its models has admitted it, or none did.
+async fn run_in_background(
+    state: &Shared,
+    asking: Asking,
+    entered: Entered,
+    keeper: Keeper,
+    queued: Value,
+    tell: oneshot::Sender<Result<(), ServeError>>,
+) {
+    // The response keeps its id, whichever model makes it.
+    let (id, asked) = (asking.id, asking.request.clone());
+    let (background, tell) = (entered.background(), Cell::new(Some(tell)));
+    let attempt = async |Try { job, is_last }: Try| {
+        let (request_id, writer) = (job.request_id, writer::<Responses>(state, &job.request, id));
+        let started = serve::start(&state.gateway, job).await.map_err(Missed::unheld)?;
+        if let Some(tell) = tell.take() {
+            keeper.keep(queued.to_string()).await;
+            drop(tell.send(Ok(())));
+        }
+        background.runs(&started.cancel);
+        let mut answer = Answer::new(writer, started.updates, request_id);
+        if !is_last {
+            answer.begun().await.map_err(Missed::settled)?;
+        }
+        // The last was not waited for.
+        Ok(Reached { answer, waited: (!is_last).then_some(started.admission) })
+    };
+    let answer = match fallbacks::ask(state, asking, attempt).await {
+        Ok(answered) => answered.answer,
+        Err(error) => match tell.take() {
+            Some(tell) => return drop(tell.send(Err(*error))),
+            None => Answer::failed(writer::<Responses>(state, &asked, id), error, id),
+        },
+    };
+    entered.follow(answer, Arc::new(keeper)).await;
+}
+
 /// Reads a request with all that it continues, and how its answer is kept.
 pub(super) async fn continued(
     state: &Shared,
@@ -169,7 +219,10 @@ pub(super) async fn continued(
     body: &[u8],
 ) -> Result<(Request, Option<Keeper>), ApiError> {
     let responses = state.responses.clone();
-    let keeper = |previous, input| Keeper { responses: responses.clone(), account, input, previous };
+    let keeper = |previous, input| {
+        let responses = responses.clone();
+        Keeper { responses, account, input, previous, is_kept_again: false }
+    };
     let Some(named) = kept::named(body)? else {
         let asked = read::<Responses>(request, body)?;
         let keeps = kept::is_wanted(&asked.source.body)?;

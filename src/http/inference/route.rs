@@ -7,7 +7,9 @@ use std::{fmt::Write as _, sync::Arc};
 use billing::{
     Nanos, Timestamp,
     attempt::{Attempt, kept_name},
+    command::Refusal,
     ids::RequestId,
+    key::KeyRefusal,
 };
 use wire::inference::Failure;
 
@@ -26,15 +28,15 @@ pub(super) struct Made {
 
 /// Why an attempt failed.
 #[derive(Debug)]
-pub(super) struct Missed {
-    pub(super) error: Box<ServeError>,
+pub(in crate::http) struct Missed {
+    pub(in crate::http) error: Box<ServeError>,
     /// Whether it was admitted, and so has a record.
     is_recorded: bool,
 }
 
 impl Missed {
     /// Nothing was held for it.
-    pub(super) fn unheld(error: ServeError) -> Self {
+    pub(in crate::http) fn unheld(error: ServeError) -> Self {
         Self { error: Box::new(error), is_recorded: false }
     }
 
@@ -60,7 +62,7 @@ impl Missed {
     }
 
     /// It was admitted, and is settled.
-    pub(super) const fn settled(error: Box<ServeError>) -> Self {
+    pub(in crate::http) const fn settled(error: Box<ServeError>) -> Self {
         Self { error, is_recorded: true }
     }
 }
@@ -72,12 +74,14 @@ pub(super) struct Route {
     is_of_alias: bool,
     /// Those that failed.
     attempts: Vec<Attempt>,
+    /// Why the last of them failed that was not passed over.
+    error: Option<Box<ServeError>>,
 }
 
 impl Route {
     /// A route of a request that names an alias, or a model.
     pub(super) const fn of(is_of_alias: bool) -> Self {
-        Self { is_of_alias, attempts: Vec::new() }
+        Self { is_of_alias, attempts: Vec::new(), error: None }
     }
 
     /// The attempts that failed.
@@ -88,7 +92,10 @@ impl Route {
     /// Notes an attempt that failed so, and was not charged.
     pub(super) fn missed(&mut self, made: Made, missed: Missed, now: Timestamp) {
         let Made { id, model, provider, at } = made;
-        let error = ApiError::from(*missed.error);
+        let error = ApiError::from((*missed.error).clone());
+        if !is_not_for_key(&missed.error) {
+            self.error = Some(missed.error);
+        }
         self.attempts.push(Attempt {
             request_id: missed.is_recorded.then_some(id),
             model: kept_name(&model),
@@ -101,12 +108,20 @@ impl Route {
         });
     }
 
+    /// Why a request failed whose last attempt failed so. That a key may not use the last model says nothing of one that it
+    /// may use.
+    pub(super) fn error(self, last: Box<ServeError>) -> Box<ServeError> {
+        if is_not_for_key(&last) { self.error.unwrap_or(last) } else { last }
+    }
+
     /// Whether another model may serve a request that failed so: the model or its provider is not there just now. What is
     /// wrong with the request, its key or its account would be wrong for any; but a field that a model in reserve has no
     /// word for says nothing of those after it. A failure that was charged is the end: a request is charged once.
     pub(super) fn may_go_on(&self, error: &ServeError) -> bool {
         match error {
             ServeError::NoModel { .. } | ServeError::Unpriced(_) => true,
+            // The key may use another.
+            error @ ServeError::Refused(_) => is_not_for_key(error),
             ServeError::Failed(failure) => match failure {
                 Failure::Provider(error) => matches!(error.status, 404 | 408 | 429 | 500..),
                 Failure::Unserved(_)
@@ -122,9 +137,8 @@ impl Route {
                 Failure::Invalid { .. } | Failure::TooLarge(_) => !self.attempts.is_empty(),
             },
             ServeError::Invalid { .. } => !self.attempts.is_empty(),
-            ServeError::FailedAndCharged(_)
+            ServeError::FailedAndCharged { .. }
             | ServeError::OutOfScope(_)
-            | ServeError::Refused(_)
             | ServeError::InLine { .. }
             | ServeError::Account(_)
             | ServeError::Unsettled(_) => false,
@@ -144,11 +158,17 @@ impl Route {
     }
 }
 
+/// Whether the key may not use the model.
+const fn is_not_for_key(error: &ServeError) -> bool {
+    matches!(error, ServeError::Refused(Refusal::KeyLimit(KeyRefusal::Model { .. })))
+}
+
 #[cfg(test)]
 mod tests {
     use wire::inference::ProviderError;
 
     use super::*;
+    use crate::catalogue::Missing;
 
     fn missed(route: &mut Route, model: &str) {
         let made = Made { id: RequestId(uuid::Uuid::nil()), model: model.into(), provider: None, at: Timestamp(1) };
@@ -167,14 +187,31 @@ mod tests {
         for status in [200, 400, 401, 403, 413, 422] {
             assert!(!Route::of(false).may_go_on(&refused(status)), "{status}");
         }
-        assert!(Route::of(false).may_go_on(&ServeError::NoModel { name: "m".into(), nearest: Vec::new() }));
+        assert!(
+            Route::of(false).may_go_on(&ServeError::NoModel { name: "m".into(), why: Missing::Unknown(Vec::new()) })
+        );
         let invalid = ServeError::Invalid { field: "n".into(), message: String::new() };
         let mut route = Route::of(false);
         assert!(!route.may_go_on(&invalid), "the request's own fault");
         missed(&mut route, "a");
         assert!(route.may_go_on(&invalid), "the fault of the model in reserve");
-        let charged = ServeError::FailedAndCharged(Failure::Overloaded("x".into()));
+        let charged = ServeError::FailedAndCharged { failure: Failure::Overloaded("x".into()), charge: None };
         assert!(!route.may_go_on(&charged), "a request is charged once");
+    }
+
+    #[test]
+    fn a_model_that_the_key_may_not_use_is_passed_over() {
+        let not_allowed =
+            || Box::new(ServeError::Refused(Refusal::KeyLimit(KeyRefusal::Model { allowed: Vec::new() })));
+        let mut route = Route::of(true);
+        assert!(route.may_go_on(&not_allowed()) && is_not_for_key(&route.error(not_allowed())), "none was asked");
+        route = Route::of(true);
+        missed(&mut route, "a");
+        let made = Made { id: RequestId(uuid::Uuid::nil()), model: "b".into(), provider: None, at: Timestamp(1) };
+        route.missed(made, Missed::unheld(*not_allowed()), Timestamp(3));
+        assert!(matches!(*route.error(not_allowed()), ServeError::Failed(Failure::Overloaded(_))));
+        let poor = Refusal::RateLimit { limit: 1, retry_after_ms: 1 };
+        assert!(!Route::of(true).may_go_on(&ServeError::Refused(poor)));
     }
 
     #[test]

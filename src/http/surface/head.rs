@@ -6,7 +6,7 @@ use actix_web::{
     HttpResponseBuilder,
     http::header::{AGE, HeaderName},
 };
-use billing::account::FREE_RATE;
+use billing::{account::FREE_RATE, ids::RequestId};
 
 use crate::{
     gateway::{answers::Reused, serve::Begun, stages::Stages},
@@ -81,6 +81,11 @@ impl AnswerHead {
                 .insert_header(("x-ratelimit-reset-requests", "1s"));
         }
     }
+}
+
+/// Writes the one header of a stream whose request waits for an equal one: all else is not known yet.
+pub fn put_request_id(response: &mut HttpResponseBuilder, id: RequestId) {
+    response.insert_header((X_REQUEST_ID.clone(), id.to_string()));
 }
 
 /// A stage of `server-timing`, in milliseconds with two decimals.

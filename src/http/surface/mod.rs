@@ -27,6 +27,8 @@ const UNREAD: &str = "the answer was not read in time, and is charged as far as 
 /// An answer in progress.
 pub struct Answer<W> {
     writer: W,
+    /// The start of the request, while it waits for an equal one.
+    starting: Option<Starting>,
     updates: Watcher,
     /// The request's id, for errors.
     request_id: RequestId,
@@ -36,13 +38,22 @@ pub struct Answer<W> {
     is_over: bool,
     /// How the whole answer is kept.
     keep: Option<Keep>,
+    /// Whether an answer of a name is kept already, until it is known of this one's, and while that is looked up.
+    is_taken: Option<IsTaken>,
+    naming: Option<LocalBoxFuture<'static, bool>>,
     /// The end, which waits until the answer is kept.
     last: Option<String>,
     keeping: Option<JoinHandle<()>>,
 }
 
+/// The start of a request, which has its updates in the end.
+pub type Starting = LocalBoxFuture<'static, Result<Watcher, Box<ServeError>>>;
+
 /// Keeps a whole answer.
 type Keep = Box<dyn FnOnce(String) -> LocalBoxFuture<'static, ()>>;
+
+/// Tells whether an answer of this name is kept already.
+type IsTaken = Box<dyn FnOnce(String) -> LocalBoxFuture<'static, bool>>;
 
 /// A complete answer.
 pub struct Whole {
@@ -59,12 +70,58 @@ pub struct Whole {
 impl<W: AnswerWriter> Answer<W> {
     /// The answer of a request with these updates.
     pub const fn new(writer: W, updates: Watcher, request_id: RequestId) -> Self {
-        Self { writer, updates, request_id, ahead: None, is_over: false, keep: None, last: None, keeping: None }
+        Self {
+            writer,
+            starting: None,
+            updates,
+            request_id,
+            ahead: None,
+            is_over: false,
+            keep: None,
+            is_taken: None,
+            naming: None,
+            last: None,
+            keeping: None,
+        }
+    }
+
+    /// The answer of a request that has not started yet.
+    pub fn of_start(writer: W, starting: Starting, request_id: RequestId) -> Self {
+        Self { starting: Some(starting), ..Self::new(writer, Watcher::of_none(), request_id) }
+    }
+
+    /// The answer of a request that failed before there was anything to write.
+    pub fn failed(writer: W, error: Box<ServeError>, request_id: RequestId) -> Self {
+        Self { ahead: Some(Update::Failed(error)), ..Self::new(writer, Watcher::of_none(), request_id) }
     }
 
     /// Has the whole answer kept before its end is sent, where its format has such answers.
     pub fn keep<F: Future<Output = ()> + 'static>(&mut self, keep: impl FnOnce(String) -> F + 'static) {
         self.keep = Some(Box::new(|answer| keep(answer).boxed_local()));
+    }
+
+    /// Has an answer of its provider's name under ours where one of that name is kept already.
+    pub fn unless<F: Future<Output = bool> + 'static>(&mut self, is_taken: impl FnOnce(String) -> F + 'static) {
+        self.is_taken = Some(Box::new(|name| is_taken(name).boxed_local()));
+    }
+
+    /// Looks up the name that the provider tells in one of these pieces.
+    fn look_up<'d>(&mut self, deltas: impl IntoIterator<Item = &'d Delta>) {
+        if self.is_taken.is_some()
+            && let Some(name) = deltas.into_iter().find_map(|delta| self.writer.named(delta))
+        {
+            self.naming = self.is_taken.take().map(|is_taken| is_taken(name));
+        }
+    }
+
+    /// Gives the answer our name where its provider's is taken. Dropping the future while it waits loses nothing.
+    async fn until_named(&mut self) {
+        if let Some(naming) = &mut self.naming {
+            if naming.await {
+                self.writer.rename();
+            }
+            self.naming = None;
+        }
     }
 
     /// Whether the whole answer was kept.
@@ -90,13 +147,34 @@ impl<W: AnswerWriter> Answer<W> {
         }
     }
 
+    /// The next update. Dropping the future while it waits loses nothing.
+    async fn update(&mut self) -> Update {
+        if let Some(starting) = &mut self.starting {
+            let started = starting.await;
+            self.starting = None;
+            match started {
+                Ok(updates) => self.updates = updates,
+                Err(error) => return Update::Failed(error),
+            }
+        }
+        self.updates.next().await.unwrap_or_else(unread)
+    }
+
     /// The next text to write; `None` after the end. Dropping the future while it waits loses nothing.
     pub async fn next(&mut self) -> Option<String> {
         while !self.is_over {
             let update = match self.ahead.take() {
                 Some(update) => update,
-                None => self.updates.next().await.unwrap_or_else(unread),
+                None => self.update().await,
             };
+            if let Update::Delta(delta) = &update {
+                self.look_up([&**delta]);
+            }
+            if self.naming.is_some() {
+                self.ahead = Some(update);
+                self.until_named().await;
+                continue;
+            }
             if let Some(text) = self.write(update) {
                 if !self.is_over {
                     return Some(text);
@@ -123,7 +201,7 @@ impl<W: AnswerWriter> Answer<W> {
     pub async fn begun(&mut self) -> Result<Option<Begun>, Box<ServeError>> {
         let mut known = None;
         while self.ahead.is_none() {
-            match self.updates.next().await.unwrap_or_else(unread) {
+            match self.update().await {
                 Update::Failed(error) => return Err(error),
                 Update::Begun(begun) => known = Some(*begun),
                 Update::Cost { .. } => {}
@@ -147,6 +225,9 @@ impl<W: AnswerWriter> Answer<W> {
             Update::Cost { cost, billed_seconds } => self.writer.cost(&cost.to_string(), billed_seconds),
             Update::Done(done) => Some(self.writer.end(&end(&done))),
             Update::Failed(error) => {
+                if let ServeError::FailedAndCharged { charge: Some(done), .. } = &*error {
+                    self.writer.charged(&end(done));
+                }
                 let error = written_error::<W>(&ApiError::from(*error), &self.request_id.to_string());
                 Some(self.writer.failed(&error))
             }
@@ -169,6 +250,8 @@ impl<W: WholeWriter> Answer<W> {
                 Some(Update::Done(mut done)) => {
                     deltas.append(&mut done.whole);
                     let end = end(&done);
+                    self.look_up(&deltas);
+                    self.until_named().await;
                     let body = self.writer.whole(deltas, &end);
                     self.begin_to_keep();
                     self.until_kept().await;
@@ -179,7 +262,7 @@ impl<W: WholeWriter> Answer<W> {
                 None => {
                     let why = "a request's task ended without an answer".to_owned();
                     // Its guard charges what was noted last.
-                    return Err(Box::new(ServeError::FailedAndCharged(Failure::Engine(why))));
+                    return Err(Box::new(ServeError::FailedAndCharged { failure: Failure::Engine(why), charge: None }));
                 }
             }
         }
@@ -200,7 +283,8 @@ pub fn written_error<W: AnswerWriter>(error: &ApiError, request_id: &str) -> Val
 
 /// A stream that ends without its end must not look complete. What was made of it is charged, so no other model is asked.
 fn unread() -> Update {
-    Update::Failed(Box::new(ServeError::FailedAndCharged(Failure::Overloaded(UNREAD.into()))))
+    let failure = Failure::Overloaded(UNREAD.into());
+    Update::Failed(Box::new(ServeError::FailedAndCharged { failure, charge: None }))
 }
 
 fn end(done: &Done) -> End {

@@ -10,6 +10,7 @@ use billing::{
     grant::Source,
     hold::{HoldRequest, Work},
     ids::{AccountId, GrantId, RequestId},
+    key::Names,
     plan::Plan,
     time::FOUR_WEEKS_MS,
 };
@@ -65,5 +66,6 @@ pub(crate) fn admit(work: Work, hold: HoldRequest) -> Admit {
         hold,
         output: None,
         auto_scale: None,
+        names: Names::default(),
     }
 }

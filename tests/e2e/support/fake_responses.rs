@@ -29,6 +29,8 @@ pub(crate) enum Turn {
     Fails(bool),
     /// An answer without usage.
     NoUsage,
+    /// An answer with the ids of the first.
+    Repeats,
     /// So many milliseconds of silence before each event.
     Slow(u64),
 }
@@ -167,6 +169,7 @@ async fn respond(state: web::Data<Shared>, request: HttpRequest, body: web::Byte
     if let Turn::Status(status) = turn {
         return refuse(status, "scripted");
     }
+    let number = if matches!(turn, Turn::Repeats) { 1 } else { number };
     let body: Value = serde_json::from_str(&body).unwrap();
     let (item, pieces) = item(&turn, number);
     let written = pieces.concat().len() / 4 + 1;

@@ -41,6 +41,8 @@ pub enum Feature {
     SignedReasoning,
     /// The model's earlier refusal.
     Refusal,
+    /// A message from which the answer goes on.
+    Prefix,
     /// A tool with free text as its input.
     CustomTool,
     /// A tool whose arguments must fit their schema.
@@ -104,7 +106,7 @@ pub enum Takes {
 
 impl Feature {
     /// All features.
-    pub const ALL: [Self; 38] = [
+    pub const ALL: [Self; 39] = [
         Self::TextPrompt,
         Self::LaterInstructions,
         Self::AuthorName,
@@ -119,6 +121,7 @@ impl Feature {
         Self::Reasoning,
         Self::SignedReasoning,
         Self::Refusal,
+        Self::Prefix,
         Self::CustomTool,
         Self::StrictTool,
         Self::NoTool,
@@ -162,6 +165,7 @@ impl Feature {
             | Self::Reasoning
             | Self::SignedReasoning
             | Self::Refusal
+            | Self::Prefix
             | Self::ResultMedia
             | Self::FailedResult
             | Self::CacheMark => ["messages", "input", "messages", "contents"],
@@ -379,6 +383,9 @@ fn of_messages(format: Format, messages: &[Message], used: &mut Vec<Used>) {
         }
         if message.cache.is_some() {
             used.push((Feature::CacheMark, at()));
+        }
+        if message.is_prefix {
+            used.push((Feature::Prefix, format!("{}.prefix", at()).into()));
         }
         let is_image = |part: &Part| matches!(part.content, Content::Image(_));
         if message.role == Role::Assistant && message.parts.iter().any(is_image) {

@@ -6,11 +6,14 @@
 //! request's [`Source`](crate::inference::Source) and a piece's [`Raw`](crate::inference::Raw) carry them.
 
 pub mod anthropic;
+#[cfg(test)]
+mod bounds;
 pub mod cohere;
 mod count;
 pub mod feature;
 mod gathered;
 pub mod gemini;
+mod in_turn;
 mod incoming;
 mod kin;
 mod known;
@@ -45,6 +48,7 @@ use count::count;
 pub use receipt::{Particulars, Receipt};
 pub use terms::{Terms, bound, terms};
 pub use translation::page as translation_page;
+pub use vectors::{OwnTexts, TextFields, own_texts};
 
 /// The most bytes of a whole answer.
 const LARGEST_ANSWER: usize = 32 << 20;
@@ -123,6 +127,17 @@ pub trait AnswerWriter: 'static {
     fn kept(&mut self) -> Option<String> {
         None
     }
+
+    /// The name under which its provider tells an answer that is to be kept, in this piece; `None` where it tells none.
+    fn named(&self, _: &Delta) -> Option<String> {
+        None
+    }
+
+    /// Has the answer under our name: its provider's is another's.
+    fn rename(&mut self) {}
+
+    /// Takes what an answer that failed is charged, before its end is written. Most formats tell no usage of a failure.
+    fn charged(&mut self, _: &End) {}
 
     /// Writes the end of a streamed answer that failed. The error has the shape of [`ERRORS`](Self::ERRORS).
     fn failed(&mut self, error: &Value) -> String;

@@ -2,17 +2,76 @@
 //! providers of other formats tell calls apart by ids. An id is made of a call's place in the conversation, so it is the
 //! same in every turn, and no other call's.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet, VecDeque};
 
 use super::feature::message_field;
 use crate::inference::{Content, Failure, Message, Request, ToolResult, Work};
 
-/// A call whose result has not come.
-struct Open {
-    /// The place of its message.
-    place: usize,
-    name: String,
-    id: String,
+/// The calls so far, and those whose results have not come. Each call is looked at once for each of its lists: a conversation
+/// has as many as its body has room for.
+#[derive(Default)]
+struct Calls {
+    /// All calls; `None` once the result has come.
+    ids: Vec<Option<String>>,
+    by_id: HashMap<String, VecDeque<usize>>,
+    by_name: HashMap<String, Latest>,
+    of_all: Latest,
+}
+
+/// Calls by the messages that they stand in, the latest message last.
+#[derive(Default)]
+struct Latest(Vec<(usize, VecDeque<usize>)>);
+
+impl Latest {
+    fn add(&mut self, message: usize, call: usize) {
+        match self.0.last_mut() {
+            Some((place, calls)) if *place == message => calls.push_back(call),
+            Some(_) | None => self.0.push((message, VecDeque::from([call]))),
+        }
+    }
+
+    /// The first call of the latest message that has one without a result.
+    fn first(&mut self, ids: &[Option<String>]) -> Option<usize> {
+        while let Some((_, calls)) = self.0.last_mut() {
+            if let Some(call) = first(calls, ids) {
+                return Some(call);
+            }
+            self.0.pop();
+        }
+        None
+    }
+}
+
+/// The first call without a result. Those before it are forgotten.
+fn first(calls: &mut VecDeque<usize>, ids: &[Option<String>]) -> Option<usize> {
+    while let Some(call) = calls.front() {
+        if ids[*call].is_some() {
+            return Some(*call);
+        }
+        calls.pop_front();
+    }
+    None
+}
+
+impl Calls {
+    fn add(&mut self, message: usize, name: &str, id: &str) {
+        let call = self.ids.len();
+        self.ids.push(Some(id.to_owned()));
+        self.by_id.entry(id.to_owned()).or_default().push_back(call);
+        self.by_name.entry(name.to_owned()).or_default().add(message, call);
+        self.of_all.add(message, call);
+    }
+
+    /// The id of the call that a result answers, which waits no longer.
+    fn answered(&mut self, result: &ToolResult) -> Option<String> {
+        let ids = &self.ids;
+        let call = match (&result.call_id, &result.name) {
+            (Some(id), _) => first(self.by_id.get_mut(id)?, ids),
+            (None, Some(name)) => self.by_name.get_mut(name)?.first(ids),
+            (None, None) => self.of_all.first(ids),
+        };
+        self.ids[call?].take()
+    }
 }
 
 /// Gives each call without an id one, and each result without one the id of the latest call of its name that has no result
@@ -29,17 +88,16 @@ pub(super) fn pair(request: &mut Request) -> Result<(), Failure> {
         return Ok(());
     }
     let given = given(messages);
-    let (mut open, mut count) = (Vec::<Open>::new(), 0_usize);
+    let mut calls = Calls::default();
     for (place, message) in messages.iter_mut().enumerate() {
         for part in &mut message.parts {
             match &mut part.content {
                 Content::ToolCall(call) => {
-                    count += 1;
-                    let id = call.id.get_or_insert_with(|| made(count, &given)).clone();
-                    open.push(Open { place, name: call.name.clone(), id });
+                    let id = call.id.get_or_insert_with(|| made(calls.ids.len() + 1, &given));
+                    calls.add(place, &call.name, id);
                 }
-                Content::ToolResult(result) => match answered(&open, result).map(|at| open.remove(at)) {
-                    Some(call) => result.call_id = Some(call.id),
+                Content::ToolResult(result) => match calls.answered(result) {
+                    Some(id) => result.call_id = Some(id),
                     None if result.call_id.is_some() => {}
                     None => {
                         let field = message_field(format, place).into_owned();
@@ -58,16 +116,6 @@ pub(super) fn pair(request: &mut Request) -> Result<(), Failure> {
         }
     }
     Ok(())
-}
-
-/// Which of the open calls a result answers.
-fn answered(open: &[Open], result: &ToolResult) -> Option<usize> {
-    if let Some(id) = &result.call_id {
-        return open.iter().position(|call| call.id == *id);
-    }
-    let waits = |call: &Open| result.name.as_ref().is_none_or(|name| *name == call.name);
-    let latest = open.iter().rfind(|call| waits(call))?.place;
-    open.iter().position(|call| call.place == latest && waits(call))
 }
 
 const fn lacks_id(content: &Content) -> bool {
@@ -98,15 +146,49 @@ fn made(number: usize, given: &HashSet<String>) -> String {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
     use serde_json::{Value, json};
 
+    use super::Calls;
     use crate::{
         format::{
             ProviderFormat, Upstream, anthropic::Anthropic, anthropic::read_messages, cohere::Cohere, gemini::Gemini,
             mistral::Mistral, openai,
         },
-        inference::{Failure, Request},
+        inference::{Failure, Request, ToolResult},
     };
+
+    proptest! {
+        /// The rule as it is told: the latest message with a call that waits, and of those its first.
+        #[test]
+        fn a_result_answers_the_first_call_of_the_latest_message(
+            steps in proptest::collection::vec((0..4_u8, 0..3_u8, proptest::option::of(0..6_u8), any::<bool>()), 0..60)
+        ) {
+            let (mut calls, mut open) = (Calls::default(), Vec::<(usize, String, String)>::new());
+            for (place, (kind, name, id, is_named)) in steps.into_iter().enumerate() {
+                let (message, name) = (place / 3, format!("f{name}"));
+                if kind < 2 {
+                    let id = id.map_or_else(|| format!("own{place}"), |id| id.to_string());
+                    calls.add(message, &name, &id);
+                    open.push((message, name, id));
+                    continue;
+                }
+                let call_id = id.map(|id| id.to_string());
+                let name = is_named.then_some(name);
+                let waits = |call: &&(usize, String, String)| match &call_id {
+                    Some(id) => call.2 == *id,
+                    None => name.as_ref().is_none_or(|name| *name == call.1),
+                };
+                let latest = open.iter().rfind(waits).map(|call| call.0);
+                let at = open.iter().position(|call| {
+                    waits(&call) && (call_id.is_some() || Some(call.0) == latest)
+                });
+                let expected = at.map(|at| open.remove(at).2);
+                let result = ToolResult { call_id, name, ..ToolResult::default() };
+                prop_assert_eq!(calls.answered(&result), expected);
+            }
+        }
+    }
 
     const TARGETS: [&dyn ProviderFormat; 4] = [&Anthropic, &Gemini, &Mistral, &Cohere];
 

@@ -59,7 +59,7 @@ impl ClientFormat for Reranking {
 ///
 /// The first field with a wrong value. The error is for the client, and names the field.
 pub fn read_rerank(body: &[u8]) -> Result<Request, BadRequest> {
-    let mut body = Fields::parse(body)?;
+    let mut body = Fields::of_client(body)?;
     let Own { max_cost, auto_scale: _, fallbacks } = own::take(&mut body)?;
     let model = own::model(&body)?;
     let query = body.string("query")?.ok_or_else(|| BadRequest::new("query", "is required"))?;

@@ -73,6 +73,7 @@ const fn words(feature: Feature) -> &'static str {
         Feature::Reasoning => "earlier reasoning",
         Feature::SignedReasoning => "earlier reasoning with its provider's proof",
         Feature::Refusal => "an earlier refusal",
+        Feature::Prefix => "a message from which the answer goes on (`prefix`)",
         Feature::CustomTool => "a tool with free text as its input",
         Feature::StrictTool => "a tool whose arguments must fit their schema",
         Feature::NoTool => "no tool may be called",

@@ -29,6 +29,8 @@ const MOST_AT_GOOGLE: usize = 100;
 const PURPOSE: [&str; 3] = ["input_type", "taskType", "input_type"];
 /// The name of the texts: of OpenAI's format, of Google's, and of Cohere's.
 const INPUT: [&str; 3] = ["input", "requests", "texts"];
+/// The name of the vectors' length: of OpenAI's format, of Google's, and of Cohere's.
+const LENGTH: [&str; 3] = ["dimensions", "outputDimensionality", "output_dimension"];
 /// What vectors are for: Cohere's words, and Google's.
 const PURPOSES: [(&str, &str); 4] = [
     ("search_document", "RETRIEVAL_DOCUMENT"),
@@ -57,6 +59,49 @@ pub(super) fn openai(path: &'static str, request: &Request, upstream: &Upstream<
         body.set("dimensions", &dimensions);
     }
     Ok(asked(Format::OpenAiEmbeddings, path.into(), body, texts.len()))
+}
+
+/// What is asked of a model that makes vectors here, with the names of its parts in the client's format.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OwnTexts<'a> {
+    /// The texts, each of which becomes a vector.
+    pub texts: Vec<&'a str>,
+    /// The length of the vectors.
+    pub dimensions: Option<u32>,
+    /// The purpose of the vectors.
+    pub purpose: Option<&'a str>,
+    /// Whether the purpose is said to models, too, that do not distinguish any: Cohere's clients always say one.
+    pub is_purpose_optional: bool,
+    /// The names of the fields.
+    pub fields: TextFields,
+}
+
+/// The names of an embedding's fields in its client's format.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TextFields {
+    /// The texts.
+    pub texts: &'static str,
+    /// The length of the vectors.
+    pub dimensions: &'static str,
+    /// The purpose of the vectors.
+    pub purpose: &'static str,
+}
+
+/// Reads what is asked of a model that makes vectors here.
+///
+/// # Errors
+///
+/// The request is no embedding of texts, or has a field that no such model honours. The failure names the field.
+pub fn own_texts(request: &Request) -> Result<OwnTexts<'_>, Failure> {
+    let (embedding, texts) = read(request, usize::MAX)?;
+    let fields = TextFields {
+        texts: named(request, INPUT),
+        dimensions: named(request, LENGTH),
+        purpose: named(request, PURPOSE),
+    };
+    let (dimensions, purpose) = (embedding.dimensions, embedding.purpose.as_deref());
+    let is_purpose_optional = request.source.format == Format::CohereEmbed;
+    Ok(OwnTexts { texts, dimensions, purpose, is_purpose_optional, fields })
 }
 
 fn refuse_purpose(request: &Request, embedding: &Embedding) -> Result<(), Failure> {

@@ -61,12 +61,14 @@ pub struct Message {
     pub parts: Vec<Part>,
     /// Asks the provider to cache everything up to and with this message.
     pub cache: Option<CacheMark>,
+    /// Whether the answer goes on from this message, instead of following it.
+    pub is_prefix: bool,
 }
 
 impl Message {
     /// A message of one text.
     pub fn text_of(role: Role, text: impl Into<String>) -> Self {
-        Self { role, name: None, parts: vec![Part::text(text)], cache: None }
+        Self { role, name: None, parts: vec![Part::text(text)], cache: None, is_prefix: false }
     }
 
     /// The message's texts joined, as a text model reads them. An assistant's refusal counts as its text.
@@ -339,6 +341,6 @@ mod tests {
         let result = ToolResult { parts: vec![Part::text("c")], ..ToolResult::default() };
         let parts = [thought, Content::Text("a".into()), Content::Refusal("b".into()), Content::ToolResult(result)];
         let parts = parts.into_iter().map(Part::from).collect();
-        assert_eq!(Message { role: Role::Assistant, name: None, parts, cache: None }.text(), "abc");
+        assert_eq!(Message { role: Role::Assistant, name: None, parts, cache: None, is_prefix: false }.text(), "abc");
     }
 }

@@ -19,6 +19,9 @@ pub struct ProviderError {
     pub param: Option<String>,
     /// After how many seconds the provider accepts another attempt.
     pub retry_after: Option<u64>,
+    /// Whether the answer has not the form of the provider's errors: what stands before it wrote that, such as a load
+    /// balancer.
+    pub is_foreign: bool,
 }
 
 /// Why a provider does not serve this gateway.
@@ -48,7 +51,7 @@ pub struct TooLong {
     pub prompt: u64,
     /// Whether the prompt has more tokens than `prompt`: a text that can't fit is not counted to its end.
     pub at_least: bool,
-    /// Tokens requested for the answer, where they are the excess.
+    /// Tokens requested for the answer, where they are the excess; 0 where no answer is written.
     pub answer: Option<u64>,
     /// The most tokens that the model reads and writes.
     pub context: u64,
@@ -60,6 +63,7 @@ impl fmt::Display for TooLong {
         let least = if *at_least { "at least " } else { "" };
         write!(f, "This model's maximum context length is {context} tokens. ")?;
         match answer {
+            Some(0) => write!(f, "The text ({field}) has {least}{prompt} tokens."),
             Some(answer) => write!(f, "The prompt has {prompt} tokens, and {field} asks for {answer} more."),
             None => {
                 write!(f, "The prompt ({field}) has {least}{prompt} tokens, and the answer needs at least one more.")

@@ -36,7 +36,7 @@ fn expected() -> Expected {
 
 fn folder() -> PathBuf {
     static FOLDER: OnceLock<PathBuf> = OnceLock::new();
-    let make = || super::kept("gemma-3", &super::cached("models/gemma-3-270m/model.gguf"), Precision::Packed);
+    let make = || super::kept("gemma-3", &super::fetched("gemma", "models/gemma-3-270m/model.gguf"), Precision::Packed);
     FOLDER.get_or_init(make).clone()
 }
 

@@ -3,6 +3,7 @@
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "helpers of tests")]
 
+mod embeddings;
 mod families;
 mod forms;
 mod gemma;
@@ -30,23 +31,19 @@ use tokio::sync::mpsc;
 use wire::format::openai::{read_chat, read_completion};
 use wire::inference::{Delta, Event, Failure, FinishReason, Request, Usage};
 
+/// A file of the user's cache, which is fetched with its set where it is missing.
+fn fetched(set: &str, file: &str) -> PathBuf {
+    let home = || PathBuf::from(std::env::var_os("HOME").unwrap()).join(".cache/farebox");
+    let path = std::env::var_os("FAREBOX_CACHE").map_or_else(home, PathBuf::from).join(file);
+    if !path.is_file() {
+        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/fetch.py");
+        assert!(Command::new("python3").arg(script).arg(set).status().unwrap().success(), "tests/fetch.py failed");
+    }
+    path
+}
+
 fn cached(file: &str) -> PathBuf {
-    static FETCHED: OnceLock<PathBuf> = OnceLock::new();
-    let cache = FETCHED.get_or_init(|| {
-        let home = || PathBuf::from(std::env::var_os("HOME").unwrap()).join(".cache/farebox");
-        let cache = std::env::var_os("FAREBOX_CACHE").map_or_else(home, PathBuf::from);
-        let needed = [
-            "onnxruntime/1.31.1/libonnxruntime.so",
-            "models/smollm2-135m-instruct/model.gguf",
-            "models/gemma-3-270m/model.gguf",
-        ];
-        if !needed.iter().all(|file| cache.join(file).is_file()) {
-            let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/fetch.py");
-            assert!(Command::new("python3").arg(script).status().unwrap().success(), "tests/fetch.py failed");
-        }
-        cache
-    });
-    cache.join(file)
+    fetched("chat", file)
 }
 
 fn gguf() -> PathBuf {

@@ -109,7 +109,10 @@ impl<A: Askers> Machine<A> {
             waiting: self.line.len(),
             keys: account
                 .keys()
-                .map(|(id, key)| KeyUse { id, amounts: KeyWindow::ALL.map(|window| key.used(window, now)) })
+                .map(|(id, key)| {
+                    let amounts = KeyWindow::ALL.map(|window| key.used(window, now));
+                    KeyUse { id, limits: key.limits().clone(), amounts }
+                })
                 .collect(),
         })
     }

@@ -9,6 +9,7 @@ use billing::{
     command::{Admit, Command},
     hold::{HoldRequest, Work},
     ids::{AccountId, RequestId},
+    key::Names,
     learned::Learned,
     plan::Plan,
 };
@@ -108,6 +109,7 @@ fn enter(who: u32, max_wait: Duration) -> Input<Numbers> {
         hold: HoldRequest { minimum: Nanos::ZERO, expected: Nanos::ZERO, worst_case: Nanos::ZERO },
         output: None,
         auto_scale: None,
+        names: Names::default(),
     };
     Input::Enter(Enter { admit, max_wait }, who)
 }

@@ -170,11 +170,12 @@ fn all_of_it(random: &mut Random, terms: &UsageTerms) -> Report {
         (ServiceTier::Flex, false) => Tier::Flex,
         (ServiceTier::Priority, false) => Tier::Priority,
     };
-    let reasoning = part(random, output);
+    let (reasoning, tells_uses) = (part(random, output), !random.one_in(3));
     Report {
         input: Some(input),
         output: Some(output),
-        // In the highest context band that a prompt can reach: each turn's is told, or the sum of all and how many there were.
+        // In the highest context band that a prompt can reach: each turn's is told, or the sum of all and how many there
+        // were, or the sum alone.
         largest_prompt: random.one_in(2).then_some(input.min(terms.context)),
         listed_input: input,
         cache_write: write,
@@ -183,8 +184,8 @@ fn all_of_it(random: &mut Random, terms: &UsageTerms) -> Report {
         cached_input: part(random, input - write),
         image_input: part(random, input - write),
         reasoning,
-        web_searches: terms.searches,
-        web_fetches: terms.fetches,
+        web_searches: if tells_uses { terms.searches } else { 0 },
+        web_fetches: if tells_uses { terms.fetches } else { 0 },
         search_units: terms.ranking.map(|ranking| ranking.most_units),
         tier: (!random.one_in(4)).then_some(tier),
         ..Report::default()

@@ -7,7 +7,7 @@ use crate::{
     fields::{BadRequest, Fields},
     format::{
         AnswerReader, ClientFormat, KeyHeader, ProviderCall, ProviderFormat, Upstream, feature,
-        openai::faults::read_refusal, pairing::pair, proof,
+        openai::faults::read_named_refusal, pairing::pair, proof,
     },
     inference::{Event, Failure, Format, ProviderError, Request},
     usage::Tier,
@@ -106,7 +106,7 @@ impl ProviderFormat for Anthropic {
     }
 
     fn read_refusal(&self, status: u16, body: &[u8]) -> ProviderError {
-        read_refusal(status, body)
+        read_named_refusal(status, body)
     }
 }
 

@@ -19,7 +19,7 @@ pub(super) fn mark_of(body: &Fields, unread: &mut Vec<Unread>) -> Option<CacheMa
 pub(super) fn system(body: &Fields, unread: &mut Vec<Unread>) -> Result<Option<Message>, BadRequest> {
     let Some(json) = body.present("system") else { return Ok(None) };
     let parts = content(json, "system", unread)?;
-    Ok((!parts.is_empty()).then_some(Message { role: Role::System, name: None, parts, cache: None }))
+    Ok((!parts.is_empty()).then_some(Message { role: Role::System, name: None, parts, cache: None, is_prefix: false }))
 }
 
 /// The `messages` of a body.
@@ -46,7 +46,7 @@ fn read_message(place: usize, message: Option<Pairs<'_>>, unread: &mut Vec<Unrea
         return Err(BadRequest::new(at_content, "must be a string or an array of blocks"));
     };
     let parts = content(json, &at_content, unread)?;
-    let mut message = Message { role, name: None, parts, cache: None };
+    let mut message = Message { role, name: None, parts, cache: None, is_prefix: false };
     for (name, value) in members.iter().filter(|(_, value)| *value != "null") {
         match &**name {
             "role" | "content" => {}

@@ -4,7 +4,10 @@
 use super::{messages, tools};
 use crate::{
     fields::{BadRequest, Fields},
-    format::own::{self, Own},
+    format::{
+        openai::reading::all_of,
+        own::{self, Own},
+    },
     inference::{Conversation, Format, Generation, OutputLimit, Request, Sampling, Source, Unread, Work},
 };
 
@@ -31,7 +34,7 @@ pub fn read_messages(body: &[u8]) -> Result<Request, BadRequest> {
 ///
 /// As for [`read_messages`].
 pub fn read_to_count(body: &[u8]) -> Result<Request, BadRequest> {
-    let mut body = Fields::parse(body)?;
+    let mut body = Fields::of_client(body)?;
     let Own { max_cost, auto_scale, fallbacks } = own::take(&mut body)?;
     let model = own::model(&body)?;
     let mut unread = Vec::new();
@@ -39,6 +42,7 @@ pub fn read_to_count(body: &[u8]) -> Result<Request, BadRequest> {
     let conversation = conversation(&body, &mut unread)?;
     let end_user = body.object("metadata", "an object")?.and_then(|metadata| metadata.string("user_id").ok().flatten());
     let (work, source) = (Work::Conversation(Box::new(conversation)), Source::of(Format::AnthropicMessages, body));
+    let unread = all_of(unread)?;
     Ok(Request { model, work, stream, max_cost, auto_scale, fallbacks, end_user, unread, source })
 }
 

@@ -30,6 +30,7 @@ pub(in crate::format) const fn takes(feature: Feature) -> Takes {
         | Feature::PresencePenalty
         | Feature::LogitBias
         | Feature::Choices
+        | Feature::Prefix
         | Feature::Logprobs => Takes::Refused,
         Feature::LaterInstructions
         | Feature::ImageData

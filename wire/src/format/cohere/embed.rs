@@ -11,7 +11,7 @@ use crate::{
         ClientFormat, End, ErrorShape, FINISHED, OnlyWhole, WholeWriter, count,
         openai::{
             faults,
-            reading::{member, members, note, note_others, read_as, read_text},
+            reading::{all_of, member, members, note, note_others, read_as, read_text},
         },
         own::{self, Own},
         vectors,
@@ -64,7 +64,7 @@ impl ClientFormat for Embed {
 ///
 /// The first field with a wrong value. The error is for the client, and names the field.
 pub fn read_embed(body: &[u8]) -> Result<Request, BadRequest> {
-    let mut body = Fields::parse(body)?;
+    let mut body = Fields::of_client(body)?;
     let Own { max_cost, auto_scale: _, fallbacks } = own::take(&mut body)?;
     let model = own::model(&body)?;
     let mut unread = Vec::new();
@@ -79,6 +79,7 @@ pub fn read_embed(body: &[u8]) -> Result<Request, BadRequest> {
     let work =
         Work::Embedding(Embedding { inputs, dimensions, encoding: VectorEncoding::Float, purpose: Some(purpose) });
     let source = Source::of(FORMAT, body);
+    let unread = all_of(unread)?;
     Ok(Request { model, work, stream: false, max_cost, auto_scale: None, fallbacks, end_user: None, unread, source })
 }
 

@@ -58,7 +58,7 @@ fn read_message(place: usize, message: Option<Pairs<'_>>, unread: &mut Vec<Unrea
             _ => note(unread, at, value),
         }
     }
-    Ok(Message { role, name: None, parts, cache: None })
+    Ok(Message { role, name: None, parts, cache: None, is_prefix: false })
 }
 
 /// Content as a text or as blocks. A message of the model's may have none.

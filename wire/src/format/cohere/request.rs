@@ -4,7 +4,10 @@
 use super::{messages, tools};
 use crate::{
     fields::{BadRequest, Fields},
-    format::own::{self, Own},
+    format::{
+        openai::reading::all_of,
+        own::{self, Own},
+    },
     inference::{Conversation, Format, Generation, OutputLimit, Request, Sampling, Source, Unread, Work},
 };
 
@@ -22,7 +25,7 @@ const LAST: u64 = 999;
 ///
 /// The first field with a wrong value. The error is for the client, and names the field.
 pub fn read_chat(body: &[u8]) -> Result<Request, BadRequest> {
-    let mut body = Fields::parse(body)?;
+    let mut body = Fields::of_client(body)?;
     let Own { max_cost, auto_scale, fallbacks } = own::take(&mut body)?;
     let model = own::model(&body)?;
     let mut unread = Vec::new();
@@ -32,6 +35,7 @@ pub fn read_chat(body: &[u8]) -> Result<Request, BadRequest> {
     read_priority(&body)?;
     let conversation = conversation(&body, &mut unread)?;
     let (work, source) = (Work::Conversation(Box::new(conversation)), Source::of(Format::Cohere, body));
+    let unread = all_of(unread)?;
     Ok(Request { model, work, stream, max_cost, auto_scale, fallbacks, end_user: None, unread, source })
 }
 

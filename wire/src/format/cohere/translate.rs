@@ -38,6 +38,7 @@ pub const fn takes(feature: Feature) -> Takes {
         | Feature::ResultMedia
         | Feature::LogitBias
         | Feature::Choices
+        | Feature::Prefix
         | Feature::Logprobs => Takes::Refused,
         Feature::LaterInstructions
         | Feature::ImageData

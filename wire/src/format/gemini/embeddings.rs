@@ -13,7 +13,7 @@ use crate::{
         ClientFormat, End, ErrorShape, FINISHED, OnlyWhole, ProviderCall, Terms, Upstream, WholeWriter,
         openai::{
             fault,
-            reading::{Members, member, note, read_as, read_text},
+            reading::{Members, all_of, member, note, read_as, read_text},
         },
         own::{self, Own},
         receipt::UsageObject,
@@ -62,7 +62,7 @@ fn is_many(body: &Fields) -> bool {
 ///
 /// The first field with a wrong value. The error is for the client, and names the field.
 pub fn read_embedding(body: &[u8], model: &str) -> Result<Request, BadRequest> {
-    match Fields::parse(body)?.present(REQUESTS) {
+    match Fields::of_client(body)?.present(REQUESTS) {
         Some(_) => Err(BadRequest::new(REQUESTS, "is a field of batchEmbedContents")),
         None => read(body, Some(model)),
     }
@@ -74,14 +74,14 @@ pub fn read_embedding(body: &[u8], model: &str) -> Result<Request, BadRequest> {
 ///
 /// As for [`read_embedding`].
 pub fn read_embeddings(body: &[u8], model: &str) -> Result<Request, BadRequest> {
-    match Fields::parse(body)?.present(REQUESTS) {
+    match Fields::of_client(body)?.present(REQUESTS) {
         Some(_) => read(body, Some(model)),
         None => Err(BadRequest::new(REQUESTS, "is required")),
     }
 }
 
 fn read(body: &[u8], model: Option<&str>) -> Result<Request, BadRequest> {
-    let mut body = Fields::parse(body)?;
+    let mut body = Fields::of_client(body)?;
     let Own { max_cost, auto_scale: _, fallbacks } = own::take(&mut body)?;
     refuse_twice(&body)?;
     let model = take_model(&mut body, model)?;
@@ -107,6 +107,7 @@ fn read(body: &[u8], model: Option<&str>) -> Result<Request, BadRequest> {
     let (purpose, dimensions) = said.unwrap_or_default();
     let work = Work::Embedding(Embedding { inputs, dimensions, encoding: VectorEncoding::Float, purpose });
     let source = Source::of(FORMAT, body);
+    let unread = all_of(unread)?;
     Ok(Request { model, work, stream: false, max_cost, auto_scale: None, fallbacks, end_user: None, unread, source })
 }
 

@@ -4,7 +4,7 @@
 use serde_json::Value;
 
 use crate::{
-    format::openai::{fault, read_refusal},
+    format::openai::{fault, faults::read_named_refusal},
     inference::ProviderError,
 };
 
@@ -16,7 +16,7 @@ const LONGEST_REASON: usize = 100;
 
 /// Reads an error answer.
 pub(super) fn read(status: u16, body: &[u8]) -> ProviderError {
-    let error = read_refusal(status, body);
+    let error = read_named_refusal(status, body);
     match serde_json::from_slice::<Value>(body) {
         Ok(body) => named(error, &body),
         Err(_) => error,

@@ -9,7 +9,10 @@ use super::{
 };
 use crate::{
     fields::{BadRequest, Fields, text_of},
-    format::own::{self, Own},
+    format::{
+        openai::reading::all_of,
+        own::{self, Own},
+    },
     inference::{Conversation, Format, Request, Source, Unread, Work},
 };
 
@@ -23,7 +26,7 @@ const COLLECTION: &str = "models/";
 ///
 /// The first field with a wrong value. The error is for the client, and names the field.
 pub fn read_generate(body: &[u8], model: Option<&str>, stream: bool) -> Result<Request, BadRequest> {
-    read(Fields::parse(body)?, model, stream)
+    read(Fields::of_client(body)?, model, stream)
 }
 
 /// Reads a request whose tokens are to be counted: the turns alone, or a whole request within it.
@@ -33,7 +36,7 @@ pub fn read_generate(body: &[u8], model: Option<&str>, stream: bool) -> Result<R
 /// As for [`read_generate`].
 pub fn read_to_count(body: &[u8], model: &str) -> Result<Request, BadRequest> {
     const WHOLE: &str = "generateContentRequest";
-    let body = Fields::parse(body)?;
+    let body = Fields::of_client(body)?;
     refuse_twice(&body)?;
     let Some(json) = field(&body, WHOLE) else { return read(body, Some(model), false) };
     if let Some(name) = body.names().find(|name| super::spelling::camel(name) != WHOLE && body.present(name).is_some())
@@ -51,6 +54,7 @@ fn read(mut body: Fields, model: Option<&str>, stream: bool) -> Result<Request, 
     let mut unread = Vec::new();
     let conversation = conversation(&body, &mut unread)?;
     let (work, source) = (Work::Conversation(Box::new(conversation)), Source::of(Format::Gemini, body));
+    let unread = all_of(unread)?;
     Ok(Request { model, work, stream, max_cost, auto_scale, fallbacks, end_user: None, unread, source })
 }
 

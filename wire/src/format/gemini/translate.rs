@@ -27,6 +27,7 @@ pub const fn takes(feature: Feature) -> Takes {
         | Feature::FileId
         | Feature::CustomTool
         | Feature::SingleCall
+        | Feature::Prefix
         | Feature::LogitBias => Takes::Refused,
         Feature::LaterInstructions
         | Feature::ImageData

@@ -21,7 +21,7 @@ const MOST_TURNS: usize = 100_000;
 /// A member with a wrong value.
 pub(super) fn system(json: &str, unread: &mut Vec<Unread>) -> Result<Option<Message>, BadRequest> {
     let (_, parts) = turn(json, "systemInstruction", unread)?;
-    let mut message = Message { role: Role::System, name: None, parts: Vec::new(), cache: None };
+    let mut message = Message { role: Role::System, name: None, parts: Vec::new(), cache: None, is_prefix: false };
     for part in parts {
         put(&mut message.parts, part);
     }
@@ -43,7 +43,13 @@ pub(super) fn read(json: &str, unread: &mut Vec<Unread>) -> Result<Vec<Message>,
         let (role, parts) = turn(json, &format!("contents[{place}]"), unread)?;
         let goes_on = role == Role::Assistant && messages.last().is_some_and(|last| last.role == role);
         if !goes_on {
-            messages.push(Message { role, name: None, parts: Vec::with_capacity(parts.len()), cache: None });
+            messages.push(Message {
+                role,
+                name: None,
+                parts: Vec::with_capacity(parts.len()),
+                cache: None,
+                is_prefix: false,
+            });
         }
         if let Some(message) = messages.last_mut() {
             for part in parts {

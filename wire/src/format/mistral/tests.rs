@@ -68,6 +68,16 @@ fn a_chat_is_asked_in_mistrals_fields_alone() {
 }
 
 #[test]
+fn a_message_from_which_the_answer_goes_on_is_marked() {
+    let said = |prefix: Value| {
+        let start = json!({"role": "assistant", "content": "It is", "prefix": prefix});
+        body(&json!({"messages": [{"role": "user", "content": "the sky?"}, start]}))["messages"][1].clone()
+    };
+    assert_eq!(said(json!(true)), json!({"role": "assistant", "content": "It is", "prefix": true}));
+    assert_eq!(said(json!(false)).get("prefix"), None);
+}
+
+#[test]
 fn functions_of_before_there_were_tools_are_called_by_their_names() {
     let fields = json!({"messages": [{"role": "user", "content": "x"},
         {"role": "assistant", "content": null, "function_call": {"name": "sky", "arguments": "{}"}},

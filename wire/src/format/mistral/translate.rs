@@ -61,6 +61,7 @@ pub const fn takes(feature: Feature) -> Takes {
         | Feature::FrequencyPenalty
         | Feature::PresencePenalty
         | Feature::Stop
+        | Feature::Prefix
         | Feature::Choices => Takes::Mapped,
     }
 }
@@ -166,6 +167,9 @@ fn rest(message: &Message) -> Option<Value> {
     fields.insert("content".into(), content);
     if !calls.is_empty() {
         fields.insert("tool_calls".into(), calls.into());
+    }
+    if message.is_prefix {
+        fields.insert("prefix".into(), true.into());
     }
     Some(Value::Object(fields))
 }

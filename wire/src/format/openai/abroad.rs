@@ -99,7 +99,7 @@ mod tests {
             (r#","service_tier":"flex""#, "service_tier"),
             (r#","verbosity":"low""#, "verbosity"),
             (r#","min_p":0.1"#, "min_p"),
-            (r#","messages":[{"role":"assistant","content":"x","prefix":true}]"#, "messages[0].prefix"),
+            (r#","messages":[{"role":"assistant","content":"x","prefix":1}]"#, "messages[0].prefix"),
             (r#","tools":[{"type":"web_search"}]"#, "tools[0].type"),
         ] {
             assert_eq!(of(fields).as_deref(), Some(field), "{fields}");

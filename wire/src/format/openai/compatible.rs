@@ -5,7 +5,7 @@
 use super::{
     OpenAi, formats, media,
     provider::{limit_fields, own_body},
-    translate,
+    read_refusal, translate,
 };
 use crate::{
     fields::Fields,
@@ -118,7 +118,7 @@ impl ProviderFormat for OpenAiCompatible {
     }
 
     fn read_refusal(&self, status: u16, body: &[u8]) -> ProviderError {
-        OpenAi.read_refusal(status, body)
+        read_refusal(status, body)
     }
 }
 

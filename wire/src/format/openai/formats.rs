@@ -1,9 +1,11 @@
 //! OpenAI's formats as [`ClientFormat`]s and as a [`ProviderFormat`].
 
 use super::{
-    Reader, Writer, embeddings, media,
+    Reader, Writer, embeddings,
+    faults::read_named_refusal,
+    media,
     provider::{limit_fields, own_body},
-    read_answer, read_chat, read_completion, read_refusal, responses, translate,
+    read_answer, read_chat, read_completion, responses, translate,
 };
 use crate::{
     fields::{BadRequest, Fields},
@@ -150,6 +152,6 @@ impl ProviderFormat for OpenAi {
     }
 
     fn read_refusal(&self, status: u16, body: &[u8]) -> ProviderError {
-        read_refusal(status, body)
+        read_named_refusal(status, body)
     }
 }

@@ -25,6 +25,8 @@ const ROLES: [(&str, Role); 6] = [
 ];
 /// The most messages in one request.
 const MOST_MESSAGES: usize = 10_000;
+/// The most members and entries of one request that have no place in the neutral words: each is kept with its place.
+const MOST_UNREAD: usize = 50_000;
 /// The most members of one message or part: they are searched linearly.
 const MOST_MEMBERS: usize = 64;
 /// The most characters shown of an odd address.
@@ -34,9 +36,26 @@ const KINDS: [&str; 6] = ["text", "refusal", "thinking", "image_url", "input_aud
 /// Members that ask a provider to keep a prefix in its cache.
 const MARKS: [&str; 2] = ["prompt_cache_breakpoint", "cache_control"];
 
-/// Notes a member that has no place in the neutral words.
+/// Notes a member that has no place in the neutral words. Those beyond the most are not kept: see [`all_of`].
 pub(in crate::format) fn note(unread: &mut Vec<Unread>, at: String, json: &str) {
-    unread.push(Unread { at, json: json.to_owned() });
+    if unread.len() <= MOST_UNREAD {
+        unread.push(Unread { at, json: json.to_owned() });
+    }
+}
+
+/// The members that were noted, all of them.
+///
+/// # Errors
+///
+/// There were more than are kept.
+pub(in crate::format) fn all_of(unread: Vec<Unread>) -> Result<Vec<Unread>, BadRequest> {
+    match unread.get(MOST_UNREAD) {
+        Some(first) => {
+            let message = format!("is one of more than {MOST_UNREAD} values without a meaning here");
+            Err(BadRequest::new(first.at.clone(), message))
+        }
+        None => Ok(unread),
+    }
 }
 
 /// A JSON text parsed as `T`; `None` where it is no `T`.
@@ -99,7 +118,7 @@ fn read_message(place: usize, message: Option<Pairs<'_>>, unread: &mut Vec<Unrea
         let names = ROLES.map(|(name, _)| name).join(", ");
         return Err(BadRequest::new(at(".role"), format!("must be one of {names}")));
     };
-    let mut message = Message { role, name: None, parts: Vec::with_capacity(1), cache: None };
+    let mut message = Message { role, name: None, parts: Vec::with_capacity(1), cache: None, is_prefix: false };
     let reasoning = ["reasoning_content", "reasoning"].into_iter().find(|name| text(name).is_some());
     // Reasoning with its proofs says all that the words alone do.
     let details = member(&members, "reasoning_details").and_then(super::details::read);
@@ -138,6 +157,8 @@ fn read_message(place: usize, message: Option<Pairs<'_>>, unread: &mut Vec<Unrea
                 Some(call) => message.parts.push(Content::ToolCall(call).into()),
                 None => note(unread, at(".function_call"), value),
             },
+            // `false` is what some libraries write of each message, and other providers refuse.
+            "prefix" if role == Role::Assistant && *value == "true" => message.is_prefix = true,
             name if MARKS.contains(&name) => message.cache = read_mark(value, &at(&format!(".{name}")), unread),
             name => note(unread, at(&format!(".{name}")), value),
         }

@@ -18,6 +18,7 @@ pub mod responses;
 mod tools;
 mod translate;
 mod usage;
+mod whole_calls;
 mod writer;
 mod written;
 
@@ -45,8 +46,8 @@ use crate::inference::Format;
 pub(super) mod reading {
     pub(in crate::format) use super::{
         messages::{
-            Member, Members, member, members, members_of, note, note_others, read_as, read_calls, read_mark, read_part,
-            read_text,
+            Member, Members, all_of, member, members, members_of, note, note_others, read_as, read_calls, read_mark,
+            read_part, read_text,
         },
         tools::read_list,
         usage::count,
@@ -55,7 +56,7 @@ pub(super) mod reading {
 
 /// How a provider's errors are read, in formats like this one.
 pub(super) mod faults {
-    pub(in crate::format) use super::provider::fault::{in_answer, in_words, read_refusal, text_words};
+    pub(in crate::format) use super::provider::fault::{in_answer, in_words, read_named_refusal, text_words};
 }
 
 /// One of the two APIs.

@@ -3,7 +3,11 @@
 
 use serde_json::Value;
 
-use super::{Api, messages, tools};
+use super::{
+    Api,
+    messages::{self, all_of},
+    tools,
+};
 use crate::{
     fields::{BadRequest, Fields},
     format::own::{self, Own},
@@ -29,7 +33,7 @@ pub fn read_completion(body: &[u8]) -> Result<Request, BadRequest> {
 }
 
 fn read(api: Api, body: &[u8]) -> Result<Request, BadRequest> {
-    let mut body = Fields::parse(body)?;
+    let mut body = Fields::of_client(body)?;
     let Own { max_cost, auto_scale, fallbacks } = own::take(&mut body)?;
     let model = own::model(&body)?;
     let mut unread = Vec::new();
@@ -56,7 +60,7 @@ fn read(api: Api, body: &[u8]) -> Result<Request, BadRequest> {
         auto_scale,
         fallbacks,
         end_user,
-        unread,
+        unread: all_of(unread)?,
         source: Source::of(api.format(), body),
     })
 }

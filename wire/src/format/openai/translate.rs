@@ -26,6 +26,7 @@ pub(in crate::format) const fn takes(feature: Feature) -> Takes {
         | Feature::FileUrl
         | Feature::FileId
         | Feature::ResultMedia
+        | Feature::Prefix
         | Feature::TopK => Takes::Refused,
         Feature::LaterInstructions
         | Feature::AuthorName

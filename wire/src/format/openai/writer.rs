@@ -5,7 +5,7 @@ use std::collections::HashMap;
 
 use serde_json::Value;
 
-use super::{Api, Head, Names, details::Details, request::usage_wanted};
+use super::{Api, Head, Names, details::Details, request::usage_wanted, whole_calls::WholeCalls};
 use crate::{
     format::{AnswerWriter, End, ErrorShape, WholeWriter},
     inference::{Delta, Raw, Request},
@@ -24,6 +24,8 @@ pub struct Writer {
     finished: Vec<u32>,
     /// The reasoning of each choice that was written in our words, with its proofs.
     details: HashMap<u32, Details>,
+    /// The calls so far, where the client reads each in one piece.
+    calls: Option<WholeCalls>,
 }
 
 impl Writer {
@@ -43,6 +45,7 @@ impl Writer {
             begun: Vec::new(),
             finished: Vec::new(),
             details: HashMap::new(),
+            calls: WholeCalls::of(request),
         }
     }
 }
@@ -50,7 +53,12 @@ impl Writer {
 impl AnswerWriter for Writer {
     const ERRORS: ErrorShape = ErrorShape::Object;
 
-    fn delta(&mut self, delta: Delta) -> Option<String> {
+    fn delta(&mut self, mut delta: Delta) -> Option<String> {
+        if let Some(calls) = &mut self.calls
+            && !calls.keep(&mut delta)
+        {
+            return None;
+        }
         if delta.finish.is_some() {
             self.finished.push(delta.choice);
         }
@@ -70,7 +78,9 @@ impl AnswerWriter for Writer {
             Raw::Own(..) | Raw::Before(_) | Raw::None => {
                 let speaks = !delta.reasoning.is_empty() || delta.signature.is_some();
                 let detail = if speaks { self.details.entry(delta.choice).or_default().add(&delta) } else { None };
-                Some(sse::encode(&self.head.chunk(&delta, first, detail)))
+                let chunk = self.head.chunk(&delta, first, detail);
+                // A piece of ours between a provider's has its names.
+                Some(sse::encode(&if self.calls.is_some() { self.names.give(chunk) } else { chunk }))
             }
         }
     }

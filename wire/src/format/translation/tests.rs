@@ -133,6 +133,12 @@ fn example(feature: Feature, provider: &str) -> Option<Example> {
         Feature::Stop => field("stop", json!("x")),
         Feature::Choices => field("n", json!(2)),
         Feature::Logprobs => field("logprobs", json!(true)),
+        Feature::Prefix => {
+            let with = json!({"role": "assistant", "content": "It is", "prefix": true});
+            let plain = json!({"role": "assistant", "content": "It is"});
+            let said = |message: Value| json!({"messages": [{"role": "user", "content": "x"}, message]});
+            (said(plain), said(with))
+        }
         Feature::CacheMark => {
             let marked = json!([{"type": "text", "text": "x", "cache_control": {"type": "ephemeral"}}]);
             (said(json!([text])), said(marked))

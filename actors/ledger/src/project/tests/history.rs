@@ -13,6 +13,7 @@ use billing::{
     grant::{Grant, Source},
     hold::{HoldRequest, Work},
     ids::{AccountId, GrantId, KeyId, PaymentId, RequestId, ReversalId},
+    key::Names,
     payment::{Payment, Purpose},
     plan::Plan,
     price::{Cost, Parts},
@@ -270,6 +271,7 @@ impl Story {
             },
             output: None,
             auto_scale: None,
+            names: Names::default(),
         }
     }
 

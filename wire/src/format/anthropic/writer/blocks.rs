@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::event;
 use crate::{
-    format::proof::HIDDEN,
+    format::{in_turn::InTurn, proof::HIDDEN},
     inference::{CallDelta, Delta, Media},
 };
 
@@ -18,6 +18,8 @@ pub(super) struct Blocks {
     open: Option<Open>,
     /// Each call's index in the answer, with its block.
     calls: Vec<(u32, usize)>,
+    /// A block stops before the next begins.
+    in_turn: InTurn,
     /// The blocks of a whole answer.
     whole: Vec<Value>,
 }
@@ -32,7 +34,14 @@ enum Open {
 
 impl Blocks {
     pub(super) fn new(id: &str) -> Self {
-        Self { id: id.to_owned(), begun: 0, open: None, calls: Vec::new(), whole: Vec::new() }
+        Self {
+            id: id.to_owned(),
+            begun: 0,
+            open: None,
+            calls: Vec::new(),
+            in_turn: InTurn::default(),
+            whole: Vec::new(),
+        }
     }
 
     /// Writes what a piece adds to a stream.
@@ -58,7 +67,8 @@ impl Blocks {
         if let Some(proof) = behind {
             self.prove(proof, text);
         }
-        delta.calls.iter().for_each(|call| self.call(call, text));
+        let calls = self.in_turn.pass(&delta.calls, delta.finish.is_some());
+        calls.iter().for_each(|call| self.call(call, text));
     }
 
     /// The proof of a piece, where it stands before the piece's text, and where behind: a text that has begun stays one.

@@ -6,7 +6,10 @@
 use serde_json::{Map, Value, json};
 
 use super::indexed;
-use crate::inference::{CallDelta, Delta};
+use crate::{
+    format::in_turn::InTurn,
+    inference::{CallDelta, Delta},
+};
 
 /// The blocks of one answer.
 pub(super) struct Blocks {
@@ -18,6 +21,8 @@ pub(super) struct Blocks {
     open: Option<Open>,
     /// Each call's index in the answer, in the order in which calls began.
     calls: Vec<u32>,
+    /// A call ends before the next begins.
+    in_turn: InTurn,
     /// The contents of a whole answer, and its calls.
     whole: (Vec<Value>, Vec<Value>),
 }
@@ -49,7 +54,14 @@ impl Kind {
 
 impl Blocks {
     pub(super) fn new(id: &str) -> Self {
-        Self { id: id.to_owned(), begun: 0, open: None, calls: Vec::new(), whole: (Vec::new(), Vec::new()) }
+        Self {
+            id: id.to_owned(),
+            begun: 0,
+            open: None,
+            calls: Vec::new(),
+            in_turn: InTurn::default(),
+            whole: (Vec::new(), Vec::new()),
+        }
     }
 
     /// Writes what a piece adds to a stream.
@@ -65,7 +77,8 @@ impl Blocks {
         }
         self.say(Kind::Text, &delta.text, text);
         self.say(Kind::Text, &delta.refusal, text);
-        delta.calls.iter().for_each(|call| self.call(call, text));
+        let calls = self.in_turn.pass(&delta.calls, delta.finish.is_some());
+        calls.iter().for_each(|call| self.call(call, text));
     }
 
     /// The proof of the reasoning that is open.

@@ -91,6 +91,36 @@ fn neutral_words_become_events_in_their_order() {
 }
 
 #[test]
+fn arguments_that_come_in_turns_are_those_of_their_calls() {
+    let more = |index, arguments| call(index, None, arguments);
+    let deltas = [
+        call(0, Some("a"), ""),
+        call(1, Some("b"), ""),
+        more(1, "{\"y\""),
+        more(0, "{\"x\":1}"),
+        more(1, ":2}"),
+        Delta { finish: Some(FinishReason::ToolCalls), ..Delta::default() },
+    ];
+    let told = streamed(&deltas, &end(None));
+    let mut arguments = [String::new(), String::new()];
+    let mut open = None;
+    for (kind, event) in &told {
+        let index = event["index"].as_u64().and_then(|index| usize::try_from(index).ok());
+        match &**kind {
+            "tool-call-start" => assert_eq!(std::mem::replace(&mut open, index), None, "{event}"),
+            "tool-call-end" => assert_eq!(open.take(), index, "{event}"),
+            "tool-call-delta" => {
+                assert_eq!(open, index, "{event}");
+                let more = event.pointer("/delta/message/tool_calls/function/arguments").unwrap();
+                arguments[index.unwrap()].push_str(more.as_str().unwrap());
+            }
+            _ => {}
+        }
+    }
+    assert_eq!(arguments, ["{\"x\":1}", "{\"y\":2}"]);
+}
+
+#[test]
 fn a_whole_answer_has_the_same_words() {
     let whole = |deltas| -> Value { serde_json::from_slice(&Writer::new(ID).whole(deltas, &end(None))).unwrap() };
     let told = whole(spoken());

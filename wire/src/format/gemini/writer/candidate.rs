@@ -4,7 +4,7 @@
 use serde_json::{Map, Value, json};
 
 use crate::{
-    format::{gemini::finish, gemini::proofs, media::inline},
+    format::{gemini::finish, gemini::proofs, in_turn::InTurn, media::inline},
     inference::{CallDelta, Delta, FinishReason, Media, TokenLogprob},
 };
 
@@ -16,6 +16,7 @@ pub(super) struct Candidate {
     proof: Option<String>,
     /// The call that grows.
     call: Option<CallDelta>,
+    in_turn: InTurn,
     /// Whether a call's arguments could not be read: it is left out, because clients run what they are given.
     is_broken: bool,
     finish: Option<FinishReason>,
@@ -50,7 +51,8 @@ impl Candidate {
         for image in delta.images() {
             self.put(image_part(image), &mut parts);
         }
-        delta.calls.iter().for_each(|call| self.call(call, &mut parts));
+        let calls = self.in_turn.pass(&delta.calls, delta.finish.is_some());
+        calls.iter().for_each(|call| self.call(call, &mut parts));
         if delta.finish.is_some() {
             self.finish.clone_from(&delta.finish);
             self.end_call(&mut parts);

@@ -92,6 +92,23 @@ fn calls_are_told_whole_however_they_are_cut() {
 }
 
 #[test]
+fn arguments_that_come_in_turns_are_those_of_their_calls() {
+    let deltas = vec![
+        call(0, Some("sky"), ""),
+        call(1, Some("sea"), "{\"y\""),
+        call(0, None, "{\"x\":1}"),
+        call(1, None, ":2}"),
+        finish(FinishReason::ToolCalls),
+    ];
+    let (told, whole, reason) = parts(&deltas, "{}");
+    assert_eq!(json!(told), whole);
+    let calls: Vec<_> =
+        told.iter().map(|part| (&part["functionCall"]["name"], &part["functionCall"]["args"])).collect();
+    assert_eq!(calls, [(&json!("sky"), &json!({"x": 1})), (&json!("sea"), &json!({"y": 2}))], "{told:?}");
+    assert_eq!(reason, "STOP");
+}
+
+#[test]
 fn a_call_that_can_not_be_read_is_none() {
     let broken = [text("a"), call(0, Some("f"), r#"{"rm":"#)];
     for (finished, expected) in [

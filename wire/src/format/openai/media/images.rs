@@ -72,7 +72,7 @@ impl ClientFormat for Drawing {
 ///
 /// The first field with a wrong value. The error is for the client, and names the field.
 pub fn read_images(body: &[u8]) -> Result<Request, BadRequest> {
-    let mut body = Fields::parse(body)?;
+    let mut body = Fields::of_client(body)?;
     let Own { max_cost, auto_scale: _, fallbacks } = own::take(&mut body)?;
     let model = own::model(&body)?;
     let prompt = body.string("prompt")?.ok_or_else(|| BadRequest::new("prompt", "is required"))?;

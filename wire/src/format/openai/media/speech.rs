@@ -70,7 +70,7 @@ fn media_type(format: Option<&str>) -> &'static str {
 ///
 /// The first field with a wrong value. The error is for the client, and names the field.
 pub fn read_speech(body: &[u8]) -> Result<Request, BadRequest> {
-    let mut body = Fields::parse(body)?;
+    let mut body = Fields::of_client(body)?;
     let Own { max_cost, auto_scale: _, fallbacks } = own::take(&mut body)?;
     let model = own::model(&body)?;
     let input = body.string("input")?.ok_or_else(|| BadRequest::new("input", "is required"))?;

@@ -100,15 +100,28 @@ pub(in crate::format) fn in_words(message: impl Into<String>) -> ProviderError {
     ProviderError { status: 200, message: message.into(), ..ProviderError::default() }
 }
 
-/// Reads a provider's error answer: its HTTP status and its body.
+/// Reads a provider's error answer: its HTTP status and its body. In whatever form its errors are, they are JSON and say
+/// something.
 pub fn read_refusal(status: u16, body: &[u8]) -> ProviderError {
+    read_refusal_as(status, body, |body| words(body).is_some())
+}
+
+/// The same of a provider whose errors stand in a member `error`.
+pub(in crate::format) fn read_named_refusal(status: u16, body: &[u8]) -> ProviderError {
+    read_refusal_as(status, body, |body| body.get("error").is_some_and(is_telling))
+}
+
+fn read_refusal_as(status: u16, body: &[u8], is_own: impl Fn(&Value) -> bool) -> ProviderError {
     let text = String::from_utf8_lossy(body);
     let text = text.trim_start_matches('\u{feff}').trim();
     let said = first_event(text);
     let text = said.as_deref().unwrap_or(text);
     let error = match serde_json::from_str(text) {
-        Ok(value) => of(&value, text),
-        Err(_) => ProviderError { message: text_words(text), ..ProviderError::default() },
+        Ok(value) => {
+            let said = first(&value);
+            ProviderError { is_foreign: !is_own(said), ..of(said, text) }
+        }
+        Err(_) => ProviderError { message: text_words(text), is_foreign: true, ..ProviderError::default() },
     };
     let message = if error.message.is_empty() { format!("HTTP status {status}") } else { error.message };
     ProviderError { status, message, ..error }
@@ -126,9 +139,13 @@ fn first_event(text: &str) -> Option<String> {
     events.into_iter().map(|event| event.data).find(|data| !data.trim().is_empty())
 }
 
+/// An error, which Google writes as an array of one entry.
+fn first(body: &Value) -> &Value {
+    body.as_array().and_then(|list| list.first()).unwrap_or(body)
+}
+
 fn of(body: &Value, text: &str) -> ProviderError {
-    // Google writes an array of one entry.
-    let body = body.as_array().and_then(|list| list.first()).unwrap_or(body);
+    let body = first(body);
     let said = |name: &str| {
         let value = body.pointer(&format!("/error/{name}")).or_else(|| body.get(name))?;
         let text = match value {
@@ -140,7 +157,8 @@ fn of(body: &Value, text: &str) -> ProviderError {
     };
     let kind = said("type").filter(|kind| kind != "error");
     let message = words(body).unwrap_or_else(|| text_words(text));
-    ProviderError { status: 0, message, code: said("code"), kind, param: said("param"), retry_after: None }
+    let (code, param) = (said("code"), said("param"));
+    ProviderError { status: 0, message, code, kind, param, retry_after: None, is_foreign: false }
 }
 
 /// The message of an error: the first that is not empty of `error.message`, `error`, `message` and `detail`, then of
@@ -263,6 +281,27 @@ fn named_status(body: &Value) -> Option<u16> {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    #[test]
+    fn what_is_not_in_the_form_of_errors_is_of_what_stands_before_the_provider() {
+        let own = r#"{"error":{"message":"no","type":"server_error"}}"#;
+        let listed = r#"[{"error":{"code":503,"message":"no","status":"UNAVAILABLE"}}]"#;
+        let bare = r#"{"message":"no healthy upstream"}"#;
+        let html = "<html><body><center><h1>502 Bad Gateway</h1></center></body></html>";
+        for (body, is_foreign, is_of_others) in [
+            (own, false, false),
+            (listed, false, false),
+            (bare, true, false),
+            (html, true, true),
+            ("upstream connect error", true, true),
+            ("", true, true),
+            ("{}", true, true),
+            (r#"{"error":null}"#, true, true),
+        ] {
+            assert_eq!(read_named_refusal(503, body.as_bytes()).is_foreign, is_foreign, "{body}");
+            assert_eq!(read_refusal(503, body.as_bytes()).is_foreign, is_of_others, "{body}");
+        }
+    }
 
     #[test]
     fn words_are_found_in_every_shape() {

@@ -98,9 +98,17 @@ fn put_item(
     match part {
         Some((Role::Assistant, part)) => match messages.last_mut().filter(|last| last.role == Role::Assistant) {
             Some(last) => last.parts.push(part),
-            None => messages.push(Message { role: Role::Assistant, name: None, parts: vec![part], cache: None }),
+            None => messages.push(Message {
+                role: Role::Assistant,
+                name: None,
+                parts: vec![part],
+                cache: None,
+                is_prefix: false,
+            }),
         },
-        Some((role, part)) => messages.push(Message { role, name: None, parts: vec![part], cache: None }),
+        Some((role, part)) => {
+            messages.push(Message { role, name: None, parts: vec![part], cache: None, is_prefix: false })
+        }
         None => {
             if !own.is_empty() {
                 // All of the call counts, whatever it lacks.
@@ -108,7 +116,7 @@ fn put_item(
                 note(unread, format!("{at}.name"), &format!("[{}]", values.join(",")));
             }
             let parts = vec![Content::Unknown { kind }.into()];
-            messages.push(Message { role: Role::User, name: None, parts, cache: None });
+            messages.push(Message { role: Role::User, name: None, parts, cache: None, is_prefix: false });
         }
     }
     Ok(())
@@ -135,7 +143,7 @@ fn read_message(members: &[Member<'_>], at: &str, unread: &mut Vec<Unread>) -> R
     let content = content.ok_or_else(|| BadRequest::new(format!("{at}.content"), "is required"))?;
     let parts = read_content(content, &format!("{at}.content"), unread)?;
     note_others(members, &["type", "id", "status", "role", "content"], at, unread);
-    Ok(Message { role, name: None, parts, cache: None })
+    Ok(Message { role, name: None, parts, cache: None, is_prefix: false })
 }
 
 /// A text, or a list of parts.

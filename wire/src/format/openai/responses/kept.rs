@@ -108,9 +108,6 @@ pub fn take_background(request: &mut Request) -> Result<Option<bool>, BadRequest
     if !is_wanted(&request.source.body)? {
         return Err(BadRequest::new("store", "must not be false for a response in the background"));
     }
-    if !request.fallbacks.is_empty() {
-        return Err(BadRequest::new("models", "are not known for a response in the background: name one model"));
-    }
     request.source.body.remove("background");
     request.source.body.set("stream", &true);
     request.source.is_background = true;
@@ -160,7 +157,7 @@ pub fn named(body: &[u8]) -> Result<Option<Named>, BadRequest> {
     if !text.contains(PREVIOUS) && !text.contains(REFERENCE) {
         return Ok(None);
     }
-    let body = Fields::parse(body)?;
+    let body = Fields::of_client(body)?;
     let previous = body.string(PREVIOUS)?;
     let items: Vec<&RawValue> = body.present("input").and_then(read_as).unwrap_or_default();
     let items: Vec<String> = items.into_iter().filter_map(reference).collect();
@@ -249,7 +246,7 @@ pub fn continued(
     most: usize,
 ) -> Result<(Vec<u8>, Vec<Box<RawValue>>), BadRequest> {
     let before: usize = earlier.iter().map(Kept::bytes).sum();
-    let mut body = Fields::parse(body)?;
+    let mut body = Fields::of_client(body)?;
     let own = own_items(&body, found, most.saturating_sub(before))?;
     let before = earlier.iter().flat_map(|kept| kept.input.iter().map(|item| &**item).chain(kept.output()));
     let all: Vec<&RawValue> = before.chain(own.iter().map(|item| &**item)).collect();

@@ -8,7 +8,7 @@ use crate::{
     fields::{BadRequest, Fields, Pairs},
     format::{
         openai::{
-            messages::{Member, member, members, note, note_others, read_as, read_text},
+            messages::{Member, all_of, member, members, note, note_others, read_as, read_text},
             request::end_user,
             tools::read_list,
         },
@@ -29,7 +29,7 @@ const DEEPEST: usize = 2;
 ///
 /// The first field with a wrong value. The error is for the client, and names the field.
 pub fn read_response(body: &[u8]) -> Result<Request, BadRequest> {
-    let mut body = Fields::parse(body)?;
+    let mut body = Fields::of_client(body)?;
     let Own { max_cost, auto_scale, fallbacks } = own::take(&mut body)?;
     let model = own::model(&body)?;
     let mut unread = Vec::new();
@@ -54,7 +54,7 @@ pub fn read_response(body: &[u8]) -> Result<Request, BadRequest> {
         auto_scale,
         fallbacks,
         end_user,
-        unread,
+        unread: all_of(unread)?,
         source: Source::of(FORMAT, body),
     })
 }

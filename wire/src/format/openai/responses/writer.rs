@@ -47,8 +47,12 @@ pub struct Writer {
     /// Whether the response is kept here, and whether it is made in the background.
     is_kept: bool,
     is_background: bool,
+    /// Whether the response has our id, and not its provider's.
+    has_our_id: bool,
     /// The response as it is kept.
     kept: Option<String>,
+    /// The usage of an answer that failed and was charged, and the particulars of its charge.
+    charged: Option<(Value, Value)>,
     /// The provider's last event.
     last: Option<Fields>,
     /// The response as the provider's first event has it: its names are those of the whole answer.
@@ -114,7 +118,9 @@ impl Writer {
             continues: request.source.continues.clone(),
             is_kept: request.source.is_kept,
             is_background: request.source.is_background,
+            has_our_id: request.source.is_background,
             kept: None,
+            charged: None,
             last: None,
             own: None,
             failure: None,
@@ -134,7 +140,7 @@ impl Writer {
         }
         let mut response = Map::new();
         let usual = json!({
-            "id": format!("resp_{}", self.id), "object": "response", "created_at": self.created, "status": status,
+            "id": self.our_id(), "object": "response", "created_at": self.created, "status": status,
             "error": null, "incomplete_details": null, "instructions": null, "max_output_tokens": null,
             "model": self.model, "output": output, "parallel_tool_calls": true, "previous_response_id": self.continues,
             "reasoning": {"effort": null, "summary": null}, "store": self.is_kept, "temperature": null,
@@ -162,16 +168,22 @@ impl Writer {
         if self.continues.is_some() {
             response.set("previous_response_id", &self.continues);
         }
+        if self.has_our_id {
+            response.set("id", &self.our_id());
+        }
         if self.is_background {
-            response.set("id", &format!("resp_{}", self.id));
             response.set("background", &true);
             response.set("store", &true);
         }
     }
 
-    /// A provider's event, of a response in the background with its own id.
+    fn our_id(&self) -> String {
+        format!("resp_{}", self.id)
+    }
+
+    /// A provider's event, of a response with our id.
     fn own_event(&self, mut event: Fields) -> Fields {
-        if !self.is_background {
+        if !self.has_our_id {
             return event;
         }
         if let Some(mut response) = event.object("response", "an object").ok().flatten() {
@@ -363,13 +375,32 @@ impl AnswerWriter for Writer {
         self.kept.take()
     }
 
+    fn named(&self, delta: &Delta) -> Option<String> {
+        let Some(fields) = delta.raw.of(FORMAT).filter(|_| self.is_kept && !self.has_our_id) else { return None };
+        let response = fields.object("response", "an object").ok().flatten();
+        response.as_ref().unwrap_or(fields).string("id").ok().flatten()
+    }
+
+    fn rename(&mut self) {
+        self.has_our_id = true;
+    }
+
+    fn charged(&mut self, end: &End) {
+        self.charged = Some((usage(end), json!(end.receipt.farebox)));
+    }
+
     fn failed(&mut self, error: &Value) -> String {
+        let charged = self.charged.take();
         let of = |name: &str| error.pointer(&format!("/error/{name}")).or_else(|| error.get(name)).cloned();
         let told = json!({"code": of("code").unwrap_or_default(), "message": of("message").unwrap_or_default()});
         if let Some(mut event) = self.failure.take() {
             // The usage, the names and the output are the provider's. Why it failed is told in our words.
             let mut response = event.object("response", "an object").ok().flatten().unwrap_or_default();
             response.set("error", &told);
+            if let Some((usage, farebox)) = &charged {
+                response.set("usage", usage);
+                response.set("farebox", farebox);
+            }
             self.put_own(&mut response);
             event.set_json("response", response.to_json());
             return named(FAILED, &event.to_json());
@@ -380,6 +411,10 @@ impl AnswerWriter for Writer {
         items.extend(self.items.iter().map(|item| self.item(item, "incomplete")));
         let mut response = self.response("failed", &items);
         response.insert("error".into(), told);
+        if let Some((usage, farebox)) = charged {
+            response.insert("usage".into(), usage);
+            response.insert("farebox".into(), farebox);
+        }
         self.put(&mut out, FAILED, json!({"response": response}));
         out
     }
@@ -390,6 +425,10 @@ impl WholeWriter for Writer {
         if let Some(raw) = deltas.iter().find_map(|delta| delta.raw.of(FORMAT)) {
             let mut gain = json!({"usage": usage(end), "farebox": end.receipt.farebox});
             let mut gained = vec!["usage", "farebox"];
+            if self.has_our_id {
+                gain["id"] = self.our_id().into();
+                gained.push("id");
+            }
             if let Some(previous) = &self.continues {
                 gain["previous_response_id"] = Value::from(&**previous);
                 gained.push("previous_response_id");

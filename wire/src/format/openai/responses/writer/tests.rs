@@ -142,6 +142,36 @@ fn a_providers_own_events_pass_and_the_last_one_waits_for_its_cost() {
 }
 
 #[test]
+fn a_response_whose_name_is_anothers_has_ours_from_its_first_event_on() {
+    let mut request = read_response(br#"{"model":"m","input":"x","stream":true}"#).unwrap();
+    let own = |json: &str, finish| Delta {
+        raw: Raw::Own(FORMAT, Fields::parse(json.as_bytes()).unwrap()),
+        finish,
+        ..Delta::default()
+    };
+    let created = || own(r#"{"type":"response.created","response":{"id":"resp_1","status":"in_progress"}}"#, None);
+    let writer = |request: &Request| Writer::new(request, "0a", 7);
+    assert_eq!(writer(&request).named(&created()), None, "it is not kept");
+    request.source.is_kept = true;
+    let mut renamed = writer(&request);
+    assert_eq!(renamed.named(&created()).as_deref(), Some("resp_1"));
+    assert_eq!(renamed.named(&Delta { text: "x".into(), ..Delta::default() }), None);
+    renamed.rename();
+    let last = own(r#"{"type":"response.completed","response":{"id":"resp_1","output":[]}}"#, Some(FinishReason::Stop));
+    let text = [renamed.delta(created()), renamed.delta(last)].into_iter().flatten().collect::<String>()
+        + &renamed.end(&end());
+    let ids: Vec<_> = events(&text).iter().map(|event| event["response"]["id"].clone()).collect();
+    assert_eq!(ids, ["resp_0a", "resp_0a"]);
+    assert!(renamed.kept().unwrap().contains("resp_0a"));
+    let mut whole = writer(&request);
+    let answer = own(r#"{"id":"resp_1","object":"response","output":[]}"#, Some(FinishReason::Stop));
+    assert_eq!(whole.named(&answer).as_deref(), Some("resp_1"));
+    whole.rename();
+    let body: Value = serde_json::from_slice(&whole.whole(vec![answer], &end())).unwrap();
+    assert_eq!(body["id"], "resp_0a");
+}
+
+#[test]
 fn a_failure_is_an_event_that_agents_read() {
     let mut writer = writer();
     writer.delta(Delta { text: "a".into(), ..Delta::default() });
@@ -149,6 +179,12 @@ fn a_failure_is_an_event_that_agents_read() {
     let last = events(&writer.failed(&error)).pop().unwrap();
     assert_eq!((&last["type"], &last["response"]["status"]), (&json!("response.failed"), &json!("failed")));
     assert_eq!(last["response"]["error"], json!({"code": "rate_limit_exceeded", "message": "slow down"}));
+    assert_eq!((&last["response"]["usage"], last["response"].get("farebox")), (&Value::Null, None));
+    writer.charged(&end());
+    let last = events(&writer.failed(&error)).pop().unwrap();
+    let usage = &last["response"]["usage"];
+    assert_eq!((&usage["cost"], usage["input_tokens"].is_u64()), (&json!("0.01"), true), "what was charged is told");
+    assert!(last["response"]["farebox"].is_object());
     assert_eq!(writer.silence().unwrap(), "event: keepalive\ndata: {\"type\":\"keepalive\"}\n\n");
 }
 

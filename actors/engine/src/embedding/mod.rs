@@ -1,0 +1,10 @@
+//! Models that turn texts into vectors: an encoder, and a rule that makes one vector of its states. Folders are in the
+//! layout of Sentence Transformers ("Custom models", Sentence Transformers documentation), with the encoder as ONNX.
+//!
+//! [`folder`] reads how vectors are made, [`tokenizer`] makes tokens of texts, [`encoder`] runs batches, and [`pooling`]
+//! makes the vectors.
+
+pub mod encoder;
+pub mod folder;
+pub mod pooling;
+pub mod tokenizer;

@@ -1,0 +1,60 @@
+//! The server of the API: its workers, and the application on each connection.
+
+use std::{
+    io,
+    net::{SocketAddr, TcpListener},
+};
+
+use actix_http::HttpService;
+use actix_server::Server;
+use actix_service::{ServiceFactoryExt, fn_service, map_config};
+use actix_web::{App, dev::AppConfig, middleware::from_fn, rt::net::TcpStream};
+
+use super::{
+    connection::{self, Connection},
+    cors, edge, routes,
+    state::Shared,
+};
+
+/// Serves the API on a listening socket. This is actix-web's own server, but for its connections, which are
+/// [`Connection`]s.
+///
+/// # Errors
+///
+/// The socket can't be used.
+pub fn serve(listener: TcpListener, state: &Shared) -> io::Result<Server> {
+    let settings = &state.settings;
+    // The stopping code decides when shutdown is over.
+    let mut server = Server::build().disable_signals().shutdown_timeout(settings.limits.stop_seconds.max(1));
+    if let Some(workers) = settings.http.workers {
+        server = server.workers(workers.get());
+    }
+    let stopping = server.graceful_shutdown_signal();
+    let (state, origins) = (state.clone(), settings.http.cors_origins.clone());
+    let address = listener.local_addr()?;
+    let server = server.listen("api", listener, move || {
+        // The last wrapper comes first: pages from other origins can read refusals at the edge too.
+        let app = App::new().wrap(from_fn(edge::edge)).wrap(cors::cors(&origins));
+        let app = app.configure(|app| routes::configure(app, &state));
+        let stopping = stopping.clone();
+        let http = HttpService::build()
+            .graceful_shutdown_signal(move || {
+                let stopping = stopping.clone();
+                async move { stopping.notified().await }
+            })
+            .keep_alive(connection::IDLE)
+            .client_request_timeout(connection::HEAD)
+            .client_disconnect_timeout(connection::GOODBYE)
+            // A client that closed its side has left, and pays for no further answer.
+            .h1_allow_half_closed(false)
+            .local_addr(address)
+            .on_connect_ext(Connection::opened)
+            .h1(map_config(app, |()| AppConfig::default()));
+        let connect = |stream: TcpStream| async {
+            let from: Option<SocketAddr> = stream.peer_addr().ok();
+            Ok((Connection::new(stream), from))
+        };
+        fn_service(connect).and_then(http)
+    })?;
+    Ok(server.run())
+}
