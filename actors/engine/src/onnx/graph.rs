@@ -13,6 +13,8 @@ use super::proto::{
 
 /// ONNX Runtime's own operators.
 pub(super) const MICROSOFT: &str = "com.microsoft";
+/// What says in a model that it was written here.
+const PRODUCER: &str = "farebox";
 /// Weights begin at multiples of this number, so that a mapped file serves them in place.
 const ALIGNMENT: usize = 4096;
 
@@ -207,7 +209,7 @@ impl<W: Write> Builder<W> {
         let opset = |domain: &str, version| Opset { domain: domain.to_owned(), version };
         let model = Model {
             ir_version: 10,
-            producer_name: "farebox".to_owned(),
+            producer_name: PRODUCER.to_owned(),
             graph: Some(self.graph),
             opset_import: vec![opset("", 21), opset(MICROSOFT, 1)],
             metadata: self.metadata,
@@ -238,6 +240,10 @@ impl Element {
 /// there are none. The error says why the bytes are no model.
 pub(crate) fn in_floats(model: &[u8]) -> Result<Option<Vec<u8>>, String> {
     let mut model = Model::decode(model).map_err(|error| error.to_string())?;
+    // Another exporter's model has parts that are not known here, and would lose them.
+    if model.producer_name != PRODUCER {
+        return Err("not written by an import of a GGUF file".to_owned());
+    }
     let nodes = model.graph.iter_mut().flat_map(|graph| &mut graph.node);
     let attributes = nodes.flat_map(|node| &mut node.attribute).filter(|one| one.name == ACCURACY_LEVEL);
     let mut changed = false;
@@ -263,4 +269,24 @@ fn info(name: &str, element: Element, axes: &[Axis]) -> ValueInfo {
         .collect();
     let tensor = TensorType { element: element.number(), shape: Some(Shape { dim }) };
     ValueInfo { name: name.to_owned(), kind: Some(Type { tensor: Some(tensor) }) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_was_written_here_is_changed() {
+        let of = |arithmetic: Arithmetic| {
+            let mut builder = Builder::new(Vec::new(), "data", arithmetic);
+            let settings = [(ACCURACY_LEVEL, Setting::Int(arithmetic.level()))];
+            builder.node(MICROSOFT, "MatMulNBits", "y", &["x"], &settings);
+            builder.finish().unwrap()
+        };
+        assert_eq!(in_floats(&of(Arithmetic::Bytes)).unwrap(), Some(of(Arithmetic::Floats)));
+        assert_eq!(in_floats(&of(Arithmetic::Floats)).unwrap(), None);
+        let foreign = Model { producer_name: "pytorch".to_owned(), ..Model::default() };
+        assert!(in_floats(&foreign.encode_to_vec()).unwrap_err().contains("not written"));
+        assert!(in_floats(b"no model").is_err());
+    }
 }
