@@ -278,7 +278,7 @@ fn start_webhooks(settings: &Settings, chief: &actix::Addr<Supervisor>, accounts
 }
 
 /// The path of ONNX Runtime's library.
-fn library(settings: &Settings) -> PathBuf {
+pub fn library(settings: &Settings) -> PathBuf {
     settings.runtime.onnxruntime.clone().unwrap_or_else(|| runtime_library(settings))
 }
 

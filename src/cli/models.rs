@@ -1,15 +1,21 @@
-//! `farebox models import|list`.
+//! `farebox models import|list|check`.
 
+mod check;
+
+use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use engine::{
+    gguf,
     import::{self, ImportedModel},
     onnx::Precision,
+    runtime::Runtime,
 };
 
 use crate::{
-    catalogue::folder::{self, Card},
+    app,
+    catalogue::folder::{self, Accuracy, Card},
     config::Settings,
 };
 
@@ -17,7 +23,7 @@ use crate::{
 enum ModelsCommand {
     /// Import a GGUF file as a model that Farebox can run.
     Import {
-        /// The GGUF file.
+        /// The GGUF file, or any part of a model in several files.
         file: PathBuf,
         /// Name of the model [default: the file's name].
         #[arg(long)]
@@ -26,6 +32,14 @@ enum ModelsCommand {
     /// List the imported models.
     List {
         /// Print JSON instead of a table.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Measure how the models' fast arithmetic agrees with 32-bit floats.
+    Check {
+        /// The model [default: all].
+        name: Option<String>,
+        /// Print JSON instead of a line for each model.
         #[arg(long)]
         json: bool,
     },
@@ -44,15 +58,17 @@ pub(super) fn run(settings: &Settings, args: &Args) -> Result<i32> {
     match &args.command {
         ModelsCommand::Import { file, name } => {
             let stem = file.file_stem().and_then(|stem| stem.to_str()).context("the file has no name")?;
-            let id = name.clone().unwrap_or_else(|| stem.to_lowercase());
-            let card = import_gguf(file, &id, &settings.runtime.models_dir)?;
+            let id = name.clone().unwrap_or_else(|| gguf::whole_name(stem).to_lowercase());
+            let (card, told) = import_gguf(settings, file, &id)?;
             println!(
                 "imported {} ({} parameters) into {}; a running server serves it from the next request that names it",
                 card.id,
                 card.parameters,
                 settings.runtime.models_dir.display()
             );
+            println!("{told}");
         }
+        ModelsCommand::Check { name, json } => return check::run(settings, name.as_deref(), *json),
         ModelsCommand::List { json } => {
             let models = folder::open_models(&settings.runtime.models_dir);
             if *json {
@@ -80,8 +96,17 @@ pub(super) fn run(settings: &Settings, args: &Args) -> Result<i32> {
     Ok(0)
 }
 
-/// Imports a file as a model with this name.
-pub(super) fn import_gguf(file: &Path, id: &str, models: &Path) -> Result<Card> {
+/// ONNX Runtime and the number of threads, to try a model with.
+fn tried(settings: &Settings) -> Result<(Runtime, usize)> {
+    let library = app::library(settings);
+    let cores = || std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
+    let threads = settings.runtime.threads.map_or_else(cores, NonZeroUsize::get);
+    Ok((Runtime::load(&library)?, threads))
+}
+
+/// Imports a file as a model with this name. Returns its card, and in words how its accuracy was checked. Without ONNX
+/// Runtime it is not: a file may be imported where nothing runs.
+pub(super) fn import_gguf(settings: &Settings, file: &Path, id: &str) -> Result<(Card, String)> {
     if id.is_empty()
         || id.len() > 128
         || !id.chars().all(|c| c.is_ascii_alphanumeric() || "-._".contains(c))
@@ -89,16 +114,45 @@ pub(super) fn import_gguf(file: &Path, id: &str, models: &Path) -> Result<Card> 
     {
         bail!("a model's name has letters, digits, dots, hyphens and underscores only, not {id:?}");
     }
+    let models = &settings.runtime.models_dir;
     std::fs::create_dir_all(models)?;
     let folder = models.join(id);
-    let card_of = |imported: &ImportedModel| {
-        let context = u32::try_from(imported.context).unwrap_or(u32::MAX);
-        Card { id: id.to_owned(), parameters: imported.parameters, context, class: None }
+    let tried = tried(settings);
+    let card_of = |imported: &ImportedModel| Card {
+        id: id.to_owned(),
+        parameters: imported.parameters,
+        context: u32::try_from(imported.context).unwrap_or(u32::MAX),
+        class: None,
+        accuracy: tried.as_ref().ok().map(|_| accuracy_of(imported)),
     };
     // The card is written before the folder appears: a folder without a card is no model, and would block the next
     // import.
     let finish = |draft: &Path, imported: &ImportedModel| folder::write_card(draft, &card_of(imported));
-    let imported = import::import_with(file, &folder, Precision::Packed, finish)
+    let with = tried.as_ref().ok().map(|(runtime, threads)| (runtime, *threads));
+    let imported = import::import_with(file, &folder, Precision::Packed, with, finish)
         .with_context(|| format!("can't import {}", file.display()))?;
-    Ok(card_of(&imported))
+    let told = match (&tried, &imported.agreement) {
+        (Err(error), _) => {
+            format!("its accuracy was not checked ({error:#}); `farebox models check {id}` does that")
+        }
+        (Ok(_), None) => "all its products are in 32-bit floats".to_owned(),
+        (Ok(_), Some(found)) if imported.precision == Precision::Packed => {
+            format!("accuracy level 4 (8-bit activations): {}", check::told(found))
+        }
+        (Ok(_), Some(found)) => {
+            format!("accuracy level 1 (32-bit floats), as 8-bit activations do not suffice: {}", check::told(found))
+        }
+    };
+    Ok((card_of(&imported), told))
+}
+
+/// What a card says of an import that was tried.
+fn accuracy_of(imported: &ImportedModel) -> Accuracy {
+    let is_fast = imported.precision == Precision::Packed && imported.agreement.is_some();
+    Accuracy {
+        level: if is_fast { 4 } else { 1 },
+        same_first: imported.agreement.map_or(1.0, |found| found.same),
+        cosine: imported.agreement.map_or(1.0, |found| found.cosine),
+        positions: imported.agreement.map_or(0, |found| found.positions),
+    }
 }

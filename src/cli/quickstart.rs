@@ -62,7 +62,8 @@ fn prepare(settings: &Settings) -> Result<()> {
     if !settings.runtime.models_dir.join(MODEL).join("farebox.json").is_file() {
         let gguf = fetch::demo_model(&cache)?;
         eprintln!("importing {MODEL} ...");
-        super::models::import_gguf(&gguf, MODEL, &settings.runtime.models_dir)?;
+        let (_, told) = super::models::import_gguf(settings, &gguf, MODEL)?;
+        eprintln!("{told}");
     }
     Ok(())
 }

@@ -210,7 +210,8 @@ mod tests {
 
     fn add(root: &Path, id: &str) {
         std::fs::create_dir_all(root.join(id)).unwrap();
-        write_card(&root.join(id), &Card { id: id.into(), parameters: 1, context: 8, class: None }).unwrap();
+        write_card(&root.join(id), &Card { id: id.into(), parameters: 1, context: 8, class: None, accuracy: None })
+            .unwrap();
     }
 
     #[tokio::test]

@@ -2,7 +2,7 @@
 //! serves it at once; what a request asks for is honoured or refused by name, what is too long is refused before anything
 //! is held, and a broken model costs nothing.
 
-use std::process::Command;
+use std::{path::Path, process::Command};
 
 use serde_json::{Value, json};
 
@@ -39,9 +39,15 @@ impl Stage {
     fn import(&self, name: &str, tiny: &Tiny) -> (bool, String) {
         let file = self.server.folder().join(format!("{name}.gguf"));
         std::fs::write(&file, tiny.bytes()).unwrap();
-        let mut import = Command::new(env!("CARGO_BIN_EXE_farebox"));
-        import.args(["models", "import", "--name", name]).arg(&file).current_dir(self.server.folder());
-        let output = import.output().unwrap();
+        self.models(&["import", "--name", name, file.to_str().unwrap()], None)
+    }
+
+    /// `farebox models`, where the server looks, with ONNX Runtime or without; what it said, and whether it went well.
+    fn models(&self, arguments: &[&str], library: Option<&Path>) -> (bool, String) {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_farebox"));
+        command.arg("models").args(arguments).current_dir(self.server.folder());
+        command.envs(library.map(|library| ("FAREBOX_RUNTIME__ONNXRUNTIME", library)));
+        let output = command.output().unwrap();
         let said = [output.stdout, output.stderr].concat();
         (output.status.success(), String::from_utf8(said).unwrap())
     }
@@ -97,6 +103,50 @@ async fn an_imported_model_is_served_by_the_server_that_runs() {
     assert!(!done && said.contains("template") && said.lines().count() == 1, "one message: {said}");
     assert!(!stage.server.folder().join("data/models/broken").exists());
     stage.server.admin().assert_audit().await;
+}
+
+/// A model's card tells how its products are computed, and `farebox models check` measures it again.
+#[tokio::test]
+async fn an_import_is_tried_and_its_card_says_what_was_found() {
+    let stage = Stage::new().await;
+    let library = open::cached("onnxruntime/1.31.1/libonnxruntime.so");
+    let card = |name: &str| -> Value {
+        let path = stage.server.folder().join("data/models").join(name).join("farebox.json");
+        serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap()
+    };
+    // Rounded to 8 bits, one large number hides all others.
+    let rough = Tiny::new().change("output_norm.weight", |weights| weights[0] = 3000.0);
+    let rough =
+        rough.change("output.weight", |weights| weights.chunks_mut(32).for_each(|row| row[0] = 0.0)).quantized();
+    for (name, tiny, level) in
+        [("fine", Tiny::new().quantized(), 4), ("rough", rough.clone(), 1), ("floats", Tiny::new(), 1)]
+    {
+        let file = stage.server.folder().join(format!("{name}.gguf"));
+        std::fs::write(&file, tiny.bytes()).unwrap();
+        let (done, said) = stage.models(&["import", "--name", name, file.to_str().unwrap()], Some(&library));
+        assert!(done && (said.contains(&format!("accuracy level {level}")) || name == "floats"), "{name}: {said}");
+        let accuracy = &card(name)["accuracy"];
+        assert_eq!(accuracy["level"], level, "{name}: {accuracy}");
+        assert_eq!(accuracy["same_first"].as_f64().unwrap() >= 0.95, name != "rough", "{name}: {accuracy}");
+        assert_eq!(accuracy["positions"] == 0, name == "floats", "{name}: {accuracy}");
+        let asked = with(&prompt("a"), &json!({"model": name}));
+        assert_eq!(stage.ok(COMPLETION, &asked).await["usage"]["completion_tokens"], 2);
+    }
+    let (sound, said) = stage.models(&["check"], Some(&library));
+    assert!(sound && said.lines().count() == 3, "{said}");
+    assert!(said.contains("fine  accuracy level 4") && said.contains("rough  accuracy level 1"), "{said}");
+    let (sound, said) = stage.models(&["check", "nobody"], Some(&library));
+    assert!(!sound && said.contains("no model nobody"), "{said}");
+    // Imported where nothing runs, a model is not tried; the check finds what it is.
+    let (done, said) = stage.import("untried", &rough);
+    assert!(done && said.contains("not checked") && said.contains("farebox models check untried"), "{said}");
+    assert_eq!(card("untried")["accuracy"], Value::Null);
+    let (sound, said) = stage.models(&["check", "untried", "--json"], Some(&library));
+    let found: Value = serde_json::from_str(&said).unwrap();
+    assert_eq!((sound, &found[0]["suffices"]), (false, &json!(false)), "{said}");
+    assert!(found[0]["measured"]["same_first"].as_f64().unwrap() < 0.95, "{said}");
+    let (sound, said) = stage.models(&["check", "untried"], None);
+    assert!(!sound && said.contains("libonnxruntime.so"), "{said}");
 }
 
 #[tokio::test]

@@ -5,11 +5,12 @@
 //! A request's way: [`prepare`] (its prompt as tokens, before it is queued) -> [`worker`] (queue and thread) ->
 //! [`schedule`] (which sequences run next) -> [`decoder`] (the ONNX session and its caches, a [`network`]) -> `answer`
 //! and `choice` ([`sampler`], [`tokenizer`], [`detokenizer`]: scores to text) -> [`sink`] (events, stop signal). A
-//! model's way in: [`gguf`] -> [`onnx`] -> [`import`].
+//! model's way in: [`gguf`] -> [`onnx`] -> [`accuracy`] (is the fast form good enough?) -> [`import`].
 
 // Callers of this crate learn from its rustdoc when a function fails; crates whose rustdoc lacks that do not warn yet.
 #![warn(clippy::missing_errors_doc, clippy::missing_panics_doc)]
 
+pub mod accuracy;
 mod answer;
 mod choice;
 pub mod decoder;

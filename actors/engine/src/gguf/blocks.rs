@@ -14,8 +14,16 @@ pub enum Kind {
     Q4_0,
     /// 32 elements: scale, minimum, 4-bit numbers.
     Q4_1,
+    /// 32 elements: scale, 5-bit numbers around 16.
+    Q5_0,
+    /// 32 elements: scale, minimum, 5-bit numbers.
+    Q5_1,
     /// 32 elements: scale, signed 8-bit numbers.
     Q8_0,
+    /// 256 elements: 16 sub-blocks with 4-bit scales and minimums, 2-bit numbers.
+    Q2K,
+    /// 256 elements: 16 sub-blocks with 6-bit scales, 3-bit numbers around 4.
+    Q3K,
     /// 256 elements: 8 sub-blocks with 6-bit scales and minimums, 4-bit numbers.
     Q4K,
     /// As `Q4K` with 5-bit numbers.
@@ -26,8 +34,21 @@ pub enum Kind {
 
 impl Kind {
     /// Every kind.
-    pub const ALL: [Self; 9] =
-        [Self::F32, Self::F16, Self::BF16, Self::Q4_0, Self::Q4_1, Self::Q8_0, Self::Q4K, Self::Q5K, Self::Q6K];
+    pub const ALL: [Self; 13] = [
+        Self::F32,
+        Self::F16,
+        Self::BF16,
+        Self::Q4_0,
+        Self::Q4_1,
+        Self::Q5_0,
+        Self::Q5_1,
+        Self::Q8_0,
+        Self::Q2K,
+        Self::Q3K,
+        Self::Q4K,
+        Self::Q5K,
+        Self::Q6K,
+    ];
 
     /// The kind with this GGUF number.
     pub fn from_number(number: u32) -> Option<Self> {
@@ -41,7 +62,11 @@ impl Kind {
             Self::F16 => 1,
             Self::Q4_0 => 2,
             Self::Q4_1 => 3,
+            Self::Q5_0 => 6,
+            Self::Q5_1 => 7,
             Self::Q8_0 => 8,
+            Self::Q2K => 10,
+            Self::Q3K => 11,
             Self::Q4K => 12,
             Self::Q5K => 13,
             Self::Q6K => 14,
@@ -53,8 +78,8 @@ impl Kind {
     pub fn block_elements(self) -> usize {
         match self {
             Self::F32 | Self::F16 | Self::BF16 => 1,
-            Self::Q4_0 | Self::Q4_1 | Self::Q8_0 => 32,
-            Self::Q4K | Self::Q5K | Self::Q6K => 256,
+            Self::Q4_0 | Self::Q4_1 | Self::Q5_0 | Self::Q5_1 | Self::Q8_0 => 32,
+            Self::Q2K | Self::Q3K | Self::Q4K | Self::Q5K | Self::Q6K => 256,
         }
     }
 
@@ -65,7 +90,11 @@ impl Kind {
             Self::F16 | Self::BF16 => 2,
             Self::Q4_0 => 18,
             Self::Q4_1 => 20,
+            Self::Q5_0 => 22,
+            Self::Q5_1 => 24,
             Self::Q8_0 => 34,
+            Self::Q2K => 84,
+            Self::Q3K => 110,
             Self::Q4K => 144,
             Self::Q5K => 176,
             Self::Q6K => 210,
@@ -115,16 +144,66 @@ pub fn dequantize(kind: Kind, bytes: &[u8]) -> Vec<f32> {
                 out.extend(block[4..].iter().map(|byte| f32::from(byte & 15) * scale + minimum));
                 out.extend(block[4..].iter().map(|byte| f32::from(byte >> 4) * scale + minimum));
             }
+            Kind::Q5_0 => {
+                let scale = half(block);
+                out.extend(fives(&block[2..]).map(|number| (f32::from(number) - 16.0) * scale));
+            }
+            Kind::Q5_1 => {
+                let (scale, minimum) = (half(block), half(&block[2..]));
+                out.extend(fives(&block[4..]).map(|number| f32::from(number) * scale + minimum));
+            }
             Kind::Q8_0 => {
                 let scale = half(block);
                 out.extend(block[2..].iter().map(|&byte| f32::from(byte.cast_signed()) * scale));
             }
+            Kind::Q2K => two_bits(block, &mut out),
+            Kind::Q3K => three_bits(block, &mut out),
             Kind::Q4K => four_bits(block, &mut out),
             Kind::Q5K => five_bits(block, &mut out),
             Kind::Q6K => six_bits(block, &mut out),
         }
     }
     out
+}
+
+/// The 32 numbers behind the scales of a `Q5_0` or `Q5_1` block: a word of fifth bits, then the halves of 16 bytes.
+fn fives(packed: &[u8]) -> impl Iterator<Item = u8> {
+    let fifths = u32::from_le_bytes([packed[0], packed[1], packed[2], packed[3]]);
+    let fifth = move |at: usize| if fifths >> at & 1 == 1 { 16 } else { 0 };
+    let low = packed[4..20].iter().enumerate().map(move |(at, byte)| (byte & 15) + fifth(at));
+    let high = packed[4..20].iter().enumerate().map(move |(at, byte)| (byte >> 4) + fifth(at + 16));
+    low.chain(high)
+}
+
+fn two_bits(block: &[u8], out: &mut Vec<f32>) {
+    let (all, all_minimum) = (half(&block[80..]), half(&block[82..]));
+    let mut scales = block[..16].iter();
+    for bytes in block[16..80].chunks_exact(32) {
+        for shift in [0, 2, 4, 6] {
+            for (part, packed) in bytes.chunks_exact(16).zip(scales.by_ref()) {
+                let (scale, minimum) = (all * f32::from(packed & 15), all_minimum * f32::from(packed >> 4));
+                out.extend(part.iter().map(|byte| scale * f32::from(byte >> shift & 3) - minimum));
+            }
+        }
+    }
+}
+
+fn three_bits(block: &[u8], out: &mut Vec<f32>) {
+    let (thirds, packed, all) = (&block[..32], &block[96..108], half(&block[108..]));
+    for (half_index, bytes) in block[32..96].chunks_exact(32).enumerate() {
+        for quarter in 0..4 {
+            for (lane, byte) in bytes.iter().enumerate() {
+                let sub = half_index * 8 + quarter * 2 + lane / 16;
+                let low = if sub < 8 { packed[sub] & 15 } else { packed[sub - 8] >> 4 };
+                let high = packed[8 + sub % 4] >> (sub / 4 * 2) & 3;
+                let scale = all * (f32::from(low | high << 4) - 32.0);
+                // A third bit that is not set takes 4 away.
+                let is_set = thirds[lane] >> (half_index * 4 + quarter) & 1 == 1;
+                let number = f32::from(byte >> (quarter * 2) & 3) - if is_set { 0.0 } else { 4.0 };
+                out.push(scale * number);
+            }
+        }
+    }
 }
 
 fn four_bits(block: &[u8], out: &mut Vec<f32>) {
@@ -198,11 +277,48 @@ mod tests {
         assert_eq!(half(&0xfc00_u16.to_le_bytes()).to_bits(), f32::NEG_INFINITY.to_bits());
     }
 
+    /// Blocks of every quantized kind through another implementation, the `gguf` package for Python (0.19.0): the
+    /// FNV-1a sums of the bytes of its floats.
+    #[test]
+    fn every_kind_is_read_as_its_reference_reads_it() {
+        for (kind, halves, expected) in [
+            (Kind::Q4_0, &[1][..], 0xc021_07fe_2145_dbfc_u64),
+            (Kind::Q4_1, &[1, 3], 0x1eb5_7840_ea85_1cbc),
+            (Kind::Q5_0, &[1], 0xb50c_df1e_1394_5590),
+            (Kind::Q5_1, &[1, 3], 0x383c_9742_8d18_5441),
+            (Kind::Q8_0, &[1], 0x9d79_35ac_84ae_4729),
+            (Kind::Q2K, &[81, 83], 0x41ec_7cb7_d8ef_2373),
+            (Kind::Q3K, &[109], 0xb7c1_d93e_2899_690d),
+            (Kind::Q4K, &[1, 3], 0x8275_15c8_2dd4_a376),
+            (Kind::Q5K, &[1, 3], 0x28fd_0c84_aa25_67de),
+            (Kind::Q6K, &[209], 0x02a7_3c5a_14ff_116f),
+        ] {
+            let mut state = u64::from(kind.number()) + 1;
+            let mut random = || {
+                state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+                state.to_le_bytes()[6]
+            };
+            let mut bytes: Vec<u8> = (0..kind.block_bytes() * 4).map(|_| random()).collect();
+            for block in bytes.chunks_exact_mut(kind.block_bytes()) {
+                for &at in halves {
+                    block[at] &= 0xbb;
+                }
+            }
+            let floats = dequantize(kind, &bytes);
+            assert_eq!(floats.len(), kind.block_elements() * 4);
+            let sum = floats
+                .iter()
+                .flat_map(|float| float.to_le_bytes())
+                .fold(0xcbf2_9ce4_8422_2325, |sum: u64, byte| (sum ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3));
+            assert_eq!(sum, expected, "{kind:?}");
+        }
+    }
+
     #[test]
     fn numbers_round_trip() {
         for kind in Kind::ALL {
             assert_eq!(Kind::from_number(kind.number()), Some(kind));
         }
-        assert_eq!(Kind::from_number(7), None);
+        assert_eq!(Kind::from_number(9), None);
     }
 }

@@ -8,9 +8,9 @@ use std::fs::File;
 use std::io::{BufReader, Read, Seek, SeekFrom};
 use std::path::Path;
 
-use super::GgufError;
 use super::blocks::{Kind, dequantize};
 use super::value::{Cursor, Value};
+use super::{GgufError, parts};
 
 /// The most metadata keys; models have fewer than a hundred.
 const MOST_KEYS: u64 = 4_096;
@@ -28,7 +28,9 @@ pub struct Tensor {
     pub dimensions: Vec<u64>,
     /// The storage of the elements.
     pub kind: Kind,
-    /// Where the tensor's bytes begin in the file.
+    /// The index of the source that has the tensor.
+    source: usize,
+    /// Where the tensor's bytes begin in its source.
     offset: u64,
     /// The number of bytes.
     bytes: u64,
@@ -54,7 +56,8 @@ impl Tensor {
 /// An opened file.
 #[derive(Debug)]
 pub struct Gguf<R = BufReader<File>> {
-    source: R,
+    /// The file, or the parts of a model in several files.
+    sources: Vec<R>,
     metadata: HashMap<String, Value>,
     tensors: HashMap<String, Tensor>,
     /// Names of tensors whose bytes were read.
@@ -62,13 +65,17 @@ pub struct Gguf<R = BufReader<File>> {
 }
 
 impl Gguf {
-    /// Opens a file.
+    /// Opens a file, or all files of a model of which this is a part.
     ///
     /// # Errors
     ///
-    /// The file can't be opened, or [`Self::read`] refuses it.
+    /// A file can't be opened, or [`Self::read`] refuses it, or the parts don't make a whole.
     pub fn open(path: &Path) -> Result<Self, GgufError> {
-        Self::read(BufReader::new(File::open(path)?))
+        let file = Self::read_part(BufReader::new(File::open(path)?))?;
+        match file.place() {
+            (1, 1) => Ok(file),
+            place => parts::join(path, place),
+        }
     }
 }
 
@@ -79,7 +86,16 @@ impl<R: Read + Seek> Gguf<R> {
     ///
     /// The source can't be read, is not a GGUF file of version 2 or 3, is one part of several, or contradicts the
     /// format. The error names the first problem found.
-    pub fn read(mut source: R) -> Result<Self, GgufError> {
+    pub fn read(source: R) -> Result<Self, GgufError> {
+        let file = Self::read_part(source)?;
+        match file.place() {
+            (1, 1) => Ok(file),
+            (part, count) => Err(GgufError::Part { name: "what was given".to_owned(), part, count }),
+        }
+    }
+
+    /// Reads a file that may be one part of several.
+    pub(super) fn read_part(mut source: R) -> Result<Self, GgufError> {
         let length = source.seek(SeekFrom::End(0))?;
         source.seek(SeekFrom::Start(0))?;
         let mut cursor = Cursor::new(&mut source, length);
@@ -109,13 +125,39 @@ impl<R: Read + Seek> Gguf<R> {
                 return Err(GgufError::Malformed(format!("the key {key} is there twice")));
             }
         }
-        whole(&metadata)?;
         let tensor_count = cursor.check("the tensor directory", tensor_count, 24)?;
         let entries = (0..tensor_count).map(|_| entry(&mut cursor)).collect::<Result<Vec<_>, _>>()?;
         let alignment = alignment(&metadata)?;
         let start = cursor.position().next_multiple_of(alignment);
         let tensors = placed(entries, start, alignment, length)?;
-        Ok(Self { source, metadata, tensors, taken: HashSet::new() })
+        Ok(Self { sources: vec![source], metadata, tensors, taken: HashSet::new() })
+    }
+
+    /// Which part of a model the file is, from 1, and of how many. A file that says nothing is the whole.
+    pub(super) fn place(&self) -> (u64, u64) {
+        let count = self.number("split.count").unwrap_or(1).max(1);
+        if count == 1 { (1, 1) } else { (self.number("split.no").unwrap_or(0).saturating_add(1), count) }
+    }
+
+    /// Takes a later part's tensors. The part must not contradict the metadata of the first.
+    pub(super) fn append(&mut self, part: Self, number: u64) -> Result<(), GgufError> {
+        for (key, value) in &part.metadata {
+            if key != "split.no" && self.metadata.get(key) != Some(value) {
+                return Err(GgufError::Malformed(format!("part {number} says {key} otherwise than the first part")));
+            }
+        }
+        let first = self.sources.len();
+        self.sources.extend(part.sources);
+        for (name, tensor) in part.tensors {
+            let tensor = Tensor { source: first + tensor.source, ..tensor };
+            if self.tensors.insert(name.clone(), tensor).is_some() {
+                return Err(GgufError::Malformed(format!("two tensors named {name}, one of them in part {number}")));
+            }
+        }
+        if self.tensors.len() as u64 > MOST_TENSORS {
+            return Err(GgufError::Malformed(format!("more than {MOST_TENSORS} tensors in all parts")));
+        }
+        Ok(())
     }
 
     /// A metadata value.
@@ -202,8 +244,9 @@ impl<R: Read + Seek> Gguf<R> {
         let tensor = self.tensors.get(name).ok_or_else(|| GgufError::Missing(name.to_owned()))?;
         let size = usize::try_from(tensor.bytes).map_err(|_| GgufError::Malformed(format!("{name} is too large")))?;
         let mut bytes = vec![0; size];
-        self.source.seek(SeekFrom::Start(tensor.offset))?;
-        self.source.read_exact(&mut bytes)?;
+        let source = self.sources.get_mut(tensor.source).ok_or_else(|| GgufError::Missing(name.to_owned()))?;
+        source.seek(SeekFrom::Start(tensor.offset))?;
+        source.read_exact(&mut bytes)?;
         self.taken.insert(name.to_owned());
         Ok(bytes)
     }
@@ -232,17 +275,6 @@ fn name(name: String) -> Result<String, GgufError> {
         return Err(GgufError::Malformed(format!("{shown:?} is no name")));
     }
     Ok(name)
-}
-
-/// Refuses a file that is one part of several: `split.no` counts from 0.
-fn whole(metadata: &HashMap<String, Value>) -> Result<(), GgufError> {
-    let number = |key: &str| match metadata.get(key) {
-        Some(Value::Unsigned(number)) => *number,
-        Some(Value::Signed(number)) => u64::try_from(*number).unwrap_or(0),
-        _ => 0,
-    };
-    let count = number("split.count");
-    if count > 1 { Err(GgufError::Part { part: number("split.no").saturating_add(1), count }) } else { Ok(()) }
 }
 
 /// The alignment of tensors' offsets.
@@ -311,193 +343,11 @@ fn entry<R: Read>(cursor: &mut Cursor<R>) -> Result<Tensor, GgufError> {
             let blocks = elements / kind.block_elements() as u64;
             let bytes = blocks.checked_mul(kind.block_bytes() as u64);
             let bytes = bytes.ok_or_else(|| GgufError::Malformed(format!("tensor {name} has {elements} elements")))?;
-            Ok(Tensor { name, dimensions, kind, offset, bytes })
+            Ok(Tensor { name, dimensions, kind, source: 0, offset, bytes })
         }
         Some(_) | None => Err(GgufError::Malformed(format!("tensor {name} of type {kind:?} has shape {dimensions:?}"))),
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use std::io::Cursor as Bytes;
-
-    use proptest::prelude::*;
-
-    use super::*;
-
-    fn text(out: &mut Vec<u8>, text: &str) {
-        out.extend((text.len() as u64).to_le_bytes());
-        out.extend(text.as_bytes());
-    }
-
-    /// A whole small file: two keys, one array, one F32 tensor of four elements.
-    fn sample() -> Vec<u8> {
-        let mut out = b"GGUF".to_vec();
-        out.extend(3_u32.to_le_bytes());
-        out.extend(1_u64.to_le_bytes());
-        out.extend(3_u64.to_le_bytes());
-        text(&mut out, "general.architecture");
-        out.extend(8_u32.to_le_bytes());
-        text(&mut out, "llama");
-        text(&mut out, "llama.block_count");
-        out.extend(4_u32.to_le_bytes());
-        out.extend(2_u32.to_le_bytes());
-        text(&mut out, "tokens");
-        out.extend(9_u32.to_le_bytes());
-        out.extend(8_u32.to_le_bytes());
-        out.extend(2_u64.to_le_bytes());
-        text(&mut out, "a");
-        text(&mut out, "b");
-        text(&mut out, "weight");
-        out.extend(2_u32.to_le_bytes());
-        out.extend(2_u64.to_le_bytes());
-        out.extend(2_u64.to_le_bytes());
-        out.extend(0_u32.to_le_bytes());
-        out.extend(0_u64.to_le_bytes());
-        out.resize(out.len().next_multiple_of(32), 0);
-        for number in [1.0_f32, 2.0, 3.0, 4.0] {
-            out.extend(number.to_le_bytes());
-        }
-        out
-    }
-
-    #[test]
-    fn a_small_file_is_read_whole() {
-        let mut file = Gguf::read(Bytes::new(sample())).unwrap();
-        assert_eq!(file.text("general.architecture"), Some("llama"));
-        assert_eq!(file.number("llama.block_count"), Some(2));
-        assert_eq!(file.texts("tokens").unwrap(), ["a", "b"]);
-        assert_eq!(file.parameters(), 4);
-        assert_eq!(file.floats("weight").unwrap(), [1.0, 2.0, 3.0, 4.0]);
-    }
-
-    /// The error message for a file changed at a place.
-    fn refused(change: impl FnOnce(&mut Vec<u8>)) -> String {
-        let mut bytes = sample();
-        change(&mut bytes);
-        Gguf::read(Bytes::new(bytes)).unwrap_err().to_string()
-    }
-
-    /// The place of a text in the sample.
-    fn place(text: &str) -> usize {
-        sample().windows(text.len()).position(|window| window == text.as_bytes()).unwrap()
-    }
-
-    /// A file of these tensors: F32 rows of eight elements at an offset, with room for four rows.
-    fn tensors(list: &[(&str, u64)]) -> Result<Gguf<Bytes<Vec<u8>>>, GgufError> {
-        let mut out = b"GGUF".to_vec();
-        out.extend(3_u32.to_le_bytes());
-        out.extend((list.len() as u64).to_le_bytes());
-        out.extend(0_u64.to_le_bytes());
-        for (name, offset) in list {
-            text(&mut out, name);
-            out.extend(1_u32.to_le_bytes());
-            out.extend(8_u64.to_le_bytes());
-            out.extend(0_u32.to_le_bytes());
-            out.extend(offset.to_le_bytes());
-        }
-        out.resize(out.len().next_multiple_of(32) + 4 * 32, 0);
-        Gguf::read(Bytes::new(out))
-    }
-
-    #[test]
-    fn what_is_not_a_file_of_this_kind_is_told_in_words() {
-        assert!(refused(|bytes| bytes[4..8].copy_from_slice(&3_u32.to_be_bytes())).contains("big-endian"));
-        assert!(refused(|bytes| bytes[4] = 1).contains("version 1"));
-        let kind = place("weight") + "weight".len() + 4 + 16;
-        for (number, name) in [(6, "Q5_0"), (7, "Q5_1"), (10, "Q2_K"), (20, "IQ4_NL"), (77, "77")] {
-            let message = refused(|bytes| bytes[kind] = number);
-            assert!(message.contains(name) && message.contains("weight"), "{message}");
-        }
-    }
-
-    #[test]
-    fn a_part_of_a_split_model_says_which() {
-        let mut out = b"GGUF\x03\0\0\0".to_vec();
-        out.extend(0_u64.to_le_bytes());
-        out.extend(2_u64.to_le_bytes());
-        for (key, value) in [("split.no", 0_u16), ("split.count", 3)] {
-            text(&mut out, key);
-            out.extend(2_u32.to_le_bytes());
-            out.extend(value.to_le_bytes());
-        }
-        let message = Gguf::read(Bytes::new(out)).unwrap_err().to_string();
-        assert!(message.contains("part 1 of 3"), "{message}");
-    }
-
-    #[test]
-    fn keys_and_tensors_are_there_once_and_apart() {
-        let message = refused(|bytes| {
-            // The array's key becomes a second key of six letters, so that `tokens` comes twice.
-            let at = place("general.architecture");
-            bytes.splice(at - 8..at + 20, [6, 0, 0, 0, 0, 0, 0, 0].into_iter().chain(*b"tokens"));
-        });
-        assert!(message.contains("tokens is there twice"), "{message}");
-        let said = |list: &[(&str, u64)]| tensors(list).unwrap_err().to_string();
-        assert!(tensors(&[("a", 0), ("b", 32), ("c", 96)]).is_ok());
-        assert!(said(&[("a", 0), ("a", 64)]).contains("two tensors named a"));
-        assert!(said(&[("b", 0), ("a", 0)]).contains("a and b overlap"));
-        assert!(said(&[("a", 4)]).contains("tensor a begins at 4"));
-        let beyond = said(&[("a", 0), ("late", 128)]);
-        assert!(beyond.contains("late") && beyond.contains("cut"), "{beyond}");
-        assert!(said(&[("", 0)]).contains("no name"));
-    }
-
-    #[test]
-    fn absurd_counts_and_texts_that_are_none_are_refused() {
-        for at in [8, 16] {
-            let message = refused(|bytes| bytes[at..at + 8].copy_from_slice(&100_000_u64.to_le_bytes()));
-            assert!(message.contains("100000"), "{message}");
-        }
-        assert!(refused(|bytes| bytes[place("llama") + 1] = 0xff).contains("not UTF-8"));
-        assert!(refused(|bytes| bytes[place("weight")] = 0xff).contains("not UTF-8"));
-    }
-
-    #[test]
-    fn what_was_not_read_is_known_and_weights_are_finite() {
-        let mut file = tensors(&[("a", 0), ("b", 32)]).unwrap();
-        assert_eq!(file.left_out(), Some("a"));
-        file.floats("a").unwrap();
-        assert_eq!(file.left_out(), Some("b"));
-        for weight in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
-            let mut bytes = sample();
-            let end = bytes.len();
-            bytes[end - 4..].copy_from_slice(&weight.to_le_bytes());
-            let error = Gguf::read(Bytes::new(bytes)).unwrap().floats("weight").unwrap_err();
-            assert!(matches!(error, GgufError::NotFinite(name) if name == "weight"));
-        }
-    }
-
-    #[test]
-    fn every_truncation_is_an_error() {
-        let whole = sample();
-        for length in 0..whole.len() {
-            assert!(Gguf::read(Bytes::new(whole[..length].to_vec())).is_err(), "{length}");
-        }
-    }
-
-    #[test]
-    fn claimed_sizes_never_allocate_beyond_the_file() {
-        for at in 8..sample().len() - 8 {
-            let mut bytes = sample();
-            bytes[at..at + 8].copy_from_slice(&u64::MAX.to_le_bytes());
-            let _ = Gguf::read(Bytes::new(bytes)).map(|mut file| file.floats("weight").map(|floats| floats.len()));
-        }
-    }
-
-    proptest! {
-        #[test]
-        fn garbage_is_an_error_and_never_a_panic(
-            edits in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..24),
-        ) {
-            let mut bytes = sample();
-            for (at, byte) in edits {
-                let at = at.index(bytes.len());
-                bytes[at] = byte;
-            }
-            if let Ok(mut file) = Gguf::read(Bytes::new(bytes)) {
-                let _ = file.floats("weight");
-            }
-        }
-    }
-}
+mod tests;

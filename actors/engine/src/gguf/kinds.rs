@@ -63,8 +63,14 @@ mod tests {
     use super::*;
 
     #[test]
+    fn the_page_has_every_type_that_is_read() {
+        let page = include_str!("../../../../docs/open-models.md");
+        assert!(page.contains(&format!("in {},", read())), "docs/open-models.md must have: in {},", read());
+    }
+
+    #[test]
     fn every_type_that_is_read_and_many_that_are_not_have_their_names() {
-        assert_eq!(read(), "F32, F16, BF16, Q4_0, Q4_1, Q8_0, Q4_K, Q5_K, Q6_K");
+        assert_eq!(read(), "F32, F16, BF16, Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, Q2_K, Q3_K, Q4_K, Q5_K, Q6_K");
         assert_eq!((name(6), name(10), name(39)), ("Q5_0".to_owned(), "Q2_K".to_owned(), "MXFP4".to_owned()));
         assert_eq!((name(4), name(99)), ("of the unknown type 4".to_owned(), "of the unknown type 99".to_owned()));
     }

@@ -2,15 +2,19 @@
 //! is trusted: every length is checked against the remaining bytes before anything is allocated. A malformed file is a
 //! typed error, never a panic and never an allocation larger than the file. No model architecture is known here.
 
+use std::path::PathBuf;
+
 mod blocks;
 mod directory;
 mod kinds;
+mod parts;
 mod quant;
 mod repack;
 mod value;
 
 pub use blocks::{Kind, dequantize};
 pub use directory::{Gguf, Tensor};
+pub use parts::whole_name;
 pub use repack::{Packed, repack};
 pub use value::Value;
 
@@ -50,13 +54,25 @@ pub enum GgufError {
     /// The file was written in the other byte order.
     #[error("the file is big-endian; little-endian files are read")]
     BigEndian,
-    /// The file is one part of a model in several files.
-    #[error("the file is part {part} of {count} of a model; join the parts to one file first")]
+    /// The file is one part of a model in several files, and its name does not lead to the others.
+    #[error(
+        "{name} is part {part} of {count} of a model; the parts are found by names like NAME-{part:05}-of-{count:05}.gguf"
+    )]
     Part {
+        /// The file's name.
+        name: String,
         /// The part's number, from 1.
         part: u64,
         /// The number of parts.
         count: u64,
+    },
+    /// A part of a model in several files can't be read.
+    #[error("{path}: {source}")]
+    InPart {
+        /// The part's path.
+        path: PathBuf,
+        /// The reason.
+        source: Box<GgufError>,
     },
     /// A weight is not a number, or is infinite.
     #[error("tensor {0} has weights that are not finite numbers")]

@@ -23,8 +23,12 @@ pub(super) fn layout(kind: Kind) -> Option<Layout> {
         Kind::F32 | Kind::F16 | Kind::BF16 => None,
         Kind::Q4_0 => layout(32, 4, 8, false),
         Kind::Q4_1 | Kind::Q4K => layout(32, 4, 8, true),
+        Kind::Q5_0 => layout(32, 8, 16, false),
         Kind::Q8_0 => layout(32, 8, 128, false),
-        Kind::Q5K => layout(32, 8, 16, true),
+        // The middle of the four numbers: the products stay small, and with them what rounded activations change.
+        Kind::Q2K => layout(16, 4, 2, true),
+        Kind::Q3K => layout(16, 4, 4, false),
+        Kind::Q5_1 | Kind::Q5K => layout(32, 8, 16, true),
         Kind::Q6K => layout(16, 8, 32, false),
     }
 }
@@ -52,9 +56,34 @@ pub(super) fn pieces(kind: Kind, bytes: &[u8]) -> Pieces {
                 out.minimums.push(half(&block[2..]));
                 nibbles(&block[4..], &mut out.numbers);
             }
+            Kind::Q5_0 => {
+                out.scales.push(half(block));
+                let start = out.numbers.len();
+                nibbles(&block[6..], &mut out.numbers);
+                fifths(&block[2..6], &mut out.numbers[start..]);
+            }
+            Kind::Q5_1 => {
+                out.scales.push(half(block));
+                out.minimums.push(half(&block[2..]));
+                let start = out.numbers.len();
+                nibbles(&block[8..], &mut out.numbers);
+                fifths(&block[4..8], &mut out.numbers[start..]);
+            }
             Kind::Q8_0 => {
                 out.scales.push(half(block));
                 out.numbers.extend(block[2..].iter().map(|byte| byte.wrapping_add(128)));
+            }
+            Kind::Q2K => {
+                let (all, all_minimum) = (half(&block[80..]), half(&block[82..]));
+                out.scales.extend(block[..16].iter().map(|packed| all * f32::from(packed & 15)));
+                out.minimums.extend(block[..16].iter().map(|packed| -(all_minimum * f32::from(packed >> 4))));
+                out.numbers.extend((0..256).map(|at| pair(&block[16..80], at)));
+            }
+            Kind::Q3K => {
+                let all = half(&block[108..]);
+                out.scales.extend(six_bit_scales(&block[96..108]).map(|scale| all * f32::from(scale)));
+                let third = |at: usize| block[at % 32] >> (at / 32) & 1;
+                out.numbers.extend((0..256).map(|at| pair(&block[32..96], at) | third(at) << 2));
             }
             Kind::Q4K => {
                 sub_blocks(block, &mut out);
@@ -87,6 +116,25 @@ pub(super) fn pieces(kind: Kind, bytes: &[u8]) -> Pieces {
 fn nibbles(bytes: &[u8], out: &mut Vec<u8>) {
     out.extend(bytes.iter().map(|byte| byte & 15));
     out.extend(bytes.iter().map(|byte| byte >> 4));
+}
+
+/// The fifth bits of 32 numbers, a bit a number.
+fn fifths(bits: &[u8], numbers: &mut [u8]) {
+    for (at, number) in numbers.iter_mut().enumerate() {
+        *number |= (bits[at / 8] >> (at % 8) & 1) << 4;
+    }
+}
+
+/// Two bits of element `at`, of 256 in 64 bytes: four elements in a byte, 32 apart.
+fn pair(bytes: &[u8], at: usize) -> u8 {
+    bytes[at / 128 * 32 + at % 32] >> (at / 32 % 4 * 2) & 3
+}
+
+/// The 16 signed scales of a `Q3K` block: eight bytes of low halves, then four bytes of two high bits each.
+fn six_bit_scales(packed: &[u8]) -> impl Iterator<Item = i8> {
+    let (low, high) = packed.split_at(8);
+    let bits = (0..16).map(move |at| (low[at % 8] >> (at / 8 * 4) & 15) | (high[at % 4] >> (at / 4 * 2) & 3) << 4);
+    bits.map(|scale: u8| scale.cast_signed() - 32)
 }
 
 /// The eight scales and minimums of a `Q4K` or `Q5K` block. The format subtracts its minimums.

@@ -40,6 +40,19 @@ impl Packed {
         if self.bits == 4 { self.numbers[element / 2] >> (element % 2 * 4) & 15 } else { self.numbers[element] }
     }
 
+    /// A matrix of 8 bits as the sum of two of 4 bits: the high halves of its numbers, scaled by 16, and the low ones,
+    /// which take the offsets.
+    pub fn halves(&self) -> [Self; 2] {
+        let pairs =
+            |pick: fn(u8) -> u8| self.numbers.chunks_exact(2).map(move |pair| pick(pair[0]) | pick(pair[1]) << 4);
+        let scales = self.scales.iter().map(|scale| scale * 16.0).collect();
+        let numbers = pairs(|number| number >> 4).collect();
+        let high = Self { bits: 4, centre: 8, numbers, scales, minimums: Vec::new(), ..*self };
+        let minimums = if self.minimums.is_empty() { vec![0.0; self.scales.len()] } else { self.offsets() };
+        let numbers = pairs(|number| number & 15).collect();
+        [high, Self { bits: 4, centre: 8, numbers, scales: self.scales.clone(), minimums, ..*self }]
+    }
+
     /// Appends `other`'s rows to this matrix.
     ///
     /// # Errors
@@ -86,10 +99,12 @@ pub fn repack(kind: Kind, rows: usize, columns: usize, bytes: &[u8]) -> Option<P
     let pieces = pieces(kind, bytes);
     // From the format's centre to the operator's: 8 of 16, or 128 of 256.
     let shift = (1 << (layout.bits - 1)) - layout.centre;
+    let shifted = pieces.numbers.iter().map(|number| number.wrapping_add(shift));
     let numbers = if layout.bits == 4 {
-        pieces.numbers.chunks_exact(2).map(|pair| pair[0] | pair[1] << 4).collect()
+        let numbers: Vec<u8> = shifted.collect();
+        numbers.chunks_exact(2).map(|pair| pair[0] | pair[1] << 4).collect()
     } else {
-        pieces.numbers.iter().map(|number| number.wrapping_add(shift)).collect()
+        shifted.collect()
     };
     let minimums = if layout.minimums { pieces.minimums } else { Vec::new() };
     Some(Packed {
@@ -111,7 +126,9 @@ mod tests {
     use super::*;
     use crate::gguf::dequantize;
 
-    const QUANTIZED: [Kind; 6] = [Kind::Q4_0, Kind::Q4_1, Kind::Q8_0, Kind::Q4K, Kind::Q5K, Kind::Q6K];
+    fn quantized() -> impl Iterator<Item = Kind> {
+        Kind::ALL.into_iter().filter(|kind| layout(*kind).is_some())
+    }
 
     /// Element `at` of the repacked form, computed in the order of the format.
     fn restored(packed: &Packed, at: usize) -> f32 {
@@ -129,7 +146,9 @@ mod tests {
         for block in bytes.chunks_exact_mut(kind.block_bytes()) {
             // Only finite scales: no quantizer writes infinities.
             let halves: &[usize] = match kind {
-                Kind::Q4_1 | Kind::Q4K | Kind::Q5K => &[1, 3],
+                Kind::Q4_1 | Kind::Q5_1 | Kind::Q4K | Kind::Q5K => &[1, 3],
+                Kind::Q2K => &[81, 83],
+                Kind::Q3K => &[109],
                 Kind::Q6K => &[209],
                 _ => &[1],
             };
@@ -143,7 +162,7 @@ mod tests {
     proptest! {
         #[test]
         fn repacking_is_exact_to_the_last_bit(seed in prop::collection::vec(any::<u8>(), 600..700)) {
-            for kind in QUANTIZED {
+            for kind in quantized() {
                 let bytes = blocks(kind, 4, &seed);
                 let plain = dequantize(kind, &bytes);
                 let packed = repack(kind, 2, plain.len() / 2, &bytes).unwrap();
@@ -158,13 +177,28 @@ mod tests {
         fn offsets_move_the_centre_without_loss_beyond_one_rounding(
             seed in prop::collection::vec(any::<u8>(), 600..700),
         ) {
-            for kind in [Kind::Q4_1, Kind::Q4K, Kind::Q5K] {
+            for kind in [Kind::Q4_1, Kind::Q5_1, Kind::Q2K, Kind::Q4K, Kind::Q5K] {
                 let bytes = blocks(kind, 4, &seed);
                 let packed = repack(kind, 4, dequantize(kind, &bytes).len() / 4, &bytes).unwrap();
                 for ((offset, minimum), scale) in packed.offsets().iter().zip(&packed.minimums).zip(&packed.scales) {
                     let exact = f64::from(*minimum) + f64::from(packed.centre) * f64::from(*scale);
                     prop_assert!((f64::from(*offset) - exact).abs() <= exact.abs() * 1.2e-7 + 1e-40);
                 }
+            }
+        }
+    }
+
+    #[test]
+    fn halves_make_the_whole() {
+        let seed: Vec<u8> = (0..=255).collect();
+        for kind in quantized().filter(|kind| layout(*kind).is_some_and(|layout| layout.bits == 8)) {
+            let bytes = blocks(kind, 4, &seed);
+            let plain = dequantize(kind, &bytes);
+            let [high, low] = repack(kind, 2, plain.len() / 2, &bytes).unwrap().halves();
+            let largest = plain.iter().fold(0.0_f32, |most, value| most.max(value.abs()));
+            for (at, value) in plain.iter().enumerate() {
+                let apart = (restored(&high, at) + restored(&low, at) - value).abs();
+                assert!(apart <= largest * 1e-5, "{kind:?} element {at}: {apart}");
             }
         }
     }

@@ -11,12 +11,15 @@ use crate::onnx::Shape;
 
 /// `config.json`.
 pub(super) fn config<R: Read + Seek>(file: &Gguf<R>, shape: &Shape) -> Value {
-    let is_scaled = (shape.position_divisor - 1.0).abs() > 1e-9;
-    let scaling = is_scaled.then(|| json!({ "rope_type": "linear", "factor": shape.position_divisor }));
+    let (class, kind) = shape.architecture.hugging_face();
+    let window = shape.windows.iter().flatten().next();
+    let is_capped = |cap: f32| (cap > 0.0).then_some(cap);
+    let layers =
+        shape.windows.iter().map(|window| if window.is_some() { "sliding_attention" } else { "full_attention" });
     json!({
-        "architectures": ["LlamaForCausalLM"],
-        "model_type": "llama",
-        "hidden_act": "silu",
+        "architectures": [class],
+        "model_type": kind,
+        "hidden_act": shape.architecture.activation_name(),
         "hidden_size": shape.hidden,
         "intermediate_size": shape.inner,
         "num_hidden_layers": shape.layers,
@@ -25,8 +28,13 @@ pub(super) fn config<R: Read + Seek>(file: &Gguf<R>, shape: &Shape) -> Value {
         "head_dim": shape.head_size,
         "max_position_embeddings": shape.context,
         "rms_norm_eps": shape.epsilon,
-        "rope_theta": shape.theta,
-        "rope_scaling": scaling,
+        "rope_theta": shape.rope.theta,
+        "rope_local_base_freq": shape.window_rope.as_ref().map(|rope| rope.theta),
+        "rope_scaling": shape.rope.scaling,
+        "sliding_window": window,
+        "layer_types": window.is_some().then(|| layers.collect::<Vec<_>>()),
+        "attn_logit_softcapping": is_capped(shape.attention_cap),
+        "final_logit_softcapping": is_capped(shape.logit_cap),
         "vocab_size": shape.vocabulary,
         "tie_word_embeddings": shape.tied,
         "bos_token_id": file.number("tokenizer.ggml.bos_token_id"),
@@ -60,13 +68,11 @@ pub(super) fn generation_config<R: Read + Seek>(file: &Gguf<R>, known: &Vocabula
 }
 
 /// `tokenizer_config.json`, with the chat template.
-pub(super) fn tokenizer_config<R: Read + Seek>(file: &Gguf<R>) -> Value {
+pub(super) fn tokenizer_config<R: Read + Seek>(file: &Gguf<R>, shape: &Shape) -> Value {
     let mut config = Map::new();
     config.insert("tokenizer_class".to_owned(), json!("PreTrainedTokenizerFast"));
     config.insert("clean_up_tokenization_spaces".to_owned(), json!(false));
-    if let Some(length) = file.number("llama.context_length") {
-        config.insert("model_max_length".to_owned(), json!(length));
-    }
+    config.insert("model_max_length".to_owned(), json!(shape.context));
     let tokens = file.texts("tokenizer.ggml.tokens").unwrap_or_default();
     for (name, key) in [
         ("bos_token", "tokenizer.ggml.bos_token_id"),

@@ -1,11 +1,12 @@
-//! The metadata keys of a llama file: keys that are read, keys that do not affect an answer, and keys accepted only
-//! with the one value that changes nothing. Any other key or value is refused by name: what a file says about its model
-//! is either computed with or refused.
+//! The metadata keys of a file: keys that are read, keys that do not affect an answer, and keys accepted only with the one
+//! value that changes nothing. Any other key or value is refused by name: what a file says about its model is either
+//! computed with or refused. Keys of an architecture other than the file's own are not known.
 
 use std::io::{Read, Seek};
 
 use super::ImportError;
 use crate::gguf::{Gguf, Value};
+use crate::onnx::Architecture;
 
 /// The treatment of a key.
 enum Use {
@@ -21,7 +22,19 @@ enum Use {
 
 use Use::{OneOf, Only, Read as IsRead, Says};
 
-/// Keys by name. A name that ends with a dot covers all keys that begin with it. The first match counts.
+/// Keys of some architectures alone; any other has them refused, or taken as the table below says.
+const OWN_KEYS: &[(Architecture, &str, Use)] = &[
+    (Architecture::Llama, "attention.sliding_window", IsRead),
+    (Architecture::Phi3, "attention.sliding_window", IsRead),
+    (Architecture::Gemma3, "attention.sliding_window", IsRead),
+    (Architecture::Gemma3, "attention.sliding_window_pattern", IsRead),
+    (Architecture::Gemma3, "rope.freq_base_swa", IsRead),
+    (Architecture::Gemma3, "attn_logit_softcapping", IsRead),
+    (Architecture::Gemma3, "final_logit_softcapping", IsRead),
+];
+
+/// Keys by name. A name that ends with a dot covers all keys that begin with it; one that begins with `*.` stands for the
+/// file's architecture. The first match counts.
 const KEYS: &[(&str, Use)] = &[
     ("general.architecture", IsRead),
     ("general.alignment", IsRead),
@@ -46,41 +59,47 @@ const KEYS: &[(&str, Use)] = &[
     ("split.no", IsRead),
     ("split.count", IsRead),
     ("split.tensors.count", Says),
-    ("llama.context_length", IsRead),
-    ("llama.embedding_length", IsRead),
-    ("llama.block_count", IsRead),
-    ("llama.feed_forward_length", IsRead),
-    ("llama.vocab_size", IsRead),
-    ("llama.tensor_data_layout", OneOf(&["Meta AI original pth", "reference"])),
-    ("llama.expert_count", Only(0.0)),
-    ("llama.expert_used_count", Only(0.0)),
-    ("llama.use_parallel_residual", Only(0.0)),
-    ("llama.logit_scale", Only(1.0)),
-    ("llama.embedding_scale", Only(1.0)),
-    ("llama.residual_scale", Only(1.0)),
-    ("llama.attn_logit_softcapping", Only(0.0)),
-    ("llama.final_logit_softcapping", Only(0.0)),
-    ("llama.pooling_type", Only(0.0)),
-    ("llama.attention.head_count", IsRead),
-    ("llama.attention.head_count_kv", IsRead),
-    ("llama.attention.key_length", IsRead),
-    ("llama.attention.value_length", IsRead),
-    ("llama.attention.layer_norm_rms_epsilon", IsRead),
-    ("llama.attention.scale", IsRead),
-    ("llama.attention.causal", Only(1.0)),
-    ("llama.attention.clamp_kqv", Only(0.0)),
-    ("llama.attention.max_alibi_bias", Only(0.0)),
-    ("llama.attention.sliding_window", Only(0.0)),
-    ("llama.rope.dimension_count", IsRead),
-    ("llama.rope.freq_base", IsRead),
-    ("llama.rope.scale_linear", IsRead),
-    ("llama.rope.scaling.type", IsRead),
-    ("llama.rope.scaling.factor", IsRead),
-    // The context before the stretching, and whether the model was trained on it; the graph is the same either way.
-    ("llama.rope.scaling.original_context_length", Says),
-    ("llama.rope.scaling.finetuned", Says),
-    ("llama.rope.scaling.attn_factor", Only(1.0)),
-    ("llama.rope.scaling.yarn_log_multiplier", Only(0.0)),
+    ("*.context_length", IsRead),
+    ("*.embedding_length", IsRead),
+    ("*.block_count", IsRead),
+    ("*.feed_forward_length", IsRead),
+    ("*.vocab_size", IsRead),
+    ("*.tensor_data_layout", OneOf(&["Meta AI original pth", "reference"])),
+    ("*.expert_count", Only(0.0)),
+    ("*.expert_used_count", Only(0.0)),
+    ("*.use_parallel_residual", Only(0.0)),
+    ("*.logit_scale", Only(1.0)),
+    ("*.embedding_scale", Only(1.0)),
+    ("*.residual_scale", Only(1.0)),
+    ("*.attn_logit_softcapping", Only(0.0)),
+    ("*.final_logit_softcapping", Only(0.0)),
+    ("*.pooling_type", Only(0.0)),
+    ("*.attention.head_count", IsRead),
+    ("*.attention.head_count_kv", IsRead),
+    ("*.attention.key_length", IsRead),
+    ("*.attention.value_length", IsRead),
+    ("*.attention.layer_norm_rms_epsilon", IsRead),
+    ("*.attention.scale", IsRead),
+    ("*.attention.causal", Only(1.0)),
+    ("*.attention.clamp_kqv", Only(0.0)),
+    ("*.attention.max_alibi_bias", Only(0.0)),
+    ("*.attention.sliding_window", Only(0.0)),
+    ("*.rope.dimension_count", IsRead),
+    ("*.rope.freq_base", IsRead),
+    ("*.rope.scale_linear", IsRead),
+    ("*.rope.scaling.type", IsRead),
+    ("*.rope.scaling.factor", IsRead),
+    ("*.rope.scaling.original_context_length", IsRead),
+    // Whether the model was trained on the stretched context; the graph is the same either way.
+    ("*.rope.scaling.finetuned", Says),
+    ("*.rope.scaling.attn_factor", IsRead),
+    ("*.rope.scaling.low_freq_factor", IsRead),
+    ("*.rope.scaling.high_freq_factor", IsRead),
+    ("*.rope.scaling.yarn_ext_factor", IsRead),
+    ("*.rope.scaling.yarn_beta_fast", IsRead),
+    ("*.rope.scaling.yarn_beta_slow", IsRead),
+    ("*.rope.scaling.yarn_attn_factor", Only(1.0)),
+    ("*.rope.scaling.yarn_log_multiplier", Only(0.0)),
     ("tokenizer.chat_template", IsRead),
     // Templates other than the one for conversations.
     ("tokenizer.chat_template.", Says),
@@ -91,8 +110,8 @@ const KEYS: &[(&str, Use)] = &[
     ("tokenizer.ggml.tokens", IsRead),
     ("tokenizer.ggml.token_type", IsRead),
     ("tokenizer.ggml.merges", IsRead),
-    // Byte-level BPE uses the order of the merges.
-    ("tokenizer.ggml.scores", Says),
+    // Byte-level BPE uses the order of the merges, and sentencepiece's the scores.
+    ("tokenizer.ggml.scores", IsRead),
     ("tokenizer.ggml.token_type_count", Only(0.0)),
     ("tokenizer.ggml.bos_token_id", IsRead),
     ("tokenizer.ggml.eos_token_id", IsRead),
@@ -116,22 +135,29 @@ const KEYS: &[(&str, Use)] = &[
     ("tokenizer.ggml.add_bos_token", IsRead),
     ("tokenizer.ggml.add_eos_token", IsRead),
     ("tokenizer.ggml.add_sep_token", Only(0.0)),
-    ("tokenizer.ggml.add_space_prefix", Only(0.0)),
+    ("tokenizer.ggml.add_space_prefix", IsRead),
     ("tokenizer.ggml.remove_extra_whitespaces", Only(0.0)),
     ("tokenizer.ggml.added_tokens", Only(0.0)),
 ];
 
 /// Refuses a file with an unknown key, or with an unread value that would change an answer.
-pub(super) fn check<R: Read + Seek>(file: &Gguf<R>) -> Result<(), ImportError> {
+pub(super) fn check<R: Read + Seek>(file: &Gguf<R>, architecture: Architecture) -> Result<(), ImportError> {
     let mut keys: Vec<&str> = file.keys().collect();
     keys.sort_unstable();
-    keys.into_iter().try_for_each(|key| check_one(key, file.value(key)))
+    keys.into_iter().try_for_each(|key| check_one(architecture, key, file.value(key)))
 }
 
-fn check_one(key: &str, value: Option<&Value>) -> Result<(), ImportError> {
-    let fits = |name: &str| if name.ends_with('.') { key.starts_with(name) } else { key == name };
-    let known = KEYS.iter().find(|(name, _)| fits(name));
-    let Some((_, known)) = known else {
+fn check_one(architecture: Architecture, key: &str, value: Option<&Value>) -> Result<(), ImportError> {
+    let own = key.strip_prefix(architecture.name()).and_then(|rest| rest.strip_prefix('.'));
+    let fits = |name: &str| match name.strip_prefix("*.") {
+        Some(name) => own == Some(name),
+        None if name.ends_with('.') => key.starts_with(name),
+        None => key == name,
+    };
+    let of_own =
+        OWN_KEYS.iter().find(|(of, name, _)| *of == architecture && own == Some(*name)).map(|(_, _, known)| known);
+    let known = of_own.or_else(|| KEYS.iter().find(|(name, _)| fits(name)).map(|(_, known)| known));
+    let Some(known) = known else {
         return Err(ImportError::Key { key: key.to_owned(), why: "is not a key that is known".to_owned() });
     };
     let refused = |why: String| Err(ImportError::Key { key: key.to_owned(), why });
@@ -176,7 +202,10 @@ mod tests {
 
     #[test]
     fn what_is_not_known_or_not_computed_is_refused_by_name() {
-        let taken = |key: &str, value: Value| check_one(key, Some(&value)).map_err(|error| error.to_string());
+        let of = |architecture, key: &str, value: &Value| {
+            check_one(architecture, key, Some(value)).map_err(|error| error.to_string())
+        };
+        let taken = |key: &str, value: Value| of(Architecture::Llama, key, &value);
         for (key, value) in [
             ("general.url", Value::Text("x".into())),
             ("general.file_type", Value::Unsigned(2)),
@@ -193,11 +222,11 @@ mod tests {
             ("general.quantization_version", Value::Unsigned(1)),
             ("general.sampling.penalty_repeat", Value::Float(1.1)),
             ("general.sampling.sequence", Value::Text("x".into())),
-            ("llama.attention.sliding_window", Value::Unsigned(512)),
+            ("llama.attention.sliding_window_pattern", Value::Unsigned(6)),
+            ("llama.final_logit_softcapping", Value::Float(30.0)),
             ("llama.attention.clamp_kqv", Value::Float(8.0)),
             ("llama.logit_scale", Value::Float(0.5)),
-            ("llama.rope.scaling.attn_factor", Value::Float(1.2)),
-            ("llama.rope.scaling.yarn_beta_fast", Value::Float(32.0)),
+            ("llama.rope.scaling.yarn_attn_factor", Value::Float(1.2)),
             ("llama.rope.scaling.Factor", Value::Float(4.0)),
             ("rope.scaling.factor", Value::Float(4.0)),
             ("qwen2.context_length", Value::Unsigned(1)),
@@ -207,5 +236,10 @@ mod tests {
             let message = taken(key, value).unwrap_err();
             assert!(message.contains(key), "{message}");
         }
+        let capped = Value::Float(30.0);
+        assert_eq!(of(Architecture::Gemma3, "gemma3.final_logit_softcapping", &capped), Ok(()));
+        assert!(of(Architecture::Qwen2, "qwen2.final_logit_softcapping", &capped).is_err());
+        assert!(of(Architecture::Qwen2, "qwen2.attention.sliding_window", &Value::Unsigned(512)).is_err());
+        assert!(of(Architecture::Qwen2, "llama.context_length", &Value::Unsigned(512)).is_err());
     }
 }

@@ -7,6 +7,8 @@
 mod config;
 mod draft;
 mod keys;
+mod pre_tokenizer;
+mod sentencepiece;
 mod tokenizer;
 mod vocabulary;
 
@@ -16,8 +18,10 @@ use std::path::{Path, PathBuf};
 
 use self::draft::Draft;
 use self::vocabulary::Vocabulary;
+use crate::accuracy::{self, Agreement};
 use crate::gguf::{Gguf, GgufError, Value};
 use crate::onnx::{self, ExportError, Precision, Shape};
+use crate::runtime::Runtime;
 use crate::tokenizer::Tokenizer;
 
 /// The model's file in a folder.
@@ -79,6 +83,10 @@ pub struct ImportedModel {
     pub context: usize,
     /// The size of the folder's model and weights in bytes.
     pub bytes: u64,
+    /// The form of its quantized products.
+    pub precision: Precision,
+    /// How far the fast form agrees with 32-bit floats; `None` where that was not measured, or all is in floats.
+    pub agreement: Option<Agreement>,
 }
 
 /// The number of parameters of the model in a GGUF file, from the file's directory alone.
@@ -105,28 +113,31 @@ pub fn import(gguf: &Path, out_dir: &Path) -> Result<ImportedModel, ImportError>
 ///
 /// As for [`import_with`].
 pub fn import_as(gguf: &Path, out_dir: &Path, precision: Precision) -> Result<ImportedModel, ImportError> {
-    import_with(gguf, out_dir, precision, |_, _| Ok(()))
+    import_with(gguf, out_dir, precision, None, |_, _| Ok(()))
 }
 
-/// Imports a file. `finish` adds further files to the folder before it appears.
+/// Imports a file. With a runtime, the fast form ([`Precision::Packed`]) is tried on so many threads, and a model that it
+/// does not suffice for is written in the exact form. `finish` adds further files to the folder before it appears.
 ///
 /// # Errors
 ///
-/// The file can't be read or has anything that this importer does not know (the error names it), `out_dir` exists, or
-/// the folder can't be written, by `finish` included. Nothing is left at `out_dir`.
+/// The file can't be read or has anything that this importer does not know (the error names it), its model can't be tried
+/// or computes no finite scores, `out_dir` exists, or the folder can't be written, by `finish` included. Nothing is left at
+/// `out_dir`.
 pub fn import_with(
     gguf: &Path,
     out_dir: &Path,
     precision: Precision,
+    tried: Option<(&Runtime, usize)>,
     finish: impl FnOnce(&Path, &ImportedModel) -> io::Result<()>,
 ) -> Result<ImportedModel, ImportError> {
     let mut file = Gguf::open(gguf)?;
     // Quick checks that may refuse the file come before slow work.
     let shape = Shape::read(&mut file)?;
-    keys::check(&file)?;
+    keys::check(&file, shape.architecture)?;
     shape.check_tensors(&file)?;
     let vocabulary = Vocabulary::read(&file, shape.vocabulary)?;
-    let tokenizer = tokenizer::tokenizer(&file, &vocabulary)?;
+    let tokenizer = tokenizer::tokenizer(&file, &vocabulary, shape.architecture)?;
     let template = match file.value("tokenizer.chat_template") {
         None => None,
         Some(Value::Text(template)) => Some(template.clone()),
@@ -134,7 +145,7 @@ pub fn import_with(
     };
     let texts = [
         ("tokenizer.json", Some(tokenizer.to_string())),
-        ("tokenizer_config.json", Some(config::tokenizer_config(&file).to_string())),
+        ("tokenizer_config.json", Some(config::tokenizer_config(&file, &shape).to_string())),
         ("config.json", Some(config::config(&file, &shape).to_string())),
         ("generation_config.json", Some(config::generation_config(&file, &vocabulary)?.to_string())),
         ("chat_template.jinja", template),
@@ -151,19 +162,33 @@ pub fn import_with(
     // Loaded as it will be to serve: the tokenizer is read, the template compiled and tried.
     let tokenizer = Tokenizer::load(draft.path()).map_err(|error| ImportError::Proof(error.reason))?;
     tokenizer.prove().map_err(ImportError::Template)?;
-    let data = draft.path().join(DATA_FILE);
-    let weights = File::create(&data).map_err(|source| ImportError::Write { path: data, source })?;
-    let model = onnx::export(&mut file, &shape, precision, BufWriter::new(weights), DATA_FILE)?;
-    draft.write(MODEL_FILE, &model)?;
+    let mut write = |precision: Precision| -> Result<(), ImportError> {
+        let data = draft.path().join(DATA_FILE);
+        let weights = File::create(&data).map_err(|source| ImportError::Write { path: data, source })?;
+        let model = onnx::export(&mut file, &shape, precision, BufWriter::new(weights), DATA_FILE)?;
+        draft.write(MODEL_FILE, &model)
+    };
+    write(precision)?;
+    let (mut precision, mut agreement) = (precision, None);
+    if let Some((runtime, threads)) = tried.filter(|_| precision == Precision::Packed) {
+        let measured = accuracy::measure(runtime, draft.path(), MODEL_FILE, threads);
+        agreement = measured.map_err(|error| ImportError::Proof(error.to_string()))?;
+        if agreement.is_some_and(|agreement| !agreement.suffices()) {
+            precision = Precision::Exact;
+            write(precision)?;
+        }
+    }
     let size = |name: &str| fs::metadata(draft.path().join(name)).map_or(0, |data| data.len());
     let bytes = size(MODEL_FILE) + size(DATA_FILE);
     let imported = ImportedModel {
         folder: out_dir.to_owned(),
         name: file.text("general.name").map(str::to_owned),
-        architecture: file.text("general.architecture").unwrap_or_default().to_owned(),
+        architecture: shape.architecture.name().to_owned(),
         parameters: file.parameters(),
         context: shape.context,
         bytes,
+        precision,
+        agreement,
     };
     let written = finish(draft.path(), &imported);
     written.map_err(|source| ImportError::Write { path: draft.path().to_owned(), source })?;

@@ -1,37 +1,75 @@
-//! `tokenizer.json` for the `tokenizers` crate, from a GGUF file's vocabulary. Byte-level BPE ("gpt2") with the
-//! pre-tokenizers in [`pre_tokenizer`]. Any other model or pre-tokenizer is refused by name, because a wrong split
-//! gives wrong tokens without any error.
+//! `tokenizer.json` for the `tokenizers` crate, from a GGUF file's vocabulary: byte-level BPE (`gpt2`) with the
+//! pre-tokenizers of [`pre_tokenizer`], or sentencepiece's BPE (`llama`, see [`sentencepiece`]). Any other model or
+//! pre-tokenizer is refused by name, because a wrong split gives wrong tokens without any error.
 
 use std::io::{Read, Seek};
 
 use serde_json::{Map, Value, json};
 
 use super::ImportError;
-use super::vocabulary::{Kind, Vocabulary};
+use super::pre_tokenizer::{self, Split};
+use super::sentencepiece;
+use super::vocabulary::{Kind, Model, Vocabulary, flag};
 use crate::gguf::{Gguf, Value as Metadata};
-
-const GPT2: &str = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)";
-const LLAMA3: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
-const QWEN2: &str =
-    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
+use crate::onnx::Architecture;
 
 /// Builds the file's content.
-pub(super) fn tokenizer<R: Read + Seek>(file: &Gguf<R>, known: &Vocabulary<'_>) -> Result<Value, ImportError> {
-    match file.text("tokenizer.ggml.model") {
-        Some("gpt2") => {}
-        Some(other) => return Err(ImportError::Tokenizer(format!("model {other}; gpt2 (byte-level BPE) is"))),
-        None => return Err(ImportError::Tokenizer("tokenizer.ggml.model is missing".to_owned())),
-    }
+pub(super) fn tokenizer<R: Read + Seek>(
+    file: &Gguf<R>,
+    known: &Vocabulary<'_>,
+    architecture: Architecture,
+) -> Result<Value, ImportError> {
     let pre = match file.value("tokenizer.ggml.pre") {
         None => "default",
         Some(Metadata::Text(pre)) => pre,
         Some(_) => return Err(ImportError::Tokenizer("tokenizer.ggml.pre must be a text".to_owned())),
     };
-    let (normalizer, pre_tokenizer, ignore_merges) = pre_tokenizer(pre)?;
-    let key = "tokenizer.ggml.merges";
-    let merges = file.texts(key).ok_or_else(|| ImportError::Tokenizer(format!("{key} is missing")))?;
     let vocabulary: Map<String, Value> =
         known.tokens.iter().enumerate().map(|(id, token)| (token.clone(), json!(id))).collect();
+    let Parts { normalizer, pre_tokenizer, decoder, model } = match known.model {
+        Model::Bytes => {
+            if flag(file, "tokenizer.ggml.add_space_prefix")?.unwrap_or(false) {
+                let message = "tokenizer.ggml.add_space_prefix is true, with byte-level BPE";
+                return Err(ImportError::Tokenizer(message.to_owned()));
+            }
+            byte_level(file, pre, &vocabulary)?
+        }
+        Model::Pieces if pre == "default" => sentencepiece::parts(file, known, &vocabulary)?,
+        Model::Pieces => {
+            return Err(ImportError::Tokenizer(format!("pre-tokenizer {pre} with sentencepiece, which has none")));
+        }
+    };
+    // Of Phi 3's sentencepiece models, the marks of turns take the spaces behind them.
+    let is_greedy = architecture == Architecture::Phi3 && known.model == Model::Pieces;
+    Ok(json!({
+        "version": "1.0",
+        "truncation": null,
+        "padding": null,
+        "added_tokens": added_tokens(known, is_greedy),
+        "normalizer": normalizer,
+        "pre_tokenizer": pre_tokenizer,
+        "post_processor": post_processor(known),
+        "decoder": decoder,
+        "model": model,
+    }))
+}
+
+/// The parts of the file in which the models differ.
+pub(super) struct Parts {
+    pub(super) normalizer: Value,
+    pub(super) pre_tokenizer: Value,
+    pub(super) decoder: Value,
+    pub(super) model: Value,
+}
+
+fn byte_level<R: Read + Seek>(
+    file: &Gguf<R>,
+    pre: &str,
+    vocabulary: &Map<String, Value>,
+) -> Result<Parts, ImportError> {
+    let Split { normalizer, pre_tokenizer, ignore_merges } = pre_tokenizer::split(pre)?;
+    let key = "tokenizer.ggml.merges";
+    let merges = file.texts(key).ok_or_else(|| ImportError::Tokenizer(format!("{key} is missing")))?;
     let pair = |(at, merge): (usize, &String)| {
         let wrong = |why: &str| ImportError::Tokenizer(format!("merge {at}, {merge:?}, {why} ({key})"));
         let (left, right) = split_merge(merge).ok_or_else(|| wrong("is not two tokens"))?;
@@ -43,28 +81,20 @@ pub(super) fn tokenizer<R: Read + Seek>(file: &Gguf<R>, known: &Vocabulary<'_>) 
         }
     };
     let pairs = merges.iter().enumerate().map(pair).collect::<Result<Vec<_>, _>>()?;
-    Ok(json!({
-        "version": "1.0",
-        "truncation": null,
-        "padding": null,
-        "added_tokens": added_tokens(known),
-        "normalizer": normalizer,
-        "pre_tokenizer": pre_tokenizer,
-        "post_processor": post_processor(known),
-        "decoder": { "type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": true },
-        "model": {
-            "type": "BPE",
-            "dropout": null,
-            "unk_token": null,
-            "continuing_subword_prefix": null,
-            "end_of_word_suffix": null,
-            "fuse_unk": false,
-            "byte_fallback": false,
-            "ignore_merges": ignore_merges,
-            "vocab": vocabulary,
-            "merges": pairs,
-        },
-    }))
+    let decoder = json!({ "type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": true });
+    let model = json!({
+        "type": "BPE",
+        "dropout": null,
+        "unk_token": null,
+        "continuing_subword_prefix": null,
+        "end_of_word_suffix": null,
+        "fuse_unk": false,
+        "byte_fallback": false,
+        "ignore_merges": ignore_merges,
+        "vocab": vocabulary,
+        "merges": pairs,
+    });
+    Ok(Parts { normalizer, pre_tokenizer, decoder, model })
 }
 
 /// A merge's two parts. In a byte-level vocabulary no part begins with a space, so the first space after the first
@@ -76,42 +106,18 @@ fn split_merge(merge: &str) -> Option<(&str, &str)> {
     (!right.is_empty()).then_some((left, right))
 }
 
-/// Normalizer, pre-tokenizer, and whether whole words of the vocabulary skip merging.
-fn pre_tokenizer(name: &str) -> Result<(Value, Value, bool), ImportError> {
-    let bytes = |use_regex: bool| json!({ "type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": use_regex });
-    let split = |regex: &str| json!({ "type": "Split", "pattern": { "Regex": regex }, "behavior": "Isolated", "invert": false });
-    let sequence = |parts: Vec<Value>| json!({ "type": "Sequence", "pretokenizers": parts });
-    Ok(match name {
-        "gpt-2" => (Value::Null, bytes(true), false),
-        "smollm" => {
-            let digits = json!({ "type": "Digits", "individual_digits": true });
-            (Value::Null, sequence(vec![digits, bytes(true)]), false)
-        }
-        "llama-bpe" | "llama3" | "llama-v3" => (Value::Null, sequence(vec![split(LLAMA3), bytes(false)]), true),
-        "qwen2" => (json!({ "type": "NFC" }), sequence(vec![split(QWEN2), bytes(false)]), false),
-        "default" => {
-            let parts = [r"[\p{P}\$\+<=>\^~\|]+", GPT2, r"\p{N}+", "[0-9][0-9][0-9]"];
-            let parts = parts.into_iter().map(split).chain([bytes(false)]).collect();
-            (Value::Null, sequence(parts), false)
-        }
-        other => {
-            let known = "gpt-2, smollm, llama-bpe, qwen2, default";
-            return Err(ImportError::Tokenizer(format!("pre-tokenizer {other}; {known} are")));
-        }
-    })
-}
-
-/// The tokens that are matched as a whole.
-fn added_tokens(known: &Vocabulary<'_>) -> Vec<Value> {
+/// The tokens that are matched as a whole; where these are greedy, most take the spaces behind them.
+fn added_tokens(known: &Vocabulary<'_>, is_greedy: bool) -> Vec<Value> {
     let all = known.tokens.iter().zip(&known.kinds).enumerate();
-    all.filter(|(_, (_, kind))| **kind != Kind::Plain)
+    let takes_spaces = |token: &str| is_greedy && !["<unk>", "<s>", "<|endoftext|>"].contains(&token);
+    all.filter(|(_, (_, kind))| matches!(kind, Kind::Special | Kind::Whole))
         .map(|(id, (token, kind))| {
             json!({
                 "id": id,
                 "content": token,
                 "single_word": false,
                 "lstrip": false,
-                "rstrip": false,
+                "rstrip": takes_spaces(token),
                 "normalized": false,
                 "special": *kind == Kind::Special,
             })
@@ -155,11 +161,5 @@ mod tests {
         assert_eq!(split_merge("lonely"), None);
         assert_eq!(split_merge("half "), None);
         assert_eq!(split_merge(""), None);
-    }
-
-    #[test]
-    fn unknown_pre_tokenizers_are_refused_by_name() {
-        let error = pre_tokenizer("tekken").unwrap_err().to_string();
-        assert!(error.contains("tekken") && error.contains("smollm"), "{error}");
     }
 }

@@ -6,6 +6,7 @@ use std::collections::HashSet;
 use std::io::{Read, Seek};
 
 use super::ImportError;
+use super::pre_tokenizer::BEGINNING;
 use crate::gguf::{Gguf, Value};
 
 /// Keys of ids that end an answer.
@@ -30,8 +31,14 @@ const END_NAMES: [&str; 16] = [
     "[EOT]",
     "[EOS]",
 ];
-/// Pre-tokenizers whose models begin a raw prompt with their beginning token unless the file says otherwise.
-const BEGINNING: [&str; 3] = ["llama-bpe", "llama3", "llama-v3"];
+/// How a vocabulary's tokens become text, and text tokens.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Model {
+    /// Byte-level BPE: `gpt2`.
+    Bytes,
+    /// Sentencepiece's BPE: `llama`.
+    Pieces,
+}
 
 /// The type of a token in the file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,11 +49,15 @@ pub(super) enum Kind {
     Special,
     /// Matched as a whole; text.
     Whole,
+    /// One byte of a character that is no piece.
+    Byte,
 }
 
 /// The vocabulary.
 #[derive(Debug)]
 pub(super) struct Vocabulary<'a> {
+    /// What it is made for.
+    pub(super) model: Model,
     /// The tokens, by id.
     pub(super) tokens: &'a [String],
     /// The types, by id.
@@ -66,6 +77,15 @@ fn refused(message: String) -> ImportError {
 impl<'a> Vocabulary<'a> {
     /// Reads the vocabulary, and checks it against an embedding with this number of rows.
     pub(super) fn read<R: Read + Seek>(file: &'a Gguf<R>, rows: usize) -> Result<Self, ImportError> {
+        let model = match file.text("tokenizer.ggml.model") {
+            Some("gpt2") => Model::Bytes,
+            Some("llama") => Model::Pieces,
+            Some(other) => {
+                let known = "gpt2 (byte-level BPE) and llama (sentencepiece) are";
+                return Err(refused(format!("model {other}; {known}")));
+            }
+            None => return Err(refused("tokenizer.ggml.model is missing".to_owned())),
+        };
         let key = "tokenizer.ggml.tokens";
         let tokens = file.texts(key).ok_or_else(|| refused(format!("{key} is missing")))?;
         if tokens.len() != rows {
@@ -83,12 +103,13 @@ impl<'a> Vocabulary<'a> {
         ends.extend(tokens.iter().enumerate().filter(|(_, name)| END_NAMES.contains(&name.as_str())).map(|(id, _)| id));
         ends.sort_unstable();
         ends.dedup();
-        let mut kinds = kinds(file, tokens)?;
+        let mut kinds = kinds(file, tokens, model)?;
         for &end in &ends {
             kinds[end] = Kind::Special;
         }
         let pre = file.text("tokenizer.ggml.pre").unwrap_or("default");
-        let begins = flag(file, "tokenizer.ggml.add_bos_token")?.unwrap_or_else(|| BEGINNING.contains(&pre));
+        let begins =
+            flag(file, "tokenizer.ggml.add_bos_token")?.unwrap_or(model == Model::Pieces || BEGINNING.contains(&pre));
         let closes = flag(file, "tokenizer.ggml.add_eos_token")?.unwrap_or(false);
         let named = |wanted: bool, key: &str, what: &str| match (wanted, id(file, key, tokens.len())?) {
             (false, _) => Ok(None),
@@ -101,7 +122,7 @@ impl<'a> Vocabulary<'a> {
         {
             id(file, key, tokens.len())?;
         }
-        Ok(Self { tokens, kinds, ends, before, behind })
+        Ok(Self { model, tokens, kinds, ends, before, behind })
     }
 }
 
@@ -117,7 +138,8 @@ fn id<R: Read + Seek>(file: &Gguf<R>, key: &str, tokens: usize) -> Result<Option
     }
 }
 
-fn flag<R: Read + Seek>(file: &Gguf<R>, key: &str) -> Result<Option<bool>, ImportError> {
+/// A flag, where the file has it.
+pub(super) fn flag<R: Read + Seek>(file: &Gguf<R>, key: &str) -> Result<Option<bool>, ImportError> {
     match file.value(key) {
         None => Ok(None),
         Some(Value::Bool(flag)) => Ok(Some(*flag)),
@@ -126,7 +148,7 @@ fn flag<R: Read + Seek>(file: &Gguf<R>, key: &str) -> Result<Option<bool>, Impor
 }
 
 /// The type of each token; all are text where the file has no types.
-fn kinds<R: Read + Seek>(file: &Gguf<R>, tokens: &[String]) -> Result<Vec<Kind>, ImportError> {
+fn kinds<R: Read + Seek>(file: &Gguf<R>, tokens: &[String], model: Model) -> Result<Vec<Kind>, ImportError> {
     let key = "tokenizer.ggml.token_type";
     let types = match file.value(key) {
         None => return Ok(vec![Kind::Plain; tokens.len()]),
@@ -140,7 +162,14 @@ fn kinds<R: Read + Seek>(file: &Gguf<R>, tokens: &[String]) -> Result<Vec<Kind>,
         (_, true) | (1 | 5, false) => Ok(Kind::Plain),
         (2 | 3, false) => Ok(Kind::Special),
         (4, false) => Ok(Kind::Whole),
+        (6, false) if model == Model::Pieces && is_byte(token) => Ok(Kind::Byte),
         (other, false) => Err(refused(format!("the token {token:?} has type {other} ({key})"))),
     };
     tokens.iter().zip(types).map(kind).collect()
+}
+
+/// Whether a token is spelled `<0x0A>`.
+fn is_byte(token: &str) -> bool {
+    let digits = token.strip_prefix("<0x").and_then(|rest| rest.strip_suffix('>'));
+    digits.is_some_and(|digits| digits.len() == 2 && digits.bytes().all(|digit| digit.is_ascii_hexdigit()))
 }

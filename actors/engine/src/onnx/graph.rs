@@ -13,6 +13,8 @@ use super::proto::{
 
 /// ONNX Runtime's own operators.
 pub(super) const MICROSOFT: &str = "com.microsoft";
+/// What says in a model that it was written here.
+const PRODUCER: &str = "farebox";
 /// Weights begin at multiples of this number, so that a mapped file serves them in place.
 const ALIGNMENT: usize = 4096;
 
@@ -21,6 +23,28 @@ const ALIGNMENT: usize = 4096;
 pub(super) enum Setting {
     Int(i64),
     Float(f32),
+}
+
+/// The attribute of quantized products that says how they are computed.
+pub(super) const ACCURACY_LEVEL: &str = "accuracy_level";
+
+/// What quantized products are computed in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Arithmetic {
+    /// Their input is rounded to 8 bits.
+    Bytes,
+    /// 32-bit floats.
+    Floats,
+}
+
+impl Arithmetic {
+    /// The operator's level.
+    pub(super) fn level(self) -> i64 {
+        match self {
+            Self::Bytes => 4,
+            Self::Floats => 1,
+        }
+    }
 }
 
 /// A size of an input or output: fixed, or a name where the size varies.
@@ -42,15 +66,21 @@ pub(super) struct Builder<W> {
     weights: W,
     written: u64,
     data_file: String,
+    arithmetic: Arithmetic,
     graph: Graph,
     metadata: Vec<Entry>,
 }
 
 impl<W: Write> Builder<W> {
     /// Begins a model whose weights go to `weights`, a file that the model calls `data_file`.
-    pub(super) fn new(weights: W, data_file: &str) -> Self {
+    pub(super) fn new(weights: W, data_file: &str, arithmetic: Arithmetic) -> Self {
         let graph = Graph { name: "farebox".to_owned(), ..Graph::default() };
-        Self { weights, written: 0, data_file: data_file.to_owned(), graph, metadata: Vec::new() }
+        Self { weights, written: 0, data_file: data_file.to_owned(), arithmetic, graph, metadata: Vec::new() }
+    }
+
+    /// What quantized products are computed in.
+    pub(super) fn arithmetic(&self) -> Arithmetic {
+        self.arithmetic
     }
 
     /// Adds a note for readers of the model.
@@ -106,6 +136,17 @@ impl<W: Write> Builder<W> {
             data_type: INT64,
             name: name.to_owned(),
             raw_data: Some(raw),
+            ..Tensor::default()
+        });
+        name.to_owned()
+    }
+
+    /// Adds one number as a constant.
+    pub(super) fn number(&mut self, name: &str, number: f32) -> String {
+        self.graph.initializer.push(Tensor {
+            data_type: FLOAT,
+            name: name.to_owned(),
+            raw_data: Some(number.to_le_bytes().to_vec()),
             ..Tensor::default()
         });
         name.to_owned()
@@ -168,7 +209,7 @@ impl<W: Write> Builder<W> {
         let opset = |domain: &str, version| Opset { domain: domain.to_owned(), version };
         let model = Model {
             ir_version: 10,
-            producer_name: "farebox".to_owned(),
+            producer_name: PRODUCER.to_owned(),
             graph: Some(self.graph),
             opset_import: vec![opset("", 21), opset(MICROSOFT, 1)],
             metadata: self.metadata,
@@ -195,6 +236,24 @@ impl Element {
     }
 }
 
+/// The same model with its quantized products in 32-bit floats, over the same weights; `None` where they are already, or
+/// there are none. The error says why the bytes are no model.
+pub(crate) fn in_floats(model: &[u8]) -> Result<Option<Vec<u8>>, String> {
+    let mut model = Model::decode(model).map_err(|error| error.to_string())?;
+    // Another exporter's model has parts that are not known here, and would lose them.
+    if model.producer_name != PRODUCER {
+        return Err("not written by an import of a GGUF file".to_owned());
+    }
+    let nodes = model.graph.iter_mut().flat_map(|graph| &mut graph.node);
+    let attributes = nodes.flat_map(|node| &mut node.attribute).filter(|one| one.name == ACCURACY_LEVEL);
+    let mut changed = false;
+    for attribute in attributes {
+        changed |= attribute.int == Some(Arithmetic::Bytes.level());
+        attribute.int = Some(Arithmetic::Floats.level());
+    }
+    Ok(changed.then(|| model.encode_to_vec()))
+}
+
 fn sizes(dims: &[usize]) -> Vec<i64> {
     dims.iter().map(|&size| i64::try_from(size).unwrap_or(i64::MAX)).collect()
 }
@@ -210,4 +269,24 @@ fn info(name: &str, element: Element, axes: &[Axis]) -> ValueInfo {
         .collect();
     let tensor = TensorType { element: element.number(), shape: Some(Shape { dim }) };
     ValueInfo { name: name.to_owned(), kind: Some(Type { tensor: Some(tensor) }) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_was_written_here_is_changed() {
+        let of = |arithmetic: Arithmetic| {
+            let mut builder = Builder::new(Vec::new(), "data", arithmetic);
+            let settings = [(ACCURACY_LEVEL, Setting::Int(arithmetic.level()))];
+            builder.node(MICROSOFT, "MatMulNBits", "y", &["x"], &settings);
+            builder.finish().unwrap()
+        };
+        assert_eq!(in_floats(&of(Arithmetic::Bytes)).unwrap(), Some(of(Arithmetic::Floats)));
+        assert_eq!(in_floats(&of(Arithmetic::Floats)).unwrap(), None);
+        let foreign = Model { producer_name: "pytorch".to_owned(), ..Model::default() };
+        assert!(in_floats(&foreign.encode_to_vec()).unwrap_err().contains("not written"));
+        assert!(in_floats(b"no model").is_err());
+    }
 }

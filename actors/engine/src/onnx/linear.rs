@@ -4,7 +4,7 @@
 
 use std::io::{Read, Seek, Write};
 
-use super::graph::{Builder, MICROSOFT, Setting};
+use super::graph::{ACCURACY_LEVEL, Arithmetic, Builder, MICROSOFT, Setting};
 use super::shape::ExportError;
 use crate::gguf::{Gguf, GgufError, Packed, dequantize, repack};
 
@@ -13,6 +13,8 @@ use crate::gguf::{Gguf, GgufError, Packed, dequantize, repack};
 pub enum Precision {
     /// Quantized as in the file, activations in 8 bits: fast.
     Packed,
+    /// Quantized as in the file, all arithmetic in 32-bit floats: for models that don't bear 8 bits.
+    Exact,
     /// All in 32-bit floats: the reference for accuracy.
     Full,
 }
@@ -48,7 +50,7 @@ impl Linear {
         let kind = tensor.kind;
         let bytes = file.bytes(name)?;
         let packed = match precision {
-            Precision::Packed => repack(kind, rows, columns, &bytes),
+            Precision::Packed | Precision::Exact => repack(kind, rows, columns, &bytes),
             Precision::Full => None,
         };
         let read = match packed {
@@ -126,10 +128,6 @@ impl Input {
         Self { name, sums: Vec::new() }
     }
 
-    pub(super) fn name(&self) -> &str {
-        &self.name
-    }
-
     fn sums<W: Write>(&mut self, builder: &mut Builder<W>, columns: usize, block: usize) -> String {
         if let Some((_, name)) = self.sums.iter().find(|(size, _)| *size == block) {
             return name.clone();
@@ -161,13 +159,28 @@ pub(super) fn apply<W: Write>(
             let weight = builder.floats(&format!("{name}.weight"), &[*columns, *rows], &turned)?;
             Ok(builder.node("", "MatMul", name, &[&input.name, &weight], &[]))
         }
-        Linear::Packed(packed) => {
-            let region = builder.region(&packed.numbers)?;
-            let blocks = packed.columns / packed.block;
-            let scales = builder.floats(&format!("{name}.scales"), &[packed.rows, blocks], &packed.scales)?;
-            packed_nodes(builder, name, input, packed, region, &scales)
+        // In floats, numbers of 8 bits have no fast kernel and their halves have one.
+        Linear::Packed(packed) if packed.bits == 8 && builder.arithmetic() == Arithmetic::Floats => {
+            let [high, low] = packed.halves();
+            let high = write_packed(builder, &format!("{name}/high"), input, &high)?;
+            let low = write_packed(builder, &format!("{name}/low"), input, &low)?;
+            Ok(builder.node("", "Add", name, &[&high, &low], &[]))
         }
+        Linear::Packed(packed) => write_packed(builder, name, input, packed),
     }
+}
+
+/// Writes a packed layer's numbers and scales, and adds its nodes.
+fn write_packed<W: Write>(
+    builder: &mut Builder<W>,
+    name: &str,
+    input: &mut Input,
+    packed: &Packed,
+) -> Result<String, ExportError> {
+    let region = builder.region(&packed.numbers)?;
+    let blocks = packed.columns / packed.block;
+    let scales = builder.floats(&format!("{name}.scales"), &[packed.rows, blocks], &packed.scales)?;
+    packed_nodes(builder, name, input, packed, region, &scales)
 }
 
 /// The nodes of a packed layer whose numbers and scales are in the data file already.
@@ -189,7 +202,7 @@ pub(super) fn packed_nodes<W: Write>(
         ("N", int(rows)),
         ("bits", Setting::Int(packed.bits.into())),
         ("block_size", int(block)),
-        ("accuracy_level", Setting::Int(4)),
+        (ACCURACY_LEVEL, Setting::Int(builder.arithmetic().level())),
     ];
     if packed.minimums.is_empty() {
         return Ok(builder.node(MICROSOFT, "MatMulNBits", name, &[&input.name, &weight, scales], &settings));

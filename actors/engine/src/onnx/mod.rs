@@ -1,12 +1,18 @@
-//! Writes language models as ONNX files: the messages, a graph builder, and the llama architecture on top. It reads
-//! GGUF tensors and writes files; it never runs a model.
+//! Writes language models as ONNX files: the messages, a graph builder, and one graph for all architectures on top. It
+//! reads GGUF tensors and writes files; it never runs a model.
 
+mod architecture;
+mod export;
 mod graph;
+mod keys;
 mod linear;
-mod llama;
+mod projection;
 mod proto;
+mod rope;
 mod shape;
 
+pub use architecture::Architecture;
+pub use export::{SHARED_CACHE_NOTE, export};
+pub(crate) use graph::in_floats;
 pub use linear::Precision;
-pub use llama::{SHARED_CACHE_NOTE, export};
 pub use shape::{ExportError, Shape};

@@ -1,5 +1,5 @@
 //! The few messages of ONNX's protocol buffers that a written model needs, declared by hand with the field numbers of
-//! `onnx.proto`. They are only written, never read.
+//! `onnx.proto`. Only what was written by these is read again.
 
 use prost::{Message, Oneof};
 

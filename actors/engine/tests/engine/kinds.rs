@@ -1,5 +1,6 @@
 //! Every tensor type through ONNX Runtime: a small llama model of random blocks, written as GGUF here, exported packed
-//! and in full precision. The remaining difference between the two is the rounding of activations to 8 bits.
+//! and in full precision. The remaining difference between the two is the rounding of activations to 8 bits; in the exact
+//! form there is none.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -29,8 +30,10 @@ impl Numbers {
         let count = elements / kind.block_elements();
         let mut bytes: Vec<u8> = (0..count * kind.block_bytes()).map(|_| self.next()).collect();
         let (halves, exponent): (&[usize], u8) = match kind {
-            Kind::Q4_0 | Kind::Q8_0 => (&[1], 0x14),
-            Kind::Q4_1 => (&[1, 3], 0x14),
+            Kind::Q4_0 | Kind::Q5_0 | Kind::Q8_0 => (&[1], 0x14),
+            Kind::Q4_1 | Kind::Q5_1 => (&[1, 3], 0x14),
+            Kind::Q2K => (&[81, 83], 0x18),
+            Kind::Q3K => (&[109], 0x14),
             Kind::Q4K | Kind::Q5K => (&[1, 3], 0x04),
             Kind::Q6K => (&[209], 0x04),
             Kind::F16 => (&[1], 0x24),
@@ -43,6 +46,7 @@ impl Numbers {
                 let sign = match kind {
                     Kind::F32 | Kind::F16 | Kind::BF16 => block[at] & 0x80,
                     Kind::Q4_1 if at == 3 => 0x80 | 0x08,
+                    Kind::Q5_1 if at == 3 => 0x80 | 0x10,
                     _ => 0,
                 };
                 block[at] = sign.wrapping_add(exponent) | (block[at] & 1);
@@ -147,7 +151,11 @@ fn every_kind_runs_packed_as_it_does_in_full() {
         (Kind::Q4_0, Kind::Q4_0, true),
         (Kind::Q4_0, Kind::Q4_1, false),
         (Kind::Q4_1, Kind::Q8_0, true),
+        (Kind::Q5_0, Kind::Q5_1, true),
+        (Kind::Q5_1, Kind::Q5_0, false),
         (Kind::Q8_0, Kind::Q8_0, false),
+        (Kind::Q2K, Kind::Q3K, true),
+        (Kind::Q3K, Kind::Q2K, false),
         // As the K mixtures have it: some matrices with more bits.
         (Kind::Q4K, Kind::Q6K, true),
         (Kind::Q5K, Kind::Q6K, false),
@@ -156,6 +164,11 @@ fn every_kind_runs_packed_as_it_does_in_full() {
         let bytes = file(kind, other, tied);
         let packed = logits(&bytes, Precision::Packed, &format!("packed-{kind:?}-{other:?}-{tied}"));
         let full = logits(&bytes, Precision::Full, &format!("full-{kind:?}-{other:?}-{tied}"));
+        let exact = logits(&bytes, Precision::Exact, &format!("exact-{kind:?}-{other:?}-{tied}"));
+        let apart = exact.iter().flatten().zip(full.iter().flatten()).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+        let largest = full.iter().flatten().fold(0.0_f32, |most, score| most.max(score.abs()));
+        println!("{kind:?}/{other:?} tied {tied}: in floats {apart} apart, of {largest}");
+        assert!(apart < largest * 1e-4, "{kind:?}/{other:?}: {apart} apart in floats, of {largest}");
         let cosines: Vec<f64> = packed.iter().zip(&full).map(|(a, b)| cosine(a, b)).collect();
         let worst = cosines.iter().copied().fold(1.0, f64::min);
         let mean = cosines.iter().sum::<f64>() / f64::from(u32::try_from(cosines.len()).unwrap());

@@ -1,12 +1,16 @@
-//! The engine with a real model: SmolLM2-135M-Instruct from its GGUF file, imported and run on ONNX Runtime. Both files are
-//! fetched into the user's cache by `tests/fetch.py` where they are missing.
+//! The engine with real models: SmolLM2-135M-Instruct, and Gemma 3 of 270M (`gemma`), from their GGUF files, imported and run
+//! on ONNX Runtime. All files are fetched into the user's cache by `tests/fetch.py` where they are missing.
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "helpers of tests")]
 
 mod batches;
 mod embeddings;
+mod families;
+mod forms;
+mod gemma;
 mod kinds;
 mod oracle;
+mod pieces;
 mod proof;
 mod scores;
 mod tiny;
@@ -16,13 +20,14 @@ use std::process::Command;
 use std::sync::{Arc, OnceLock};
 use std::time::SystemTime;
 
+use engine::decoder::Decoder;
 use engine::gguf::Gguf;
 use engine::import::{self, ImportError};
 use engine::model::Model;
 use engine::network::Network;
 use engine::onnx::Precision;
 use engine::runtime::Runtime;
-use engine::schedule::{Change, Shape};
+use engine::schedule::{Change, Row, SequenceId, Shape};
 use engine::tokenizer::{Special, Tokenizer};
 use engine::worker::{EngineHandle, Job, Settings, Share, Stop, StopSignal};
 use serde_json::{Value, json};
@@ -44,6 +49,38 @@ fn fetched(set: &str, file: &str) -> PathBuf {
 /// The account of all requests here.
 const SHARE: Share = Share { of: 1, weight: 1 };
 
+/// One sequence, read step by step in a decoder's only place.
+struct Sequence<'a> {
+    decoder: &'a mut Decoder,
+    past: usize,
+}
+
+impl<'a> Sequence<'a> {
+    /// An empty sequence of so many positions.
+    fn new(decoder: &'a mut Decoder, positions: usize) -> Self {
+        decoder.change(Change::Arrange(Shape { places: 1, positions })).unwrap();
+        Self { decoder, past: 0 }
+    }
+
+    /// Reads tokens, one as an answer's and several as a prompt's. Returns the scores after the last one.
+    fn read(&mut self, tokens: &[u32]) -> Vec<f32> {
+        match tokens {
+            [token] => self.decoder.write(&[Row { id: SequenceId(1), token: *token, past: self.past }]).unwrap(),
+            _ => self.decoder.read(0, self.past, tokens, None).unwrap(),
+        }
+        self.past += tokens.len();
+        self.decoder.scores(0).to_vec()
+    }
+
+    /// Reads tokens. Returns the scores after each.
+    fn read_rows(&mut self, tokens: &[u32]) -> Vec<Vec<f32>> {
+        let mut rows = Vec::new();
+        self.decoder.read(0, self.past, tokens, Some(&mut rows)).unwrap();
+        self.past += tokens.len();
+        rows
+    }
+}
+
 fn cached(file: &str) -> PathBuf {
     fetched("chat", file)
 }
@@ -56,31 +93,34 @@ fn runtime() -> Runtime {
     Runtime::load(&cached("onnxruntime/1.31.1/libonnxruntime.so")).unwrap()
 }
 
-/// The model imported by this build of the tests: made once, even where several processes run the tests.
+/// The chat model imported by this build of the tests: made once, even where several processes run the tests.
 fn imported(precision: Precision) -> PathBuf {
-    static FOLDERS: [OnceLock<PathBuf>; 2] = [const { OnceLock::new() }; 2];
+    static FOLDERS: [OnceLock<PathBuf>; 3] = [const { OnceLock::new() }; 3];
     let (slot, kind) = match precision {
         Precision::Packed => (&FOLDERS[0], "packed"),
-        Precision::Full => (&FOLDERS[1], "full"),
+        Precision::Exact => (&FOLDERS[1], "exact"),
+        Precision::Full => (&FOLDERS[2], "full"),
     };
-    let make = || {
-        let built = std::env::current_exe().unwrap().metadata().unwrap().modified().unwrap();
-        let stamp = built.duration_since(SystemTime::UNIX_EPOCH).unwrap().as_nanos();
-        let parent = Path::new(env!("CARGO_TARGET_TMPDIR"));
-        let name = format!("smollm2-{kind}-{stamp}");
-        for entry in parent.read_dir().unwrap().flatten() {
-            let other = entry.file_name().to_string_lossy().into_owned();
-            if other.starts_with(&format!("smollm2-{kind}-")) && other != name {
-                let _ = std::fs::remove_dir_all(entry.path());
-            }
+    slot.get_or_init(|| kept(&format!("smollm2-{kind}"), &gguf(), precision)).clone()
+}
+
+/// A file imported by this build of the tests, as a folder that stays; those of earlier builds are removed.
+fn kept(kind: &str, gguf: &Path, precision: Precision) -> PathBuf {
+    let built = std::env::current_exe().unwrap().metadata().unwrap().modified().unwrap();
+    let stamp = built.duration_since(SystemTime::UNIX_EPOCH).unwrap().as_nanos();
+    let parent = Path::new(env!("CARGO_TARGET_TMPDIR"));
+    let name = format!("{kind}-{stamp}");
+    for entry in parent.read_dir().unwrap().flatten() {
+        let other = entry.file_name().to_string_lossy().into_owned();
+        if other.starts_with(&format!("{kind}-")) && other != name {
+            let _ = std::fs::remove_dir_all(entry.path());
         }
-        let folder = parent.join(name);
-        match import::import_as(&gguf(), &folder, precision) {
-            Ok(_) | Err(ImportError::Exists(_)) => folder,
-            Err(error) => panic!("{error}"),
-        }
-    };
-    slot.get_or_init(make).clone()
+    }
+    let folder = parent.join(name);
+    match import::import_as(gguf, &folder, precision) {
+        Ok(_) | Err(ImportError::Exists(_)) => folder,
+        Err(error) => panic!("{error}"),
+    }
 }
 
 fn model() -> Model {
@@ -485,7 +525,7 @@ fn an_import_never_replaces_what_is_there() {
 fn a_folder_has_all_that_belongs_into_it_before_it_appears() {
     let folder = scratch("finish");
     let out = folder.join("out");
-    let refused = import::import_with(&gguf(), &out, Precision::Packed, |draft, imported| {
+    let refused = import::import_with(&gguf(), &out, Precision::Packed, None, |draft, imported| {
         assert!(draft.join(import::MODEL_FILE).is_file() && !out.exists());
         assert!(imported.parameters > 134_000_000 && imported.context > 0);
         Err(std::io::Error::other("the disk is full"))

@@ -11,7 +11,7 @@ use serde_json::json;
 use super::tiny::{END, HIDDEN, Tiny, Value, tokens};
 
 /// Imports a file's bytes. The caller removes the folder.
-fn import_bytes(bytes: &[u8]) -> (tempfile::TempDir, Result<PathBuf, String>) {
+pub(crate) fn import_bytes(bytes: &[u8]) -> (tempfile::TempDir, Result<PathBuf, String>) {
     let root = tempfile::tempdir().unwrap();
     let (file, out) = (root.path().join("model.gguf"), root.path().join("out"));
     std::fs::write(&file, bytes).unwrap();
@@ -70,10 +70,22 @@ fn scaled_positions_are_read_in_every_spelling_or_refused() {
     assert!(distance(&factor("llama.rope.scaling.factor", 0.0), 1.0) < 1e-3, "0 stands for none");
     for (wrong, said) in [
         (new.clone().text("llama.rope.scaling.type", "none"), "llama.rope.scaling.type"),
-        (new.clone().text("llama.rope.scaling.type", "yarn"), "yarn"),
+        (new.clone().text("llama.rope.scaling.type", "dynamic"), "dynamic"),
+        (Tiny::new().text("llama.rope.scaling.type", "yarn"), "llama.rope.scaling.factor"),
+        (Tiny::new().text("llama.rope.scaling.type", "longrope"), "rope_factors_long"),
+        (new.clone().text("llama.rope.scaling.type", "longrope"), "longrope"),
+        (new.clone().text("llama.rope.scaling.type", "llama3"), "low_freq_factor"),
+        (
+            new.clone()
+                .text("llama.rope.scaling.type", "llama3")
+                .key("llama.rope.scaling.low_freq_factor", Value::F32(4.0))
+                .key("llama.rope.scaling.high_freq_factor", Value::F32(1.0)),
+            "high_freq_factor",
+        ),
         (new.clone().key("llama.rope.scaling.type", Value::U32(1)), "llama.rope.scaling.type"),
         (new.clone().key("llama.rope.scale_linear", Value::F32(2.0)), "llama.rope.scale_linear"),
-        (new.clone().key("llama.rope.scaling.attn_factor", Value::F32(1.1)), "attn_factor"),
+        (new.clone().key("llama.rope.scaling.attn_factor", Value::F32(0.0)), "attn_factor"),
+        (new.clone().key("llama.rope.scaling.yarn_attn_factor", Value::F32(1.1)), "yarn_attn_factor"),
         (new.clone().key("llama.rope.scaling.yarn_ext_factor", Value::F32(1.0)), "yarn_ext_factor"),
         (factor("llama.rope.scaling.factor", f32::NAN), "llama.rope.scaling.factor"),
         (factor("llama.rope.scaling.factor", -4.0), "llama.rope.scaling.factor"),
@@ -92,10 +104,13 @@ fn a_tensor_that_is_not_computed_with_is_refused_by_name() {
     for (tiny, name) in [
         (Tiny::new().tensor("blk.0.attn_q_norm.weight", &[16], half(16)), "blk.0.attn_q_norm.weight"),
         (Tiny::new().tensor("blk.0.attn_norm.bias", &[32], half(32)), "blk.0.attn_norm.bias"),
-        (Tiny::new().tensor("blk.0.attn_q.bias", &[32], half(32)), "blk.0.attn_q.bias"),
+        (Tiny::new().tensor("blk.0.attn_q.bias", &[16], half(16)), "blk.0.attn_q.bias"),
+        (Tiny::new().tensor("blk.0.post_ffw_norm.weight", &[32], half(32)), "blk.0.post_ffw_norm.weight"),
+        (Tiny::new().tensor("blk.0.attn_qkv.weight", &[32, 64], half(2048)), "blk.0.attn_k.weight"),
         (Tiny::new().tensor("output_norm.bias", &[32], half(32)), "output_norm.bias"),
         (Tiny::new().tensor("blk.1.attn_norm.weight", &[32], half(32)), "blk.1.attn_norm.weight"),
         (Tiny::new().tensor("rope_factors_long.weight", &[8], half(8)), "rope_factors_long.weight"),
+        (Tiny::new().tensor("rope_factors_short.weight", &[8], half(8)), "rope_factors_short.weight"),
         (Tiny::new().tensor("rope_freqs.weight", &[4], half(4)), "rope_freqs.weight"),
         (Tiny::new().renamed("output.weight", "output.weigh"), "output.weigh"),
         (Tiny::new().renamed("blk.0.ffn_up.weight", "blk.0.ffn_pu.weight"), "blk.0.ffn_pu.weight"),
@@ -121,7 +136,9 @@ fn a_weight_that_is_no_number_is_refused_wherever_it_is() {
 #[test]
 fn a_key_that_is_not_known_or_not_computed_is_refused_by_name() {
     for (key, value) in [
-        ("llama.attention.sliding_window", Value::U32(64)),
+        ("llama.attention.sliding_window_pattern", Value::U32(6)),
+        ("llama.attn_logit_softcapping", Value::F32(50.0)),
+        ("llama.rope.freq_base_swa", Value::F32(1e4)),
         ("llama.expert_count", Value::U32(8)),
         ("llama.attention.clamp_kqv", Value::F32(8.0)),
         ("llama.attention.scale", Value::F32(1.0)),
@@ -164,8 +181,9 @@ fn a_vocabulary_that_does_not_fit_is_refused() {
         (merges("a b"), "\"a b\""),
         (merges("a "), "\"a \""),
         (Tiny::new().key("tokenizer.ggml.token_type", Value::Ints(vec![1; 7])), "7 types"),
-        (Tiny::new().text("tokenizer.ggml.pre", "tekken"), "tekken"),
-        (Tiny::new().text("tokenizer.ggml.model", "llama"), "model llama"),
+        (Tiny::new().text("tokenizer.ggml.pre", "wholly-new"), "wholly-new"),
+        (Tiny::new().text("tokenizer.ggml.model", "t5"), "model t5"),
+        (Tiny::new().text("general.architecture", "wholly-new"), "wholly-new; llama, qwen2, qwen3, gemma3, phi3 are"),
         (Tiny::new().without("tokenizer.ggml.merges"), "tokenizer.ggml.merges"),
     ] {
         let message = refused(&tiny);
@@ -245,4 +263,59 @@ fn a_cut_file_says_what_is_cut() {
     turned[4..8].reverse();
     assert!(import_bytes(&turned).1.unwrap_err().contains("big-endian"));
     assert!(import::parameters(Path::new("nowhere.gguf")).is_err());
+}
+
+#[test]
+fn a_split_model_is_joined_whichever_part_is_named() {
+    let root = tempfile::tempdir().unwrap();
+    let place = |name: &str| root.path().join(name);
+    let parts = Tiny::new().split(3);
+    for (number, part) in parts.iter().enumerate() {
+        std::fs::write(place(&format!("m-{:05}-of-00003.gguf", number + 1)), part.bytes()).unwrap();
+    }
+    std::fs::write(place("whole.gguf"), Tiny::new().bytes()).unwrap();
+    let folder = |file: &str| {
+        let out = place(&format!("{file}.out"));
+        import::import(&place(file), &out).map(|_| out).map_err(|error| error.to_string())
+    };
+    let weights = |folder: PathBuf| std::fs::read(folder.join(import::DATA_FILE)).unwrap();
+    let whole = weights(folder("whole.gguf").unwrap());
+    for named in ["m-00001-of-00003.gguf", "m-00003-of-00003.gguf"] {
+        assert_eq!(weights(folder(named).unwrap()), whole, "{named}");
+    }
+    assert_eq!(
+        import::parameters(&place("m-00002-of-00003.gguf")).unwrap(),
+        import::parameters(&place("whole.gguf")).unwrap()
+    );
+    let u16s = |tiny: &Tiny, key: &str, value: u32| tiny.clone().key(key, Value::U32(value));
+    for (change, said) in [
+        (None, "m-00002-of-00003.gguf"),
+        (Some(u16s(&parts[1], "split.no", 2)), "part 3 of 3"),
+        (Some(u16s(&parts[1], "split.count", 4)), "part 2 of 4"),
+        (Some(Tiny::new()), "part 1 of 1"),
+        (Some(u16s(&parts[1], "llama.context_length", 64)), "llama.context_length"),
+        (Some(u16s(&parts[1], "wholly.new", 1)), "wholly.new"),
+        (
+            Some(parts[1].clone().tensor("output_norm.weight", &[32], vec![1.0; 32])),
+            "two tensors named output_norm.weight",
+        ),
+        (Some(parts[1].clone().tensor("more.weight", &[32], vec![1.0; 32])), "split.tensors.count"),
+    ] {
+        let path = place("m-00002-of-00003.gguf");
+        std::fs::remove_file(&path).unwrap();
+        if let Some(change) = &change {
+            std::fs::write(&path, change.bytes()).unwrap();
+        }
+        std::fs::remove_dir_all(place("m-00001-of-00003.gguf.out")).ok();
+        let message = folder("m-00001-of-00003.gguf").unwrap_err();
+        assert!(message.contains(said), "{said}: {message}");
+        std::fs::write(&path, parts[1].bytes()).unwrap();
+    }
+    for (name, said) in [("part.gguf", "part.gguf is part 1 of 3"), ("m-00002-of-00003.gguf", "part 1 of 3")] {
+        std::fs::write(place(name), parts[0].bytes()).unwrap();
+        assert!(folder(name).unwrap_err().contains(said), "{name}");
+    }
+    let many = parts[0].clone().key("split.count", Value::U32(70_000));
+    std::fs::write(place("part.gguf"), many.bytes()).unwrap();
+    assert!(folder("part.gguf").unwrap_err().contains("70000 parts"));
 }

@@ -11,6 +11,7 @@ pub(crate) enum Value {
     Text(String),
     Texts(Vec<String>),
     Ints(Vec<i32>),
+    Floats(Vec<f32>),
 }
 
 /// The file's parts.
@@ -18,6 +19,8 @@ pub(crate) enum Value {
 pub(crate) struct Tiny {
     keys: Vec<(String, Value)>,
     tensors: Vec<(String, Vec<u64>, Vec<f32>)>,
+    /// Matrices are written as `Q8_0`.
+    quantized: bool,
 }
 
 pub(crate) const HIDDEN: usize = 32;
@@ -42,10 +45,30 @@ pub(crate) fn tokens() -> Vec<String> {
     spelled.chain(special).collect()
 }
 
+/// The keys of the tokenizer.
+pub(crate) fn vocabulary() -> Vec<(String, Value)> {
+    let text = |text: &str| Value::Text(text.to_owned());
+    let keys = [
+        ("tokenizer.ggml.model", text("gpt2")),
+        ("tokenizer.ggml.pre", text("gpt-2")),
+        ("tokenizer.ggml.tokens", Value::Texts(tokens())),
+        ("tokenizer.ggml.token_type", Value::Ints([vec![1; 256], vec![3; 3]].concat())),
+        ("tokenizer.ggml.merges", Value::Texts(Vec::new())),
+        ("tokenizer.ggml.bos_token_id", Value::U32(END)),
+        ("tokenizer.ggml.eos_token_id", Value::U32(END)),
+        ("tokenizer.chat_template", text("{% for m in messages %}{{ m.content }}{% endfor %}")),
+    ];
+    keys.map(|(key, value)| (key.to_owned(), value)).into()
+}
+
 /// Pseudo-random numbers with a normal distribution, the same in each run.
-struct Numbers(u64);
+pub(crate) struct Numbers(u64);
 
 impl Numbers {
+    pub(crate) fn new(seed: u64) -> Self {
+        Self(seed)
+    }
+
     fn next(&mut self) -> f64 {
         let mut sum = 0.0;
         for _ in 0..12 {
@@ -56,12 +79,17 @@ impl Numbers {
     }
 
     #[expect(clippy::cast_possible_truncation, reason = "weights are f32")]
-    fn many(&mut self, count: usize, mean: f64, spread: f64) -> Vec<f32> {
+    pub(crate) fn many(&mut self, count: usize, mean: f64, spread: f64) -> Vec<f32> {
         (0..count).map(|_| (mean + spread * self.next()) as f32).collect()
     }
 }
 
 impl Tiny {
+    /// A file of these keys and tensors.
+    pub(crate) fn of(keys: Vec<(String, Value)>, tensors: Vec<(String, Vec<u64>, Vec<f32>)>) -> Self {
+        Self { keys, tensors, quantized: false }
+    }
+
     pub(crate) fn new() -> Self {
         let text = |text: &str| Value::Text(text.to_owned());
         let keys = [
@@ -75,14 +103,6 @@ impl Tiny {
             ("llama.attention.layer_norm_rms_epsilon", Value::F32(1e-5)),
             ("llama.rope.dimension_count", Value::U32(16)),
             ("llama.rope.freq_base", Value::F32(10_000.0)),
-            ("tokenizer.ggml.model", text("gpt2")),
-            ("tokenizer.ggml.pre", text("gpt-2")),
-            ("tokenizer.ggml.tokens", Value::Texts(tokens())),
-            ("tokenizer.ggml.token_type", Value::Ints([vec![1; 256], vec![3; 3]].concat())),
-            ("tokenizer.ggml.merges", Value::Texts(Vec::new())),
-            ("tokenizer.ggml.bos_token_id", Value::U32(END)),
-            ("tokenizer.ggml.eos_token_id", Value::U32(END)),
-            ("tokenizer.chat_template", text("{% for m in messages %}{{ m.content }}{% endfor %}")),
         ];
         let mut numbers = Numbers(7);
         let mut tensors = Vec::new();
@@ -104,7 +124,11 @@ impl Tiny {
             let count = usize::try_from(dimensions.iter().product::<u64>()).unwrap();
             tensors.push((name.to_owned(), dimensions, numbers.many(count, mean, spread)));
         }
-        Self { keys: keys.into_iter().map(|(key, value)| (key.to_owned(), value)).collect(), tensors }
+        Self {
+            keys: keys.map(|(key, value)| (key.to_owned(), value)).into_iter().chain(vocabulary()).collect(),
+            tensors,
+            quantized: false,
+        }
     }
 
     /// Sets a key, and replaces the key of that name.
@@ -133,10 +157,47 @@ impl Tiny {
         self
     }
 
+    /// The model in several files: the first has the keys, each has some tensors.
+    pub(crate) fn split(&self, count: usize) -> Vec<Self> {
+        let of = |number: usize| {
+            let all = [("split.no", number), ("split.count", count), ("split.tensors.count", self.tensors.len())];
+            let keys = if number == 0 { self.keys.clone() } else { Vec::new() };
+            let tensors = self.tensors.iter().skip(number).step_by(count).cloned().collect();
+            let part = Self { keys, tensors, ..self.clone() };
+            all.iter().fold(part, |part, (key, value)| part.key(key, Value::U32(u32::try_from(*value).unwrap())))
+        };
+        (0..count).map(of).collect()
+    }
+
+    /// The model with its matrices as `Q8_0`, their numbers rounded to it here.
+    pub(crate) fn quantized(mut self) -> Self {
+        for (_, _, values) in self.tensors.iter_mut().filter(|(_, dimensions, _)| dimensions.len() == 2) {
+            for block in values.chunks_mut(32) {
+                let scale = scale(block);
+                for value in block {
+                    *value = (*value / scale).round() * scale;
+                }
+            }
+        }
+        self.quantized = true;
+        self
+    }
+
     /// Changes a tensor's numbers.
     pub(crate) fn change(mut self, name: &str, change: impl FnOnce(&mut Vec<f32>)) -> Self {
         let tensor = self.tensors.iter_mut().find(|(other, ..)| other == name).unwrap();
         change(&mut tensor.2);
+        self
+    }
+
+    /// Another number of tokens: the embedding and the head have so many rows.
+    pub(crate) fn resized(mut self, rows: usize) -> Self {
+        for (name, dimensions, values) in &mut self.tensors {
+            if name == "token_embd.weight" || name == "output.weight" {
+                dimensions[1] = rows as u64;
+                *values = values.iter().copied().cycle().take(rows * HIDDEN).collect();
+            }
+        }
         self
     }
 
@@ -145,7 +206,24 @@ impl Tiny {
         self
     }
 
-    fn weights(&self, name: &str) -> &[f32] {
+    /// Joins tensors of each layer, row after row, to one.
+    pub(crate) fn joined(mut self, layers: usize, parts: &[&str], whole: &str) -> Self {
+        for layer in 0..layers {
+            let mut values = Vec::new();
+            let mut dimensions = vec![0, 0];
+            for part in parts {
+                let name = format!("blk.{layer}.{part}.weight");
+                let at = self.tensors.iter().position(|(other, ..)| *other == name).unwrap();
+                let (_, size, numbers) = self.tensors.remove(at);
+                dimensions = vec![size[0], dimensions[1] + size[1]];
+                values.extend(numbers);
+            }
+            self.tensors.push((format!("blk.{layer}.{whole}.weight"), dimensions, values));
+        }
+        self
+    }
+
+    pub(crate) fn weights(&self, name: &str) -> &[f32] {
         &self.tensors.iter().find(|(other, ..)| other == name).unwrap().2
     }
 
@@ -182,6 +260,13 @@ impl Tiny {
                         out.extend(number.to_le_bytes());
                     }
                 }
+                Value::Floats(list) => {
+                    out.extend([9_u32.to_le_bytes(), 6_u32.to_le_bytes()].concat());
+                    out.extend((list.len() as u64).to_le_bytes());
+                    for number in list {
+                        out.extend(number.to_le_bytes());
+                    }
+                }
             }
         }
         let mut data: Vec<u8> = Vec::new();
@@ -191,10 +276,13 @@ impl Tiny {
             for size in dimensions {
                 out.extend(size.to_le_bytes());
             }
-            out.extend(0_u32.to_le_bytes());
+            let is_quantized = self.quantized && dimensions.len() == 2;
+            out.extend(if is_quantized { 8_u32 } else { 0 }.to_le_bytes());
             out.extend((data.len() as u64).to_le_bytes());
-            for value in values {
-                data.extend(value.to_le_bytes());
+            if is_quantized {
+                data.extend(values.chunks(32).flat_map(packed));
+            } else {
+                data.extend(values.iter().flat_map(|value| value.to_le_bytes()));
             }
             data.resize(data.len().next_multiple_of(32), 0);
         }
@@ -264,4 +352,18 @@ impl Tiny {
             })
             .collect()
     }
+}
+
+/// The power of two by which a block of `Q8_0` scales its numbers.
+fn scale(block: &[f32]) -> f32 {
+    let largest = block.iter().fold(f32::MIN_POSITIVE, |most, value| most.max(value.abs()));
+    (largest / 127.0).log2().ceil().clamp(-14.0, 15.0).exp2()
+}
+
+/// A block of `Q8_0`.
+#[expect(clippy::cast_possible_truncation, reason = "whole numbers of 8 bits")]
+fn packed(block: &[f32]) -> Vec<u8> {
+    let scale = scale(block);
+    let half = (u16::try_from(scale.log2() as i32 + 15).unwrap() << 10).to_le_bytes();
+    half.into_iter().chain(block.iter().map(|value| ((value / scale).round() as i8).cast_unsigned())).collect()
 }

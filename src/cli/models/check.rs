@@ -1,0 +1,83 @@
+//! `farebox models check`: the form of each model's quantized products, and what it is worth, measured anew beside what the
+//! import measured. A model whose form does not suffice makes the command fail.
+
+use anyhow::{Result, bail};
+use engine::{
+    accuracy::{self, Agreement, LEAST_COSINE, LEAST_SAME},
+    import::MODEL_FILE,
+};
+
+use serde_json::json;
+
+use super::tried;
+use crate::{
+    catalogue::{
+        OpenModel,
+        folder::{self, Accuracy},
+    },
+    config::Settings,
+};
+
+/// Prints what was found of all models, or of one.
+#[expect(clippy::print_stdout, reason = "the command's output")]
+pub(super) fn run(settings: &Settings, name: Option<&str>, json: bool) -> Result<i32> {
+    let all = folder::open_models(&settings.runtime.models_dir);
+    let chosen: Vec<&OpenModel> = all.iter().filter(|model| name.is_none_or(|name| *model.id == *name)).collect();
+    if let (Some(name), []) = (name, &chosen[..]) {
+        bail!("there is no model {name} in {}", settings.runtime.models_dir.display());
+    }
+    let (runtime, threads) = tried(settings)?;
+    let mut sound = true;
+    let mut list = Vec::new();
+    for model in chosen {
+        let card = folder::accuracy(&model.folder);
+        let measured = accuracy::measure(&runtime, &model.folder, MODEL_FILE, threads);
+        let suffices = measured.as_ref().is_ok_and(|found| found.is_none_or(|found| found.suffices()));
+        sound &= suffices;
+        if json {
+            let (now, error) = match &measured {
+                Ok(found) => (
+                    found.map(
+                        |found| json!({"same_first": found.same, "cosine": found.cosine, "positions": found.positions}),
+                    ),
+                    None,
+                ),
+                Err(error) => (None, Some(error.to_string())),
+            };
+            list.push(json!({"id": model.id, "imported": card, "measured": now, "error": error, "suffices": suffices}));
+            continue;
+        }
+        match measured {
+            Ok(None) => println!("{}  accuracy level 1 (32-bit floats){}", model.id, at_import(card.as_ref())),
+            Ok(Some(found)) => {
+                let verdict = if suffices { "suffices" } else { "does not suffice: import it again" };
+                println!("{}  accuracy level 4 (8-bit activations): {}; {verdict}", model.id, told(&found));
+            }
+            Err(error) => println!("{}  can't be checked: {error}", model.id),
+        }
+    }
+    if json {
+        println!("{}", serde_json::to_string_pretty(&list)?);
+    }
+    Ok(i32::from(!sound))
+}
+
+/// An agreement in words.
+pub(super) fn told(found: &Agreement) -> String {
+    format!(
+        "same first token at {:.1} % of {} positions (least {:.0} %), mean cosine {:.5} (least {LEAST_COSINE})",
+        found.same * 100.0,
+        found.positions,
+        LEAST_SAME * 100.0,
+        found.cosine
+    )
+}
+
+/// Why a model is in floats, where its import found that.
+fn at_import(card: Option<&Accuracy>) -> String {
+    let found = card.filter(|card| card.positions > 0);
+    found.map_or_else(String::new, |card| {
+        let (same, cosine) = (card.same_first * 100.0, card.cosine);
+        format!("; at import, 8-bit activations had the same first token at {same:.1} %, mean cosine {cosine:.5}")
+    })
+}
