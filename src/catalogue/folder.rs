@@ -6,7 +6,7 @@ use std::{fs, io, os::unix::fs::MetadataExt as _, path::Path, time::UNIX_EPOCH};
 use billing::class::SizeClass;
 use serde::{Deserialize, Serialize};
 
-use super::OpenModel;
+use super::{OpenModel, OpenTask};
 
 /// The content of `farebox.json`.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -18,6 +18,9 @@ pub struct Card {
     pub parameters: u64,
     /// The most tokens that the model reads and writes.
     pub context: u32,
+    /// What the model does.
+    #[serde(default, skip_serializing_if = "OpenTask::is_generation")]
+    pub task: OpenTask,
     /// The size class, where it differs from the parameters' class.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub class: Option<SizeClass>,
@@ -83,9 +86,10 @@ fn open_model(folder: &Path) -> Option<OpenModel> {
         tracing::warn!(folder = %folder.display(), "a model is larger than the largest class");
         return None;
     };
-    let Card { id, parameters, context, .. } = card;
+    let Card { id, parameters, context, task, .. } = card;
     Some(OpenModel {
         id: id.into(),
+        task,
         folder: folder.to_owned(),
         class,
         parameters,
@@ -104,7 +108,9 @@ mod tests {
         for name in ["good", "bad", "none"] {
             fs::create_dir_all(root.join(name)).unwrap();
         }
-        let card = Card { id: "m".into(), parameters: 135_000_000, context: 2_048, class: None, accuracy: None };
+        let task = OpenTask::Generation;
+        let (class, accuracy) = (None, None);
+        let card = Card { id: "m".into(), parameters: 135_000_000, context: 2_048, task, class, accuracy };
         write_card(&root.join("good"), &card).unwrap();
         fs::write(root.join("bad").join(CARD), "{").unwrap();
         let models = open_models(&root);

@@ -14,6 +14,7 @@ pub mod write;
 use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
 
 use billing::{Timestamp, class::SizeClass, price::Price};
+use serde::{Deserialize, Serialize};
 use wire::inference::Task;
 
 pub use book::{Book, BookError};
@@ -38,11 +39,47 @@ pub struct ClosedModel {
     pub about: Arc<About>,
 }
 
+/// What a model that runs here does.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OpenTask {
+    /// Writes text: chats and completions.
+    #[default]
+    Generation,
+    /// Makes vectors of texts.
+    Embedding,
+}
+
+impl OpenTask {
+    /// Whether this is the default, which cards leave out.
+    pub fn is_generation(&self) -> bool {
+        *self == Self::Generation
+    }
+
+    /// The kind of work under which a list of models has it.
+    pub const fn listed(self) -> Task {
+        match self {
+            Self::Generation => Task::Chat,
+            Self::Embedding => Task::Embedding,
+        }
+    }
+
+    /// Whether a model of this kind does that work.
+    pub fn does(self, task: Task) -> bool {
+        match self {
+            Self::Generation => matches!(task, Task::Chat | Task::Completion),
+            Self::Embedding => task == Task::Embedding,
+        }
+    }
+}
+
 /// A model that runs here.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OpenModel {
     /// The model's name.
     pub id: Arc<str>,
+    /// What it does.
+    pub task: OpenTask,
     /// The model's folder, in Hugging Face's layout.
     pub folder: PathBuf,
     /// The size class that sets the model's price.

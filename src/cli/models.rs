@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use engine::{
+    embedding::{self, import::ImportedEncoder},
     gguf,
     import::{self, ImportedModel},
     onnx::Precision,
@@ -15,15 +16,18 @@ use engine::{
 
 use crate::{
     app,
-    catalogue::folder::{self, Accuracy, Card},
+    catalogue::{
+        OpenTask,
+        folder::{self, Accuracy, Card},
+    },
     config::Settings,
 };
 
 #[derive(Debug, clap::Subcommand)]
 enum ModelsCommand {
-    /// Import a GGUF file as a model that Farebox can run.
+    /// Import a model that Farebox can run: a GGUF file, or a folder of Sentence Transformers with an ONNX encoder.
     Import {
-        /// The GGUF file, or any part of a model in several files.
+        /// The GGUF file, or any part of a model in several files; or the folder.
         file: PathBuf,
         /// Name of the model [default: the file's name].
         #[arg(long)]
@@ -59,7 +63,8 @@ pub(super) fn run(settings: &Settings, args: &Args) -> Result<i32> {
         ModelsCommand::Import { file, name } => {
             let stem = file.file_stem().and_then(|stem| stem.to_str()).context("the file has no name")?;
             let id = name.clone().unwrap_or_else(|| gguf::whole_name(stem).to_lowercase());
-            let (card, told) = import_gguf(settings, file, &id)?;
+            let (card, told) =
+                if file.is_dir() { import_encoder(settings, file, &id)? } else { import_gguf(settings, file, &id)? };
             println!(
                 "imported {} ({} parameters) into {}; a running server serves it from the next request that names it",
                 card.id,
@@ -75,7 +80,7 @@ pub(super) fn run(settings: &Settings, args: &Args) -> Result<i32> {
                 let list: Vec<_> = models
                     .iter()
                     .map(|model| {
-                        serde_json::json!({"id": model.id, "class": model.class.name(), "parameters": model.parameters,
+                        serde_json::json!({"id": model.id, "task": model.task, "class": model.class.name(), "parameters": model.parameters,
                             "context": model.context, "folder": model.folder})
                     })
                     .collect();
@@ -107,21 +112,13 @@ fn tried(settings: &Settings) -> Result<(Runtime, usize)> {
 /// Imports a file as a model with this name. Returns its card, and in words how its accuracy was checked. Without ONNX
 /// Runtime it is not: a file may be imported where nothing runs.
 pub(super) fn import_gguf(settings: &Settings, file: &Path, id: &str) -> Result<(Card, String)> {
-    if id.is_empty()
-        || id.len() > 128
-        || !id.chars().all(|c| c.is_ascii_alphanumeric() || "-._".contains(c))
-        || id.starts_with('.')
-    {
-        bail!("a model's name has letters, digits, dots, hyphens and underscores only, not {id:?}");
-    }
-    let models = &settings.runtime.models_dir;
-    std::fs::create_dir_all(models)?;
-    let folder = models.join(id);
+    let folder = new_folder(id, &settings.runtime.models_dir)?;
     let tried = tried(settings);
     let card_of = |imported: &ImportedModel| Card {
         id: id.to_owned(),
         parameters: imported.parameters,
         context: u32::try_from(imported.context).unwrap_or(u32::MAX),
+        task: OpenTask::Generation,
         class: None,
         accuracy: tried.as_ref().ok().map(|_| accuracy_of(imported)),
     };
@@ -155,4 +152,31 @@ fn accuracy_of(imported: &ImportedModel) -> Accuracy {
         cosine: imported.agreement.map_or(1.0, |found| found.cosine),
         positions: imported.agreement.map_or(0, |found| found.positions),
     }
+}
+
+/// Imports a folder with an encoder of texts as a model with this name. Returns its card, and words for people.
+fn import_encoder(settings: &Settings, source: &Path, id: &str) -> Result<(Card, String)> {
+    let folder = new_folder(id, &settings.runtime.models_dir)?;
+    let card_of = |imported: &ImportedEncoder| {
+        let context = u32::try_from(imported.context).unwrap_or(u32::MAX);
+        let (task, class, accuracy) = (OpenTask::Embedding, None, None);
+        Card { id: id.to_owned(), parameters: imported.parameters, context, task, class, accuracy }
+    };
+    let finish = |draft: &Path, imported: &ImportedEncoder| folder::write_card(draft, &card_of(imported));
+    let imported = embedding::import::import_with(source, &folder, finish)
+        .with_context(|| format!("can't import {}", source.display()))?;
+    Ok((card_of(&imported), "it makes vectors of texts".to_owned()))
+}
+
+/// The folder of a new model, by its name.
+fn new_folder(id: &str, models: &Path) -> Result<PathBuf> {
+    if id.is_empty()
+        || id.len() > 128
+        || !id.chars().all(|c| c.is_ascii_alphanumeric() || "-._".contains(c))
+        || id.starts_with('.')
+    {
+        bail!("a model's name has letters, digits, dots, hyphens and underscores only, not {id:?}");
+    }
+    std::fs::create_dir_all(models)?;
+    Ok(models.join(id))
 }

@@ -10,7 +10,10 @@ mod of_messages;
 use std::borrow::Cow;
 
 use wire::{
-    format::feature::{self, Feature, Takes},
+    format::{
+        feature::{self, Feature, Takes},
+        own_texts,
+    },
     inference::{Failure, Format, Request, ToolChoice, Work},
 };
 
@@ -35,6 +38,9 @@ impl From<Unable> for Failure {
 
 /// Refuses fields that an open model would ignore.
 pub(super) fn check_open(request: &Request) -> Result<(), Failure> {
+    if matches!(request.work, Work::Embedding(_)) {
+        return own_texts(request).map(drop);
+    }
     match request.source.format {
         Format::OpenAiChat | Format::OpenAiCompletions | Format::AnthropicMessages => {
             messages::check(request)?;

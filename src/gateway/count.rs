@@ -35,8 +35,8 @@ pub async fn count(
     let (model, _) = gateway.models.find(&request.model).await?;
     match &model {
         Model::Open(model) => {
-            let (prepared, _) = Box::pin(gateway.tokenizer_cache.prepare(model, request)).await?;
-            Ok(Counted::Here(prepared.prompt.len() as u64))
+            let (asked, _) = Box::pin(gateway.tokenizer_cache.prepare(model, request)).await?;
+            Ok(Counted::Here(asked.input()))
         }
         Model::Closed(closed) => {
             let handle = provider(gateway, closed)?;

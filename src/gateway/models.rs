@@ -206,12 +206,16 @@ impl Models {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::catalogue::folder::{Card, write_card};
+    use crate::catalogue::{
+        OpenTask,
+        folder::{Card, write_card},
+    };
 
     fn add(root: &Path, id: &str) {
         std::fs::create_dir_all(root.join(id)).unwrap();
-        write_card(&root.join(id), &Card { id: id.into(), parameters: 1, context: 8, class: None, accuracy: None })
-            .unwrap();
+        let (task, class, accuracy) = (OpenTask::Generation, None, None);
+        let card = Card { id: id.into(), parameters: 1, context: 8, task, class, accuracy };
+        write_card(&root.join(id), &card).unwrap();
     }
 
     #[tokio::test]

@@ -52,12 +52,8 @@ pub async fn quote(gateway: &Gateway, caller: Caller, first: &First, payer: Paye
             Some((terms.input, terms.most_output()))
         }
         Target::Open(terms) if runs.is_ok() => {
-            let (prepared, _) = gateway.tokenizer_cache.prepare(&terms.model, request.clone()).await?;
-            let input = prepared.prompt.len() as u64;
-            let room = u64::from(terms.model.context).saturating_sub(input);
-            let generation = prepared.generation;
-            let output = generation.limit.map_or(room, |limit| room.min(limit.tokens.into()));
-            Some((input, output.saturating_mul(generation.answers().into())))
+            let (asked, _) = gateway.tokenizer_cache.prepare(&terms.model, request.clone()).await?;
+            Some((asked.input(), asked.most_output(terms.model.context.into())))
         }
         // A model that can't run is reported below; its folder may be incomplete.
         Target::Open(_) => None,

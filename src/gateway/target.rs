@@ -13,7 +13,10 @@ use actors::{
     provider::ProviderHandle,
 };
 use billing::ids::AccountId;
-use engine::{prepare::Prepared, tokenizer::Tokenizer, worker::StopSignal};
+use engine::{
+    preparer::{Asked, Preparer},
+    worker::StopSignal,
+};
 use futures::{
     StreamExt,
     stream::{self, BoxStream},
@@ -109,7 +112,7 @@ pub(super) enum Ready<'a> {
         own_key: Option<String>,
     },
     /// For a pool.
-    Pool { pool: &'a Handle<PoolActor>, model: Arc<OpenModel>, prepared: Prepared, tokenizer: Arc<Tokenizer> },
+    Pool { pool: &'a Handle<PoolActor>, model: Arc<OpenModel>, asked: Asked, preparer: Preparer },
 }
 
 /// Prepares a request for its target. A request that can't run is refused here, before anything is held.
@@ -128,8 +131,8 @@ pub(super) async fn ready<'a>(
         }
         Target::Open(terms) => {
             let (pool, model) = (pool(gateway, &terms.model)?, Arc::clone(&terms.model));
-            let (prepared, tokenizer) = Box::pin(gateway.tokenizer_cache.prepare(&model, request)).await?;
-            Ok(Ready::Pool { pool, model, prepared, tokenizer })
+            let (asked, preparer) = Box::pin(gateway.tokenizer_cache.prepare(&model, request)).await?;
+            Ok(Ready::Pool { pool, model, asked, preparer })
         }
     }
 }
@@ -181,12 +184,12 @@ impl Ready<'_> {
                 let events = handle.call(admission, &model, *call, own_key.as_deref(), affinity);
                 (events, Runner::Provider { clamped, is_streamed, speaks_as_client })
             }
-            Ready::Pool { pool, model, prepared, tokenizer } => {
+            Ready::Pool { pool, model, asked, preparer } => {
                 let (sender, mut events) = mpsc::channel(EVENTS);
                 let stop = StopSignal::new();
                 let (id, folder) = (model.id.to_string(), model.folder.clone());
-                let folder = ModelFolder { id, folder, import: model.import, tokenizer };
-                let run = Run::new(admission, folder, prepared, sender, Arc::clone(&stop), pool.posted());
+                let folder = ModelFolder { id, folder, import: model.import, preparer };
+                let run = Run::new(admission, folder, asked, sender, Arc::clone(&stop), pool.posted());
                 let events = if mailbox::offer(&pool.address(), run) {
                     stream::poll_fn(move |cx| events.poll_recv(cx)).boxed()
                 } else {

@@ -9,18 +9,18 @@ use std::{
     },
 };
 
-use engine::{prepare::Prepared, tokenizer::Tokenizer};
+use engine::preparer::{Asked, Kind, Preparer};
 use tokio::sync::{OnceCell, Semaphore};
 use wire::inference::{Failure, Request};
 
-use crate::catalogue::{Import, OpenModel};
+use crate::catalogue::{Import, OpenModel, OpenTask};
 
 /// The most tokenizers kept. Each takes tens of megabytes.
 const MOST: usize = 16;
 /// The most requests that are prepared or wait for it.
 const MOST_WAITING: usize = 1_024;
 
-type Cell = Arc<OnceCell<Arc<Tokenizer>>>;
+type Cell = Arc<OnceCell<Preparer>>;
 
 struct Kept {
     import: Import,
@@ -43,6 +43,14 @@ impl Default for TokenizerCache {
     }
 }
 
+/// A model's kind, in the engine's words.
+const fn kind(task: OpenTask) -> Kind {
+    match task {
+        OpenTask::Generation => Kind::Generation,
+        OpenTask::Embedding => Kind::Embedding,
+    }
+}
+
 /// A request that is being prepared or waits for it.
 struct Waiting<'a>(&'a AtomicUsize);
 
@@ -53,20 +61,16 @@ impl Drop for Waiting<'_> {
 }
 
 impl TokenizerCache {
-    /// Prepares a request for its model. Returns the tokenizer that it was prepared with, too.
-    pub(super) async fn prepare(
-        &self,
-        model: &OpenModel,
-        request: Request,
-    ) -> Result<(Prepared, Arc<Tokenizer>), Failure> {
+    /// Prepares a request for its model. Returns what it was prepared with, too.
+    pub(super) async fn prepare(&self, model: &OpenModel, request: Request) -> Result<(Asked, Preparer), Failure> {
         let gone = || Failure::Engine("a request could not be made ready".into());
         let waiting = Waiting(&self.waiting);
         if waiting.0.fetch_add(1, Ordering::Relaxed) >= MOST_WAITING {
             return Err(Failure::Overloaded("too many requests are being read".into()));
         }
-        let tokenizer = self.tokenizer(model).await?;
+        let preparer = self.preparer(model).await?;
         let _turn = self.turns.acquire().await.map_err(|_| gone())?;
-        let work = tokio::task::spawn_blocking(move || tokenizer.prepare(&request).map(|asked| (asked, tokenizer)));
+        let work = tokio::task::spawn_blocking(move || preparer.prepare(&request).map(|asked| (asked, preparer)));
         work.await.map_err(|error| {
             tracing::error!(model = %model.id, %error, "making a request ready panicked");
             gone()
@@ -77,24 +81,24 @@ impl TokenizerCache {
     pub(super) async fn warm(&self, models: impl Iterator<Item = Arc<OpenModel>>) {
         for model in models.take(MOST) {
             // A failed load was logged, and is tried again at the next request.
-            let _ = self.tokenizer(&model).await;
+            let _ = self.preparer(&model).await;
         }
     }
 
     /// A model's tokenizer, loaded once for all simultaneous requests.
-    async fn tokenizer(&self, model: &OpenModel) -> Result<Arc<Tokenizer>, Failure> {
+    async fn preparer(&self, model: &OpenModel) -> Result<Preparer, Failure> {
         let cell = self.cell(model);
         let load = || async {
-            let folder = model.folder.clone();
+            let (folder, kind) = (model.folder.clone(), kind(model.task));
             let loaded =
-                tokio::task::spawn_blocking(move || Tokenizer::load(&folder).map_err(|error| error.to_string()));
+                tokio::task::spawn_blocking(move || Preparer::load(&folder, kind).map_err(|error| error.to_string()));
             let loaded = loaded.await.unwrap_or_else(|error| Err(error.to_string()));
-            loaded.map(Arc::new).map_err(|error| {
+            loaded.map_err(|error| {
                 tracing::error!(model = %model.id, %error, "a model's tokenizer or template could not be loaded");
                 Failure::Engine("the model could not be loaded".into())
             })
         };
-        cell.get_or_try_init(load).await.map(Arc::clone)
+        cell.get_or_try_init(load).await.cloned()
     }
 
     fn cell(&self, model: &OpenModel) -> Cell {
@@ -125,7 +129,8 @@ mod tests {
 
     fn model(id: &str, inode: u64) -> OpenModel {
         let folder = "nowhere".into();
-        OpenModel { id: id.into(), folder, class: SizeClass::B7, parameters: 1, context: 8, import: (inode, 0) }
+        let (id, task) = (id.into(), OpenTask::Generation);
+        OpenModel { id, task, folder, class: SizeClass::B7, parameters: 1, context: 8, import: (inode, 0) }
     }
 
     #[test]

@@ -70,5 +70,6 @@ mod tls;
 mod upgrade;
 mod usage;
 mod usage_size;
+mod vectors;
 mod webhooks;
 mod whose;

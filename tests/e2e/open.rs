@@ -18,14 +18,19 @@ use crate::support::{
 
 pub(crate) const MODEL: &str = "smollm2-135m-instruct";
 
-pub(crate) fn cached(file: &str) -> PathBuf {
+/// A file of the user's cache, which is fetched with its set where it is missing.
+pub(crate) fn fetched(set: &str, file: &str) -> PathBuf {
     let home = || PathBuf::from(std::env::var_os("HOME").unwrap()).join(".cache/farebox");
     let path = std::env::var_os("FAREBOX_CACHE").map_or_else(home, PathBuf::from).join(file);
     if !path.is_file() {
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fetch.py");
-        assert!(Command::new("python3").arg(script).status().unwrap().success(), "tests/fetch.py failed");
+        assert!(Command::new("python3").arg(script).arg(set).status().unwrap().success(), "tests/fetch.py failed");
     }
     path
+}
+
+pub(crate) fn cached(file: &str) -> PathBuf {
+    fetched("chat", file)
 }
 
 /// The models folder, imported once by `farebox models import`.

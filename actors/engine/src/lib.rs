@@ -22,6 +22,7 @@ pub mod model;
 pub mod network;
 pub mod onnx;
 pub mod prepare;
+pub mod preparer;
 pub mod runtime;
 pub mod sampler;
 pub mod schedule;

@@ -5,7 +5,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc::Sender;
 use tokio::sync::mpsc::error::TrySendError;
@@ -60,6 +60,22 @@ pub enum Halt {
     Silent,
     /// End the answer with this `farebox_stop`.
     Said(&'static str),
+}
+
+/// How long readers that are slow have for their last events, when an engine ends.
+const LAST_EVENTS: Duration = Duration::from_secs(10);
+/// How often readers that are slow are looked at while nothing else is to be done.
+pub(super) const PAUSE: Duration = Duration::from_millis(2);
+
+/// Sends what is kept back of answers that have ended, because their engine ends. A reader that takes none of it for a
+/// while sees the channel closed.
+pub(super) fn send_last<T>(mut answers: Vec<T>, sink: impl Fn(&mut T) -> &mut Sink) {
+    let patience = Instant::now() + LAST_EVENTS;
+    answers.retain_mut(|answer| !sink(answer).flush());
+    while !answers.is_empty() && Instant::now() < patience {
+        std::thread::sleep(PAUSE);
+        answers.retain_mut(|answer| !sink(answer).flush());
+    }
 }
 
 /// The output of one answer.

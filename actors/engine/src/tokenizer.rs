@@ -242,7 +242,7 @@ fn token_bytes(tokenizer: &tokenizers::Tokenizer, spelling: Spelling) -> (Vec<Bo
     (bytes, names)
 }
 
-pub(crate) fn read_json(folder: &Path, name: &str) -> Result<Option<Value>, FolderError> {
+pub(crate) fn read_json(folder: &Path, name: impl AsRef<Path>) -> Result<Option<Value>, FolderError> {
     let path = folder.join(name);
     let failed = |reason: String| FolderError { path: path.clone(), reason };
     match std::fs::read(&path) {

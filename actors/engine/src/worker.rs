@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::mpsc::Sender;
 use wire::inference::Event;
 
+pub(crate) use self::run::words;
 use super::model::Model;
 use super::network::Network;
 use super::prepare::Prepared;

@@ -2,6 +2,8 @@
 //! request for it, outside the actor, while requests wait in a bounded queue. An engine that panicked is replaced on
 //! the next request. Running a request takes an admission as proof; events go straight to the request's task.
 
+mod engine;
+
 use std::{
     collections::{HashMap, VecDeque},
     path::PathBuf,
@@ -9,22 +11,20 @@ use std::{
     time::Instant,
 };
 
-use actix::{Actor, ActorFutureExt, AsyncContext, Context, Handler, Message, WrapFuture};
-use engine::{
-    model::Model,
-    prepare::Prepared,
-    runtime::Runtime,
-    tokenizer::Tokenizer,
-    worker::{EngineHandle, ExitReason, Job, Refused, Share, StopSignal},
+use ::engine::{
+    preparer::{Asked, Preparer},
+    worker::{Share, StopSignal},
 };
+use actix::{Actor, ActorFutureExt, AsyncContext, Context, Handler, Message, WrapFuture};
 use runtime::exit::ExitGuard;
-use runtime::health::{Kind, Name, OfKind, Posted, Verdict};
+use runtime::health::{Kind, OfKind, Posted, Verdict};
 use tokio::sync::mpsc;
 use wire::inference::{Event, Failure};
 
+use self::engine::{Engine, Work};
 use crate::admission::Admission;
 
-pub use engine::worker::Settings as WorkerSettings;
+pub use ::engine::worker::Settings as WorkerSettings;
 
 /// The most messages in the mailbox.
 const MAILBOX: usize = 1_024;
@@ -38,8 +38,8 @@ pub struct ModelFolder {
     pub folder: PathBuf,
     /// The import: inode and write time of the model's card. A name imported anew is loaded anew.
     pub import: (u64, u128),
-    /// The tokenizer that prepared the request. A model loaded for the request uses it too.
-    pub tokenizer: Arc<Tokenizer>,
+    /// What prepared the request. A model loaded for the request uses it too.
+    pub preparer: Preparer,
 }
 
 /// Run this request.
@@ -47,7 +47,7 @@ pub struct ModelFolder {
 #[rtype(result = "()")]
 pub struct Run {
     model: ModelFolder,
-    job: Job,
+    work: Work,
     posted: Posted,
 }
 
@@ -56,13 +56,13 @@ impl Run {
     pub fn new(
         admission: &Admission,
         model: ModelFolder,
-        asked: Prepared,
+        asked: Asked,
         events: mpsc::Sender<Event>,
         stop: Arc<StopSignal>,
         posted: Posted,
     ) -> Self {
         let share = Share { of: admission.account_id().0.as_u128(), weight: admission.weight() };
-        Self { model, job: Job { asked, share, events, stop }, posted }
+        Self { model, work: Work { asked, share, events, stop }, posted }
     }
 }
 
@@ -78,8 +78,8 @@ pub struct EngineSettings {
 }
 
 enum State {
-    Loading(VecDeque<Job>),
-    Ready(EngineHandle),
+    Loading(VecDeque<Work>),
+    Ready(Engine),
 }
 
 struct Slot {
@@ -92,7 +92,7 @@ pub struct PoolActor {
     settings: EngineSettings,
     models: HashMap<String, Slot>,
     /// Engines of models that were imported anew, kept until their work has ended.
-    retired: Vec<EngineHandle>,
+    retired: Vec<Engine>,
     exit: ExitGuard,
 }
 
@@ -102,12 +102,16 @@ impl PoolActor {
         Self { settings, models: HashMap::new(), retired: Vec::new(), exit }
     }
 
-    fn load(&mut self, model: ModelFolder, first: Job, ctx: &mut Context<Self>) {
+    fn load(&mut self, model: ModelFolder, first: Work, ctx: &mut Context<Self>) {
         let import = model.import;
         let slot = Slot { import, state: State::Loading(VecDeque::from([first])) };
         match self.models.insert(model.id.clone(), slot).map(|slot| slot.state) {
             Some(State::Ready(engine)) => self.retired.push(engine),
-            Some(State::Loading(waiting)) => waiting.iter().for_each(|job| fail(job, "its model was imported anew")),
+            Some(State::Loading(waiting)) => {
+                for work in waiting {
+                    work.fail_as("its model was imported anew");
+                }
+            }
             None => {}
         }
         self.retired.retain(|engine| {
@@ -118,30 +122,9 @@ impl PoolActor {
         let noted = health.clone();
         let work = tokio::task::spawn_blocking(move || {
             let began = Instant::now();
-            let runtime = Runtime::load(&settings.library).map_err(|error| {
-                tracing::error!(%error, "open models can't run");
-                // Where the library should be concerns the operator only.
-                let what = if settings.library.is_file() { "can't be loaded" } else { "is not installed" };
-                Failure::Unavailable(format!("Open models can't run here just now: ONNX Runtime {what}."))
-            })?;
-            let broken = |error: &dyn std::fmt::Display| {
-                tracing::error!(model = %model.id, %error, "model could not be loaded");
-                Failure::Engine("the model could not be loaded".into())
-            };
-            let loaded = Model::speaking(model.tokenizer, &runtime, &model.id, &model.folder, settings.threads)
-                .map_err(|error| broken(&error))?;
+            let engine = Engine::load(&model, &settings, &health)?;
             tracing::info!(model = %model.id, ms = began.elapsed().as_millis(), "model loaded");
-            let mut guard = ExitGuard::new(&health, Kind::Engine, Name::Text(model.id.clone()), |_| {});
-            EngineHandle::spawn(loaded, settings.worker, move |exit| {
-                if matches!(exit.reason, ExitReason::Panicked(_)) {
-                    guard.panicked();
-                }
-                drop(guard);
-                for job in exit.jobs {
-                    fail(&job, "its engine ended before it began");
-                }
-            })
-            .map_err(|error| broken(&error))
+            Ok(engine)
         });
         ctx.spawn(work.into_actor(self).map(move |loaded, actor, _| {
             let is_own = actor.models.get(&id).is_some_and(|slot| slot.import == import);
@@ -152,9 +135,9 @@ impl PoolActor {
             match loaded.unwrap_or_else(|_| Err(Failure::Engine("loading the model died".into()))) {
                 Ok(engine) => {
                     noted.trouble(Kind::Engine, &id, None);
-                    for job in waiting {
-                        drop(job.events.try_send(Event::Loaded));
-                        submit(&engine, job);
+                    for work in waiting {
+                        drop(work.events.try_send(Event::Loaded));
+                        engine.submit(work);
                     }
                     actor.models.insert(id, Slot { import, state: State::Ready(engine) });
                 }
@@ -164,31 +147,13 @@ impl PoolActor {
                         &id,
                         Some((Verdict::Down, format!("it could not be loaded: {failure}"))),
                     );
-                    for job in &waiting {
-                        drop(job.events.try_send(Event::Failed(failure.clone())));
+                    for work in waiting {
+                        work.fail(failure.clone());
                     }
                 }
             }
         }));
     }
-}
-
-/// Queues a job, or fails it at once.
-fn submit(engine: &EngineHandle, job: Job) {
-    match engine.submit(job) {
-        Ok(()) => {}
-        Err(Refused::Full(job)) => {
-            drop(
-                job.events.try_send(Event::Failed(Failure::Overloaded("too many requests wait for this model".into()))),
-            );
-        }
-        Err(Refused::Ended(job)) => fail(&job, "its engine has ended"),
-    }
-}
-
-/// The task may be gone already; then nobody needs the failure.
-fn fail(job: &Job, why: &str) {
-    drop(job.events.try_send(Event::Failed(Failure::Engine(why.to_owned()))));
 }
 
 impl OfKind for PoolActor {
@@ -208,17 +173,17 @@ impl Handler<Run> for PoolActor {
 
     fn handle(&mut self, run: Run, ctx: &mut Self::Context) {
         let began = Instant::now();
-        let Run { model, job, posted } = run;
+        let Run { model, work, posted } = run;
         let limit = self.settings.worker.queue;
         let same = |slot: &&mut Slot| slot.import == model.import;
         match self.models.get_mut(&model.id).filter(same).map(|slot| &mut slot.state) {
-            Some(State::Ready(engine)) if engine.observe().alive => submit(engine, job),
-            Some(State::Loading(waiting)) if waiting.len() < limit => waiting.push_back(job),
+            Some(State::Ready(engine)) if engine.observe().alive => engine.submit(work),
+            Some(State::Loading(waiting)) if waiting.len() < limit => waiting.push_back(work),
             Some(State::Loading(_)) => {
                 let failure = Failure::Overloaded("the model is loading and too many wait for it".into());
-                drop(job.events.try_send(Event::Failed(failure)));
+                work.fail(failure);
             }
-            Some(State::Ready(_)) | None => self.load(model, job, ctx),
+            Some(State::Ready(_)) | None => self.load(model, work, ctx),
         }
         posted.handled(began);
     }

@@ -18,7 +18,7 @@ use wire::{
 
 use super::{super::plan::Payer, *};
 use crate::{
-    catalogue::{ClosedModel, Model, OpenModel},
+    catalogue::{ClosedModel, Model, OpenModel, OpenTask},
     gateway::{Rules, plan::plan},
 };
 
@@ -125,7 +125,15 @@ fn closed_model() -> Model {
 
 fn open_model() -> Model {
     let (id, folder, class) = ("m".into(), "m".into(), SizeClass::B7);
-    Model::Open(Arc::new(OpenModel { id, folder, class, parameters: 1, context: CONTEXT, import: (0, 0) }))
+    Model::Open(Arc::new(OpenModel {
+        id,
+        task: OpenTask::Generation,
+        folder,
+        class,
+        parameters: 1,
+        context: CONTEXT,
+        import: (0, 0),
+    }))
 }
 
 fn meter(model: &Model, max_cost: Option<&str>, payer: Payer, began: Instant) -> Meter {

@@ -41,6 +41,9 @@ impl SecondsTerms {
 }
 
 pub(super) fn plan(model: &Arc<OpenModel>, request: &Request, weighting: Weighting) -> Result<Plan, ServeError> {
+    if !model.task.does(request.task()) {
+        return Err(invalid("model", format!("{} does not do that; try its other route", model.id)));
+    }
     capability::check_open(request)?;
     let class = model.class;
     let allowed = max_cost(request)?.map(|most| class.seconds_paid_by(most));
@@ -63,11 +66,13 @@ mod tests {
     use wire::format::openai::read_chat;
 
     use super::*;
+    use crate::catalogue::OpenTask;
 
     fn planned(fields: &str) -> Result<(SecondsTerms, HoldRequest), ServeError> {
         let id: Arc<str> = "m".into();
         let (class, import) = (SizeClass::B7, (0, 0));
-        let model = OpenModel { id, folder: "m".into(), class, parameters: 1, context: 8, import };
+        let model =
+            OpenModel { id, task: OpenTask::Generation, folder: "m".into(), class, parameters: 1, context: 8, import };
         let body = format!(r#"{{"model":"m","messages":[{{"role":"user","content":"x"}}]{fields}}}"#);
         let request = read_chat(body.as_bytes()).unwrap();
         let plan = plan(&Arc::new(model), &request, Weighting::default())?;

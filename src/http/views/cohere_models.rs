@@ -47,7 +47,7 @@ impl CohereModel {
             catalogue::Model::Closed(model) => {
                 (model.task, model.context, model.about.deprecated || model.about.ends.is_some())
             }
-            catalogue::Model::Open(model) => (Task::Chat, model.context, false),
+            catalogue::Model::Open(model) => (model.task.listed(), model.context, false),
         };
         Self {
             name: name.to_owned(),

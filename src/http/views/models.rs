@@ -140,7 +140,7 @@ impl Model {
                 object: "model",
                 created: 0,
                 owned_by: "farebox".to_owned(),
-                task: task_name(Task::Chat),
+                task: task_name(model.task.listed()),
                 class: Some(model.class.name()),
                 parameters: Some(model.parameters),
                 context_length: Some(model.context),

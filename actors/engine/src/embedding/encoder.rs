@@ -20,6 +20,28 @@ const MOST_TOKENS: usize = 4_096;
 /// The output that has a state of each token, as exporters name it.
 const STATES: [&str; 2] = ["last_hidden_state", "token_embeddings"];
 
+/// The input that tells the parts of a pair apart; here a text has one part.
+const TYPES: &str = "token_type_ids";
+
+/// Checks the names of a model's inputs and outputs.
+///
+/// # Errors
+///
+/// The model is not an encoder of texts, in words.
+pub(super) fn check_names(inputs: &[String], outputs: &[String]) -> Result<(), String> {
+    let needed = ["input_ids", "attention_mask"];
+    if let Some(missing) = needed.iter().find(|name| !inputs.iter().any(|input| input == *name)) {
+        return Err(format!("not an encoder of texts: there is no input {missing}"));
+    }
+    if let Some(other) = inputs.iter().find(|input| !needed.contains(&&***input) && *input != TYPES) {
+        return Err(format!("not an encoder of texts: unknown input {other}"));
+    }
+    if outputs.iter().any(|output| STATES.contains(&&**output)) {
+        return Ok(());
+    }
+    Err(format!("not an encoder of texts: there is no output {}", STATES.join(" or ")))
+}
+
 /// A loaded encoder.
 #[derive(Debug)]
 pub struct Encoder {
@@ -50,14 +72,11 @@ impl Encoder {
             let ValueType::Tensor { ty: TensorElementType::Int64, .. } = input.dtype() else {
                 return Err(form_error(format!("the input {} is {}", input.name(), input.dtype())));
             };
-            if !["input_ids", "attention_mask", "token_type_ids"].contains(&input.name()) {
-                return Err(form_error(format!("unknown input {}", input.name())));
-            }
         }
-        let takes = |name: &str| session.inputs().iter().any(|input| input.name() == name);
-        if !takes("input_ids") || !takes("attention_mask") {
-            return Err(form_error("input_ids or attention_mask is missing".to_owned()));
-        }
+        let names =
+            |outlets: &[ort::value::Outlet]| outlets.iter().map(|one| one.name().to_owned()).collect::<Vec<_>>();
+        let (inputs, outputs) = (names(session.inputs()), names(session.outputs()));
+        check_names(&inputs, &outputs).map_err(NetworkError::Form)?;
         let states = session.outputs().iter().find(|output| STATES.contains(&output.name()));
         let states = states.ok_or_else(|| form_error(format!("there is no output {}", STATES.join(" or "))))?;
         let ValueType::Tensor { ty: TensorElementType::Float32, shape, .. } = states.dtype() else {
@@ -66,7 +85,8 @@ impl Encoder {
         let width = shape.last().and_then(|&width| usize::try_from(width).ok()).filter(|&width| width > 0);
         let width = width.filter(|_| shape.len() == 3);
         let width = width.ok_or_else(|| form_error(format!("the output {} has shape {shape:?}", states.name())))?;
-        let (states, types) = (states.name().to_owned(), takes("token_type_ids"));
+        let types = inputs.iter().any(|name| name == TYPES);
+        let states = states.name().to_owned();
         Ok(Self { session, pooling: form.pooling, is_normalized: form.is_normalized, states, types, width })
     }
 
@@ -75,12 +95,12 @@ impl Encoder {
         self.width
     }
 
-    /// The vectors of texts that fit one run ([`runs`]), in their order. Of `dimensions`, only so many numbers of each.
+    /// The vectors of texts that fit one run, in their order. Of `dimensions`, only so many numbers of each.
     ///
     /// # Errors
     ///
     /// The run failed in ONNX Runtime, or computed numbers that are not finite.
-    pub fn encode(&mut self, texts: &[&[u32]], dimensions: Option<usize>) -> Result<Vec<Vec<f32>>, NetworkError> {
+    pub fn vectors(&mut self, texts: &[&[u32]], dimensions: Option<usize>) -> Result<Vec<Vec<f32>>, NetworkError> {
         let longest = texts.iter().map(|text| text.len()).max().unwrap_or(0);
         if longest == 0 {
             return Ok(vec![Vec::new(); texts.len()]);
@@ -98,7 +118,7 @@ impl Encoder {
             ("attention_mask", Tensor::from_array((shape, padded(|_| 1)))?.into()),
         ];
         if self.types {
-            inputs.push(("token_type_ids", Tensor::from_array((shape, padded(|_| 0)))?.into()));
+            inputs.push((TYPES, Tensor::from_array((shape, padded(|_| 0)))?.into()));
         }
         let outputs = self.session.run(inputs)?;
         let states = outputs.get(&self.states).ok_or_else(|| NetworkError::Form(format!("no {}", self.states)))?;
@@ -123,6 +143,11 @@ impl Encoder {
     }
 }
 
+/// Whether so many texts fit one run, the longest of which has this many tokens.
+pub(super) const fn fits(texts: usize, longest: usize) -> bool {
+    texts <= MOST_TEXTS && texts.saturating_mul(longest) <= MOST_TOKENS
+}
+
 /// The runs in which texts are read: places in `texts`, of similar lengths together, so that little is padded.
 pub fn runs(texts: &[Vec<u32>]) -> Vec<Vec<usize>> {
     let mut places: Vec<usize> = (0..texts.len()).collect();
@@ -130,10 +155,7 @@ pub fn runs(texts: &[Vec<u32>]) -> Vec<Vec<usize>> {
     let mut runs: Vec<Vec<usize>> = Vec::new();
     for place in places {
         // The text is the longest of its run so far.
-        let fits = |run: &&mut Vec<usize>| {
-            run.len() < MOST_TEXTS && (run.len() + 1).saturating_mul(texts[place].len()) <= MOST_TOKENS
-        };
-        match runs.last_mut().filter(fits) {
+        match runs.last_mut().filter(|run| fits(run.len() + 1, texts[place].len())) {
             Some(run) => run.push(place),
             None => runs.push(vec![place]),
         }

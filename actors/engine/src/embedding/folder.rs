@@ -2,7 +2,10 @@
 //! `sentence_bert_config.json`, `config_sentence_transformers.json` and `config.json`, as Sentence Transformers writes
 //! them. What is not understood is refused: another rule makes other vectors.
 
-use std::{collections::BTreeMap, path::Path};
+use std::{
+    collections::BTreeMap,
+    path::{Component, Path, PathBuf},
+};
 
 use serde_json::Value;
 
@@ -30,6 +33,8 @@ pub struct Form {
     pub shortens: bool,
     /// The text that is put before each text, by purpose.
     pub prompts: BTreeMap<&'static str, String>,
+    /// The files of modules, in the folder.
+    pub files: Vec<PathBuf>,
 }
 
 impl Form {
@@ -43,12 +48,16 @@ impl Form {
         let modules = read_json(folder, "modules.json")?;
         let modules = modules.as_ref().and_then(Value::as_array);
         let modules = modules.ok_or_else(|| failed("modules.json", "it does not say how vectors are made"))?;
-        let (mut pooling, mut is_normalized) = (None, false);
+        let (mut pooling, mut is_normalized, mut files) = (None, false, Vec::new());
         for module in modules {
             let kind = module["type"].as_str().unwrap_or_default();
             match kind.rsplit('.').next().unwrap_or_default() {
                 "Transformer" => {}
-                "Pooling" => pooling = Some(read_pooling(folder, module["path"].as_str().unwrap_or_default())?),
+                "Pooling" => {
+                    let file = Path::new(module["path"].as_str().unwrap_or_default()).join("config.json");
+                    pooling = Some(read_pooling(folder, &file)?);
+                    files.push(file);
+                }
                 "Normalize" => is_normalized = true,
                 _ => return Err(failed("modules.json", &format!("the module {kind:?} is not supported"))),
             }
@@ -62,17 +71,16 @@ impl Form {
         let context = context.ok_or_else(|| failed("config.json", "max_position_embeddings is missing"))?;
         let shortens = config["is_matryoshka"] == Value::Bool(true) || config["matryoshka_dimensions"].is_array();
         let said = read_json(folder, "config_sentence_transformers.json")?.unwrap_or_default();
-        Ok(Self { pooling, is_normalized, context, shortens, prompts: prompts(&said["prompts"]) })
+        Ok(Self { pooling, is_normalized, context, shortens, prompts: prompts(&said["prompts"]), files })
     }
 }
 
-/// The pooling of a module's `config.json`: one of several flags.
-fn read_pooling(folder: &Path, module: &str) -> Result<Pooling, FolderError> {
-    let file = Path::new(module).join("config.json");
-    let failed = |reason: String| FolderError { path: folder.join(&file), reason };
-    // A path of a module lies within the folder.
-    let is_within = Path::new(module).components().all(|part| matches!(part, std::path::Component::Normal(_)));
-    let config = if is_within { read_json(&folder.join(module), "config.json")? } else { None };
+/// The pooling of a module's configuration: one of several flags.
+fn read_pooling(folder: &Path, file: &Path) -> Result<Pooling, FolderError> {
+    let failed = |reason: String| FolderError { path: folder.join(file), reason };
+    // A module lies within the folder.
+    let is_within = file.components().all(|part| matches!(part, Component::Normal(_)));
+    let config = if is_within { read_json(folder, file)? } else { None };
     let config = config.ok_or_else(|| failed("it does not say how vectors are made".to_owned()))?;
     let flags = config.as_object().into_iter().flatten();
     let set: Vec<&str> = flags
@@ -132,7 +140,8 @@ mod tests {
         let form = Form::read(folder(&files).path()).unwrap();
         let prompts = [("search_document", "passage: "), ("search_query", "query: ")];
         let prompts = prompts.map(|(purpose, text)| (purpose, text.to_owned())).into();
-        let expected = Form { pooling: Pooling::Mean, is_normalized: true, context: 256, shortens: true, prompts };
+        let (pooling, files) = (Pooling::Mean, vec!["1_Pooling/config.json".into()]);
+        let expected = Form { pooling, is_normalized: true, context: 256, shortens: true, prompts, files };
         assert_eq!(form, expected);
     }
 

@@ -23,11 +23,10 @@ impl Pooling {
             Self::LastToken => rows.next_back().map(<[f32]>::to_vec).unwrap_or_default(),
             Self::Max => over(rows, f32::max).0,
             Self::Mean => {
-                let (mut sum, count) = over(rows, |sum, state| sum + state);
+                let (sum, count) = over(rows, |sum, state| sum + state);
                 #[expect(clippy::cast_precision_loss, reason = "fewer tokens than a float counts exactly")]
                 let count = count as f32;
-                sum.iter_mut().for_each(|sum| *sum /= count);
-                sum
+                sum.iter().map(|sum| sum / count).collect()
             }
         }
     }
@@ -39,7 +38,9 @@ fn over<'a>(mut rows: impl Iterator<Item = &'a [f32]>, join: impl Fn(f32, f32) -
     let mut all = first.to_vec();
     let mut count = 1;
     for row in rows {
-        all.iter_mut().zip(row).for_each(|(sum, state)| *sum = join(*sum, *state));
+        for (sum, state) in all.iter_mut().zip(row) {
+            *sum = join(*sum, *state);
+        }
         count += 1;
     }
     (all, count)
@@ -49,7 +50,9 @@ fn over<'a>(mut rows: impl Iterator<Item = &'a [f32]>, join: impl Fn(f32, f32) -
 pub fn normalize(vector: &mut [f32]) {
     let length = vector.iter().map(|number| number * number).sum::<f32>().sqrt();
     if length > 0.0 {
-        vector.iter_mut().for_each(|number| *number /= length);
+        for number in vector {
+            *number /= length;
+        }
     }
 }
 
@@ -73,10 +76,10 @@ mod tests {
 
     #[test]
     fn a_vector_keeps_its_direction_and_zeros_stay() {
-        let mut vector = [3.0, 4.0];
+        let mut vector = vec![3.0, 4.0];
         normalize(&mut vector);
         assert_eq!(vector, [0.6, 0.8]);
-        let mut zeros = [0.0, 0.0];
+        let mut zeros = vec![0.0, 0.0];
         normalize(&mut zeros);
         assert_eq!(zeros, [0.0, 0.0]);
     }

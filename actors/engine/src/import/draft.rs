@@ -10,7 +10,7 @@ use std::{
 use super::ImportError;
 
 /// The draft folder. It is removed unless it was published.
-pub(super) struct Draft {
+pub(crate) struct Draft {
     path: PathBuf,
     /// The lock held by this process; `None` where the file system has no locks.
     _lock: Option<File>,
@@ -18,7 +18,7 @@ pub(super) struct Draft {
 
 impl Draft {
     /// A new draft for a target folder, whose parent is created where it is missing.
-    pub(super) fn new(target: &Path) -> Result<Self, ImportError> {
+    pub(crate) fn new(target: &Path) -> Result<Self, ImportError> {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         sweep(target.parent().unwrap_or(Path::new("")));
         let name = target.file_name().unwrap_or_default().to_string_lossy();
@@ -35,18 +35,18 @@ impl Draft {
     }
 
     /// The draft's path.
-    pub(super) fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         &self.path
     }
 
     /// Writes a file.
-    pub(super) fn write(&self, name: &str, bytes: &[u8]) -> Result<(), ImportError> {
+    pub(crate) fn write(&self, name: &str, bytes: &[u8]) -> Result<(), ImportError> {
         let path = self.path.join(name);
         fs::write(&path, bytes).map_err(|source| ImportError::Write { path, source })
     }
 
     /// Renames the draft to its target, which must not exist.
-    pub(super) fn publish(self, target: &Path) -> Result<(), ImportError> {
+    pub(crate) fn publish(self, target: &Path) -> Result<(), ImportError> {
         match fs::rename(&self.path, target) {
             Ok(()) => Ok(()),
             Err(_) if target.exists() => Err(ImportError::Exists(target.to_owned())),

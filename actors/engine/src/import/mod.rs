@@ -5,7 +5,7 @@
 //! name.
 
 mod config;
-mod draft;
+pub(crate) mod draft;
 mod keys;
 mod pre_tokenizer;
 mod sentencepiece;

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, TryRecvError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use wire::inference::Failure;
 
@@ -14,6 +14,7 @@ use crate::answer::Answer;
 use crate::model::Model;
 use crate::network::{Network, NetworkError, finite};
 use crate::schedule::{Arrival, Change, JobId, Joined, Limits, Scheduler, SequenceId, Step};
+use crate::sink::{PAUSE, send_last};
 
 /// Prompt tokens read in one step while nobody writes.
 const CHUNK: usize = 128;
@@ -21,10 +22,6 @@ const CHUNK: usize = 128;
 const CHUNK_BESIDE: usize = 16;
 /// Places have a multiple of this many positions.
 const GRAIN: usize = 256;
-/// How often readers that are slow are looked at while nothing else is to be done.
-const PAUSE: Duration = Duration::from_millis(2);
-/// How long the readers of answers that were cut have for their last events.
-const LAST_EVENTS: Duration = Duration::from_secs(10);
 
 struct Engine<'a, N, C> {
     model: Model<N>,
@@ -103,13 +100,7 @@ fn exit(reason: ExitReason, answers: BTreeMap<JobId, Answer>, jobs: &Receiver<Jo
         }
         cut.push(answer);
     }
-    // Readers that are slow get some time for their last events. One that does not take them sees the channel closed.
-    let patience = Instant::now() + LAST_EVENTS;
-    cut.retain_mut(|answer| !answer.sink.flush());
-    while !cut.is_empty() && Instant::now() < patience {
-        std::thread::sleep(PAUSE);
-        cut.retain_mut(|answer| !answer.sink.flush());
-    }
+    send_last(cut, |answer| &mut answer.sink);
     waiting.extend(std::iter::from_fn(|| jobs.try_recv().ok()));
     shared.running.store(0, Ordering::Release);
     shared.queued.store(0, Ordering::Release);
@@ -117,7 +108,7 @@ fn exit(reason: ExitReason, answers: BTreeMap<JobId, Answer>, jobs: &Receiver<Jo
 }
 
 /// A panic's message.
-fn words(panic: &(dyn std::any::Any + Send)) -> String {
+pub(crate) fn words(panic: &(dyn std::any::Any + Send)) -> String {
     let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
     let text = text.or_else(|| panic.downcast_ref::<String>().cloned());
     text.unwrap_or_else(|| "a panic without a message".to_owned())
