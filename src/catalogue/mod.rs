@@ -56,6 +56,14 @@ impl OpenTask {
         *self == Self::Generation
     }
 
+    /// The task's name, as cards and people write it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Generation => "generation",
+            Self::Embedding => "embedding",
+        }
+    }
+
     /// The kind of work under which a list of models has it.
     pub const fn listed(self) -> Task {
         match self {

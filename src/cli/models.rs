@@ -88,8 +88,9 @@ pub(super) fn run(settings: &Settings, args: &Args) -> Result<i32> {
             } else {
                 for model in models {
                     println!(
-                        "{}  class {}  {} parameters  context {}",
+                        "{}  {}  class {}  {} parameters  context {}",
                         model.id,
+                        model.task.name(),
                         model.class.name(),
                         model.parameters,
                         model.context

@@ -131,6 +131,19 @@ async fn what_the_model_can_not_do_is_refused_before_anything_is_held() {
     let listed = listed["data"].as_array().unwrap().iter().find(|model| model["id"] == MODEL).unwrap();
     assert_eq!((&listed["task"], &listed["available"]), (&json!("embedding"), &json!(true)), "{listed}");
     assert_eq!(customer.api.get("/v1/balance").await.ok()["available"], "10.00");
+    let command = |command: &str| {
+        let library = cached("onnxruntime/1.31.1/libonnxruntime.so");
+        let output = Command::new(env!("CARGO_BIN_EXE_farebox"))
+            .args(["models", command])
+            .env("FAREBOX_RUNTIME__MODELS_DIR", models())
+            .env("FAREBOX_RUNTIME__ONNXRUNTIME", library)
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    };
+    assert!(command("list").contains("embedding  class 7B"), "{}", command("list"));
+    assert!(command("check").contains("makes vectors"), "{}", command("check"));
     server.admin().assert_audit().await;
 }
 

@@ -12,7 +12,7 @@ use serde_json::json;
 use super::tried;
 use crate::{
     catalogue::{
-        OpenModel,
+        OpenModel, OpenTask,
         folder::{self, Accuracy},
     },
     config::Settings,
@@ -30,6 +30,15 @@ pub(super) fn run(settings: &Settings, name: Option<&str>, json: bool) -> Result
     let mut sound = true;
     let mut list = Vec::new();
     for model in chosen {
+        // Nothing of an encoder is written anew when it is taken over, so there is no other form to compare with.
+        if model.task == OpenTask::Embedding {
+            if json {
+                list.push(json!({"id": model.id, "imported": null, "measured": null, "error": null, "suffices": true}));
+            } else {
+                println!("{}  makes vectors, by the weights that it came with", model.id);
+            }
+            continue;
+        }
         let card = folder::accuracy(&model.folder);
         let measured = accuracy::measure(&runtime, &model.folder, MODEL_FILE, threads);
         let suffices = measured.as_ref().is_ok_and(|found| found.is_none_or(|found| found.suffices()));
