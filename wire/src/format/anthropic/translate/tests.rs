@@ -23,8 +23,8 @@ fn many_neighbours_of_a_large_message_are_joined_at_once() {
     let sent = call(&json!({"model": "m", "messages": messages})).unwrap();
     let content = sent["messages"][0]["content"].as_array().unwrap();
     assert_eq!((content.len(), &content[0]["type"]), (59_001, &json!("tool_result")));
-    // Sorted for each of them it took minutes.
-    assert!(begun.elapsed().as_secs() < 10, "{:?}", begun.elapsed());
+    // Sorted for each of them it took minutes; at once it takes a second, and some more on a machine that is busy.
+    assert!(begun.elapsed().as_secs() < 60, "{:?}", begun.elapsed());
 }
 
 #[test]
