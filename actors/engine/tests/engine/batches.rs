@@ -111,15 +111,6 @@ fn tiny() -> (tempfile::TempDir, impl Fn() -> Model) {
 }
 
 #[test]
-fn a_batch_that_is_short_of_memory_answers_the_same() {
-    let (_root, make) = tiny();
-    let tokens: Vec<u32> = (0..200).map(|at| at * 31 % 256).collect();
-    // Room for two of 256 positions: most must wait, and some are sent away and read again.
-    let apart = apart(make, 6, &requests(&tokens, 60, &[60, 20, 64, 7]), 512);
-    assert!(apart < 1e-3, "{apart}");
-}
-
-#[test]
 fn a_prompt_read_before_is_not_read_again_and_answered_the_same() {
     let model = super::model();
     let tokenizer = model.tokenizer();
