@@ -1,6 +1,8 @@
 //! What a worker runs: a language model with places for the caches of sequences. It knows tokens and places, and
 //! nothing of requests. [`Decoder`](super::decoder::Decoder) is the one of the product.
 
+use wire::inference::Failure;
+
 use super::schedule::{Change, Row};
 
 /// Why a model can't be loaded or run.
@@ -15,6 +17,20 @@ pub enum NetworkError {
     /// The model computed scores that are not numbers, or are infinite.
     #[error("scores that are not finite numbers")]
     NotFinite,
+}
+
+impl NetworkError {
+    /// The failure of the requests whose step failed so, at a model of this name.
+    pub(crate) fn failure(&self, model: &str) -> Failure {
+        match self {
+            Self::NotFinite => {
+                tracing::error!(model, "the model computes numbers that are not finite: import it anew");
+                metrics::counter!("farebox_engine_not_finite_total", "model" => model.to_owned()).increment(1);
+                Failure::NotFinite
+            }
+            Self::Runtime(_) | Self::Form(_) => Failure::Engine(self.to_string()),
+        }
+    }
 }
 
 /// What a network can do.

@@ -1,18 +1,20 @@
-//! One thread for one loaded model: it takes jobs from a bounded queue and answers many at once, as its scheduler
-//! decides. A job that fails or panics in its own part fails alone. A panic of the model ends the thread: a model that
-//! panicked is not trusted again. At its end the thread gives back the jobs that it never began, and reports its exit.
+//! One thread for one loaded model, and the bounded queue before it. A language model answers many jobs at once, as its
+//! scheduler decides ([`run`]); an encoder reads texts of several in one run ([`crate::embedding::worker`]). A job that
+//! fails or panics in its own part fails alone. A panic of the model ends the thread: a model that panicked is not
+//! trusted again. At its end the thread gives back the jobs that it never began, and reports its exit.
 
 mod run;
 
+use std::any::Any;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::mpsc::{Sender as Queue, channel};
+use std::sync::mpsc::{Receiver, Sender as Queue, channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc::Sender;
 use wire::inference::Event;
 
-pub(crate) use self::run::words;
 use super::model::Model;
 use super::network::Network;
 use super::prepare::Prepared;
@@ -21,9 +23,9 @@ pub use super::sink::{Halt, Stop, StopSignal};
 
 /// One request for a worker.
 #[derive(Debug)]
-pub struct Job {
+pub struct Job<A = Prepared> {
     /// The prepared request.
-    pub asked: Prepared,
+    pub asked: A,
     /// Whose it is.
     pub share: Share,
     /// The channel of the job's events; closing it cancels the job. Where it is full the job is parked until half of it
@@ -52,11 +54,11 @@ impl Default for Settings {
 
 /// A job that was not queued, and why.
 #[derive(Debug)]
-pub enum Refused {
+pub enum Refused<A = Prepared> {
     /// The queue is full.
-    Full(Box<Job>),
+    Full(Box<Job<A>>),
     /// The worker has ended.
-    Ended(Box<Job>),
+    Ended(Box<Job<A>>),
 }
 
 /// Why a worker ended.
@@ -68,13 +70,23 @@ pub enum ExitReason {
     Panicked(String),
 }
 
+impl ExitReason {
+    /// Why the jobs that were begun have failed.
+    pub(crate) fn told(&self) -> String {
+        match self {
+            Self::Stopped => "its engine was ended".to_owned(),
+            Self::Panicked(message) => format!("the engine panicked: {message}"),
+        }
+    }
+}
+
 /// A worker's end.
 #[derive(Debug)]
-pub struct Exit {
+pub struct Exit<A = Prepared> {
     /// The reason.
     pub reason: ExitReason,
     /// The jobs that were never begun, in order.
-    pub jobs: Vec<Job>,
+    pub jobs: Vec<Job<A>>,
 }
 
 /// A cheap picture of a worker.
@@ -86,7 +98,7 @@ pub struct Observed {
     pub queued: usize,
     /// The number of jobs that were begun and have not ended.
     pub running: usize,
-    /// Tokens written since the worker began.
+    /// Tokens written, or read by an encoder, since the worker began.
     pub tokens: u64,
     /// Jobs that ended since the worker began, in any way.
     pub jobs: u64,
@@ -96,15 +108,19 @@ pub struct Observed {
 
 /// A running worker. Dropping the handle cancels the running jobs and ends the thread, without waiting for it.
 #[derive(Debug)]
-pub struct EngineHandle {
-    shared: Arc<Shared>,
+pub struct Handle<A> {
+    shared: Arc<Shared<A>>,
     capacity: usize,
 }
 
+/// A running language model.
+pub type EngineHandle = Handle<Prepared>;
+
+/// What a handle and its thread share.
 #[derive(Debug)]
-struct Shared {
-    model: String,
-    queue: Mutex<Option<Queue<Job>>>,
+pub(crate) struct Shared<A> {
+    pub(crate) model: String,
+    queue: Mutex<Option<Queue<Job<A>>>>,
     queued: AtomicUsize,
     running: AtomicUsize,
     closing: AtomicBool,
@@ -112,10 +128,67 @@ struct Shared {
     jobs: AtomicU64,
 }
 
-impl Shared {
-    fn queue(&self) -> MutexGuard<'_, Option<Queue<Job>>> {
+impl<A> Shared<A> {
+    fn queue(&self) -> MutexGuard<'_, Option<Queue<Job<A>>>> {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
+
+    /// Whether the handle was dropped.
+    pub(crate) fn is_closing(&self) -> bool {
+        self.closing.load(Ordering::Acquire)
+    }
+
+    /// Takes no more jobs.
+    pub(crate) fn close(&self) {
+        self.queue().take();
+    }
+
+    /// A job begins.
+    pub(crate) fn begins(&self) {
+        self.running.fetch_add(1, Ordering::AcqRel);
+        self.queued.fetch_sub(1, Ordering::AcqRel);
+    }
+
+    /// A job has ended, begun or not.
+    pub(crate) fn ends(&self, has_begun: bool) {
+        let count = if has_begun { &self.running } else { &self.queued };
+        count.fetch_sub(1, Ordering::AcqRel);
+        self.jobs.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Tokens were written, or read by an encoder.
+    pub(crate) fn count_tokens(&self, tokens: u64) {
+        self.tokens.fetch_add(tokens, Ordering::Relaxed);
+    }
+
+    /// The model panicked.
+    pub(crate) fn panicked(&self, panic: &(dyn Any + Send)) -> ExitReason {
+        let message = words(panic);
+        tracing::error!(model = %self.model, message, "the model panicked; its worker ends");
+        ExitReason::Panicked(message)
+    }
+
+    /// Frees a model's memory, before the exit is reported.
+    pub(crate) fn free(&self, model: impl Sized) {
+        if catch_unwind(AssertUnwindSafe(move || drop(model))).is_err() {
+            tracing::error!(model = %self.model, "dropping a model panicked");
+        }
+    }
+
+    /// The worker's end: with the jobs that were taken and not begun, and those that were not taken.
+    pub(crate) fn exit(&self, reason: ExitReason, mut jobs: Vec<Job<A>>, rest: &Receiver<Job<A>>) -> Exit<A> {
+        jobs.extend(rest.try_iter());
+        self.running.store(0, Ordering::Release);
+        self.queued.store(0, Ordering::Release);
+        Exit { reason, jobs }
+    }
+}
+
+/// A panic's message.
+pub(crate) fn words(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
+    let text = text.or_else(|| panic.downcast_ref::<String>().cloned());
+    text.unwrap_or_else(|| "a panic without a message".to_owned())
 }
 
 impl EngineHandle {
@@ -144,9 +217,23 @@ impl EngineHandle {
         clock: impl Fn() -> Duration + Send + 'static,
         on_exit: impl FnOnce(Exit) + Send + 'static,
     ) -> std::io::Result<Self> {
+        let name = model.name.clone();
+        Self::start(name, settings.queue, move |jobs, shared| run::run(model, settings, clock, jobs, shared), on_exit)
+    }
+}
+
+impl<A: Send + 'static> Handle<A> {
+    /// Starts a thread that does this work. `capacity` jobs may wait.
+    pub(crate) fn start(
+        model: String,
+        capacity: usize,
+        work: impl FnOnce(&Receiver<Job<A>>, &Shared<A>) -> Exit<A> + Send + 'static,
+        on_exit: impl FnOnce(Exit<A>) + Send + 'static,
+    ) -> std::io::Result<Self> {
         let (sender, jobs) = channel();
+        let name = format!("engine {model}");
         let shared = Arc::new(Shared {
-            model: model.name.clone(),
+            model,
             queue: Mutex::new(Some(sender)),
             queued: AtomicUsize::new(0),
             running: AtomicUsize::new(0),
@@ -155,18 +242,18 @@ impl EngineHandle {
             jobs: AtomicU64::new(0),
         });
         let on_thread = Arc::clone(&shared);
-        let name = format!("engine {}", shared.model);
-        let work = move || on_exit(run::run(model, settings, clock, &jobs, &on_thread));
-        std::thread::Builder::new().name(name).spawn(work)?;
-        Ok(Self { shared, capacity: settings.queue.max(1) })
+        std::thread::Builder::new().name(name).spawn(move || on_exit(work(&jobs, &on_thread)))?;
+        Ok(Self { shared, capacity: capacity.max(1) })
     }
+}
 
+impl<A> Handle<A> {
     /// Queues a job, without waiting.
     ///
     /// # Errors
     ///
     /// Returns the job where the queue is full or the worker has ended. The caller must end the job's events itself.
-    pub fn submit(&self, job: Job) -> Result<(), Refused> {
+    pub fn submit(&self, job: Job<A>) -> Result<(), Refused<A>> {
         let queue = self.shared.queue();
         let Some(sender) = &*queue else { return Err(Refused::Ended(Box::new(job))) };
         // Only submissions raise the number, and they hold the lock.
@@ -193,9 +280,9 @@ impl EngineHandle {
     }
 }
 
-impl Drop for EngineHandle {
+impl<A> Drop for Handle<A> {
     fn drop(&mut self) {
         self.shared.closing.store(true, Ordering::Release);
-        self.shared.queue().take();
+        self.shared.close();
     }
 }

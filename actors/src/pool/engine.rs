@@ -3,15 +3,12 @@
 use std::sync::Arc;
 
 use ::engine::{
-    embedding::{
-        encoder::Encoder,
-        worker::{EncoderHandle, RefusedTexts, TextJob},
-    },
+    embedding::{encoder::Encoder, worker::EncoderHandle},
     import::MODEL_FILE,
     model::Model,
     preparer::{Asked, Preparer},
     runtime::Runtime,
-    worker::{EngineHandle, ExitReason, Job, Observed, Refused, Share, StopSignal},
+    worker::{EngineHandle, Exit, ExitReason, Handle, Job, Observed, Refused},
 };
 use runtime::{
     exit::ExitGuard,
@@ -21,27 +18,6 @@ use tokio::sync::mpsc;
 use wire::inference::{Event, Failure};
 
 use super::{EngineSettings, ModelFolder};
-
-/// A request for a model.
-#[derive(Debug)]
-pub(super) struct Work {
-    pub(super) asked: Asked,
-    pub(super) share: Share,
-    pub(super) events: mpsc::Sender<Event>,
-    pub(super) stop: Arc<StopSignal>,
-}
-
-impl Work {
-    /// Ends it. Its task may be gone already; then nobody needs the failure.
-    pub(super) fn fail(&self, failure: Failure) {
-        drop(self.events.try_send(Event::Failed(failure)));
-    }
-
-    /// Ends it because its engine can't run it.
-    pub(super) fn fail_as(&self, why: &str) {
-        self.fail(Failure::Engine(why.to_owned()));
-    }
-}
 
 /// A loaded model.
 pub(super) enum Engine {
@@ -62,32 +38,20 @@ impl Engine {
             tracing::error!(model = %model.id, %error, "model could not be loaded");
             Failure::Engine("the model could not be loaded".into())
         };
-        let mut guard = ExitGuard::new(health, Kind::Engine, Name::Text(model.id.clone()), |_| {});
-        let ended = move |reason: &ExitReason| {
-            if matches!(reason, ExitReason::Panicked(_)) {
-                guard.panicked();
-            }
-            drop(guard);
-        };
         match &model.preparer {
             Preparer::Generation(tokenizer) => {
                 let loaded =
                     Model::speaking(Arc::clone(tokenizer), &runtime, &model.id, &model.folder, settings.threads)
                         .map_err(|error| broken(&error))?;
-                let spawned = EngineHandle::spawn(loaded, settings.worker, move |exit| {
-                    ended(&exit.reason);
-                    exit.jobs.into_iter().for_each(|job| never_began(&job.events));
-                });
+                let spawned = EngineHandle::spawn(loaded, settings.worker, ended(health, &model.id));
                 spawned.map(Self::Generation).map_err(|error| broken(&error))
             }
             Preparer::Embedding(tokenizer) => {
                 let file = model.folder.join(MODEL_FILE);
                 let loaded = Encoder::load(&runtime, &file, settings.threads, tokenizer.form())
                     .map_err(|error| broken(&error))?;
-                let spawned = EncoderHandle::spawn(&model.id, loaded, settings.worker.queue, move |exit| {
-                    ended(&exit.reason);
-                    exit.jobs.into_iter().for_each(|job| never_began(&job.events));
-                });
+                let queue = settings.worker.queue;
+                let spawned = EncoderHandle::spawn(&model.id, loaded, queue, ended(health, &model.id));
                 spawned.map(Self::Embedding).map_err(|error| broken(&error))
             }
         }
@@ -102,37 +66,50 @@ impl Engine {
     }
 
     /// Queues a request, or fails it at once.
-    pub(super) fn submit(&self, work: Work) {
-        let Work { asked, share, events, stop } = work;
-        let refused = match (self, asked) {
-            (Self::Generation(handle), Asked::Generation(asked)) => {
-                handle.submit(Job { asked, share, events, stop }).map_err(|refused| match refused {
-                    Refused::Full(job) => (job.events, true),
-                    Refused::Ended(job) => (job.events, false),
-                })
-            }
-            (Self::Embedding(handle), Asked::Embedding(asked)) => {
-                handle.submit(TextJob { asked, events, stop }).map_err(|refused| match refused {
-                    RefusedTexts::Full(job) => (job.events, true),
-                    RefusedTexts::Ended(job) => (job.events, false),
-                })
-            }
+    pub(super) fn submit(&self, job: Job<Asked>) {
+        let Job { asked, share, events, stop } = job;
+        match (self, asked) {
+            (Self::Generation(handle), Asked::Generation(asked)) => queue(handle, Job { asked, share, events, stop }),
+            (Self::Embedding(handle), Asked::Embedding(asked)) => queue(handle, Job { asked, share, events, stop }),
             // A request is prepared by its model's own preparer; one of another import has another engine.
             (Self::Generation(_), Asked::Embedding(_)) | (Self::Embedding(_), Asked::Generation(_)) => {
-                Err((events, false))
+                fail(&events, ended_before());
             }
-        };
-        if let Err((events, is_full)) = refused {
-            let failure = if is_full {
-                Failure::Overloaded("too many requests wait for this model".into())
-            } else {
-                Failure::Engine("its engine has ended".into())
-            };
-            drop(events.try_send(Event::Failed(failure)));
         }
     }
 }
 
-fn never_began(events: &mpsc::Sender<Event>) {
-    drop(events.try_send(Event::Failed(Failure::Engine("its engine ended before it began".into()))));
+/// Queues a job, or fails it at once.
+fn queue<A>(handle: &Handle<A>, job: Job<A>) {
+    match handle.submit(job) {
+        Ok(()) => {}
+        Err(Refused::Full(job)) => {
+            fail(&job.events, Failure::Overloaded("too many requests wait for this model".into()));
+        }
+        Err(Refused::Ended(job)) => fail(&job.events, ended_before()),
+    }
+}
+
+/// The failure of a request that came too late.
+fn ended_before() -> Failure {
+    Failure::Engine("its engine has ended".into())
+}
+
+/// Ends a request. Its task may be gone already; then nobody needs the failure.
+pub(super) fn fail(events: &mpsc::Sender<Event>, failure: Failure) {
+    drop(events.try_send(Event::Failed(failure)));
+}
+
+/// What is done when an engine has ended: its health is told, and what it never began has failed.
+fn ended<A>(health: &Health, model: &str) -> impl FnOnce(Exit<A>) + Send + use<A> {
+    let mut guard = ExitGuard::new(health, Kind::Engine, Name::Text(model.to_owned()), |_| {});
+    move |exit| {
+        if matches!(exit.reason, ExitReason::Panicked(_)) {
+            guard.panicked();
+        }
+        drop(guard);
+        for job in exit.jobs {
+            fail(&job.events, Failure::Engine("its engine ended before it began".into()));
+        }
+    }
 }

@@ -1,6 +1,7 @@
-//! The pool of one size class: its loaded models, with one engine thread for each, which runs many requests at once. It loads a model on the first
-//! request for it, outside the actor, while requests wait in a bounded queue. An engine that panicked is replaced on
-//! the next request. Running a request takes an admission as proof; events go straight to the request's task.
+//! The pool of one size class: its loaded models, with one engine thread for each, which runs many requests at once. It
+//! loads a model on the first request for it, outside the actor, while requests wait in a bounded queue. An engine that
+//! panicked is replaced on the next request. Running a request takes an admission as proof; events go straight to the
+//! request's task.
 
 mod engine;
 
@@ -13,7 +14,7 @@ use std::{
 
 use ::engine::{
     preparer::{Asked, Preparer},
-    worker::{Share, StopSignal},
+    worker::{Job, Share, StopSignal},
 };
 use actix::{Actor, ActorFutureExt, AsyncContext, Context, Handler, Message, WrapFuture};
 use runtime::exit::ExitGuard;
@@ -21,7 +22,7 @@ use runtime::health::{Kind, OfKind, Posted, Verdict};
 use tokio::sync::mpsc;
 use wire::inference::{Event, Failure};
 
-use self::engine::{Engine, Work};
+use self::engine::{Engine, fail};
 use crate::admission::Admission;
 
 pub use ::engine::worker::Settings as WorkerSettings;
@@ -47,7 +48,7 @@ pub struct ModelFolder {
 #[rtype(result = "()")]
 pub struct Run {
     model: ModelFolder,
-    work: Work,
+    job: Job<Asked>,
     posted: Posted,
 }
 
@@ -62,7 +63,7 @@ impl Run {
         posted: Posted,
     ) -> Self {
         let share = Share { of: admission.account_id().0.as_u128(), weight: admission.weight() };
-        Self { model, work: Work { asked, share, events, stop }, posted }
+        Self { model, job: Job { asked, share, events, stop }, posted }
     }
 }
 
@@ -78,7 +79,7 @@ pub struct EngineSettings {
 }
 
 enum State {
-    Loading(VecDeque<Work>),
+    Loading(VecDeque<Job<Asked>>),
     Ready(Engine),
 }
 
@@ -102,14 +103,14 @@ impl PoolActor {
         Self { settings, models: HashMap::new(), retired: Vec::new(), exit }
     }
 
-    fn load(&mut self, model: ModelFolder, first: Work, ctx: &mut Context<Self>) {
+    fn load(&mut self, model: ModelFolder, first: Job<Asked>, ctx: &mut Context<Self>) {
         let import = model.import;
         let slot = Slot { import, state: State::Loading(VecDeque::from([first])) };
         match self.models.insert(model.id.clone(), slot).map(|slot| slot.state) {
             Some(State::Ready(engine)) => self.retired.push(engine),
             Some(State::Loading(waiting)) => {
-                for work in waiting {
-                    work.fail_as("its model was imported anew");
+                for job in waiting {
+                    fail(&job.events, Failure::Engine("its model was imported anew".into()));
                 }
             }
             None => {}
@@ -135,9 +136,9 @@ impl PoolActor {
             match loaded.unwrap_or_else(|_| Err(Failure::Engine("loading the model died".into()))) {
                 Ok(engine) => {
                     noted.trouble(Kind::Engine, &id, None);
-                    for work in waiting {
-                        drop(work.events.try_send(Event::Loaded));
-                        engine.submit(work);
+                    for job in waiting {
+                        drop(job.events.try_send(Event::Loaded));
+                        engine.submit(job);
                     }
                     actor.models.insert(id, Slot { import, state: State::Ready(engine) });
                 }
@@ -147,8 +148,8 @@ impl PoolActor {
                         &id,
                         Some((Verdict::Down, format!("it could not be loaded: {failure}"))),
                     );
-                    for work in waiting {
-                        work.fail(failure.clone());
+                    for job in waiting {
+                        fail(&job.events, failure.clone());
                     }
                 }
             }
@@ -173,17 +174,17 @@ impl Handler<Run> for PoolActor {
 
     fn handle(&mut self, run: Run, ctx: &mut Self::Context) {
         let began = Instant::now();
-        let Run { model, work, posted } = run;
+        let Run { model, job, posted } = run;
         let limit = self.settings.worker.queue;
         let same = |slot: &&mut Slot| slot.import == model.import;
         match self.models.get_mut(&model.id).filter(same).map(|slot| &mut slot.state) {
-            Some(State::Ready(engine)) if engine.observe().alive => engine.submit(work),
-            Some(State::Loading(waiting)) if waiting.len() < limit => waiting.push_back(work),
+            Some(State::Ready(engine)) if engine.observe().alive => engine.submit(job),
+            Some(State::Loading(waiting)) if waiting.len() < limit => waiting.push_back(job),
             Some(State::Loading(_)) => {
                 let failure = Failure::Overloaded("the model is loading and too many wait for it".into());
-                work.fail(failure);
+                fail(&job.events, failure);
             }
-            Some(State::Ready(_)) | None => self.load(model, work, ctx),
+            Some(State::Ready(_)) | None => self.load(model, job, ctx),
         }
         posted.handled(began);
     }

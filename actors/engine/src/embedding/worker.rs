@@ -1,20 +1,13 @@
-//! One thread for one loaded encoder: it takes jobs from a bounded queue, and reads texts of several jobs in one run
-//! where their lengths allow. Jobs take turns, so that one with many texts does not keep the others waiting. A failed run
-//! fails the jobs that were in it. An encoder that panicked is not trusted again: the thread ends, gives back the jobs
-//! that it never began, and reports its exit.
+//! The thread of an encoder: it reads texts of several jobs in one run where their lengths allow. Jobs take turns, so that
+//! one with many texts does not keep the others waiting. A failed run fails the jobs that were in it.
 
 use std::{
     collections::VecDeque,
     panic::{AssertUnwindSafe, catch_unwind},
-    sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
-        mpsc::{Receiver, Sender as Queue, channel},
-    },
+    sync::mpsc::Receiver,
     time::{Duration, Instant},
 };
 
-use tokio::sync::mpsc::Sender;
 use wire::inference::{Delta, Event, Failure, FinishReason, Made, Usage};
 
 use super::{
@@ -23,38 +16,9 @@ use super::{
 };
 use crate::{
     network::NetworkError,
-    sink::{Halt, PAUSE, Sink, StopSignal, send_last},
-    worker::{ExitReason, Observed, words},
+    sink::{Halt, PAUSE, Sink, send_last},
+    worker::{Exit, ExitReason, Handle, Job, Share, Shared},
 };
-
-/// One request for an encoder.
-#[derive(Debug)]
-pub struct TextJob {
-    /// The prepared request.
-    pub asked: PreparedTexts,
-    /// The channel of the job's events; closing it cancels the job.
-    pub events: Sender<Event>,
-    /// The signal that stops the job.
-    pub stop: Arc<StopSignal>,
-}
-
-/// A job that was not queued, and why.
-#[derive(Debug)]
-pub enum RefusedTexts {
-    /// The queue is full.
-    Full(Box<TextJob>),
-    /// The worker has ended.
-    Ended(Box<TextJob>),
-}
-
-/// A worker's end.
-#[derive(Debug)]
-pub struct EncoderExit {
-    /// The reason.
-    pub reason: ExitReason,
-    /// The jobs that were never begun, in order.
-    pub jobs: Vec<TextJob>,
-}
 
 /// Makes vectors of texts on a worker's thread: an encoder, or a test's stand-in.
 pub trait Encode: Send + 'static {
@@ -72,29 +36,8 @@ impl Encode for Encoder {
     }
 }
 
-/// A running worker. Dropping the handle ends the thread after its current run, without waiting for it.
-#[derive(Debug)]
-pub struct EncoderHandle {
-    shared: Arc<Shared>,
-    capacity: usize,
-}
-
-#[derive(Debug)]
-struct Shared {
-    model: String,
-    queue: Mutex<Option<Queue<TextJob>>>,
-    queued: AtomicUsize,
-    running: AtomicUsize,
-    closing: AtomicBool,
-    tokens: AtomicU64,
-    jobs: AtomicU64,
-}
-
-impl Shared {
-    fn queue(&self) -> MutexGuard<'_, Option<Queue<TextJob>>> {
-        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
+/// A running encoder.
+pub type EncoderHandle = Handle<PreparedTexts>;
 
 impl EncoderHandle {
     /// Starts a thread for an encoder. `queue` jobs may wait. The thread calls `on_exit` once, as its last act.
@@ -106,66 +49,16 @@ impl EncoderHandle {
         model: &str,
         encoder: impl Encode,
         queue: usize,
-        on_exit: impl FnOnce(EncoderExit) + Send + 'static,
+        on_exit: impl FnOnce(Exit<PreparedTexts>) + Send + 'static,
     ) -> std::io::Result<Self> {
-        let (sender, jobs) = channel();
-        let shared = Arc::new(Shared {
-            model: model.to_owned(),
-            queue: Mutex::new(Some(sender)),
-            queued: AtomicUsize::new(0),
-            running: AtomicUsize::new(0),
-            closing: AtomicBool::new(false),
-            tokens: AtomicU64::new(0),
-            jobs: AtomicU64::new(0),
-        });
-        let on_thread = Arc::clone(&shared);
-        let name = format!("engine {model}");
-        std::thread::Builder::new().name(name).spawn(move || on_exit(work(encoder, &jobs, &on_thread)))?;
-        Ok(Self { shared, capacity: queue.max(1) })
-    }
-
-    /// Queues a job, without waiting.
-    ///
-    /// # Errors
-    ///
-    /// Returns the job where the queue is full or the worker has ended. The caller must end the job's events itself.
-    pub fn submit(&self, job: TextJob) -> Result<(), RefusedTexts> {
-        let queue = self.shared.queue();
-        let Some(sender) = &*queue else { return Err(RefusedTexts::Ended(Box::new(job))) };
-        // Only submissions raise the number, and they hold the lock.
-        if self.shared.queued.load(Ordering::Acquire) >= self.capacity {
-            return Err(RefusedTexts::Full(Box::new(job)));
-        }
-        self.shared.queued.fetch_add(1, Ordering::AcqRel);
-        sender.send(job).map_err(|unsent| {
-            self.shared.queued.fetch_sub(1, Ordering::AcqRel);
-            RefusedTexts::Ended(Box::new(unsent.0))
-        })
-    }
-
-    /// The worker's current picture. Its tokens are those read.
-    pub fn observe(&self) -> Observed {
-        Observed {
-            model: self.shared.model.clone(),
-            queued: self.shared.queued.load(Ordering::Acquire),
-            running: self.shared.running.load(Ordering::Acquire),
-            tokens: self.shared.tokens.load(Ordering::Relaxed),
-            jobs: self.shared.jobs.load(Ordering::Relaxed),
-            alive: self.shared.queue().is_some(),
-        }
-    }
-}
-
-impl Drop for EncoderHandle {
-    fn drop(&mut self) {
-        self.shared.closing.store(true, Ordering::Release);
-        self.shared.queue().take();
+        Self::start(model.to_owned(), queue, move |jobs, shared| work(encoder, jobs, shared), on_exit)
     }
 }
 
 /// A job that was taken from the queue.
 struct Taken {
     asked: PreparedTexts,
+    share: Share,
     sink: Sink,
     /// The runs that are left, the shortest texts last.
     runs: Vec<Vec<usize>>,
@@ -178,12 +71,13 @@ struct Taken {
 }
 
 impl Taken {
-    fn new(job: TextJob) -> Self {
-        let mut runs = runs(&job.asked.texts);
+    fn new(job: Job<PreparedTexts>) -> Self {
+        let Job { asked, share, events, stop } = job;
+        let mut runs = runs(&asked.texts);
         runs.reverse();
-        let vectors = vec![Vec::new(); job.asked.texts.len()];
-        let sink = Sink::new(job.events, job.stop);
-        Self { asked: job.asked, sink, runs, vectors, input: 0, compute: Duration::ZERO, failed: None }
+        let vectors = vec![Vec::new(); asked.texts.len()];
+        let sink = Sink::new(events, stop);
+        Self { asked, share, sink, runs, vectors, input: 0, compute: Duration::ZERO, failed: None }
     }
 
     /// The texts of the next run.
@@ -236,7 +130,11 @@ impl Taken {
 }
 
 /// Runs jobs until the handle is dropped or the encoder panics.
-fn work(mut encoder: impl Encode, jobs: &Receiver<TextJob>, shared: &Shared) -> EncoderExit {
+fn work(
+    mut encoder: impl Encode,
+    jobs: &Receiver<Job<PreparedTexts>>,
+    shared: &Shared<PreparedTexts>,
+) -> Exit<PreparedTexts> {
     let mut taken: VecDeque<Taken> = VecDeque::new();
     // Ended jobs whose readers have no room.
     let mut ended: Vec<Taken> = Vec::new();
@@ -249,15 +147,13 @@ fn work(mut encoder: impl Encode, jobs: &Receiver<TextJob>, shared: &Shared) -> 
             std::thread::sleep(PAUSE);
         }
         taken.extend(jobs.try_iter().map(Taken::new));
-        if shared.closing.load(Ordering::Acquire) {
+        if shared.is_closing() {
             break ExitReason::Stopped;
         }
         take_out(&mut taken, &mut ended, shared);
         let turn = catch_unwind(AssertUnwindSafe(|| turn(&mut encoder, &mut taken, shared)));
         if let Err(panic) = turn {
-            let message = words(&*panic);
-            tracing::error!(model = %shared.model, message, "the model panicked; its worker ends");
-            break ExitReason::Panicked(message);
+            break shared.panicked(&*panic);
         }
         for mut job in drain(&mut taken, |job| job.runs.is_empty() || job.failed.is_some()) {
             match job.failed.take() {
@@ -267,15 +163,12 @@ fn work(mut encoder: impl Encode, jobs: &Receiver<TextJob>, shared: &Shared) -> 
             close(job, &mut ended, shared);
         }
     };
-    // The model's memory is free before the exit is reported.
-    if catch_unwind(AssertUnwindSafe(move || drop(encoder))).is_err() {
-        tracing::error!(model = %shared.model, "dropping a model panicked");
-    }
+    shared.free(encoder);
     exit(reason, taken, ended, jobs, shared)
 }
 
 /// Ends jobs that must stop.
-fn take_out(taken: &mut VecDeque<Taken>, ended: &mut Vec<Taken>, shared: &Shared) {
+fn take_out(taken: &mut VecDeque<Taken>, ended: &mut Vec<Taken>, shared: &Shared<PreparedTexts>) {
     for mut job in drain(taken, |job| job.sink.check().is_err()) {
         if let Err(halt) = job.sink.check() {
             job.halt(halt);
@@ -285,10 +178,8 @@ fn take_out(taken: &mut VecDeque<Taken>, ended: &mut Vec<Taken>, shared: &Shared
 }
 
 /// Counts a job that has ended, and keeps it until its reader has everything.
-fn close(mut job: Taken, ended: &mut Vec<Taken>, shared: &Shared) {
-    let count = if job.sink.has_started() { &shared.running } else { &shared.queued };
-    count.fetch_sub(1, Ordering::AcqRel);
-    shared.jobs.fetch_add(1, Ordering::Relaxed);
+fn close(mut job: Taken, ended: &mut Vec<Taken>, shared: &Shared<PreparedTexts>) {
+    shared.ends(job.sink.has_started());
     if !job.sink.flush() {
         ended.push(job);
     }
@@ -301,7 +192,7 @@ fn drain(jobs: &mut VecDeque<Taken>, is_out: impl Fn(&Taken) -> bool) -> Vec<Tak
 }
 
 /// One run: the next of the job whose turn it is, filled up with those of others that fit.
-fn turn(encoder: &mut impl Encode, taken: &mut VecDeque<Taken>, shared: &Shared) {
+fn turn(encoder: &mut impl Encode, taken: &mut VecDeque<Taken>, shared: &Shared<PreparedTexts>) {
     let Some(first) = taken.front() else { return };
     let dimensions = first.asked.dimensions;
     let (mut count, mut longest) = (0, 0);
@@ -320,8 +211,7 @@ fn turn(encoder: &mut impl Encode, taken: &mut VecDeque<Taken>, shared: &Shared)
         let sink = &mut taken[place].sink;
         if !sink.has_started() {
             sink.start();
-            shared.running.fetch_add(1, Ordering::AcqRel);
-            shared.queued.fetch_sub(1, Ordering::AcqRel);
+            shared.begins();
         }
     }
     let mut texts: Vec<&[u32]> = Vec::with_capacity(count);
@@ -332,13 +222,13 @@ fn turn(encoder: &mut impl Encode, taken: &mut VecDeque<Taken>, shared: &Shared)
     let outcome = encoder.encode(&texts, dimensions);
     let took = began.elapsed();
     let read: usize = texts.iter().map(|text| text.len()).sum();
-    shared.tokens.fetch_add(read as u64, Ordering::Relaxed);
+    shared.count_tokens(read as u64);
     let mut vectors = match outcome {
         Ok(vectors) => vectors.into_iter(),
         Err(error) => {
             for &place in &chosen {
                 taken[place].took(took);
-                taken[place].failed = Some(failure(&error, shared));
+                taken[place].failed = Some(error.failure(&shared.model));
             }
             return;
         }
@@ -351,48 +241,29 @@ fn turn(encoder: &mut impl Encode, taken: &mut VecDeque<Taken>, shared: &Shared)
     taken.rotate_left(1);
 }
 
-fn failure(error: &NetworkError, shared: &Shared) -> Failure {
-    match error {
-        NetworkError::NotFinite => {
-            let model = &shared.model;
-            tracing::error!(%model, "the model's vectors are not finite numbers: import it anew");
-            metrics::counter!("farebox_engine_not_finite_total", "model" => model.clone()).increment(1);
-            Failure::NotFinite
-        }
-        NetworkError::Runtime(_) | NetworkError::Form(_) => Failure::Engine(error.to_string()),
-    }
-}
-
 /// Closes the queue, fails what was begun and collects the jobs that were not. No job can slip in: the sender is taken
 /// under its lock first.
 fn exit(
     reason: ExitReason,
     taken: VecDeque<Taken>,
     mut ended: Vec<Taken>,
-    jobs: &Receiver<TextJob>,
-    shared: &Shared,
-) -> EncoderExit {
-    shared.queue().take();
+    jobs: &Receiver<Job<PreparedTexts>>,
+    shared: &Shared<PreparedTexts>,
+) -> Exit<PreparedTexts> {
+    shared.close();
     let mut waiting = Vec::new();
     for mut job in taken {
         if !job.sink.has_started() {
             let (events, stop) = job.sink.into_parts();
-            waiting.push(TextJob { asked: job.asked, events, stop });
+            waiting.push(Job { asked: job.asked, share: job.share, events, stop });
             continue;
         }
-        let why = match &reason {
-            ExitReason::Stopped => "its engine was ended".to_owned(),
-            ExitReason::Panicked(message) => format!("the engine panicked: {message}"),
-        };
-        job.end(Err(Failure::Engine(why)));
-        shared.jobs.fetch_add(1, Ordering::Relaxed);
+        job.end(Err(Failure::Engine(reason.told())));
+        shared.ends(true);
         ended.push(job);
     }
     send_last(ended, |job| &mut job.sink);
-    waiting.extend(jobs.try_iter());
-    shared.running.store(0, Ordering::Release);
-    shared.queued.store(0, Ordering::Release);
-    EncoderExit { reason, jobs: waiting }
+    shared.exit(reason, waiting, jobs)
 }
 
 #[cfg(test)]

@@ -3,16 +3,16 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, TryRecvError};
 use std::time::Duration;
 
 use wire::inference::Failure;
 
-use super::{Exit, ExitReason, Halt, Job, Settings, Shared};
+use super::{Exit, ExitReason, Halt, Job, Settings, Shared, words};
 use crate::answer::Answer;
 use crate::model::Model;
 use crate::network::{Network, NetworkError, finite};
+use crate::prepare::Prepared;
 use crate::schedule::{Arrival, Change, JobId, Joined, Limits, Scheduler, SequenceId, Step};
 use crate::sink::{PAUSE, send_last};
 
@@ -31,7 +31,7 @@ struct Engine<'a, N, C> {
     sequences: HashMap<SequenceId, JobId>,
     begun: u64,
     clock: C,
-    shared: &'a Shared,
+    shared: &'a Shared<Prepared>,
 }
 
 /// Runs jobs until the handle is dropped or the model panics.
@@ -40,7 +40,7 @@ pub(super) fn run<N: Network, C: Fn() -> Duration>(
     settings: Settings,
     clock: C,
     jobs: &Receiver<Job>,
-    shared: &Shared,
+    shared: &Shared<Prepared>,
 ) -> Exit {
     let abilities = model.network.abilities();
     let scheduler = Scheduler::new(Limits {
@@ -57,11 +57,7 @@ pub(super) fn run<N: Network, C: Fn() -> Duration>(
         match catch_unwind(AssertUnwindSafe(|| engine.turn(jobs))) {
             Ok(true) => {}
             Ok(false) => break ExitReason::Stopped,
-            Err(panic) => {
-                let message = words(&*panic);
-                tracing::error!(model = %shared.model, message, "the model panicked; its worker ends");
-                break ExitReason::Panicked(message);
-            }
+            Err(panic) => break shared.panicked(&*panic),
         }
     };
     let now = (engine.clock)();
@@ -69,17 +65,14 @@ pub(super) fn run<N: Network, C: Fn() -> Duration>(
     for (job, answer) in answers.iter_mut().filter(|(_, answer)| !answer.has_ended) {
         answer.sink.report(scheduler.compute_time(*job, now));
     }
-    // The model's memory is free before the exit is reported.
-    if catch_unwind(AssertUnwindSafe(move || drop(model))).is_err() {
-        tracing::error!(model = %shared.model, "dropping a model panicked");
-    }
+    shared.free(model);
     exit(reason, answers, jobs, shared)
 }
 
 /// Closes the queue, fails what was begun and collects the jobs that were not. No job can slip in: the sender is taken
 /// under its lock first.
-fn exit(reason: ExitReason, answers: BTreeMap<JobId, Answer>, jobs: &Receiver<Job>, shared: &Shared) -> Exit {
-    shared.queue().take();
+fn exit(reason: ExitReason, answers: BTreeMap<JobId, Answer>, jobs: &Receiver<Job>, shared: &Shared<Prepared>) -> Exit {
+    shared.close();
     let (mut waiting, mut cut) = (Vec::new(), Vec::new());
     for mut answer in answers.into_values() {
         if !answer.has_ended && !answer.sink.has_started() {
@@ -87,37 +80,23 @@ fn exit(reason: ExitReason, answers: BTreeMap<JobId, Answer>, jobs: &Receiver<Jo
             continue;
         }
         if !answer.has_ended {
-            let failure = match &reason {
-                ExitReason::Stopped => {
-                    answer.sink.send(wire::inference::Event::Usage(answer.usage));
-                    "its engine was ended".to_owned()
-                }
-                ExitReason::Panicked(message) => format!("the engine panicked: {message}"),
-            };
+            if reason == ExitReason::Stopped {
+                answer.sink.send(wire::inference::Event::Usage(answer.usage));
+            }
             // The seconds are told already.
-            answer.fail(Failure::Engine(failure), Duration::ZERO);
-            shared.jobs.fetch_add(1, Ordering::Relaxed);
+            answer.fail(Failure::Engine(reason.told()), Duration::ZERO);
+            shared.ends(true);
         }
         cut.push(answer);
     }
     send_last(cut, |answer| &mut answer.sink);
-    waiting.extend(std::iter::from_fn(|| jobs.try_recv().ok()));
-    shared.running.store(0, Ordering::Release);
-    shared.queued.store(0, Ordering::Release);
-    Exit { reason, jobs: waiting }
-}
-
-/// A panic's message.
-pub(crate) fn words(panic: &(dyn std::any::Any + Send)) -> String {
-    let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
-    let text = text.or_else(|| panic.downcast_ref::<String>().cloned());
-    text.unwrap_or_else(|| "a panic without a message".to_owned())
+    shared.exit(reason, waiting, jobs)
 }
 
 impl<N: Network, C: Fn() -> Duration> Engine<'_, N, C> {
     /// One step, or a wait for something to do. Returns whether there is another.
     fn turn(&mut self, jobs: &Receiver<Job>) -> bool {
-        if !self.take_jobs(jobs) || self.shared.closing.load(Ordering::Acquire) {
+        if !self.take_jobs(jobs) || self.shared.is_closing() {
             return false;
         }
         let now = (self.clock)();
@@ -264,8 +243,7 @@ impl<N: Network, C: Fn() -> Duration> Engine<'_, N, C> {
         let Some(answer) = self.sequences.get(&id).and_then(|job| self.answers.get_mut(job)) else { return };
         if !answer.sink.has_started() {
             answer.sink.start();
-            self.shared.running.fetch_add(1, Ordering::AcqRel);
-            self.shared.queued.fetch_sub(1, Ordering::AcqRel);
+            self.shared.begins();
         }
     }
 
@@ -323,7 +301,7 @@ impl<N: Network, C: Fn() -> Duration> Engine<'_, N, C> {
     /// What came of a sequence's scores: so many tokens, and one to go on behind.
     fn took(&mut self, id: SequenceId, tokens: u64, taken: std::thread::Result<Option<u32>>) {
         let now = (self.clock)();
-        self.shared.tokens.fetch_add(tokens, Ordering::Relaxed);
+        self.shared.count_tokens(tokens);
         match taken {
             Ok(Some(token)) => self.scheduler.written(id, token),
             Ok(None) => {
@@ -347,7 +325,7 @@ impl<N: Network, C: Fn() -> Duration> Engine<'_, N, C> {
     /// A sequence's scores are no numbers. Its place must not spoil a later one.
     fn not_finite(&mut self, id: SequenceId, place: usize) {
         let error = NetworkError::NotFinite;
-        self.fail(id, self.failure(&error));
+        self.fail(id, error.failure(&self.shared.model));
         self.clear(place..place + 1);
     }
 
@@ -365,21 +343,9 @@ impl<N: Network, C: Fn() -> Duration> Engine<'_, N, C> {
         }
     }
 
-    fn failure(&self, error: &NetworkError) -> Failure {
-        match error {
-            NetworkError::NotFinite => {
-                let model = &self.shared.model;
-                tracing::error!(%model, "the model's scores are not finite numbers: import it anew");
-                metrics::counter!("farebox_engine_not_finite_total", "model" => model.clone()).increment(1);
-                Failure::NotFinite
-            }
-            NetworkError::Runtime(_) | NetworkError::Form(_) => Failure::Engine(error.to_string()),
-        }
-    }
-
     fn fail_all(&mut self, ids: &[SequenceId], error: &NetworkError) {
         for id in ids {
-            self.fail(*id, self.failure(error));
+            self.fail(*id, error.failure(&self.shared.model));
         }
     }
 
@@ -418,9 +384,7 @@ impl<N: Network, C: Fn() -> Duration> Engine<'_, N, C> {
             self.scheduler.leave(id, keeps, now);
             self.sequences.remove(&id);
         }
-        let count = if answer.sink.has_started() { &self.shared.running } else { &self.shared.queued };
-        count.fetch_sub(1, Ordering::AcqRel);
-        self.shared.jobs.fetch_add(1, Ordering::Relaxed);
+        self.shared.ends(answer.sink.has_started());
         Some(self.scheduler.close(job, now))
     }
 }

@@ -2,9 +2,12 @@
 
 use std::sync::mpsc::{Receiver as Told, Sender as Tell, channel as tell_channel};
 
+use std::sync::Arc;
+
 use tokio::sync::mpsc;
 
 use super::*;
+use crate::{sink::StopSignal, worker::Refused};
 
 /// Tells the first tokens of each run, and waits for a word before it goes on.
 struct Echo {
@@ -35,7 +38,7 @@ struct Stage {
     handle: EncoderHandle,
     runs: Told<Vec<u32>>,
     go: Tell<Outcome>,
-    exit: Told<EncoderExit>,
+    exit: Told<Exit<PreparedTexts>>,
 }
 
 fn stage(queue: usize) -> Stage {
@@ -46,11 +49,23 @@ fn stage(queue: usize) -> Stage {
 }
 
 /// A job with texts of these first tokens and lengths.
-fn job(texts: &[(u32, usize)], dimensions: Option<usize>) -> (TextJob, mpsc::Receiver<Event>, Arc<StopSignal>) {
+fn job(
+    texts: &[(u32, usize)],
+    dimensions: Option<usize>,
+) -> (Job<PreparedTexts>, mpsc::Receiver<Event>, Arc<StopSignal>) {
     let (events, told) = mpsc::channel(16);
     let stop = StopSignal::new();
     let texts = texts.iter().map(|&(first, length)| vec![first; length]).collect();
-    (TextJob { asked: PreparedTexts { texts, dimensions }, events, stop: Arc::clone(&stop) }, told, stop)
+    (
+        Job {
+            asked: PreparedTexts { texts, dimensions },
+            share: Share { of: 1, weight: 1 },
+            events,
+            stop: Arc::clone(&stop),
+        },
+        told,
+        stop,
+    )
 }
 
 fn events(told: &mut mpsc::Receiver<Event>) -> Vec<Event> {
@@ -165,7 +180,7 @@ fn a_panic_ends_the_worker_and_gives_back_what_never_began() {
         told.push(events);
     }
     let (more, ..) = job(&[(3, 4)], None);
-    assert!(matches!(handle.submit(more), Err(RefusedTexts::Full(_))));
+    assert!(matches!(handle.submit(more), Err(Refused::Full(_))));
     go.send(Outcome::Panics).unwrap();
     let exit = exit.recv().unwrap();
     assert_eq!((exit.reason, exit.jobs.len()), (ExitReason::Panicked("beside itself".to_owned()), 2));
@@ -176,5 +191,5 @@ fn a_panic_ends_the_worker_and_gives_back_what_never_began() {
     );
     assert!(!handle.observe().alive);
     let (late, ..) = job(&[(3, 4)], None);
-    assert!(matches!(handle.submit(late), Err(RefusedTexts::Ended(_))));
+    assert!(matches!(handle.submit(late), Err(Refused::Ended(_))));
 }

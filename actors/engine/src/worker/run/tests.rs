@@ -1,4 +1,4 @@
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{self as sync, channel};
 use std::sync::{Arc, Condvar, Mutex};
 
@@ -7,7 +7,6 @@ use wire::inference::{Event, Generation, OutputLimit, Sampling, Usage};
 
 use super::*;
 use crate::network::Abilities;
-use crate::prepare::Prepared;
 use crate::schedule::Row;
 use crate::tokenizer::Tokenizer;
 use crate::worker::{EngineHandle, Refused, Share, Stop, StopSignal};
