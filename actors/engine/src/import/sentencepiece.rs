@@ -9,7 +9,7 @@ use std::io::{Read, Seek};
 use serde_json::{Map, Value, json};
 
 use super::ImportError;
-use super::tokenizer::Parts;
+use super::tokenizer::{Merging, Parts};
 use super::vocabulary::{Kind, Vocabulary, flag};
 use crate::gguf::{Gguf, Value as Metadata};
 
@@ -58,23 +58,11 @@ pub(super) fn parts<R: Read + Seek>(
         json!({ "type": "ByteFallback" }),
         json!({ "type": "Fuse" }),
     ];
-    let model = json!({
-        "type": "BPE",
-        "dropout": null,
-        "unk_token": null,
-        "continuing_subword_prefix": null,
-        "end_of_word_suffix": null,
-        "fuse_unk": false,
-        "byte_fallback": true,
-        "ignore_merges": false,
-        "vocab": vocabulary,
-        "merges": merges(known, scores),
-    });
     Ok(Parts {
         normalizer: json!({ "type": "Sequence", "normalizers": normalizers }),
         pre_tokenizer: Value::Null,
         decoder: json!({ "type": "Sequence", "decoders": decoders }),
-        model,
+        model: Merging { falls_back_to_bytes: true, ignores_merges: false }.model(vocabulary, &merges(known, scores)),
     })
 }
 

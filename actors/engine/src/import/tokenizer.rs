@@ -4,6 +4,7 @@
 
 use std::io::{Read, Seek};
 
+use serde::Serialize;
 use serde_json::{Map, Value, json};
 
 use super::ImportError;
@@ -62,6 +63,32 @@ pub(super) struct Parts {
     pub(super) model: Value,
 }
 
+/// A model that merges pairs (byte pair encoding), as `tokenizers` writes it.
+pub(super) struct Merging {
+    /// Whether characters that are no tokens become the tokens of their bytes.
+    pub(super) falls_back_to_bytes: bool,
+    /// Whether a word that is a token is one, whatever the merges say.
+    pub(super) ignores_merges: bool,
+}
+
+impl Merging {
+    /// The model, with its merges in the order in which they are preferred.
+    pub(super) fn model(self, vocabulary: &Map<String, Value>, merges: &[[impl Serialize; 2]]) -> Value {
+        json!({
+            "type": "BPE",
+            "dropout": null,
+            "unk_token": null,
+            "continuing_subword_prefix": null,
+            "end_of_word_suffix": null,
+            "fuse_unk": false,
+            "byte_fallback": self.falls_back_to_bytes,
+            "ignore_merges": self.ignores_merges,
+            "vocab": vocabulary,
+            "merges": merges,
+        })
+    }
+}
+
 fn byte_level<R: Read + Seek>(
     file: &Gguf<R>,
     pre: &str,
@@ -70,30 +97,19 @@ fn byte_level<R: Read + Seek>(
     let Split { normalizer, pre_tokenizer, ignore_merges } = pre_tokenizer::split(pre)?;
     let key = "tokenizer.ggml.merges";
     let merges = file.texts(key).ok_or_else(|| ImportError::Tokenizer(format!("{key} is missing")))?;
-    let pair = |(at, merge): (usize, &String)| {
+    let pairs = merges.iter().enumerate().map(|(at, merge)| {
         let wrong = |why: &str| ImportError::Tokenizer(format!("merge {at}, {merge:?}, {why} ({key})"));
         let (left, right) = split_merge(merge).ok_or_else(|| wrong("is not two tokens"))?;
         let is_known = |part: &str| vocabulary.contains_key(part);
         if is_known(left) && is_known(right) && is_known(&format!("{left}{right}")) {
-            Ok(json!([left, right]))
+            Ok([left, right])
         } else {
             Err(wrong("names a token that is not in the vocabulary"))
         }
-    };
-    let pairs = merges.iter().enumerate().map(pair).collect::<Result<Vec<_>, _>>()?;
-    let decoder = json!({ "type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": true });
-    let model = json!({
-        "type": "BPE",
-        "dropout": null,
-        "unk_token": null,
-        "continuing_subword_prefix": null,
-        "end_of_word_suffix": null,
-        "fuse_unk": false,
-        "byte_fallback": false,
-        "ignore_merges": ignore_merges,
-        "vocab": vocabulary,
-        "merges": pairs,
     });
+    let pairs = pairs.collect::<Result<Vec<_>, _>>()?;
+    let decoder = json!({ "type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": true });
+    let model = Merging { falls_back_to_bytes: false, ignores_merges: ignore_merges }.model(vocabulary, &pairs);
     Ok(Parts { normalizer, pre_tokenizer, decoder, model })
 }
 
