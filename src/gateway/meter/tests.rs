@@ -22,6 +22,15 @@ use crate::{
     gateway::{Rules, plan::plan},
 };
 
+/// The rules of these requests: debt may arise, and nothing is kept.
+const RULES: Rules = Rules {
+    overdraft_none: false,
+    weighting: Weighting::Weighted,
+    drain_seconds: 0,
+    unread_bytes: 0,
+    answers_bytes: 0,
+};
+
 /// The price of a token read, a token written and a second, in nano-dollars. A million tokens written cost $10 and a
 /// million read $1, fee included; the second is one of the smallest class.
 const READ: i64 = 1_020;
@@ -140,14 +149,7 @@ fn meter(model: &Model, max_cost: Option<&str>, payer: Payer, began: Instant) ->
     let max_cost = max_cost.map(|most| format!(r#","max_cost":"{most}""#)).unwrap_or_default();
     let body = format!(r#"{{"model":"m","messages":[{{"role":"user","content":"hello world"}}]{max_cost}}}"#);
     let request = read_chat(body.as_bytes()).unwrap();
-    let rules = Rules {
-        overdraft_none: false,
-        weighting: Weighting::default(),
-        drain_seconds: 0,
-        unread_bytes: 0,
-        answers_bytes: 0,
-    };
-    Meter::new(plan(model, rules, &request, payer).unwrap().target, began)
+    Meter::new(plan(model, RULES, &request, payer).unwrap().target, began)
 }
 
 fn piece() -> Delta {

@@ -39,14 +39,7 @@ proptest! {
         tells_uses in any::<bool>(),
         turns_told in proptest::option::of((0..9_000_u64, any::<bool>())),
     ) {
-        let rules = Rules {
-            overdraft_none: false,
-            weighting: Weighting::default(),
-            drain_seconds: 0,
-            unread_bytes: 0,
-            answers_bytes: 0,
-        };
-        let plan = plan(&model(context, above), rules, &asked(searches), Payer::Credits).unwrap();
+        let plan = plan(&model(context, above), RULES, &asked(searches), Payer::Credits).unwrap();
         let Target::Closed(terms) = &plan.target else { unreachable!() };
         let (largest, may_be_dear) = (terms.largest, terms.largest > u64::from(above));
         let mut meter = Meter::new(plan.target, Instant::now());

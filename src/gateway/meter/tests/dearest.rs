@@ -194,13 +194,7 @@ fn all_of_it(random: &mut Random, terms: &UsageTerms) -> Report {
 
 /// A provider's requests. Returns how many were planned and the most that one was charged, with the refusals of the others.
 fn requests_of(provider: &str, book: &Book) -> (usize, Nanos, BTreeMap<String, usize>) {
-    let rules = Rules {
-        overdraft_none: true,
-        weighting: Weighting::default(),
-        drain_seconds: 0,
-        unread_bytes: 0,
-        answers_bytes: 0,
-    };
+    let rules = Rules { overdraft_none: true, ..RULES };
     let priced = |model: &&Arc<ClosedModel>| *model.provider == *provider && model.price.is_some();
     let models: Vec<_> = book.entries().iter().filter(priced).cloned().collect();
     let (mut random, mut planned, mut refused, mut dearest) =
