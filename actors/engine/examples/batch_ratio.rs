@@ -4,12 +4,12 @@
 //!
 //!     cargo run --release -p engine --example batch_ratio -- <libonnxruntime.so> <file.gguf> [threads] [rounds]
 
-use std::path::Path;
+mod ratio;
+
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use engine::import::{self, ImportError, MODEL_FILE};
 use engine::model::Model;
 use engine::prepare::Prepared;
 use engine::runtime::Runtime;
@@ -19,11 +19,10 @@ use ort::memory::{AllocationDevice, Allocator, AllocatorType, MemoryInfo, Memory
 use ort::session::Session;
 use ort::value::Tensor;
 use tokio::sync::mpsc;
-use wire::inference::{Event, Generation, OutputLimit, Sampling};
+use wire::inference::Event;
 
-type Outcome<T> = Result<T, Box<dyn std::error::Error>>;
+use ratio::{Outcome, PROMPT, Stage, greedy};
 
-const PROMPT: &str = "The history of the city begins with a bridge over the river, built by";
 const TOKENS: u32 = 128;
 /// Tokens of the long prompt.
 const LONG: usize = 1_500;
@@ -31,21 +30,7 @@ const LONG: usize = 1_500;
 const CACHE: (usize, i64, i64) = (30, 3, 64);
 
 fn main() -> Outcome<()> {
-    engine::telemetry::turn_off()?;
-    let arguments: Vec<String> = std::env::args().collect();
-    let [_, library, gguf, rest @ ..] = &arguments[..] else {
-        return Err("usage: batch_ratio <libonnxruntime.so> <file.gguf> [threads] [rounds]".into());
-    };
-    let number = |at: usize, default: usize| rest.get(at).map_or(Ok(default), |text| text.parse());
-    let (threads, rounds) = (number(0, 2)?, number(1, 5)?);
-    let folder = std::env::temp_dir().join(format!("farebox-batch-ratio-{}", std::process::id()));
-    match import::import(Path::new(gguf), &folder) {
-        Ok(_) | Err(ImportError::Exists(_)) => {}
-        Err(error) => return Err(error.into()),
-    }
-    let measured = measure(Path::new(library), &folder, threads, rounds);
-    std::fs::remove_dir_all(&folder)?;
-    measured
+    ratio::run("batch_ratio", measure)
 }
 
 /// A worker, and the number of streams so far: each has an account of its own, so that no prompt was read before.
@@ -58,18 +43,14 @@ struct Engine {
 /// When each piece of a stream came.
 type Times = Vec<Instant>;
 
-fn measure(library: &Path, folder: &Path, threads: usize, rounds: usize) -> Outcome<()> {
-    let runtime = Runtime::load(library)?;
-    let model = Model::load(&runtime, "measured", folder, threads)?;
+fn measure(stage: &Stage) -> Outcome<()> {
+    let (threads, rounds) = (stage.threads, stage.rounds);
+    let runtime = Runtime::load(&stage.library)?;
+    let model = Model::load(&runtime, "measured", &stage.folder, threads)?;
     let tokenizer = model.tokenizer();
     let worker = EngineHandle::spawn(model, Settings::default(), |_| {})?;
     let mut engine = Engine { worker, tokenizer, streams: 0 };
-    let mut bare = Session::builder(runtime.environment())?
-        .with_intra_threads(threads)
-        .map_err(|error| error.to_string())?
-        .with_inter_threads(1)
-        .map_err(|error| error.to_string())?
-        .commit_from_file(folder.join(MODEL_FILE))?;
+    let mut bare = stage.bare(&runtime)?;
     engine.together(8, 16)?;
     let mut found: Vec<[f64; 6]> = Vec::new();
     for round in 1..=rounds {
@@ -103,18 +84,8 @@ fn measure(library: &Path, folder: &Path, threads: usize, rounds: usize) -> Outc
 impl Engine {
     fn stream(&mut self, prompt: Vec<u32>, tokens: u32) -> Outcome<JoinHandle<Times>> {
         self.streams += 1;
-        let generation = Generation {
-            // No stop of its own, so that all make the same number of tokens.
-            sampling: Sampling {
-                temperature: Some(0.0),
-                logit_bias: vec![(0, -100.0), (2, -100.0)],
-                ..Sampling::default()
-            },
-            limit: Some(OutputLimit { tokens, largest: tokens, field: "max_tokens" }),
-            ..Generation::default()
-        };
         let (events, mut receiver) = mpsc::channel(256);
-        let asked = Prepared { generation, echo: None, prompt };
+        let asked = Prepared { generation: greedy(tokens), echo: None, prompt };
         let job = Job { asked, share: Share { of: self.streams, weight: 1 }, events, stop: StopSignal::new() };
         self.worker.submit(job).map_err(|refused| format!("{refused:?}"))?;
         Ok(std::thread::spawn(move || {

@@ -3,10 +3,10 @@
 //!
 //!     cargo run --release -p engine --example decode_ratio -- <libonnxruntime.so> <file.gguf> [threads] [rounds]
 
-use std::path::Path;
+mod ratio;
+
 use std::time::Instant;
 
-use engine::import::{self, ImportError, MODEL_FILE};
 use engine::model::Model;
 use engine::prepare::Prepared;
 use engine::runtime::Runtime;
@@ -16,45 +16,25 @@ use ort::memory::Allocator;
 use ort::session::{Session, SessionInputValue};
 use ort::value::{DynValue, Tensor};
 use tokio::sync::mpsc;
-use wire::inference::{Event, Generation, OutputLimit, Sampling};
+use wire::inference::Event;
 
-type Outcome<T> = Result<T, Box<dyn std::error::Error>>;
+use ratio::{Outcome, PROMPT, Stage, greedy};
 
-const PROMPT: &str = "The history of the city begins with a bridge over the river, built by";
 const TOKENS: usize = 128;
 
 fn main() -> Outcome<()> {
-    engine::telemetry::turn_off()?;
-    let arguments: Vec<String> = std::env::args().collect();
-    let [_, library, gguf, rest @ ..] = &arguments[..] else {
-        return Err("usage: decode_ratio <libonnxruntime.so> <file.gguf> [threads] [rounds]".into());
-    };
-    let number = |at: usize, default: usize| rest.get(at).map_or(Ok(default), |text| text.parse());
-    let (threads, rounds) = (number(0, 2)?, number(1, 5)?);
-    let folder = std::env::temp_dir().join(format!("farebox-decode-ratio-{}", std::process::id()));
-    let from = Instant::now();
-    match import::import(Path::new(gguf), &folder) {
-        Ok(_) | Err(ImportError::Exists(_)) => println!("imported in {:.1} s", from.elapsed().as_secs_f64()),
-        Err(error) => return Err(error.into()),
-    }
-    let measured = measure(Path::new(library), &folder, threads, rounds);
-    std::fs::remove_dir_all(&folder)?;
-    measured
+    ratio::run("decode_ratio", measure)
 }
 
-fn measure(library: &Path, folder: &Path, threads: usize, rounds: usize) -> Outcome<()> {
-    let runtime = Runtime::load(library)?;
+fn measure(stage: &Stage) -> Outcome<()> {
+    let (threads, rounds) = (stage.threads, stage.rounds);
+    let runtime = Runtime::load(&stage.library)?;
     let from = Instant::now();
-    let model = Model::load(&runtime, "measured", folder, threads)?;
+    let model = Model::load(&runtime, "measured", &stage.folder, threads)?;
     println!("loaded in {:.2} s", from.elapsed().as_secs_f64());
     let prompt = model.tokenizer().encode(PROMPT, Special::Added)?;
     let worker = EngineHandle::spawn(model, Settings::default(), |_| {})?;
-    let mut bare = Session::builder(runtime.environment())?
-        .with_intra_threads(threads)
-        .map_err(|error| error.to_string())?
-        .with_inter_threads(1)
-        .map_err(|error| error.to_string())?
-        .commit_from_file(folder.join(MODEL_FILE))?;
+    let mut bare = stage.bare(&runtime)?;
     through_worker(&worker, &prompt)?;
     through_session(&mut bare, &prompt)?;
     let (mut ratios, mut speeds) = (Vec::new(), Vec::new());
@@ -78,19 +58,8 @@ fn measure(library: &Path, folder: &Path, threads: usize, rounds: usize) -> Outc
 
 /// Tokens a second after the first one, as a client sees them.
 fn through_worker(worker: &EngineHandle, prompt: &[u32]) -> Outcome<f64> {
-    let tokens = u32::try_from(TOKENS)?;
-    let generation = Generation {
-        // No stop of its own, so that both loops make the same number of tokens.
-        sampling: Sampling {
-            temperature: Some(0.0),
-            logit_bias: vec![(0, -100.0), (2, -100.0)],
-            ..Sampling::default()
-        },
-        limit: Some(OutputLimit { tokens, largest: tokens, field: "max_tokens" }),
-        ..Generation::default()
-    };
     let (events, mut receiver) = mpsc::channel(64);
-    let asked = Prepared { generation, echo: None, prompt: prompt.to_vec() };
+    let asked = Prepared { generation: greedy(u32::try_from(TOKENS)?), echo: None, prompt: prompt.to_vec() };
     worker
         .submit(Job { asked, share: Share { of: 1, weight: 1 }, events, stop: StopSignal::new() })
         .map_err(|refused| format!("{refused:?}"))?;
