@@ -30,11 +30,13 @@ impl Idle {
 
     /// What comes of something, none after the limit.
     async fn within<T>(&mut self, something: impl Future<Output = T>) -> Option<T> {
-        let (mut something, end) = (pin!(something), Instant::now() + self.limit);
+        let (mut something, end) = (pin!(something), Instant::now().checked_add(self.limit));
         poll_fn(|cx| {
             if let Poll::Ready(there) = something.as_mut().poll(cx) {
                 return Poll::Ready(Some(there));
             }
+            // A limit beyond all times is none.
+            let Some(end) = end else { return Poll::Pending };
             let timer = self.timer.get_or_insert_with(|| Box::pin(sleep_until(end)));
             while timer.as_mut().poll(cx).is_ready() {
                 if timer.deadline() >= end {
@@ -129,5 +131,10 @@ mod tests {
         assert!(idle.within(pending::<()>()).await.is_none());
         assert!(began.elapsed() >= limit, "the timer of an earlier wait ended it");
         assert!(idle.within(pending::<()>()).await.is_none(), "and so it is afterwards");
+    }
+
+    #[tokio::test]
+    async fn a_limit_beyond_all_times_is_none() {
+        assert!(Idle::new(Duration::MAX).within(sleep(Duration::from_millis(1))).await.is_some());
     }
 }
