@@ -11,8 +11,8 @@ pub enum NetworkError {
     /// ONNX Runtime reports an error.
     #[error("ONNX Runtime: {0}")]
     Runtime(String),
-    /// The model's inputs or outputs are not those of a language model with a cache.
-    #[error("not a language model with a cache: {0}")]
+    /// The model's inputs or outputs are not those of a model that is run here.
+    #[error("the model's inputs and outputs: {0}")]
     Form(String),
     /// The model computed scores that are not numbers, or are infinite.
     #[error("scores that are not finite numbers")]

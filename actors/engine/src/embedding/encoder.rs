@@ -42,6 +42,16 @@ pub(super) fn check_names(inputs: &[String], outputs: &[String]) -> Result<(), S
     Err(format!("not an encoder of texts: there is no output {}", STATES.join(" or ")))
 }
 
+/// Makes vectors of texts: an encoder, or a test's stand-in.
+pub trait Encode: Send + 'static {
+    /// The vectors of texts that fit one run, in their order. Of `dimensions`, only so many numbers of each.
+    ///
+    /// # Errors
+    ///
+    /// The run failed, or computed numbers that are not finite.
+    fn encode(&mut self, texts: &[&[u32]], dimensions: Option<usize>) -> Result<Vec<Vec<f32>>, NetworkError>;
+}
+
 /// A loaded encoder.
 #[derive(Debug)]
 pub struct Encoder {
@@ -94,13 +104,10 @@ impl Encoder {
     pub const fn width(&self) -> usize {
         self.width
     }
+}
 
-    /// The vectors of texts that fit one run, in their order. Of `dimensions`, only so many numbers of each.
-    ///
-    /// # Errors
-    ///
-    /// The run failed in ONNX Runtime, or computed numbers that are not finite.
-    pub fn vectors(&mut self, texts: &[&[u32]], dimensions: Option<usize>) -> Result<Vec<Vec<f32>>, NetworkError> {
+impl Encode for Encoder {
+    fn encode(&mut self, texts: &[&[u32]], dimensions: Option<usize>) -> Result<Vec<Vec<f32>>, NetworkError> {
         let longest = texts.iter().map(|text| text.len()).max().unwrap_or(0);
         if longest == 0 {
             return Ok(vec![Vec::new(); texts.len()]);

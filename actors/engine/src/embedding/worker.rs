@@ -11,30 +11,13 @@ use std::{
 use wire::inference::{Delta, Event, Failure, FinishReason, Made, Usage};
 
 use super::{
-    encoder::{Encoder, fits, runs},
+    encoder::{Encode, fits, runs},
     tokenizer::PreparedTexts,
 };
 use crate::{
-    network::NetworkError,
     sink::{Halt, PAUSE, Sink, send_last},
     worker::{Exit, ExitReason, Handle, Job, Share, Shared},
 };
-
-/// Makes vectors of texts on a worker's thread: an encoder, or a test's stand-in.
-pub trait Encode: Send + 'static {
-    /// The vectors of texts that fit one run, in their order. Of `dimensions`, only so many numbers of each.
-    ///
-    /// # Errors
-    ///
-    /// The run failed, or computed numbers that are not finite.
-    fn encode(&mut self, texts: &[&[u32]], dimensions: Option<usize>) -> Result<Vec<Vec<f32>>, NetworkError>;
-}
-
-impl Encode for Encoder {
-    fn encode(&mut self, texts: &[&[u32]], dimensions: Option<usize>) -> Result<Vec<Vec<f32>>, NetworkError> {
-        self.vectors(texts, dimensions)
-    }
-}
 
 /// A running encoder.
 pub type EncoderHandle = Handle<PreparedTexts>;

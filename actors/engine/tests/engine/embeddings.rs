@@ -1,7 +1,7 @@
 //! Vectors of a real model: `MiniLM`, with weights of 8 bits. Its known answers were made by a bare loop over ONNX Runtime in
 //! Python, one text a run. The weights' activations are rounded over a whole run, so in a batch the numbers differ a little.
 
-use engine::embedding::encoder::{Encoder, runs};
+use engine::embedding::encoder::{Encode, Encoder, runs};
 use engine::embedding::tokenizer::TextTokenizer;
 use wire::format::openai::read_embedding;
 use wire::inference::{Failure, Request};
@@ -43,7 +43,7 @@ fn a_real_models_vectors_are_known() {
     let prepared = tokenizer.prepare(&asked(&serde_json::json!(texts))).unwrap();
     assert_eq!(prepared.texts[0], [101, 1037, 2158, 2003, 5983, 2833, 1012, 102]);
     let alone: Vec<Vec<f32>> =
-        prepared.texts.iter().map(|text| encoder.vectors(&[text], None).unwrap().remove(0)).collect();
+        prepared.texts.iter().map(|text| encoder.encode(&[text], None).unwrap().remove(0)).collect();
     assert_eq!(alone[0].len(), encoder.width());
     for (found, expected) in alone[0].iter().zip([0.0310, 0.0067, -0.0044, 0.0475, -0.1399]) {
         assert!(close(*found, expected, 0.002), "{found} is not {expected}");
@@ -53,7 +53,7 @@ fn a_real_models_vectors_are_known() {
         assert!(close(found, expected, 0.005), "{found} is not {expected}");
     }
     let batch: Vec<&[u32]> = prepared.texts.iter().map(Vec::as_slice).collect();
-    for (alone, together) in alone.iter().zip(encoder.vectors(&batch, None).unwrap()) {
+    for (alone, together) in alone.iter().zip(encoder.encode(&batch, None).unwrap()) {
         assert!(close(cosine(alone, alone), 1.0, 1e-5) && cosine(alone, &together) > 0.99);
     }
 }
@@ -67,9 +67,9 @@ fn texts_of_all_lengths_are_read_in_few_runs_and_each_has_its_vector() {
     assert_eq!(plan.len(), 3);
     for run in plan {
         let batch: Vec<&[u32]> = run.iter().map(|&place| prepared.texts[place].as_slice()).collect();
-        let vectors = encoder.vectors(&batch, None).unwrap();
+        let vectors = encoder.encode(&batch, None).unwrap();
         assert_eq!(vectors.len(), run.len());
-        let alone = encoder.vectors(&[batch[0]], None).unwrap().remove(0);
+        let alone = encoder.encode(&[batch[0]], None).unwrap().remove(0);
         assert!(cosine(&alone, &vectors[0]) > 0.98, "a text has the vector of another");
     }
 }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use tokio::sync::mpsc;
 
 use super::*;
-use crate::{sink::StopSignal, worker::Refused};
+use crate::{network::NetworkError, sink::StopSignal, worker::Refused};
 
 /// Tells the first tokens of each run, and waits for a word before it goes on.
 struct Echo {
