@@ -7,6 +7,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::decoder::Decoder;
+use super::device::{Device, Fallback};
+use super::half_decoder::HalfDecoder;
 use super::network::NetworkError;
 use super::onnx;
 use super::runtime::Runtime;
@@ -49,6 +51,22 @@ pub enum AccuracyError {
     /// The tokenizer refuses a built-in text.
     #[error("a built-in text is no tokens: {0}")]
     Text(String),
+}
+
+/// A form of a model that reads what it is given.
+pub trait Forced {
+    /// The scores after each of `tokens`, read from an empty cache, row by row.
+    ///
+    /// # Errors
+    ///
+    /// The step failed.
+    fn all_logits(&mut self, tokens: &[u32]) -> Result<Vec<Vec<f32>>, NetworkError>;
+}
+
+impl Forced for Decoder {
+    fn all_logits(&mut self, tokens: &[u32]) -> Result<Vec<Vec<f32>>, NetworkError> {
+        Decoder::all_logits(self, tokens)
+    }
 }
 
 /// How far two forms of a model agree.
@@ -108,26 +126,71 @@ pub fn measure(
     threads: usize,
 ) -> Result<Option<Agreement>, AccuracyError> {
     let path = folder.join(file);
-    let failed = |path: &Path, reason: String| AccuracyError::File { path: path.to_owned(), reason };
-    let model = fs::read(&path).map_err(|error| failed(&path, error.to_string()))?;
-    let in_floats = onnx::in_floats(&model).map_err(|reason| failed(&path, reason))?;
-    let Some(in_floats) = in_floats else { return Ok(None) };
+    let Some(in_floats) = in_floats(&path)? else { return Ok(None) };
+    let other = Beside::write(folder, file, &in_floats)?;
+    compare(folder, || Decoder::load(runtime, &other.0, threads), || Decoder::load(runtime, &path, threads)).map(Some)
+}
+
+/// Compares a folder's model in half precision on a device, where every operator must run there, with its form in 32-bit
+/// floats on the processor.
+///
+/// # Errors
+///
+/// As for [`measure`]; a model that no import of a GGUF file wrote has no such form.
+pub fn measure_half(
+    runtime: &Runtime,
+    folder: &Path,
+    file: &str,
+    device: Device,
+    threads: usize,
+) -> Result<Agreement, AccuracyError> {
+    let path = folder.join(file);
+    let other = in_floats(&path)?.map(|in_floats| Beside::write(folder, file, &in_floats)).transpose()?;
+    let reference = other.as_ref().map_or(&path, |beside| &beside.0);
+    compare(
+        folder,
+        || Decoder::load(runtime, reference, threads),
+        || HalfDecoder::load(runtime, &path, device, threads, Fallback::Refused),
+    )
+}
+
+/// A model file's form in floats; `None` where it is in floats already.
+fn in_floats(path: &Path) -> Result<Option<Vec<u8>>, AccuracyError> {
+    let model = fs::read(path).map_err(|error| failed(path, error.to_string()))?;
+    onnx::in_floats(&model).map_err(|reason| failed(path, reason))
+}
+
+fn failed(path: &Path, reason: String) -> AccuracyError {
+    AccuracyError::File { path: path.to_owned(), reason }
+}
+
+/// Compares two forms, loaded one after the other: both of a large model may not fit into memory together.
+fn compare<R: Forced, F: Forced>(
+    folder: &Path,
+    reference: impl FnOnce() -> Result<R, NetworkError>,
+    form: impl FnOnce() -> Result<F, NetworkError>,
+) -> Result<Agreement, AccuracyError> {
     let texts = tokens(&Tokenizer::load(folder)?)?;
-    let other = Beside(folder.join(format!(".{file}.{}", std::process::id())));
-    fs::write(&other.0, in_floats).map_err(|error| failed(&other.0, error.to_string()))?;
-    // One after the other: two forms of a large model may not fit into memory together.
-    let mut reference = Vec::with_capacity(texts.len());
-    read(runtime, &other.0, &texts, threads, |scores| reference.push(scores))?;
-    let mut reference = reference.into_iter();
+    let mut rows = Vec::with_capacity(texts.len());
+    read(reference()?, &texts, |scores| rows.push(scores))?;
+    let mut rows = rows.into_iter();
     let mut total = Agreement { positions: 0, same: 0.0, cosine: 0.0 };
-    read(runtime, &path, &texts, threads, |scores| {
-        total = total.and(Agreement::of(&scores, &reference.next().unwrap_or_default()));
+    read(form()?, &texts, |scores| {
+        total = total.and(Agreement::of(&scores, &rows.next().unwrap_or_default()));
     })?;
-    Ok(Some(total))
+    Ok(total)
 }
 
 /// A file that is removed in the end.
 struct Beside(PathBuf);
+
+impl Beside {
+    fn write(folder: &Path, file: &str, bytes: &[u8]) -> Result<Self, AccuracyError> {
+        let beside = Self(folder.join(format!(".{file}.{}", std::process::id())));
+        fs::write(&beside.0, bytes).map_err(|error| failed(&beside.0, error.to_string()))?;
+        Ok(beside)
+    }
+}
 
 impl Drop for Beside {
     fn drop(&mut self) {
@@ -147,16 +210,9 @@ fn tokens(tokenizer: &Tokenizer) -> Result<Vec<Vec<u32>>, AccuracyError> {
 }
 
 /// Reads the texts with a model. `seen` takes the scores after each token of each text.
-fn read(
-    runtime: &Runtime,
-    file: &Path,
-    texts: &[Vec<u32>],
-    threads: usize,
-    mut seen: impl FnMut(Vec<Vec<f32>>),
-) -> Result<(), AccuracyError> {
-    let mut decoder = Decoder::load(runtime, file, threads)?;
+fn read(mut model: impl Forced, texts: &[Vec<u32>], mut seen: impl FnMut(Vec<Vec<f32>>)) -> Result<(), AccuracyError> {
     for text in texts {
-        let scores = decoder.all_logits(text)?;
+        let scores = model.all_logits(text)?;
         if !scores.iter().flatten().all(|score| score.is_finite()) {
             return Err(NetworkError::NotFinite.into());
         }

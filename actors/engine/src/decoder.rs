@@ -17,6 +17,7 @@ use super::onnx::SHARED_CACHE_NOTE;
 use super::runtime::Runtime;
 use super::schedule::{Change, Row};
 use places::Places;
+pub(crate) use places::bind_view;
 
 impl<R> From<ort::Error<R>> for NetworkError {
     fn from(error: ort::Error<R>) -> Self {

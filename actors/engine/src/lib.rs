@@ -3,7 +3,8 @@
 //! of money or HTTP, and of accounts only that they differ.
 //!
 //! A request's way: [`prepare`] (its prompt as tokens, before it is queued) -> [`worker`] (queue and thread) ->
-//! [`schedule`] (which sequences run next) -> [`decoder`] (the ONNX session and its caches, a [`network`]) -> `answer`
+//! [`schedule`] (which sequences run next) -> [`decoder`], or [`half_decoder`] on a [`device`] of its own (the ONNX session and its
+//! caches, a [`network`]) -> `answer`
 //! and `choice` ([`sampler`], [`tokenizer`], [`detokenizer`]: scores to text) -> [`sink`] (events, stop signal). A
 //! model's way in: [`gguf`] -> [`onnx`] -> [`accuracy`] (is the fast form good enough?) -> [`import`].
 
@@ -15,8 +16,10 @@ mod answer;
 mod choice;
 pub mod decoder;
 pub mod detokenizer;
+pub mod device;
 pub mod embedding;
 pub mod gguf;
+pub mod half_decoder;
 pub mod import;
 pub mod model;
 pub mod network;

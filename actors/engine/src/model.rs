@@ -59,17 +59,17 @@ impl Model {
         let network = Decoder::load(runtime, &path, threads).map_err(|source| LoadError::Decoder { path, source })?;
         Ok(Self { name: name.to_owned(), tokenizer, network })
     }
-
-    /// The model's decoder, for measurements.
-    pub fn decoder(&mut self) -> &mut Decoder {
-        &mut self.network
-    }
 }
 
 impl<N> Model<N> {
     /// A model of these parts.
     pub fn new(name: &str, tokenizer: Arc<Tokenizer>, network: N) -> Self {
         Self { name: name.to_owned(), tokenizer, network }
+    }
+
+    /// The model's decoder, for measurements.
+    pub fn decoder(&mut self) -> &mut N {
+        &mut self.network
     }
 
     /// The model's tokenizer, which any thread may use to size a request.

@@ -7,7 +7,7 @@ use std::ffi::CString;
 
 use ort::AsPointer;
 use ort::session::{IoBinding, Session};
-use ort::value::{Tensor, TensorRefMut};
+use ort::value::{PrimitiveTensorElementType, Tensor, TensorRefMut};
 
 use crate::network::NetworkError;
 use crate::schedule::{Change, Shape};
@@ -176,10 +176,14 @@ fn zeros(count: usize) -> Result<Vec<f32>, NetworkError> {
 
 /// Binds memory as an input, as it is. `IoBinding::bind_input` would bind a copy of memory that is not the tensor's own.
 ///
-/// The memory must stay where it is as long as the binding may run. [`Places`] holds it: its bindings point into its own
-/// buffers, and are dropped before these are.
+/// The memory must stay where it is as long as the binding may run: its holder's bindings point into its own buffers, and
+/// are dropped before these are.
 #[expect(unsafe_code, reason = "ort has no safe function that binds a part of a tensor as an input")]
-fn bind_view(binding: &mut IoBinding, name: &str, view: &TensorRefMut<'_, f32>) -> Result<(), NetworkError> {
+pub(crate) fn bind_view<T: PrimitiveTensorElementType + std::fmt::Debug>(
+    binding: &mut IoBinding,
+    name: &str,
+    view: &TensorRefMut<'_, T>,
+) -> Result<(), NetworkError> {
     let name = CString::new(name).map_err(|error| NetworkError::Form(error.to_string()))?;
     // SAFETY: binding, name and value are valid for the call. ONNX Runtime keeps its own reference to the value, whose
     // memory outlives the binding, as said above; and no Rust reference to that memory lives while a session runs.

@@ -7,14 +7,14 @@ use std::io::Write;
 use prost::Message;
 
 use super::proto::{
-    Attribute, Dimension, Entry, FLOAT, Graph, INT32, INT64, Model, Node, Opset, Shape, Size, Tensor, TensorType, Type,
-    UINT8, ValueInfo,
+    Attribute, Dimension, Entry, FLOAT, FLOAT16, Graph, INT32, INT64, Model, Node, Opset, Shape, Size, Tensor,
+    TensorType, Type, UINT8, ValueInfo,
 };
 
 /// ONNX Runtime's own operators.
 pub(super) const MICROSOFT: &str = "com.microsoft";
 /// What says in a model that it was written here.
-const PRODUCER: &str = "farebox";
+pub(super) const PRODUCER: &str = "farebox";
 /// Weights begin at multiples of this number, so that a mapped file serves them in place.
 const ALIGNMENT: usize = 4096;
 
@@ -222,6 +222,7 @@ impl<W: Write> Builder<W> {
 #[derive(Clone, Copy)]
 pub(super) enum Element {
     Float,
+    Half,
     Int32,
     Int64,
 }
@@ -230,10 +231,30 @@ impl Element {
     pub(super) fn number(self) -> i32 {
         match self {
             Self::Float => FLOAT,
+            Self::Half => FLOAT16,
             Self::Int32 => INT32,
             Self::Int64 => INT64,
         }
     }
+}
+
+/// A model that adds a number to itself, to see whether a session opens.
+pub(crate) fn smallest() -> std::io::Result<Vec<u8>> {
+    let mut builder = Builder::new(Vec::new(), "", Arithmetic::Floats);
+    builder.input("x", Element::Float, &[Axis::Fixed(1)]);
+    builder.output("y", Element::Float, &[Axis::Fixed(1)]);
+    builder.node("", "Add", "y", &["x", "x"], &[]);
+    builder.finish()
+}
+
+/// A model that copies half-precision numbers of any form with four axes.
+pub(crate) fn copying() -> std::io::Result<Vec<u8>> {
+    let mut builder = Builder::new(Vec::new(), "", Arithmetic::Floats);
+    let axes = ["a", "b", "c", "d"].map(Axis::Named);
+    builder.input("from", Element::Half, &axes);
+    builder.output("to", Element::Half, &axes);
+    builder.node("", "Identity", "to", &["from"], &[]);
+    builder.finish()
 }
 
 /// The same model with its quantized products in 32-bit floats, over the same weights; `None` where they are already, or

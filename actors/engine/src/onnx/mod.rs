@@ -4,6 +4,7 @@
 mod architecture;
 mod export;
 mod graph;
+mod half;
 mod keys;
 mod linear;
 mod projection;
@@ -13,6 +14,7 @@ mod shape;
 
 pub use architecture::Architecture;
 pub use export::{SHARED_CACHE_NOTE, export};
-pub(crate) use graph::in_floats;
+pub(crate) use graph::{copying, in_floats, smallest};
+pub(crate) use half::{Halved, KEPT_ROWS, LAST_POSITIONS, TOTAL_LENGTH, in_halves};
 pub use linear::Precision;
 pub use shape::{ExportError, Shape};

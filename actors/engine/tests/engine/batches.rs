@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use engine::import;
 use engine::model::Model;
+use engine::network::Network;
 use engine::onnx::Precision;
 use engine::prepare::Prepared;
 use engine::worker::{EngineHandle, Job, Observed, Settings, Share, StopSignal};
@@ -15,9 +16,7 @@ use super::tiny::Tiny;
 use super::{PROSE, SHARE, all, raw_with, text, usage};
 
 /// A model's worker that may take so much at once.
-fn worker(model: Model, sequences: usize, positions: usize) -> EngineHandle {
-    use engine::network::Network;
-    let mut model = model;
+pub(super) fn worker<N: Network>(mut model: Model<N>, sequences: usize, positions: usize) -> EngineHandle {
     let cache_bytes = positions * model.decoder().abilities().position_bytes;
     EngineHandle::spawn(model, Settings { sequences, cache_bytes, ..Settings::default() }, |_| {}).unwrap()
 }
@@ -29,7 +28,7 @@ fn submit(worker: &EngineHandle, asked: Prepared, of: u128) -> mpsc::Receiver<Ev
 }
 
 /// Prompts of many lengths, each with a limit, greedy or not.
-fn requests(tokens: &[u32], longest: usize, limits: &[u32]) -> Vec<Prepared> {
+pub(super) fn requests(tokens: &[u32], longest: usize, limits: &[u32]) -> Vec<Prepared> {
     let lengths = [1, 2, 17, 3, longest, 33, 5, longest / 2 + 1, 16, 12, 40, 7];
     let make = |(at, length): (usize, usize)| {
         let tokens_wanted = limits[at % limits.len()];
@@ -56,7 +55,12 @@ fn written(events: &[Event]) -> Vec<(Vec<u8>, Option<f32>)> {
 }
 
 /// Each alone, one after the other, and all together, in two mixes. Returns how far the log probabilities are apart.
-fn apart(make: impl Fn() -> Model, sequences: usize, requests: &[Prepared], most_positions: usize) -> f32 {
+pub(super) fn apart<N: Network>(
+    make: impl Fn() -> Model<N>,
+    sequences: usize,
+    requests: &[Prepared],
+    most_positions: usize,
+) -> f32 {
     let alone = worker(make(), 1, most_positions);
     // Of accounts of their own, so that none begins with another's cache.
     let expected: Vec<_> =

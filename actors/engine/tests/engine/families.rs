@@ -3,7 +3,12 @@
 //! architecture (a window, a norm, a cap, a bias, a stretched rotation) is taken away from the second implementation once,
 //! which must then disagree: so every fact is seen by the test.
 
-use engine::model::Model;
+use engine::accuracy::Forced;
+use engine::decoder::Decoder;
+use engine::device::{Device, Fallback};
+use engine::half_decoder::HalfDecoder;
+use engine::import::MODEL_FILE;
+use engine::network::Network;
 
 use super::tiny::{Numbers, Tiny, Value, vocabulary};
 
@@ -439,6 +444,21 @@ fn apart(found: &[Vec<f64>], expected: &[Vec<f64>]) -> f64 {
     pairs.map(|(found, expected)| (found - expected).abs()).fold(0.0, f64::max)
 }
 
+/// How far a network's scores are from what is expected, in nats: of a prompt at once, and of one in two steps, both longer
+/// than the windows, and then token by token.
+fn distances<N: Network + Forced>(network: &mut N, expected: &[Vec<f64>]) -> [f64; 2] {
+    let rows = |rows: Vec<Vec<f32>>| -> Vec<Vec<f64>> {
+        let wide = |row: &Vec<f32>| row.iter().map(|score| f64::from(*score)).collect::<Vec<f64>>();
+        rows.iter().map(|row| log_softmax(&wide(row))).collect()
+    };
+    let whole = apart(&rows(network.all_logits(&ids()).unwrap()), expected);
+    let mut sequence = super::Sequence::new(network, 256);
+    sequence.read(&ids()[..13]);
+    let mut found = vec![sequence.read(&ids()[13..27])];
+    found.extend((27..48).map(|at| sequence.read(&ids()[at..=at])));
+    [whole, apart(&rows(found), &expected[26..])]
+}
+
 #[test]
 fn every_architecture_is_computed_as_its_definition_says() {
     for (what, family) in families() {
@@ -448,20 +468,14 @@ fn every_architecture_is_computed_as_its_definition_says() {
             file = file.joined(LAYERS, &["attn_q", "attn_k", "attn_v"], "attn_qkv");
         }
         let (_root, imported) = super::proof::import_bytes(&file.bytes());
-        let mut model = Model::load(&super::runtime(), "tiny", &imported.unwrap(), 1).unwrap();
-        let rows = |rows: Vec<Vec<f32>>| -> Vec<Vec<f64>> {
-            let wide = |row: &Vec<f32>| row.iter().map(|score| f64::from(*score)).collect::<Vec<f64>>();
-            rows.iter().map(|row| log_softmax(&wide(row))).collect()
-        };
-        let whole = apart(&rows(model.decoder().all_logits(&ids()).unwrap()), &expected);
-        // A prompt in two steps, both longer than the windows, then token by token.
-        let mut sequence = super::Sequence::new(model.decoder(), 256);
-        sequence.read(&ids()[..13]);
-        let mut found = vec![sequence.read(&ids()[13..27])];
-        found.extend((27..48).map(|at| sequence.read(&ids()[at..=at])));
-        let stepwise = apart(&rows(found), &expected[26..]);
+        let (runtime, path) = (super::runtime(), imported.unwrap().join(MODEL_FILE));
+        let [whole, stepwise] = distances(&mut Decoder::load(&runtime, &path, 1).unwrap(), &expected);
         println!("{what}: {whole:.6} nats apart at once, {stepwise:.6} step by step");
         assert!(whole < 1e-3 && stepwise < 1e-3, "{what}: {whole} at once, {stepwise} step by step");
+        let mut half = HalfDecoder::load(&runtime, &path, Device::Cpu, 1, Fallback::Refused).unwrap();
+        let [whole, stepwise] = distances(&mut half, &expected);
+        println!("{what}, in half precision: {whole:.6} nats apart at once, {stepwise:.6} step by step");
+        assert!(whole < 0.3 && stepwise < 0.3, "{what}, in half precision: {whole} at once, {stepwise} step by step");
         for (fact, changed) in without(&family) {
             let file = family.file();
             let distance = apart(&changed.expected(&file, &ids()), &expected);

@@ -8,6 +8,7 @@ mod embeddings;
 mod families;
 mod forms;
 mod gemma;
+mod halves;
 mod kinds;
 mod oracle;
 mod pieces;
@@ -50,14 +51,14 @@ fn fetched(set: &str, file: &str) -> PathBuf {
 const SHARE: Share = Share { of: 1, weight: 1 };
 
 /// One sequence, read step by step in a decoder's only place.
-struct Sequence<'a> {
-    decoder: &'a mut Decoder,
+struct Sequence<'a, N = Decoder> {
+    decoder: &'a mut N,
     past: usize,
 }
 
-impl<'a> Sequence<'a> {
+impl<'a, N: Network> Sequence<'a, N> {
     /// An empty sequence of so many positions.
-    fn new(decoder: &'a mut Decoder, positions: usize) -> Self {
+    fn new(decoder: &'a mut N, positions: usize) -> Self {
         decoder.change(Change::Arrange(Shape { places: 1, positions })).unwrap();
         Self { decoder, past: 0 }
     }

@@ -1,0 +1,120 @@
+//! A written model's second form: the same weights in half precision, for CUDA, whose attention knows no other. The data
+//! file is shared: floats become halves by casts that ONNX Runtime folds as it loads. What the graph of the CPU computes
+//! from a mask is an input here, so that no operator is left to the processor and a step can be captured as a CUDA
+//! graph: `seqlens_k` (`[batch]`, the number of positions before the last one), `total_length` (a scalar, the cache's
+//! positions) and `kept_rows` (the positions of the step whose scores are needed).
+
+use prost::Message;
+
+use super::graph::{Element, PRODUCER};
+use super::proto::{
+    Attribute, Dimension, FLOAT, FLOAT16, Graph, Model, Node, Shape, Size, TensorType, Type, ValueInfo,
+};
+
+/// The input with each sequence's last position.
+pub(crate) const LAST_POSITIONS: &str = "seqlens_k";
+/// The input with the cache's length.
+pub(crate) const TOTAL_LENGTH: &str = "total_length";
+/// The input that names the rows of scores to compute.
+pub(crate) const KEPT_ROWS: &str = "kept_rows";
+
+/// Inputs that this form does not have.
+const LEFT_OUT: [&str; 2] = ["attention_mask", "num_logits_to_keep"];
+/// The rotation of each position.
+const ROTATIONS: &str = "rotary.cosines";
+/// The value that has the kept rows of the stream.
+const KEPT: &str = "kept";
+const LOGITS: &str = "logits";
+
+/// A model in half precision.
+pub(crate) struct Halved {
+    /// The model's own bytes.
+    pub(crate) model: Vec<u8>,
+    /// The positions that it has rotations for.
+    pub(crate) context: usize,
+}
+
+/// The same model in half precision. Its scores are 32-bit floats.
+///
+/// # Errors
+///
+/// The bytes are no model, or none that was written by an import of a GGUF file: it says which.
+pub(crate) fn in_halves(model: &[u8]) -> Result<Halved, String> {
+    let mut model = Model::decode(model).map_err(|error| error.to_string())?;
+    if model.producer_name != PRODUCER {
+        return Err("not written by an import of a GGUF file".to_owned());
+    }
+    let graph = model.graph.take().ok_or("a model without a graph")?;
+    let rotations = graph.initializer.iter().find(|tensor| tensor.name == ROTATIONS);
+    let context = rotations.and_then(|tensor| usize::try_from(*tensor.dims.first()?).ok());
+    let context = context.ok_or_else(|| format!("no {ROTATIONS}"))?;
+    model.graph = Some(halved(graph)?);
+    Ok(Halved { model: model.encode_to_vec(), context })
+}
+
+fn halved(mut graph: Graph) -> Result<Graph, String> {
+    let stream = graph.node.iter().find(|node| makes(node, KEPT)).and_then(|node| node.input.first().cloned());
+    let stream = stream.ok_or_else(|| format!("no node makes {KEPT}"))?;
+    let is_left_out = |name: &str| {
+        let is_of = |group: &str| name.strip_prefix(group).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
+        LEFT_OUT.contains(&name) || [LAST_POSITIONS, TOTAL_LENGTH, KEPT, "lengths"].into_iter().any(is_of)
+    };
+    graph.input.retain(|input| !is_left_out(&input.name));
+    graph.node.retain(|node| !node.output.iter().any(|name| is_left_out(name)));
+    graph.initializer.retain(|tensor| !is_left_out(&tensor.name));
+    graph.input.extend([
+        input(LAST_POSITIONS, Element::Int32, &["batch_size"]),
+        input(TOTAL_LENGTH, Element::Int32, &[]),
+        input(KEPT_ROWS, Element::Int64, &["kept_length"]),
+    ]);
+    for value in graph.input.iter_mut().chain(&mut graph.output).filter(|value| value.name != LOGITS) {
+        let tensor = value.kind.iter_mut().find_map(|kind| kind.tensor.as_mut());
+        if let Some(tensor) = tensor.filter(|tensor| tensor.element == FLOAT) {
+            tensor.element = FLOAT16;
+        }
+    }
+    let mut nodes: Vec<Node> = Vec::with_capacity(graph.node.len() + graph.initializer.len() + 2);
+    for tensor in graph.initializer.iter_mut().filter(|tensor| tensor.data_type == FLOAT) {
+        let name = std::mem::take(&mut tensor.name);
+        tensor.name = format!("{name}/float");
+        nodes.push(cast(&tensor.name, &name, FLOAT16));
+    }
+    for mut node in graph.node {
+        for output in node.output.iter_mut().filter(|output| *output == LOGITS) {
+            *output = format!("{LOGITS}/half");
+        }
+        // The head's product reads the kept rows, so they come right before it.
+        if node.input.iter().any(|name| name == KEPT) && !nodes.iter().any(|node| makes(node, KEPT)) {
+            let axis = Attribute { name: "axis".to_owned(), int: Some(1), kind: 2, float: None };
+            nodes.push(Node { attribute: vec![axis], ..self::node("Gather", &[&stream, KEPT_ROWS], KEPT) });
+        }
+        nodes.push(node);
+    }
+    nodes.push(cast(&format!("{LOGITS}/half"), LOGITS, FLOAT));
+    Ok(Graph { node: nodes, ..graph })
+}
+
+fn makes(node: &Node, name: &str) -> bool {
+    node.output.iter().any(|output| output == name)
+}
+
+fn node(operator: &str, inputs: &[&str], output: &str) -> Node {
+    Node {
+        input: inputs.iter().map(|&name| name.to_owned()).collect(),
+        output: vec![output.to_owned()],
+        name: format!("{output}/{operator}"),
+        op_type: operator.to_owned(),
+        ..Node::default()
+    }
+}
+
+fn cast(from: &str, to: &str, element: i32) -> Node {
+    let attribute = Attribute { name: "to".to_owned(), int: Some(element.into()), kind: 2, float: None };
+    Node { attribute: vec![attribute], ..node("Cast", &[from], to) }
+}
+
+fn input(name: &str, element: Element, axes: &[&str]) -> ValueInfo {
+    let dim = axes.iter().map(|&axis| Dimension { size: Some(Size::Named(axis.to_owned())) }).collect();
+    let tensor = TensorType { element: element.number(), shape: Some(Shape { dim }) };
+    ValueInfo { name: name.to_owned(), kind: Some(Type { tensor: Some(tensor) }) }
+}
