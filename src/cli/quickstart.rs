@@ -18,7 +18,7 @@ use uuid::Uuid;
 
 use crate::{
     app, config,
-    config::Settings,
+    config::{Device, Settings},
     fetch, secret_file,
     service::{accounts, keys},
 };
@@ -57,7 +57,13 @@ fn prepare(settings: &Settings) -> Result<()> {
     let cache = config::cache_folder()?;
     if settings.runtime.onnxruntime.is_none() {
         let library = app::runtime_library(settings);
-        place(&fetch::runtime(&cache)?, &library).with_context(|| format!("can't write {}", library.display()))?;
+        let kind = if settings.runtime.device == Device::Cuda { fetch::Kind::Cuda } else { fetch::Kind::Cpu };
+        for (at, file) in fetch::runtime(&cache, kind)?.iter().enumerate() {
+            // The others are opened by their names, beside the library.
+            let name = file.file_name().unwrap_or_default();
+            let target = if at == 0 { library.clone() } else { library.with_file_name(name) };
+            place(file, &target).with_context(|| format!("can't write {}", target.display()))?;
+        }
     }
     if !settings.runtime.models_dir.join(MODEL).join("farebox.json").is_file() {
         let gguf = fetch::demo_model(&cache)?;

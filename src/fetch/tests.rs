@@ -54,13 +54,14 @@ fn good() -> String {
 
 fn item() -> Item {
     let sum = blake3::hash(CONTENT.as_bytes()).to_hex().to_string();
-    Item { blake3: sum.leak(), platform: &[], package: "thing==1", ..RUNTIME_X86_64 }
+    let piece = Piece { blake3: sum.leak(), ..RUNTIME_X86_64.pieces[0] };
+    Item { pieces: Box::leak(Box::new([piece])), platform: &[], package: "thing==1", ..RUNTIME_X86_64 }
 }
 
 fn silent(_: &News) {}
 
 fn fetch(python: Python, cache: &Path) -> Result<PathBuf, FetchError> {
-    Fetcher::new(python, &silent).fetch(cache, &item())
+    Fetcher::new(python, &silent).fetch(cache, &item()).map(|mut files| files.remove(0))
 }
 
 #[test]
@@ -114,6 +115,24 @@ fn a_damaged_download_is_refused_and_cleared() {
         assert!(!folder.cache().join("onnxruntime").exists());
         assert!(!folder.cache().join("partial/onnxruntime-1.31.1").exists());
     }
+}
+
+#[test]
+fn files_of_one_package_come_together_or_not_at_all() {
+    let folder = Folder::new();
+    let good = item().pieces[0];
+    let beside = Piece { member: "another", target: "onnxruntime/1.31.1/beside.so", ..good };
+    let of = |second: Piece| Item { pieces: Box::leak(Box::new([good, second])), ..item() };
+    let fetch = |item: &Item| Fetcher::new(folder.python(&self::good()), &silent).fetch(&folder.cache(), item);
+    let wrong = fetch(&of(Piece { blake3: "none", ..beside })).unwrap_err();
+    assert!(matches!(wrong, FetchError::Damaged { expected: "none", .. }), "{wrong}");
+    assert!(!folder.cache().join("onnxruntime").exists());
+    let files = fetch(&of(beside)).unwrap();
+    assert_eq!(files.iter().map(|file| fs::read_to_string(file).unwrap()).collect::<Vec<_>>(), [CONTENT; 2]);
+    assert_eq!(folder.downloads(), 2);
+    fs::remove_file(&files[1]).unwrap();
+    assert_eq!(fetch(&of(beside)).unwrap(), files, "what is missing is fetched again");
+    assert_eq!(folder.downloads(), 3);
 }
 
 #[test]
@@ -175,6 +194,8 @@ fn a_cache_that_cannot_be_written_says_so() {
 
 #[test]
 fn other_machines_are_told_what_to_set() {
-    let error = runtime_for(("plan9", "mips")).unwrap_err().to_string();
+    let cuda = runtime_for(("linux", "aarch64"), Kind::Cuda).unwrap_err().to_string();
+    assert!(cuda.contains("for CUDA 13") && cuda.contains("linux on aarch64"), "{cuda}");
+    let error = runtime_for(("plan9", "mips"), Kind::Cpu).unwrap_err().to_string();
     assert!(error.contains("plan9 on mips") && error.contains("FAREBOX_RUNTIME__ONNXRUNTIME"), "{error}");
 }
