@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use super::decoder::Decoder;
 use super::device::{Device, Fallback};
-use super::half_decoder::HalfDecoder;
+use super::half_decoder::{self, HalfDecoder};
 use super::network::NetworkError;
 use super::onnx;
 use super::runtime::Runtime;
@@ -147,10 +147,11 @@ pub fn measure_half(
     let path = folder.join(file);
     let other = in_floats(&path)?.map(|in_floats| Beside::write(folder, file, &in_floats)).transpose()?;
     let reference = other.as_ref().map_or(&path, |beside| &beside.0);
+    let fallback = Fallback::Refused;
     compare(
         folder,
         || Decoder::load(runtime, reference, threads),
-        || HalfDecoder::load(runtime, &path, device, threads, Fallback::Refused),
+        || HalfDecoder::load(runtime, &path, half_decoder::Settings { device, threads, fallback, records: false }),
     )
 }
 

@@ -45,6 +45,22 @@ impl std::fmt::Display for Device {
     }
 }
 
+impl std::str::FromStr for Device {
+    type Err = String;
+
+    /// `cpu`, or `cuda:N` with the card's number.
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text.split_once(':') {
+            None if text == "cpu" => Ok(Self::Cpu),
+            Some(("cuda", number)) => match number.parse::<u16>() {
+                Ok(card) => Ok(Self::Cuda { card: card.into(), memory: None }),
+                Err(_) => Err(format!("`{number}` is no number of a card")),
+            },
+            _ => Err(format!("`{text}` is no device: `cpu`, or `cuda:0` with the card's number")),
+        }
+    }
+}
+
 impl Device {
     /// A builder of sessions on this device, that use so many of the processor's threads. `records` allows steps to be
     /// recorded as CUDA graphs.
@@ -136,6 +152,16 @@ pub fn explained(error: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn devices_are_read_as_they_are_written() {
+        for text in ["cpu", "cuda:0", "cuda:7"] {
+            assert_eq!(text.parse::<Device>().unwrap().to_string(), text);
+        }
+        for wrong in ["cuda", "cuda:", "cuda:-1", "cuda:70000", "gpu:0", ""] {
+            assert!(wrong.parse::<Device>().is_err(), "{wrong}");
+        }
+    }
 
     #[test]
     fn errors_of_the_provider_become_sentences() {

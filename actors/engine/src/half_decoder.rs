@@ -43,6 +43,19 @@ pub struct HalfDecoder {
     scores: Vec<f32>,
 }
 
+/// How a model is loaded.
+#[derive(Debug, Clone, Copy)]
+pub struct Settings {
+    /// Where.
+    pub device: Device,
+    /// The processor's threads: many where it is the device.
+    pub threads: usize,
+    /// What becomes of a model with an operator that does not run on the device.
+    pub fallback: Fallback,
+    /// Whether steps that write are recorded as CUDA graphs where every operator runs on the card.
+    pub records: bool,
+}
+
 impl std::fmt::Debug for HalfDecoder {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("HalfDecoder").field("layout", &self.slots.layout()).finish_non_exhaustive()
@@ -50,20 +63,14 @@ impl std::fmt::Debug for HalfDecoder {
 }
 
 impl HalfDecoder {
-    /// Loads an imported model file in half precision. On CUDA a step is recorded where every operator runs there;
-    /// `fallback` says what becomes of a model where one does not.
+    /// Loads an imported model file in half precision.
     ///
     /// # Errors
     ///
     /// The file can't be read or was not written by an import of a GGUF file ([`Form`](NetworkError::Form)), or ONNX
     /// Runtime can't load it on this device ([`Runtime`](NetworkError::Runtime)).
-    pub fn load(
-        runtime: &Runtime,
-        file: &Path,
-        device: Device,
-        threads: usize,
-        fallback: Fallback,
-    ) -> Result<Self, NetworkError> {
+    pub fn load(runtime: &Runtime, file: &Path, settings: Settings) -> Result<Self, NetworkError> {
+        let Settings { device, threads, fallback, records } = settings;
         let model = std::fs::read(file).map_err(|error| NetworkError::Runtime(error.to_string()))?;
         let Halved { model, context } = onnx::in_halves(&model).map_err(NetworkError::Form)?;
         let folder = file.parent().unwrap_or(Path::new(".")).to_string_lossy().into_owned();
@@ -72,10 +79,10 @@ impl HalfDecoder {
             let mut builder: SessionBuilder = builder.with_config_entry(DATA_FOLDER, &folder)?;
             Ok(builder.commit_from_memory(&model)?)
         };
-        let is_recorded = device != Device::Cpu;
-        let (session, records) = match open(Fallback::Refused, is_recorded) {
-            Ok(session) => (session, is_recorded),
-            Err(error) if is_recorded && fallback == Fallback::Cpu => {
+        let records = records && device != Device::Cpu;
+        let (session, records) = match open(Fallback::Refused, records) {
+            Ok(session) => (session, records),
+            Err(error) if fallback == Fallback::Cpu => {
                 tracing::warn!(%error, %device, "not every operator runs on the device: this model is slower there");
                 (open(Fallback::Cpu, false)?, false)
             }

@@ -5,7 +5,6 @@
 
 use engine::accuracy::Forced;
 use engine::decoder::Decoder;
-use engine::device::{Device, Fallback};
 use engine::half_decoder::HalfDecoder;
 use engine::import::MODEL_FILE;
 use engine::network::Network;
@@ -472,7 +471,7 @@ fn every_architecture_is_computed_as_its_definition_says() {
         let [whole, stepwise] = distances(&mut Decoder::load(&runtime, &path, 1).unwrap(), &expected);
         println!("{what}: {whole:.6} nats apart at once, {stepwise:.6} step by step");
         assert!(whole < 1e-3 && stepwise < 1e-3, "{what}: {whole} at once, {stepwise} step by step");
-        let mut half = HalfDecoder::load(&runtime, &path, Device::Cpu, 1, Fallback::Refused).unwrap();
+        let mut half = HalfDecoder::load(&runtime, &path, super::halves::SETTINGS).unwrap();
         let [whole, stepwise] = distances(&mut half, &expected);
         println!("{what}, in half precision: {whole:.6} nats apart at once, {stepwise:.6} step by step");
         assert!(whole < 0.3 && stepwise < 0.3, "{what}, in half precision: {whole} at once, {stepwise} step by step");

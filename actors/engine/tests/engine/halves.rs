@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use engine::accuracy;
 use engine::device::{Device, Fallback};
-use engine::half_decoder::HalfDecoder;
+use engine::half_decoder::{HalfDecoder, Settings};
 use engine::import::{self, MODEL_FILE};
 use engine::model::Model;
 use engine::network::Network;
@@ -14,6 +14,10 @@ use engine::schedule::{Change, Row, SequenceId, Shape};
 use engine::tokenizer::Tokenizer;
 
 use super::tiny::Tiny;
+
+/// On the processor, alone.
+pub(super) const SETTINGS: Settings =
+    Settings { device: Device::Cpu, threads: 1, fallback: Fallback::Refused, records: false };
 
 /// A tiny model's folder; it goes with what is returned.
 fn tiny() -> tempfile::TempDir {
@@ -26,7 +30,7 @@ fn tiny() -> tempfile::TempDir {
 
 fn load(root: &tempfile::TempDir) -> HalfDecoder {
     let file = root.path().join("out").join(MODEL_FILE);
-    HalfDecoder::load(&super::runtime(), &file, Device::Cpu, 1, Fallback::Refused).unwrap()
+    HalfDecoder::load(&super::runtime(), &file, SETTINGS).unwrap()
 }
 
 fn prompt(of: u32) -> Vec<u32> {
