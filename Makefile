@@ -71,6 +71,8 @@ bench:
 			"$${FAREBOX_CACHE:-$$HOME/.cache/farebox}/onnxruntime/1.31.1/libonnxruntime.so" \
 			"$${FAREBOX_CACHE:-$$HOME/.cache/farebox}/models/smollm2-135m-instruct/model.gguf" || exit 1; \
 	done
+	cargo build --release --bin farebox
+	python3 benches/llama_cpp.py
 
 clean:
 	cargo clean
