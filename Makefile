@@ -66,13 +66,18 @@ bench:
 	cargo bench -p billing --bench decide
 	cargo bench -p wire --bench translate
 	python3 tests/fetch.py
+	python3 tests/fetch.py embeddings
+	cargo run --release -p engine --example embed_ratio -- \
+		"$${FAREBOX_CACHE:-$$HOME/.cache/farebox}/onnxruntime/1.31.1/libonnxruntime.so" \
+		"$${FAREBOX_CACHE:-$$HOME/.cache/farebox}/models/all-minilm-l6-v2"
 	for example in decode_ratio batch_ratio; do \
 		cargo run --release -p engine --example $$example -- \
 			"$${FAREBOX_CACHE:-$$HOME/.cache/farebox}/onnxruntime/1.31.1/libonnxruntime.so" \
 			"$${FAREBOX_CACHE:-$$HOME/.cache/farebox}/models/smollm2-135m-instruct/model.gguf" || exit 1; \
 	done
 	cargo build --release --bin farebox
-	python3 benches/llama_cpp.py
+	python3 benches/beside/llama_cpp.py
+	python3 benches/beside/fastembed_minilm.py
 
 clean:
 	cargo clean

@@ -1,6 +1,6 @@
 """Measures open models beside llama.cpp: the same GGUF file, as many threads, both over HTTP, in alternating rounds.
 
-    python3 benches/llama_cpp.py [rounds]
+    python3 benches/beside/llama_cpp.py [rounds]
 
 It needs the release build of farebox. llama.cpp comes in the Python package `xllamacpp`, which is installed into the user's cache; its
 version and what it was built for are printed. Each figure is a ratio of this run: only rounds that ran beside each other are compared.
@@ -8,8 +8,6 @@ version and what it was built for are printed. Each figure is a ratio of this ru
 
 import http.client
 import json
-import os
-import pathlib
 import subprocess
 import sys
 import tempfile
@@ -17,13 +15,13 @@ import threading
 import time
 import uuid
 
+import common
+
 PACKAGE = "xllamacpp==2026.10.11549"
 THREADS = 2
 TOKENS = 128
 STREAMS = 8
-ROOT = pathlib.Path(__file__).resolve().parent.parent
-CACHE = pathlib.Path(os.environ.get("FAREBOX_CACHE", pathlib.Path.home() / ".cache/farebox"))
-GGUF = CACHE / "models/smollm2-135m-instruct/model.gguf"
+GGUF = common.CACHE / "models/smollm2-135m-instruct/model.gguf"
 
 SERVE = """
 import sys, time, xllamacpp as x
@@ -105,10 +103,7 @@ class Server:
 
 
 def llama():
-    python = CACHE / "llama.cpp" / PACKAGE.replace("==", "-") / "bin/python"
-    if not python.exists():
-        subprocess.run([sys.executable, "-m", "venv", python.parent.parent], check=True)
-        subprocess.run([python, "-m", "pip", "install", "-q", PACKAGE], check=True)
+    python = common.python_with(PACKAGE)
     process = subprocess.Popen([python, "-c", SERVE, GGUF, str(THREADS), str(STREAMS)], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
     lines = []
     for line in process.stdout:
@@ -120,27 +115,16 @@ def llama():
 
 
 def farebox(folder):
-    program = ROOT / "target/release/farebox"
-    settings = {"FAREBOX_LISTEN": "127.0.0.1:0", "FAREBOX_RUNTIME__THREADS": str(THREADS), "FAREBOX_LOG__LEVEL": "error"}
-    process = subprocess.Popen([program, "quickstart"], cwd=folder, env={**os.environ, **settings}, stdout=subprocess.PIPE, text=True)
-    for line in process.stdout:
-        if line.startswith("listening on"):
-            break
-    kept = json.loads((pathlib.Path(folder) / "data/quickstart.json").read_text())
+    process, kept = common.farebox(folder, THREADS)
+    headers = {"authorization": f"Bearer {kept['api_key']}"}
     # The more credits, the more streams at once.
-    purchase = json.dumps({"amount": "50.00", "payment_method": "pm_card_visa"})
-    server = Server("farebox", process, kept["url"], kept["model"], {"authorization": f"Bearer {kept['api_key']}"})
-    connection = http.client.HTTPConnection(server.host, int(server.port))
-    connection.request("POST", "/v1/credits/purchase", purchase, {"content-type": "application/json", **server.headers})
-    answer = connection.getresponse()
-    if answer.status >= 300:
-        sys.exit(f"no credits: {answer.status} {answer.read()}")
-    return server
+    common.post(kept, "/v1/credits/purchase", {"amount": "50.00", "payment_method": "pm_card_visa"})
+    return Server("farebox", process, kept["url"], kept["model"], headers)
 
 
 def main():
     rounds = int(sys.argv[1]) if len(sys.argv) > 1 else 5
-    subprocess.run([sys.executable, ROOT / "tests/fetch.py"], check=True)
+    common.fetch("chat")
     with tempfile.TemporaryDirectory() as folder:
         servers = []
         try:
@@ -163,14 +147,13 @@ def measure(servers, rounds):
             one, all_of_them = server.alone(), server.together()
             figures[server.name].append((one, all_of_them, cold, next_turn))
             print(f"round {at + 1}, {server.name}: one stream {one:.1f} tokens/s, {STREAMS} streams {all_of_them:.1f} in all, first token of a long prompt {cold:.2f} s, of the next turn {next_turn:.3f} s")
-    median = lambda values: sorted(values)[len(values) // 2]
     ours, theirs = figures["farebox"], figures["llama.cpp"]
     pairs = list(zip(ours, theirs))
-    print(f"one stream, of llama.cpp: {median([a[0] / b[0] for a, b in pairs]):.2f}")
-    print(f"{STREAMS} streams, of llama.cpp: {median([a[1] / b[1] for a, b in pairs]):.2f}")
-    print(f"{STREAMS} streams, of one: {median([a[1] / a[0] for a in ours]):.2f}; llama.cpp: {median([b[1] / b[0] for b in theirs]):.2f}")
-    print(f"first token of a long prompt, llama.cpp's time over ours: {median([b[2] / a[2] for a, b in pairs]):.2f}")
-    print(f"first token of the next turn, of a cold one: {median([a[3] / a[2] for a in ours]):.3f}; llama.cpp: {median([b[3] / b[2] for b in theirs]):.3f}")
+    print(f"one stream, of llama.cpp: {common.median([a[0] / b[0] for a, b in pairs]):.2f}")
+    print(f"{STREAMS} streams, of llama.cpp: {common.median([a[1] / b[1] for a, b in pairs]):.2f}")
+    print(f"{STREAMS} streams, of one: {common.median([a[1] / a[0] for a in ours]):.2f}; llama.cpp: {common.median([b[1] / b[0] for b in theirs]):.2f}")
+    print(f"first token of a long prompt, llama.cpp's time over ours: {common.median([b[2] / a[2] for a, b in pairs]):.2f}")
+    print(f"first token of the next turn, of a cold one: {common.median([a[3] / a[2] for a in ours]):.3f}; llama.cpp: {common.median([b[3] / b[2] for b in theirs]):.3f}")
 
 
 main()
