@@ -1,8 +1,11 @@
-//! A written model's second form: the same weights in half precision, for CUDA, whose attention knows no other. The data
-//! file is shared: floats become halves by casts that ONNX Runtime folds as it loads. What the graph of the CPU computes
+//! A written model's second form: the same weights in half precision, for CUDA, whose attention knows no other. What runs
+//! through all layers stays in 32-bit floats. The data file is shared: floats become halves by casts that ONNX Runtime
+//! folds as it loads. What the graph of the CPU computes
 //! from a mask is an input here, so that no operator is left to the processor and a step can be captured as a CUDA
 //! graph: `seqlens_k` (`[batch]`, the number of positions before the last one), `total_length` (a scalar, the cache's
 //! positions) and `kept_rows` (the positions of the step whose scores are needed).
+
+use std::collections::HashSet;
 
 use prost::Message;
 
@@ -73,25 +76,64 @@ fn halved(mut graph: Graph) -> Result<Graph, String> {
             tensor.element = FLOAT16;
         }
     }
-    let mut nodes: Vec<Node> = Vec::with_capacity(graph.node.len() + graph.initializer.len() + 2);
-    for tensor in graph.initializer.iter_mut().filter(|tensor| tensor.data_type == FLOAT) {
-        let name = std::mem::take(&mut tensor.name);
-        tensor.name = format!("{name}/float");
-        nodes.push(cast(&tensor.name, &name, FLOAT16));
-    }
+    let floats = graph.initializer.iter().filter(|tensor| tensor.data_type == FLOAT);
+    let mut values = Values { floats: floats.map(|tensor| tensor.name.clone()).collect(), ..Values::default() };
+    values.halves.extend(graph.input.iter().filter(|input| input.name.starts_with("past_")).map(|it| it.name.clone()));
     for mut node in graph.node {
         for output in node.output.iter_mut().filter(|output| *output == LOGITS) {
             *output = format!("{LOGITS}/half");
         }
         // The head's product reads the kept rows, so they come right before it.
-        if node.input.iter().any(|name| name == KEPT) && !nodes.iter().any(|node| makes(node, KEPT)) {
+        if node.input.iter().any(|name| name == KEPT) && !values.has(KEPT) {
             let axis = Attribute { name: "axis".to_owned(), int: Some(1), kind: 2, float: None };
-            nodes.push(Node { attribute: vec![axis], ..self::node("Gather", &[&stream, KEPT_ROWS], KEPT) });
+            values.push(Node { attribute: vec![axis], ..self::node("Gather", &[&stream, KEPT_ROWS], KEPT) });
         }
-        nodes.push(node);
+        values.push(node);
     }
-    nodes.push(cast(&format!("{LOGITS}/half"), LOGITS, FLOAT));
-    Ok(Graph { node: nodes, ..graph })
+    let logits = format!("{LOGITS}/half");
+    values.nodes.push(cast(&logits, LOGITS, FLOAT));
+    Ok(Graph { node: values.nodes, ..graph })
+}
+
+/// Operators that compute in 32-bit floats: what runs through all layers, and its norms. Sums of many layers are beyond
+/// half precision in some models.
+const WIDE: [&str; 2] = ["Add", "SimplifiedLayerNormalization"];
+
+/// The nodes written so far, and the values that they made.
+#[derive(Default)]
+struct Values {
+    nodes: Vec<Node>,
+    floats: HashSet<String>,
+    halves: HashSet<String>,
+}
+
+impl Values {
+    fn has(&self, name: &str) -> bool {
+        self.floats.contains(name) || self.halves.contains(name)
+    }
+
+    /// Adds a node in its precision; what it reads in another one is cast, once.
+    fn push(&mut self, mut node: Node) {
+        let is_wide = WIDE.contains(&node.op_type.as_str());
+        for input in &mut node.input {
+            let (from, to, element) = if is_wide {
+                (&mut self.halves, &mut self.floats, FLOAT)
+            } else {
+                (&mut self.floats, &mut self.halves, FLOAT16)
+            };
+            if !from.contains(input) || to.contains(input) {
+                continue;
+            }
+            let name = format!("{input}/{}", if is_wide { "float" } else { "half" });
+            if to.insert(name.clone()) {
+                self.nodes.push(cast(input, &name, element));
+            }
+            *input = name;
+        }
+        let made = if is_wide { &mut self.floats } else { &mut self.halves };
+        made.extend(node.output.iter().cloned());
+        self.nodes.push(node);
+    }
 }
 
 fn makes(node: &Node, name: &str) -> bool {
@@ -117,4 +159,34 @@ fn input(name: &str, element: Element, axes: &[&str]) -> ValueInfo {
     let dim = axes.iter().map(|&axis| Dimension { size: Some(Size::Named(axis.to_owned())) }).collect();
     let tensor = TensorType { element: element.number(), shape: Some(Shape { dim }) };
     ValueInfo { name: name.to_owned(), kind: Some(Type { tensor: Some(tensor) }) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn reads(inputs: &[&str], values: &mut Values, operator: &str, output: &str) -> Vec<String> {
+        values.push(node(operator, inputs, output));
+        values.nodes.last().map(|node| node.input.clone()).unwrap_or_default()
+    }
+
+    #[test]
+    fn a_value_is_cast_once_to_each_precision_that_reads_it() {
+        let mut values = Values { floats: HashSet::from(["weight".to_owned()]), ..Values::default() };
+        assert_eq!(reads(&["ids", "weight"], &mut values, "Gather", "stream"), ["ids", "weight/half"]);
+        assert_eq!(reads(&["stream", "weight"], &mut values, "Add", "sum"), ["stream/float", "weight"]);
+        assert_eq!(reads(&["sum", "weight"], &mut values, "MatMul", "product"), ["sum/half", "weight/half"]);
+        assert_eq!(reads(&["sum", "product"], &mut values, "Add", "next"), ["sum", "product/float"]);
+        let casts = values.nodes.iter().filter(|node| node.op_type == "Cast").count();
+        assert_eq!((casts, values.nodes.len()), (4, 8), "each was cast once");
+    }
+
+    #[test]
+    fn a_model_of_others_is_refused() {
+        let foreign = Model { producer_name: "pytorch".to_owned(), ..Model::default() };
+        assert!(in_halves(&foreign.encode_to_vec()).is_err_and(|reason| reason.contains("not written")));
+        let empty = Model { producer_name: PRODUCER.to_owned(), ..Model::default() };
+        assert!(in_halves(&empty.encode_to_vec()).is_err_and(|reason| reason.contains("without a graph")));
+        assert!(in_halves(b"no model").is_err());
+    }
 }

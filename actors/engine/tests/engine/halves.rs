@@ -112,6 +112,7 @@ fn a_worker_answers_the_same_in_any_mix() {
 fn a_real_model_in_half_precision_agrees_with_floats() {
     let folder = super::imported(Precision::Packed);
     let found = accuracy::measure_half(&super::runtime(), &folder, MODEL_FILE, Device::Cpu, 2).unwrap();
+    println!("{found:?}");
     assert!(found.suffices() && found.positions > 500, "{found:?}");
 }
 
