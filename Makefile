@@ -66,7 +66,7 @@ bench:
 	cargo bench -p billing --bench decide
 	cargo bench -p wire --bench translate
 	python3 tests/fetch.py
-	for example in decode_ratio batch_ratio; do \
+	for example in decode_ratio batch_ratio lookup_ratio; do \
 		cargo run --release -p engine --example $$example -- \
 			"$${FAREBOX_CACHE:-$$HOME/.cache/farebox}/onnxruntime/1.31.1/libonnxruntime.so" \
 			"$${FAREBOX_CACHE:-$$HOME/.cache/farebox}/models/smollm2-135m-instruct/model.gguf" || exit 1; \

@@ -14,7 +14,7 @@ use super::proto::{
 /// ONNX Runtime's own operators.
 pub(super) const MICROSOFT: &str = "com.microsoft";
 /// What says in a model that it was written here.
-const PRODUCER: &str = "farebox";
+pub(super) const PRODUCER: &str = "farebox";
 /// Weights begin at multiples of this number, so that a mapped file serves them in place.
 const ALIGNMENT: usize = 4096;
 
@@ -254,7 +254,7 @@ pub(crate) fn in_floats(model: &[u8]) -> Result<Option<Vec<u8>>, String> {
     Ok(changed.then(|| model.encode_to_vec()))
 }
 
-fn sizes(dims: &[usize]) -> Vec<i64> {
+pub(super) fn sizes(dims: &[usize]) -> Vec<i64> {
     dims.iter().map(|&size| i64::try_from(size).unwrap_or(i64::MAX)).collect()
 }
 

@@ -10,9 +10,11 @@ mod projection;
 mod proto;
 mod rope;
 mod shape;
+mod unrolled;
 
 pub use architecture::Architecture;
 pub use export::{SHARED_CACHE_NOTE, export};
 pub(crate) use graph::in_floats;
 pub use linear::Precision;
 pub use shape::{ExportError, Shape};
+pub(crate) use unrolled::{Weight, WeightElement, present, unrolled};

@@ -9,6 +9,7 @@ mod families;
 mod forms;
 mod gemma;
 mod kinds;
+mod lookup;
 mod oracle;
 mod pieces;
 mod proof;
