@@ -70,7 +70,7 @@ bench:
 	cargo run --release -p engine --example embed_ratio -- \
 		"$${FAREBOX_CACHE:-$$HOME/.cache/farebox}/onnxruntime/1.31.1/libonnxruntime.so" \
 		"$${FAREBOX_CACHE:-$$HOME/.cache/farebox}/models/all-minilm-l6-v2"
-	for example in decode_ratio batch_ratio; do \
+	for example in decode_ratio batch_ratio lookup_ratio; do \
 		cargo run --release -p engine --example $$example -- \
 			"$${FAREBOX_CACHE:-$$HOME/.cache/farebox}/onnxruntime/1.31.1/libonnxruntime.so" \
 			"$${FAREBOX_CACHE:-$$HOME/.cache/farebox}/models/smollm2-135m-instruct/model.gguf" || exit 1; \

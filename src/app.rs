@@ -303,7 +303,11 @@ fn start_pools(
         sequences: settings.runtime.sequences.get(),
         cache_bytes: usize::try_from(cache_bytes).unwrap_or(usize::MAX),
     };
-    let made_of = pool::EngineSettings { library, threads, worker };
+    let lookup = match settings.runtime.lookup {
+        config::Lookup::Auto => pool::Lookup::Auto,
+        config::Lookup::Off => pool::Lookup::Off,
+    };
+    let made_of = pool::EngineSettings { library, threads, lookup, worker };
     let start = |class: SizeClass| {
         let made_of = made_of.clone();
         let make = move |obituary| PoolActor::new(made_of.clone(), obituary);

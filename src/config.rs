@@ -15,8 +15,8 @@ pub use keys::known_keys;
 pub use layers::Overrides;
 pub use providers::{ApiFormat, KNOWN as KNOWN_PROVIDERS, Provider, Providers};
 pub use settings::{
-    Clock, Concurrency, Database, Device, ErrorForm, Http, Limits, Log, LogFormat, MetricsAt, Overdraft, Payments,
-    Prices, Processor, Redis, Runtime, Secret, ServerUrl, Settings, Stripe, Webhooks,
+    Clock, Concurrency, Database, Device, ErrorForm, Http, Limits, Log, LogFormat, Lookup, MetricsAt, Overdraft,
+    Payments, Prices, Processor, Redis, Runtime, Secret, ServerUrl, Settings, Stripe, Webhooks,
 };
 
 /// The path of the settings file, unless `--config` or `FAREBOX_CONFIG` gives another.

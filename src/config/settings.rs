@@ -307,6 +307,8 @@ pub struct Runtime {
     pub sequences: NonZeroUsize,
     /// The most memory of one engine's caches, in MiB. One sequence alone gets what it needs.
     pub cache_mib: u64,
+    /// Whether what a model writes is drafted from what it has read and written, and verified several tokens at once.
+    pub lookup: Lookup,
     /// The folder of the models.
     pub models_dir: PathBuf,
 }
@@ -319,9 +321,20 @@ impl Default for Runtime {
             threads: None,
             sequences: const { NonZeroUsize::new(8).unwrap() },
             cache_mib: 2_048,
+            lookup: Lookup::Auto,
             models_dir: PathBuf::from("data/models"),
         }
     }
+}
+
+/// Speculation by prompt look-up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Lookup {
+    /// Where it is faster, and every token stays the same.
+    Auto,
+    /// Never.
+    Off,
 }
 
 /// The device that models run on.

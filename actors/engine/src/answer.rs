@@ -99,6 +99,11 @@ impl Answer {
         self.listing.as_ref().map(|_| MOST_SCORES / tokenizer.vocabulary().max(1))
     }
 
+    /// Whether its next tokens may be drafted: not where there is no second one.
+    pub(super) const fn may_be_drafted(&self) -> bool {
+        self.limit > 1
+    }
+
     /// Notes the sequence of the next choice.
     pub(super) fn has_sequence(&mut self, id: SequenceId) {
         if let Some(slot) = self.choices.iter_mut().find(|slot| slot.sequence.is_none()) {

@@ -3,7 +3,9 @@
 //! no copy, and sequences are run together. Any other export in Hugging Face's form has its present moved to its past,
 //! and runs one sequence at a time. This file knows tokens, not texts.
 
+mod exact;
 mod places;
+mod weights;
 
 use std::path::Path;
 
@@ -16,6 +18,7 @@ use super::network::{Abilities, Network, NetworkError};
 use super::onnx::SHARED_CACHE_NOTE;
 use super::runtime::Runtime;
 use super::schedule::{Change, Row};
+use exact::Exact;
 use places::Places;
 pub(crate) use places::bind_view;
 
@@ -28,8 +31,11 @@ impl<R> From<ort::Error<R>> for NetworkError {
 /// A loaded model.
 #[derive(Debug)]
 pub struct Decoder {
+    /// Its bindings are of both sessions, and are dropped before these are.
     cache: Cache,
     session: Session,
+    /// For several tokens to the bit, and what both sessions stand on.
+    exact: Option<Exact>,
     layers: usize,
     heads: usize,
     head_size: usize,
@@ -112,9 +118,23 @@ impl Decoder {
     /// ONNX Runtime can't load the file ([`Runtime`](NetworkError::Runtime)), or the model is not a language model with
     /// a cache ([`Form`](NetworkError::Form)). The file must be imported or exported again.
     pub fn load(runtime: &Runtime, file: &Path, threads: usize) -> Result<Self, NetworkError> {
-        let builder = Session::builder(runtime.environment())?;
-        let mut builder: SessionBuilder = builder.with_intra_threads(threads.max(1))?.with_inter_threads(1)?;
-        Self::new(builder.commit_from_file(file)?)
+        Self::new(builder(runtime, threads)?.commit_from_file(file)?)
+    }
+
+    /// Loads a model file, for [`Network::verify`] too where that can be done to the bit.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Self::load`].
+    pub fn load_exact(runtime: &Runtime, file: &Path, threads: usize) -> Result<Self, NetworkError> {
+        match Self::try_exact(file, || builder(runtime, threads)) {
+            Ok(Some(decoder)) => return Ok(decoder),
+            Ok(None) => {
+                tracing::info!(file = %file.display(), "nothing is drafted: tokens together would not be equal")
+            }
+            Err(error) => tracing::warn!(file = %file.display(), %error, "nothing is drafted"),
+        }
+        Self::load(runtime, file, threads)
     }
 
     fn new(session: Session) -> Result<Self, NetworkError> {
@@ -145,7 +165,18 @@ impl Decoder {
         } else {
             Cache::Moved(Moved::default())
         };
-        Ok(Self { cache, session, layers, heads, head_size, positions, last_only, scores: Vec::new(), rows: 0 })
+        Ok(Self {
+            cache,
+            session,
+            exact: None,
+            layers,
+            heads,
+            head_size,
+            positions,
+            last_only,
+            scores: Vec::new(),
+            rows: 0,
+        })
     }
 
     /// The scores after each of `tokens`, read from an empty cache, row by row. Used to measure accuracy.
@@ -166,7 +197,7 @@ impl Decoder {
         rows: Option<&mut Vec<Vec<f32>>>,
     ) -> Result<(), NetworkError> {
         let Cache::Shared(places) = &mut self.cache else { return Ok(()) };
-        let bound = places.bound(&self.session, first, batch.count(), batch.total())?;
+        let bound = places.bound(&self.session, (first, batch.count(), 1), batch.total())?;
         let binding = &mut bound.binding;
         binding.bind_input("input_ids", &batch.ids()?)?;
         binding.bind_input("attention_mask", &batch.mask()?)?;
@@ -239,8 +270,11 @@ impl Network for Decoder {
     fn abilities(&self) -> Abilities {
         let position_bytes = self.layers * self.heads * self.head_size * 2 * size_of::<f32>();
         match self.cache {
-            Cache::Shared(_) => Abilities { most_places: usize::MAX, position_bytes, reuses: true },
-            Cache::Moved(_) => Abilities { most_places: 1, position_bytes, reuses: false },
+            Cache::Shared(_) => {
+                let verified = self.exact.as_ref().map_or(0, |_| exact::TOKENS);
+                Abilities { most_places: usize::MAX, position_bytes, reuses: true, verified }
+            }
+            Cache::Moved(_) => Abilities { most_places: 1, position_bytes, reuses: false, verified: 0 },
         }
     }
 
@@ -285,6 +319,10 @@ impl Network for Decoder {
         }
     }
 
+    fn verify(&mut self, place: usize, past: usize, tokens: &[u32]) -> Result<(), NetworkError> {
+        self.run_exact(place, past, tokens)
+    }
+
     fn scores(&self, row: usize) -> &[f32] {
         let width = self.scores.len() / self.rows.max(1);
         self.scores.get(row * width..(row + 1) * width).unwrap_or_default()
@@ -305,6 +343,11 @@ impl Network for Decoder {
             }
         }
     }
+}
+
+fn builder(runtime: &Runtime, threads: usize) -> Result<SessionBuilder, NetworkError> {
+    let builder = Session::builder(runtime.environment())?;
+    Ok(builder.with_intra_threads(threads.max(1))?.with_inter_threads(1)?)
 }
 
 /// Copies the scores after the last token of each of `count` sequences, and all of them to `rows`.

@@ -139,7 +139,8 @@ impl Network for HalfDecoder {
     fn abilities(&self) -> Abilities {
         let Layout { layers, heads, width, .. } = self.slots.layout();
         let position_bytes = layers * heads * width * 2 * size_of::<f16>();
-        Abilities { most_places: usize::MAX, position_bytes, reuses: true }
+        // Nothing is drafted: rows together are not shown to be equal to rows alone.
+        Abilities { most_places: usize::MAX, position_bytes, reuses: true, verified: 0 }
     }
 
     fn change(&mut self, change: Change) -> Result<(), NetworkError> {
@@ -190,6 +191,10 @@ impl Network for HalfDecoder {
         self.scores.clear();
         self.scores.extend_from_slice(step.scores.try_extract_tensor::<f32>()?.1);
         Ok(())
+    }
+
+    fn verify(&mut self, _place: usize, _past: usize, _tokens: &[u32]) -> Result<(), NetworkError> {
+        Err(NetworkError::Form("several tokens to the bit".to_owned()))
     }
 
     fn scores(&self, row: usize) -> &[f32] {

@@ -25,6 +25,16 @@ pub enum LoadError {
     },
 }
 
+/// Whether what a model writes is drafted from what it has read and written, and verified several tokens at a time.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Lookup {
+    /// Where that is faster, and every token stays the same to the bit.
+    #[default]
+    Auto,
+    /// Never.
+    Off,
+}
+
 /// A loaded model.
 #[derive(Debug)]
 pub struct Model<N = Decoder> {
@@ -34,13 +44,13 @@ pub struct Model<N = Decoder> {
 }
 
 impl Model {
-    /// Loads a folder, to run on `threads` threads. The caller chooses the model's name.
+    /// Loads a folder, to run on `threads` threads, with nothing drafted. The caller chooses the model's name.
     ///
     /// # Errors
     ///
     /// The folder's tokenizer or configuration can't be read, or its model can't be loaded. The error names the file.
     pub fn load(runtime: &Runtime, name: &str, folder: &Path, threads: usize) -> Result<Self, LoadError> {
-        Self::speaking(Arc::new(Tokenizer::load(folder)?), runtime, name, folder, threads)
+        Self::speaking(Arc::new(Tokenizer::load(folder)?), runtime, name, folder, threads, Lookup::Off)
     }
 
     /// Loads a folder whose tokenizer is loaded already.
@@ -54,9 +64,14 @@ impl Model {
         name: &str,
         folder: &Path,
         threads: usize,
+        lookup: Lookup,
     ) -> Result<Self, LoadError> {
         let path = folder.join(MODEL_FILE);
-        let network = Decoder::load(runtime, &path, threads).map_err(|source| LoadError::Decoder { path, source })?;
+        let loaded = match lookup {
+            Lookup::Auto => Decoder::load_exact(runtime, &path, threads),
+            Lookup::Off => Decoder::load(runtime, &path, threads),
+        };
+        let network = loaded.map_err(|source| LoadError::Decoder { path, source })?;
         Ok(Self { name: name.to_owned(), tokenizer, network })
     }
 }

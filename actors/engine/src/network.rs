@@ -42,6 +42,8 @@ pub struct Abilities {
     pub position_bytes: usize,
     /// Whether a place can be copied, and can go back to a shorter length.
     pub reuses: bool,
+    /// The most tokens of one [`Network::verify`]; 0 where it can't be done to the bit.
+    pub verified: usize,
 }
 
 /// A language model with places.
@@ -76,6 +78,14 @@ pub trait Network: Send + 'static {
     ///
     /// The step failed. All its places must be cleared.
     fn write(&mut self, rows: &[Row]) -> Result<(), NetworkError>;
+
+    /// Reads tokens behind the first `past` positions of a place, each to the bit as [`Self::write`] reads one. The scores
+    /// after token n are row n's. As many positions as [`Abilities::verified`] may be written.
+    ///
+    /// # Errors
+    ///
+    /// The step failed, or the network can't do it. The place must be cleared.
+    fn verify(&mut self, place: usize, past: usize, tokens: &[u32]) -> Result<(), NetworkError>;
 
     /// The scores that the last step computed for a row.
     fn scores(&self, row: usize) -> &[f32];

@@ -7,20 +7,28 @@
 //! deficit round robin over accounts. Where memory is short, unused caches go first, then parked sequences, then the
 //! youngest; they are read again later, and that is not billed. The oldest is never sent away, so all come to an end.
 //!
+//! One or two sequences that run alone are written faster where their next tokens can be drafted from what they have
+//! ([`lookup`]): a step verifies several at once, and the cache goes back to those that were right.
+//!
 //! A position's values do not depend on what else runs: a piece of a prompt is never one token alone, because the
 //! kernels for one token round otherwise than those for several, and what others may share of a cache was read in
-//! pieces, as it would be read again.
+//! pieces, as it would be read again. What is verified is computed to the bit as token by token.
 
 mod clock;
 mod fair;
+mod idle;
 mod layout;
+mod lookup;
 mod next;
+mod verify;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 pub use clock::ComputeClock;
 use fair::Fair;
+use lookup::Drafter;
+use verify::Draft;
 
 /// A sequence's name, in the order of arrival.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -54,6 +62,10 @@ pub struct Limits {
     pub chunk_beside: usize,
     /// Whether a place can be copied, and can go back to a shorter length.
     pub reuses: bool,
+    /// The positions that one [`Step::Verify`] writes, of which each may be a token; below 2 nothing is drafted.
+    pub verified: usize,
+    /// No step writes behind so many positions of a place.
+    pub longest: usize,
 }
 
 /// A sequence that arrives.
@@ -69,6 +81,8 @@ pub struct Arrival {
     pub after: Option<SequenceId>,
     /// Where the scores after every token of the prompt are needed: the most tokens of a step.
     pub rows: Option<usize>,
+    /// Whether its next tokens may be drafted.
+    pub drafts: bool,
 }
 
 /// The form of the cache: so many places of so many positions.
@@ -143,6 +157,17 @@ pub enum Step {
     },
     /// Reads the last token of each sequence: row n is of place n.
     Write(Vec<Row>),
+    /// Reads the last token of one sequence, and those that are drafted behind it. The scores after each are needed.
+    Verify {
+        /// The sequence.
+        id: SequenceId,
+        /// Its place.
+        place: usize,
+        /// The positions read before.
+        past: usize,
+        /// The tokens.
+        tokens: Vec<u32>,
+    },
 }
 
 /// A sequence that got a place.
@@ -186,6 +211,8 @@ struct Sequence {
     is_computing: bool,
     after: Option<SequenceId>,
     rows: Option<usize>,
+    /// `None`: nothing is drafted for it.
+    drafter: Option<Drafter>,
 }
 
 impl Sequence {
@@ -197,6 +224,13 @@ impl Sequence {
     /// Up to where it is read in pieces: the last token that was written is read in its row.
     fn end(&self) -> usize {
         if self.tokens.len() > self.prompt { self.tokens.len() - 1 } else { self.prompt }
+    }
+
+    /// Notes that what is read now was read. Returns how much of it is new.
+    fn read_further(&mut self) -> usize {
+        let new = self.read.saturating_sub(self.furthest);
+        self.furthest += new;
+        new
     }
 
     /// The positions to read in pieces.
@@ -246,6 +280,12 @@ pub struct Scheduler {
     shape: Shape,
     /// The step on its way: its sequences, each with the number of its tokens.
     planned: Option<Vec<(SequenceId, usize)>>,
+    /// What the last step verifies, while its tokens are chosen.
+    draft: Option<Draft>,
+    /// The sequence that was verified last.
+    verified: Option<SequenceId>,
+    /// Since when there is no sequence.
+    idle_since: Option<Duration>,
     arrived: u64,
     /// Counts caches kept.
     kept: u64,
@@ -268,6 +308,9 @@ impl Scheduler {
             places: (0..sequences).map(|_| Place::Free).collect(),
             shape: Shape::default(),
             planned: None,
+            draft: None,
+            verified: None,
+            idle_since: None,
             arrived: 0,
             kept: 0,
             pieces: 0,
@@ -277,7 +320,8 @@ impl Scheduler {
 
     /// Takes a sequence. It waits for a place.
     pub fn arrive(&mut self, arrival: Arrival) -> SequenceId {
-        let Arrival { job, share, prompt, after, rows } = arrival;
+        let Arrival { job, share, prompt, after, rows, drafts } = arrival;
+        self.idle_since = None;
         self.arrived += 1;
         let id = SequenceId(self.arrived);
         self.jobs.entry(job).or_default();
@@ -294,6 +338,7 @@ impl Scheduler {
             is_computing: false,
             after,
             rows,
+            drafter: drafts.then(Drafter::default),
         };
         self.sequences.insert(id, sequence);
         self.fair.arrive(share, id);
@@ -311,8 +356,7 @@ impl Scheduler {
             if sequence.in_pieces == before && (count > 1 || sequence.tokens.len() == sequence.prompt) {
                 sequence.in_pieces = sequence.read;
             }
-            let new = sequence.read.saturating_sub(sequence.furthest);
-            sequence.furthest += new;
+            let new = sequence.read_further();
             self.fair.charge(sequence.share.of, new);
             if sequence.read == sequence.tokens.len() {
                 standing.push(id);
@@ -332,7 +376,7 @@ impl Scheduler {
 
     /// The cache is lost. The sequences with a place have left, and are returned.
     pub fn lost(&mut self, now: Duration) -> Vec<SequenceId> {
-        self.planned = None;
+        (self.planned, self.draft) = (None, None);
         let ids: Vec<SequenceId> =
             self.sequences.iter().filter(|(_, it)| it.place.is_some()).map(|(id, _)| *id).collect();
         for id in &ids {
@@ -343,11 +387,12 @@ impl Scheduler {
         ids
     }
 
-    /// A token was chosen for a sequence that stands at its end.
-    pub fn written(&mut self, id: SequenceId, token: u32) {
-        if let Some(sequence) = self.sequences.get_mut(&id) {
-            sequence.tokens.push(token);
-        }
+    /// A token was chosen for a sequence that stands at its end. Returns whether it was drafted so: the sequence stands at
+    /// its end again, and the step's next row has its scores.
+    pub fn written(&mut self, id: SequenceId, token: u32) -> bool {
+        let Some(sequence) = self.sequences.get_mut(&id) else { return false };
+        sequence.tokens.push(token);
+        self.compare(id, token)
     }
 
     /// A sequence has ended, in any way. `keeps` says whether its cache is good, and may be of use for later ones.
@@ -355,6 +400,10 @@ impl Scheduler {
         self.compute(id, false, now);
         let Some(sequence) = self.sequences.remove(&id) else { return };
         self.fair.leave(sequence.share.of, id);
+        if self.sequences.is_empty() {
+            self.idle_since = Some(now);
+        }
+        self.draft.take_if(|draft| draft.is_of(id));
         if let Some(planned) = &mut self.planned {
             planned.retain(|(other, _)| *other != id);
         }

@@ -100,6 +100,8 @@ pub struct Observed {
     pub running: usize,
     /// Tokens written, or read by an encoder, since the worker began.
     pub tokens: u64,
+    /// Those of them that were drafted, and verified behind another token.
+    pub drafted: u64,
     /// Jobs that ended since the worker began, in any way.
     pub jobs: u64,
     /// Whether the worker takes jobs.
@@ -125,6 +127,7 @@ pub(crate) struct Shared<A> {
     running: AtomicUsize,
     closing: AtomicBool,
     tokens: AtomicU64,
+    drafted: AtomicU64,
     jobs: AtomicU64,
 }
 
@@ -159,6 +162,11 @@ impl<A> Shared<A> {
     /// Tokens were written, or read by an encoder.
     pub(crate) fn count_tokens(&self, tokens: u64) {
         self.tokens.fetch_add(tokens, Ordering::Relaxed);
+    }
+
+    /// A token was written whose scores were computed behind a draft.
+    fn count_drafted(&self) {
+        self.drafted.fetch_add(1, Ordering::Relaxed);
     }
 
     /// The model panicked.
@@ -239,6 +247,7 @@ impl<A: Send + 'static> Handle<A> {
             running: AtomicUsize::new(0),
             closing: AtomicBool::new(false),
             tokens: AtomicU64::new(0),
+            drafted: AtomicU64::new(0),
             jobs: AtomicU64::new(0),
         });
         let on_thread = Arc::clone(&shared);
@@ -274,6 +283,7 @@ impl<A> Handle<A> {
             queued: self.shared.queued.load(Ordering::Acquire),
             running: self.shared.running.load(Ordering::Acquire),
             tokens: self.shared.tokens.load(Ordering::Relaxed),
+            drafted: self.shared.drafted.load(Ordering::Relaxed),
             jobs: self.shared.jobs.load(Ordering::Relaxed),
             alive: self.shared.queue().is_some(),
         }

@@ -40,9 +40,9 @@ impl Engine {
         };
         match &model.preparer {
             Preparer::Generation(tokenizer) => {
-                let loaded =
-                    Model::speaking(Arc::clone(tokenizer), &runtime, &model.id, &model.folder, settings.threads)
-                        .map_err(|error| broken(&error))?;
+                let (tokenizer, threads) = (Arc::clone(tokenizer), settings.threads);
+                let loaded = Model::speaking(tokenizer, &runtime, &model.id, &model.folder, threads, settings.lookup)
+                    .map_err(|error| broken(&error))?;
                 let spawned = EngineHandle::spawn(loaded, settings.worker, ended(health, &model.id));
                 spawned.map(Self::Generation).map_err(|error| broken(&error))
             }

@@ -25,7 +25,7 @@ use wire::inference::{Event, Failure};
 use self::engine::{Engine, fail};
 use crate::admission::Admission;
 
-pub use ::engine::worker::Settings as WorkerSettings;
+pub use ::engine::{model::Lookup, worker::Settings as WorkerSettings};
 
 /// The most messages in the mailbox.
 const MAILBOX: usize = 1_024;
@@ -74,6 +74,8 @@ pub struct EngineSettings {
     pub library: PathBuf,
     /// Threads of one engine.
     pub threads: usize,
+    /// Whether what models write is drafted.
+    pub lookup: Lookup,
     /// What one engine takes. As many requests may wait for a model that is loading.
     pub worker: WorkerSettings,
 }

@@ -10,6 +10,7 @@ use ort::session::{IoBinding, Session};
 use ort::value::{PrimitiveTensorElementType, Tensor, TensorRefMut};
 
 use crate::network::NetworkError;
+use crate::onnx::present;
 use crate::schedule::{Change, Shape};
 
 /// A part of the places, bound as past and present.
@@ -21,11 +22,14 @@ pub(super) struct Bound {
     pub(super) scores: Option<(usize, bool)>,
 }
 
+/// The first place and the number of places, and the tokens of a place whose attention is computed one by one.
+pub(super) type Part = (usize, usize, usize);
+
 /// The buffers, and the bindings of their parts.
 #[derive(Debug)]
 pub(super) struct Places {
-    /// By the first place and the number of places. They point into the buffers, so they are dropped before these.
-    bound: BTreeMap<(usize, usize), Bound>,
+    /// They point into the buffers, so they are dropped before these.
+    bound: BTreeMap<Part, Bound>,
     buffers: Vec<Tensor<f32>>,
     shape: Shape,
     layers: usize,
@@ -108,8 +112,13 @@ impl Places {
         Err(NetworkError::Form(format!("{wanted} of a cache with {places} places of {most}")))
     }
 
-    /// One buffer after the other gets the new form, so that there is never more than one of them twice.
+    /// One buffer after the other gets the new form, so that there is never more than one of them twice. A form without
+    /// places gives all memory back.
     fn arrange(&mut self, shape: Shape) -> Result<(), NetworkError> {
+        if shape.places == 0 {
+            self.forget();
+            return Ok(());
+        }
         self.bound.clear();
         let (old, heads, width) = (self.shape, self.heads, self.width);
         let form = [shape.places, heads, shape.positions, width];
@@ -138,29 +147,33 @@ impl Places {
     pub(super) fn bound(
         &mut self,
         session: &Session,
-        first: usize,
-        count: usize,
+        part: Part,
         positions: usize,
     ) -> Result<&mut Bound, NetworkError> {
-        self.check(first, count, positions)?;
-        if !self.bound.contains_key(&(first, count)) {
-            let binding = self.bind(session, first, count)?;
-            self.bound.insert((first, count), Bound { binding, scores: None });
+        self.check(part.0, part.1, positions)?;
+        if !self.bound.contains_key(&part) {
+            let binding = self.bind(session, part)?;
+            self.bound.insert(part, Bound { binding, scores: None });
         }
-        let bound = self.bound.get_mut(&(first, count));
+        let bound = self.bound.get_mut(&part);
         bound.ok_or_else(|| NetworkError::Form("a binding is gone".to_owned()))
     }
 
-    fn bind(&mut self, session: &Session, first: usize, count: usize) -> Result<IoBinding, NetworkError> {
+    fn bind(&mut self, session: &Session, (first, count, tokens): Part) -> Result<IoBinding, NetworkError> {
         let mut binding = session.create_binding()?;
         let size = self.heads * self.shape.positions * self.width;
         let form = [count, self.heads, self.shape.positions, self.width];
         for (index, buffer) in self.buffers.iter_mut().enumerate() {
             let (layer, part) = (index / 2, if index % 2 == 0 { "key" } else { "value" });
             let (_, data) = buffer.try_extract_tensor_mut::<f32>()?;
-            let view = TensorRefMut::from_array_view_mut((form, &mut data[first * size..][..count * size]))?;
+            let data = &mut data[first * size..][..count * size];
+            let view = TensorRefMut::from_array_view_mut((form, &mut *data))?;
             bind_view(&mut binding, &format!("past_key_values.{layer}.{part}"), &view)?;
-            binding.bind_output(format!("present.{layer}.{part}"), view)?;
+            let name = format!("present.{layer}.{part}");
+            for at in 0..tokens {
+                let view = TensorRefMut::from_array_view_mut((form, &mut *data))?;
+                binding.bind_output(present(&name, at, tokens), view)?;
+            }
         }
         Ok(binding)
     }

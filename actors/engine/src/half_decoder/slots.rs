@@ -208,8 +208,13 @@ impl Slots {
         [places, self.layout.heads, self.shape.positions, self.layout.width]
     }
 
-    /// One buffer after the other gets the new form, so that there is never more than one of them twice.
+    /// One buffer after the other gets the new form, so that there is never more than one of them twice. A form without
+    /// places gives all memory back.
     fn arrange(&mut self, shape: Shape) -> Result<(), NetworkError> {
+        if shape.places == 0 {
+            self.forget();
+            return Ok(());
+        }
         self.readings.clear();
         self.writings.clear();
         let before = std::mem::replace(&mut self.shape, shape);

@@ -275,7 +275,7 @@ pub(crate) fn in_floats(model: &[u8]) -> Result<Option<Vec<u8>>, String> {
     Ok(changed.then(|| model.encode_to_vec()))
 }
 
-fn sizes(dims: &[usize]) -> Vec<i64> {
+pub(super) fn sizes(dims: &[usize]) -> Vec<i64> {
     dims.iter().map(|&size| i64::try_from(size).unwrap_or(i64::MAX)).collect()
 }
 

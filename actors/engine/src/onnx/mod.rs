@@ -11,6 +11,7 @@ mod projection;
 mod proto;
 mod rope;
 mod shape;
+mod unrolled;
 
 pub use architecture::Architecture;
 pub use export::{SHARED_CACHE_NOTE, export};
@@ -18,3 +19,4 @@ pub(crate) use graph::{copying, in_floats, smallest};
 pub(crate) use half::{Halved, KEPT_ROWS, LAST_POSITIONS, TOTAL_LENGTH, in_halves};
 pub use linear::Precision;
 pub use shape::{ExportError, Shape};
+pub(crate) use unrolled::{Weight, WeightElement, present, unrolled};

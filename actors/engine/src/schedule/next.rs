@@ -33,6 +33,7 @@ impl Scheduler {
     /// [`completed`](Self::completed), [`failed`](Self::failed) or [`lost`](Self::lost).
     pub fn next(&mut self, now: Duration) -> Option<Plan> {
         let mut plan = Plan::default();
+        self.draft = None;
         self.make_room(now);
         self.admit(&mut plan, now);
         if !self.placed().any(|(_, sequence)| !sequence.is_parked) {
@@ -210,13 +211,18 @@ impl Scheduler {
         let will_write = writes || self.placed().any(|(_, it)| it.read == it.tokens.len());
         let step = match self.reader() {
             Some(id) if !writes || !self.has_read => self.read_step(id, will_write),
-            Some(_) | None if writes => Some(Step::Write(self.write_step(changes))),
+            Some(_) | None if writes => {
+                let verify = self.verify_step();
+                Some(verify.unwrap_or_else(|| Step::Write(self.write_step(changes))))
+            }
             Some(_) | None => None,
         };
         let planned: Vec<(SequenceId, usize)> = match &step {
             None => Vec::new(),
             Some(Step::Read { id, tokens, .. }) => vec![(*id, tokens.len())],
             Some(Step::Write(rows)) => rows.iter().map(|row| (row.id, 1)).collect(),
+            // Of the others it shows later how many are right.
+            Some(Step::Verify { id, .. }) => vec![(*id, 1)],
         };
         self.has_read = matches!(step, Some(Step::Read { .. }));
         for (id, _) in &planned {

@@ -50,6 +50,8 @@ pub(super) fn run<N: Network, C: Fn() -> Duration>(
         chunk: CHUNK,
         chunk_beside: CHUNK_BESIDE,
         reuses: abilities.reuses,
+        verified: abilities.verified,
+        longest: model.tokenizer.context(),
     });
     let (answers, sequences) = (BTreeMap::new(), HashMap::new());
     let mut engine = Engine { model, scheduler, answers, sequences, begun: 0, clock, shared };
@@ -127,12 +129,13 @@ impl<N: Network, C: Fn() -> Duration> Engine<'_, N, C> {
                     Ok(()) => {
                         let standing = self.scheduler.completed();
                         for (row, id) in ids.iter().enumerate().filter(|(_, id)| standing.contains(id)) {
-                            self.scored(*id, row);
+                            self.take(*id, row, row);
                         }
                     }
                     Err(error) => self.step_failed(&error, 0..ids.len()),
                 }
             }
+            Some(Step::Verify { id, place, past, tokens }) => self.verify(id, place, past, &tokens),
         }
         true
     }
@@ -141,7 +144,7 @@ impl<N: Network, C: Fn() -> Duration> Engine<'_, N, C> {
     /// handle still lives.
     fn take_jobs(&mut self, jobs: &Receiver<Job>) -> bool {
         if self.answers.is_empty() {
-            let Ok(job) = jobs.recv() else { return false };
+            let Some(job) = self.wait_for_job(jobs) else { return false };
             self.take_job(job);
         }
         loop {
@@ -150,6 +153,27 @@ impl<N: Network, C: Fn() -> Duration> Engine<'_, N, C> {
                 Err(TryRecvError::Empty) => return true,
                 Err(TryRecvError::Disconnected) => return false,
             }
+        }
+    }
+
+    /// Waits for a job where there is none. `None`: the handle is dropped.
+    fn wait_for_job(&mut self, jobs: &Receiver<Job>) -> Option<Job> {
+        while let Some(idle) = self.scheduler.shrinks_in((self.clock)()) {
+            match jobs.recv_timeout(idle) {
+                Ok(job) => return Some(job),
+                Err(RecvTimeoutError::Disconnected) => return None,
+                Err(RecvTimeoutError::Timeout) => self.shrink(),
+            }
+        }
+        jobs.recv().ok()
+    }
+
+    /// Gives the memory of caches back that nobody has used for a while.
+    fn shrink(&mut self) {
+        let change = self.scheduler.shrink((self.clock)());
+        if let Some(Err(error)) = change.map(|change| self.model.network.change(change)) {
+            // It is given back all the same: what could not be changed is forgotten.
+            tracing::warn!(model = %self.shared.model, %error, "a cache that is not used was lost");
         }
     }
 
@@ -181,6 +205,7 @@ impl<N: Network, C: Fn() -> Duration> Engine<'_, N, C> {
                 after: first,
                 // Only the first reads the prompt for its own sake.
                 rows: answer.rows(&self.model.tokenizer).filter(|_| first.is_none()),
+                drafts: answer.may_be_drafted(),
             };
             let sequence = self.scheduler.arrive(arrival);
             self.sequences.insert(sequence, id);
@@ -273,21 +298,47 @@ impl<N: Network, C: Fn() -> Duration> Engine<'_, N, C> {
             }
         }
         if standing.contains(&id) {
-            self.scored(id, 0);
+            self.take(id, 0, place);
         }
     }
 
-    /// A sequence's scores are there: its next token is chosen.
-    fn scored(&mut self, id: SequenceId, row: usize) {
-        let Some(answer) = self.sequences.get(&id).and_then(|job| self.answers.get_mut(job)) else { return };
+    /// Runs a sequence's last token and those drafted behind it. Each is taken while it is the one that is chosen.
+    fn verify(&mut self, id: SequenceId, place: usize, past: usize, tokens: &[u32]) {
+        self.start(id);
+        if let Err(error) = self.model.network.verify(place, past, tokens) {
+            return self.step_failed(&error, place..place + 1);
+        }
+        if !self.scheduler.completed().contains(&id) {
+            return;
+        }
+        for row in 0..tokens.len() {
+            if row > 0 {
+                self.shared.count_drafted();
+            }
+            if !self.take(id, row, place) || self.must_halt(id) {
+                return;
+            }
+        }
+    }
+
+    /// Whether a sequence's job must end, for a reason from outside.
+    fn must_halt(&self, id: SequenceId) -> bool {
+        let answer = self.sequences.get(&id).and_then(|job| self.answers.get(job));
+        answer.is_none_or(|answer| answer.sink.check().is_err())
+    }
+
+    /// Chooses a sequence's next token by the scores of a row. Returns whether the next row's are its own too.
+    fn take(&mut self, id: SequenceId, row: usize, place: usize) -> bool {
+        let Some(answer) = self.sequences.get(&id).and_then(|job| self.answers.get_mut(job)) else { return false };
         let (tokenizer, scores) = (&self.model.tokenizer, self.model.network.scores(row));
         if finite(scores).is_err() {
-            return self.not_finite(id, row);
+            self.not_finite(id, place);
+            return false;
         }
         let before = answer.usage.output;
         let taken = catch_unwind(AssertUnwindSafe(|| answer.take(tokenizer, id, scores)));
         let tokens = answer.usage.output - before;
-        self.took(id, tokens, taken);
+        self.took(id, tokens, taken)
     }
 
     fn fork(&mut self, id: SequenceId) {
@@ -298,12 +349,12 @@ impl<N: Network, C: Fn() -> Duration> Engine<'_, N, C> {
         self.took(id, tokens, taken);
     }
 
-    /// What came of a sequence's scores: so many tokens, and one to go on behind.
-    fn took(&mut self, id: SequenceId, tokens: u64, taken: std::thread::Result<Option<u32>>) {
+    /// What came of a sequence's scores: so many tokens, and one to go on behind. Returns whether that was drafted.
+    fn took(&mut self, id: SequenceId, tokens: u64, taken: std::thread::Result<Option<u32>>) -> bool {
         let now = (self.clock)();
         self.shared.count_tokens(tokens);
         match taken {
-            Ok(Some(token)) => self.scheduler.written(id, token),
+            Ok(Some(token)) => return self.scheduler.written(id, token),
             Ok(None) => {
                 self.scheduler.leave(id, true, now);
                 if let Some(job) = self.sequences.remove(&id)
@@ -314,6 +365,7 @@ impl<N: Network, C: Fn() -> Duration> Engine<'_, N, C> {
             }
             Err(panic) => self.panicked(id, &words(&*panic)),
         }
+        false
     }
 
     /// A job's own part panicked: it fails alone.

@@ -23,7 +23,7 @@ const CONTEXT: usize = 128;
 /// A model's facts, as its architecture's definition has them.
 #[derive(Debug, Clone)]
 #[expect(clippy::struct_excessive_bools, reason = "independent facts")]
-struct Family {
+pub(super) struct Family {
     name: &'static str,
     /// Rotated numbers are neighbours, not halves apart.
     neighbours: bool,
@@ -99,7 +99,7 @@ impl Family {
     }
 
     /// The file.
-    fn file(&self) -> Tiny {
+    pub(super) fn file(&self) -> Tiny {
         let whole = |number: usize| Value::U32(u32::try_from(number).unwrap());
         let sizes = [
             ("context_length", CONTEXT),
@@ -314,7 +314,7 @@ fn llama3(theta: f64, rotary: usize, factor: f64, [low, high]: [f64; 2], origina
 }
 
 /// The architectures and their variants.
-fn families() -> Vec<(&'static str, Family)> {
+pub(super) fn families() -> Vec<(&'static str, Family)> {
     let every = ["attn_q", "attn_k", "attn_v", "attn_output", "ffn_gate", "ffn_up", "ffn_down"];
     let every: &'static [&'static str] = Vec::leak(every.to_vec());
     let windowed = |family: Family, window: u32| {

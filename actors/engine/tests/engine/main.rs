@@ -10,6 +10,7 @@ mod forms;
 mod gemma;
 mod halves;
 mod kinds;
+mod lookup;
 mod oracle;
 mod pieces;
 mod proof;

@@ -6,13 +6,16 @@
 
 #![expect(clippy::panic, reason = "how a test fails")]
 
+mod own;
 #[path = "../../../tests/simulation/random.rs"]
 mod random;
+mod stats;
 mod world;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use world::{Mutant, Stats, World};
+use stats::{Mutant, Stats};
+use world::World;
 
 /// The default number of seeds.
 const SEEDS: u64 = 20_000;

@@ -5,140 +5,14 @@ use std::time::Duration;
 
 use engine::schedule::{Arrival, Change, JobId, Joined, Limits, Plan, Row, Scheduler, SequenceId, Shape, Share, Step};
 
+use crate::own::{Cell, Own, Verified};
 use crate::random::Random;
+use crate::stats::{Mutant, Stats};
 
 /// Steps while requests arrive.
 const STEPS: usize = 60;
 /// No more requests come while so many sequences are there.
 const MOST: usize = 16;
-
-/// A fault that the story must notice.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Mutant {
-    /// A slow reader's sequence is not parked, although nothing is billed while a reader is slow.
-    NotParked,
-    /// A cache that gets a new form loses what is in it.
-    ArrangedEmpty,
-    /// A sequence that begins with another's cache does not get it.
-    NotCopied,
-    /// Places change without their caches.
-    NotMoved,
-    /// A step that failed passes for one that was done.
-    FailedUnheard,
-    /// A sequence that ended keeps its place.
-    NeverLeft,
-    /// All requests pass for one account's.
-    OneAccount,
-    /// A parked sequence is forgotten.
-    NotResumed,
-}
-
-impl Mutant {
-    pub(crate) const ALL: [Self; 8] = [
-        Self::NotParked,
-        Self::ArrangedEmpty,
-        Self::NotCopied,
-        Self::NotMoved,
-        Self::FailedUnheard,
-        Self::NeverLeft,
-        Self::OneAccount,
-        Self::NotResumed,
-    ];
-}
-
-/// Counts of what has happened, so that a story that never gets anywhere does not pass.
-#[derive(Debug, Clone, Copy, Default)]
-pub(crate) struct Stats {
-    steps: u64,
-    served: u64,
-    cancelled: u64,
-    failed: u64,
-    lost: u64,
-    parked: u64,
-    sent_away: u64,
-    forked: u64,
-    reused: u64,
-    together: u64,
-}
-
-impl Stats {
-    pub(crate) fn add(&mut self, other: &Self) {
-        let pairs = [
-            (&mut self.steps, other.steps),
-            (&mut self.served, other.served),
-            (&mut self.cancelled, other.cancelled),
-            (&mut self.failed, other.failed),
-            (&mut self.lost, other.lost),
-            (&mut self.parked, other.parked),
-            (&mut self.sent_away, other.sent_away),
-            (&mut self.forked, other.forked),
-            (&mut self.reused, other.reused),
-            (&mut self.together, other.together),
-        ];
-        for (sum, more) in pairs {
-            *sum += more;
-        }
-    }
-
-    /// Asserts that in so many stories everything has happened.
-    pub(crate) fn assert_told(&self, stories: u64) {
-        let all = [
-            (self.steps, 50),
-            (self.served, 3),
-            (self.together, 5),
-            (self.cancelled, 1),
-            (self.parked, 1),
-            (self.forked, 1),
-            (self.reused, 1),
-        ];
-        assert!(all.iter().all(|(count, each)| *count >= each * stories), "{self:?}");
-        let seldom = [self.failed, self.lost, self.sent_away];
-        assert!(seldom.iter().all(|count| *count * 10 >= stories), "{self:?}");
-    }
-}
-
-/// A position of the cache.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Cell {
-    token: u32,
-    account: u128,
-    in_piece: bool,
-}
-
-/// One sequence as its request knows it.
-#[derive(Debug)]
-struct Own {
-    job: JobId,
-    share: Share,
-    tokens: Vec<u32>,
-    prompt: usize,
-    limit: usize,
-    /// Positions that are read.
-    read: usize,
-    /// Positions that were read for it, at the most.
-    furthest: usize,
-    is_parked: bool,
-    /// Whether its time is billed.
-    is_billed: bool,
-    was_placed: bool,
-    after: Option<SequenceId>,
-    /// Tokens that were read since it could have had a place.
-    passed_over: usize,
-    /// Tokens of its account that were to be read before it, and its own.
-    ahead: usize,
-}
-
-impl Own {
-    /// Whether a token was written.
-    fn has_written(&self) -> bool {
-        self.tokens.len() > self.prompt
-    }
-
-    /// Whether it needs one token's step alone.
-    fn writes(&self) -> bool {
-        self.has_written() && self.tokens.len() == self.read + 1
-    }
-}
 
 pub(crate) struct World {
     random: Random,
@@ -154,6 +28,7 @@ pub(crate) struct World {
     weights: [u32; 3],
     longest: i64,
     has_read: bool,
+    verified: Option<Verified>,
     stats: Stats,
 }
 
@@ -176,9 +51,11 @@ impl World {
             chunk: 0,
             chunk_beside: 2 + below(6),
             reuses: below(5) > 0,
+            verified: [0, 2, 4, 5][below(4)],
+            longest: 128,
         };
         let limits = Limits { chunk: limits.chunk_beside + below(25), ..limits };
-        let limits = if limits.reuses { limits } else { Limits { sequences: 1, ..limits } };
+        let limits = if limits.reuses { limits } else { Limits { sequences: 1, verified: 0, ..limits } };
         let weights = [1, 1, 3];
         let longest = [8, 24, 60][below(3)];
         Self {
@@ -194,13 +71,14 @@ impl World {
             weights,
             longest,
             has_read: false,
+            verified: None,
             stats: Stats::default(),
         }
     }
 
     pub(crate) fn run(mut self) -> Result<Stats, String> {
         for _ in 0..STEPS {
-            self.turn();
+            self.turn()?;
             self.step(true)?;
         }
         // No more requests come, readers read, and nothing fails.
@@ -236,7 +114,7 @@ impl World {
     }
 
     /// Something happens to the requests.
-    fn turn(&mut self) {
+    fn turn(&mut self) -> Checked {
         self.pass(3);
         match self.random.below(100) {
             0..22 if self.own.len() < MOST => self.arrive(),
@@ -269,8 +147,32 @@ impl World {
                     self.resume(id);
                 }
             }
+            46..50 => self.idle()?,
             _ => {}
         }
+        Ok(())
+    }
+
+    /// Nothing comes for a while. Where there is no sequence, the cache is given back, and all that was kept in it.
+    fn idle(&mut self) -> Checked {
+        let later = self.now + Duration::from_secs(301);
+        if !self.own.is_empty() {
+            let change = self.scheduler.shrink(later);
+            return check(change.is_none(), || format!("{change:?} beside {} sequences", self.own.len()));
+        }
+        self.close()?;
+        let had = self.scheduler.shape();
+        let early = self.scheduler.shrink(self.now);
+        check(early.is_none(), || format!("{early:?} at once"))?;
+        self.now = later;
+        let change = self.scheduler.shrink(self.now);
+        check(change.is_some() == (had != Shape::default()), || format!("{change:?} of {had:?}"))?;
+        if let Some(change) = change {
+            self.stats.shrunk += 1;
+            self.change(change)?;
+            check(self.places.is_empty(), || format!("{} places are left", self.places.len()))?;
+        }
+        Ok(())
     }
 
     fn resume(&mut self, id: SequenceId) {
@@ -293,7 +195,10 @@ impl World {
             // Prompts begin alike, whoever asks.
             let (same, salt) = (self.below(length + 1), self.random.below(1_000));
             let token = |at: usize| if at < same { at } else { at + 1_000 * usize::try_from(salt).unwrap_or(0) };
+            let period = if self.random.percent(40) { 2 + self.below(6) } else { 0 };
+            let token = |at: usize| if period > 0 { at % period } else { token(at) };
             let prompt: Vec<u32> = (0..length).map(|at| u32::try_from(token(at)).unwrap_or(0)).collect();
+            let drafts = self.random.percent(80);
             let rows = self.random.percent(5).then_some(3);
             let mut first = None;
             self.billed.insert(job, Duration::ZERO);
@@ -305,6 +210,7 @@ impl World {
                     prompt: prompt.clone(),
                     after: first,
                     rows: rows.filter(|_| choice == 0),
+                    drafts,
                 };
                 let id = self.scheduler.arrive(arrival);
                 let limit = length + 1 + self.below(usize::try_from(self.longest).unwrap_or(1));
@@ -321,6 +227,8 @@ impl World {
                     is_billed: false,
                     was_placed: false,
                     after: first,
+                    drafts,
+                    period,
                     passed_over: 0,
                     ahead: before + limit,
                 };
@@ -401,10 +309,23 @@ impl World {
         } else {
             self.write_cells(&step);
             let standing = self.scheduler.completed();
+            if let Step::Verify { id, tokens, .. } = step {
+                self.verified = Some(Verified { id, tokens, row: 0 });
+            }
             for id in standing {
-                self.wrote(id)?;
+                while self.wrote(id)? {
+                    let job = self.own[&id].job;
+                    if may_fail && self.random.percent(3) {
+                        self.end_job(job, true);
+                        break;
+                    }
+                    if self.mutant == Some(Mutant::RowsForgotten) {
+                        break;
+                    }
+                }
             }
         }
+        self.verified = None;
         Ok(())
     }
 
@@ -524,6 +445,10 @@ impl World {
             Step::Write(rows) => {
                 rows.iter().enumerate().map(|(place, Row { id, past, .. })| (*id, place, *past, 1)).collect()
             }
+            Step::Verify { id, place, past, tokens } => {
+                self.check_draft(*id, *place, *past, tokens)?;
+                vec![(*id, *place, *past, 1)]
+            }
         };
         self.has_read = matches!(step, Step::Read { .. });
         self.stats.together += u64::from(rows.len() > 1);
@@ -549,6 +474,22 @@ impl World {
         }
         self.count_passed_over(rows.iter().map(|(.., count)| count).sum())?;
         Ok(rows.into_iter().map(|(id, ..)| id).collect())
+    }
+
+    /// A draft is for one of two at most, all of which write and take turns.
+    fn check_draft(&mut self, id: SequenceId, place: usize, past: usize, tokens: &[u32]) -> Checked {
+        let Limits { verified, longest, .. } = self.limits;
+        let running = self.own.iter().filter(|(id, own)| !own.is_parked && self.scheduler.is_placed(**id));
+        let running: Vec<(SequenceId, bool)> = running.map(|(id, own)| (*id, own.writes() && own.drafts)).collect();
+        check(running.len() <= 2 && running.iter().all(|(_, writes)| *writes), || {
+            format!("a draft beside {running:?}")
+        })?;
+        check((2..=verified).contains(&tokens.len()), || format!("{} tokens are verified", tokens.len()))?;
+        let end = self.places[place].len().min(longest);
+        check(past + verified <= end, || format!("{id:?} is verified up to {} of {end}", past + verified))?;
+        self.stats.verified += 1;
+        self.stats.verified_of_two += u64::from(running.len() == 2);
+        Ok(())
     }
 
     /// Nobody waits for ever. While an account's tokens before a sequence are read, others get by their weights, and
@@ -589,23 +530,44 @@ impl World {
                     self.places[place][*past] = Some(Cell { token: *token, account, in_piece: false });
                 }
             }
+            Step::Verify { id, place, past, tokens } => {
+                let account = self.own[id].share.of;
+                let cell = |token: &u32| Some(Cell { token: *token, account, in_piece: false });
+                let count = if self.mutant == Some(Mutant::DraftNotWritten) { 1 } else { tokens.len() };
+                let cells = &mut self.places[*place][*past..][..self.limits.verified];
+                cells.fill(None);
+                cells.iter_mut().zip(tokens).take(count).for_each(|(to, token)| *to = cell(token));
+            }
         }
     }
 
-    /// A sequence stands at its end: it writes a token, or has ended.
-    fn wrote(&mut self, id: SequenceId) -> Checked {
+    /// A sequence stands at its end: it writes a token, or has ended. Returns whether it stands at its end again.
+    fn wrote(&mut self, id: SequenceId) -> Result<bool, String> {
         let Some(own) = self.own.get_mut(&id) else { return Err(format!("{id:?} writes, and had ended")) };
         if own.tokens.len() + 1 >= own.limit {
             self.own.remove(&id);
             self.stats.served += 1;
             self.leave(id, true);
-            return Ok(());
+            return Ok(false);
         }
-        // Answers to one prompt are alike, up to a point.
-        let token = u32::try_from(own.tokens.len()).unwrap_or(0)
-            + if own.tokens.len() % 7 == 0 { u32::try_from(own.limit).unwrap_or(0) } else { 0 };
+        let token = own.next();
         own.tokens.push(token);
-        self.scheduler.written(id, token);
-        Ok(())
+        let drafted = self.verified.as_mut().filter(|step| step.id == id).and_then(|step| {
+            step.row += 1;
+            step.tokens.get(step.row).copied()
+        });
+        let told = drafted.filter(|_| self.mutant == Some(Mutant::DraftTaken)).unwrap_or(token);
+        let is_right = self.scheduler.written(id, told);
+        check(is_right == (drafted == Some(told)), || {
+            format!("{told} of {id:?} is right: {is_right}, for {drafted:?}")
+        })?;
+        self.stats.right += u64::from(is_right);
+        self.stats.wrong += u64::from(drafted.is_some() && !is_right);
+        if is_right {
+            own.read += 1;
+            own.furthest = own.furthest.max(own.read);
+            self.count_passed_over(1)?;
+        }
+        Ok(is_right)
     }
 }

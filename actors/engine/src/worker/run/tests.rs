@@ -26,6 +26,8 @@ struct Script {
     fails: Option<u32>,
     panics: Option<u32>,
     breaks: Option<u32>,
+    /// The tokens that it verifies at once.
+    verified: usize,
 }
 
 /// A step: when it ran, and which letter each of its sequences began with.
@@ -75,7 +77,7 @@ impl Puppet {
 
 impl Network for Puppet {
     fn abilities(&self) -> Abilities {
-        Abilities { most_places: usize::MAX, position_bytes: 1, reuses: true }
+        Abilities { most_places: usize::MAX, position_bytes: 1, reuses: true, verified: self.script.verified }
     }
 
     fn change(&mut self, _: Change) -> Result<(), NetworkError> {
@@ -103,6 +105,12 @@ impl Network for Puppet {
         let all: Vec<(usize, &[u32])> = tokens.iter().map(|(past, token)| (*past, &token[..])).collect();
         self.script.run(&all)?;
         self.score(rows.iter().map(|row| row.token));
+        Ok(())
+    }
+
+    fn verify(&mut self, _: usize, past: usize, tokens: &[u32]) -> Result<(), NetworkError> {
+        self.script.run(&[(past, tokens)])?;
+        self.score(tokens.iter().copied());
         Ok(())
     }
 
@@ -250,6 +258,52 @@ fn eight_sequences_are_billed_for_the_steps_between_their_first_and_their_last_t
 }
 
 #[test]
+fn drafts_that_are_right_save_steps_and_what_is_billed_is_the_time_of_the_steps() {
+    let limits = [70, 90];
+    let answers = |verified: usize| {
+        let stage = stage(Script { verified, ..Script::default() }, Settings::default());
+        let jobs = (0..).zip(limits).map(|(letter, limit)| submit(&stage, job(letter, 60, limit, 256)));
+        let receivers: Vec<_> = jobs.collect();
+        stage.script.open();
+        let events: Vec<Vec<Event>> = receivers.into_iter().map(all).collect();
+        let steps = stage.script.steps.lock().unwrap().clone();
+        for (letter, events) in (0..).zip(&events) {
+            let own: Vec<&Ran> = steps.iter().filter(|step| step.first_letters.contains(&letter)).collect();
+            assert_eq!(
+                billed_ms(events),
+                own[own.len() - 1].to_ms - own[0].from_ms,
+                "the one that began with {letter}"
+            );
+        }
+        let texts: Vec<String> = events.iter().map(|events| text(events)).collect();
+        (texts, steps.len(), stage.worker.observe().drafted)
+    };
+    let (expected, steps, none) = answers(0);
+    assert_eq!((expected[0].len(), expected[1].len(), none), (70, 90, 0));
+    let (texts, fewer, drafted) = answers(4);
+    assert_eq!(texts, expected);
+    assert!(fewer * 3 < steps * 2 && drafted > 100, "{fewer} steps of {steps}, {drafted} drafted");
+}
+
+#[test]
+fn a_draft_ends_where_its_answer_does() {
+    let stage = stage(Script { verified: 4, breaks: Some(20), ..Script::default() }, Settings::default());
+    let endless = job(0, 60, 4_000, 4_096);
+    let stop = Arc::clone(&endless.0.stop);
+    stop.set(Stop::MaxCost);
+    let stopped = submit(&stage, endless);
+    // Its 23rd letter is the one whose scores are no numbers; no other letter is written behind it.
+    let broken = submit(&stage, job(0, 50, 200, 256));
+    stage.script.open();
+    assert_eq!(text(&all(stopped)), "");
+    let broken = all(broken);
+    assert!(matches!(broken.last(), Some(Event::Failed(Failure::NotFinite))), "{broken:?}");
+    assert_eq!(text(&broken), "yzabcdefghijklmnopqrstu");
+    // The place is clean, and others go on in it.
+    assert_eq!(text(&all(submit(&stage, job(21, 5, 3, 64)))), "abc");
+}
+
+#[test]
 fn a_slow_reader_is_parked_and_not_billed_and_gets_all_in_the_end() {
     let stage = stage(Script::default(), Settings { sequences: 2, ..Settings::default() });
     let slow = submit(&stage, job(0, 2, 100, 8));
@@ -336,7 +390,16 @@ fn a_job_that_panics_in_its_own_part_fails_alone() {
     let script = Arc::new(Script::default());
     script.open();
     let model = Model::new("puppet", tokenizer(), Puppet { script: Arc::clone(&script), scores: Vec::new() });
-    let limits = Limits { sequences: 4, positions: 4_096, grain: 16, chunk: 8, chunk_beside: 8, reuses: true };
+    let limits = Limits {
+        sequences: 4,
+        positions: 4_096,
+        grain: 16,
+        chunk: 8,
+        chunk_beside: 8,
+        reuses: true,
+        verified: 0,
+        longest: usize::MAX,
+    };
     let (sender, jobs) = channel();
     let shared = Shared {
         model: "puppet".to_owned(),
@@ -345,6 +408,7 @@ fn a_job_that_panics_in_its_own_part_fails_alone() {
         running: 0.into(),
         closing: false.into(),
         tokens: 0.into(),
+        drafted: 0.into(),
         jobs: 0.into(),
     };
     let mut engine = Engine {
