@@ -1,7 +1,7 @@
 //! One thread for one loaded model, and the bounded queue before it. A language model answers many jobs at once, as its
 //! scheduler decides ([`run`]); an encoder reads texts of several in one run ([`crate::embedding::worker`]). A job that
-//! fails or panics in its own part fails alone. A panic of the model ends the thread: a model that panicked is not
-//! trusted again. At its end the thread gives back the jobs that it never began, and reports its exit.
+//! fails or panics in its own part fails alone. A panic of the model ends the thread, as the loss of its device does: it
+//! is not trusted again. At its end the thread gives back the jobs that it never began, and reports its exit.
 
 mod run;
 
@@ -68,6 +68,8 @@ pub enum ExitReason {
     Stopped,
     /// The model panicked with this message.
     Panicked(String),
+    /// The model's memory can't be reached, for this reason: its device is gone.
+    Lost(String),
 }
 
 impl ExitReason {
@@ -76,6 +78,7 @@ impl ExitReason {
         match self {
             Self::Stopped => "its engine was ended".to_owned(),
             Self::Panicked(message) => format!("the engine panicked: {message}"),
+            Self::Lost(message) => format!("the engine's device is lost: {message}"),
         }
     }
 }

@@ -104,8 +104,10 @@ pub(super) fn fail(events: &mpsc::Sender<Event>, failure: Failure) {
 fn ended<A>(health: &Health, model: &str) -> impl FnOnce(Exit<A>) + Send + use<A> {
     let mut guard = ExitGuard::new(health, Kind::Engine, Name::Text(model.to_owned()), |_| {});
     move |exit| {
-        if matches!(exit.reason, ExitReason::Panicked(_)) {
-            guard.panicked();
+        match exit.reason {
+            ExitReason::Stopped => {}
+            ExitReason::Panicked(_) => guard.panicked(),
+            ExitReason::Lost(_) => guard.failed(),
         }
         drop(guard);
         for job in exit.jobs {

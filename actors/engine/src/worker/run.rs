@@ -30,6 +30,8 @@ struct Engine<'a, N, C> {
     /// The job of each sequence.
     sequences: HashMap<SequenceId, JobId>,
     begun: u64,
+    /// Why the thread must end.
+    lost: Option<ExitReason>,
     clock: C,
     shared: &'a Shared<Prepared>,
 }
@@ -54,10 +56,14 @@ pub(super) fn run<N: Network, C: Fn() -> Duration>(
         longest: model.tokenizer.context(),
     });
     let (answers, sequences) = (BTreeMap::new(), HashMap::new());
-    let mut engine = Engine { model, scheduler, answers, sequences, begun: 0, clock, shared };
+    let mut engine = Engine { model, scheduler, answers, sequences, begun: 0, lost: None, clock, shared };
     let reason = loop {
         match catch_unwind(AssertUnwindSafe(|| engine.turn(jobs))) {
-            Ok(true) => {}
+            Ok(true) => {
+                if let Some(reason) = engine.lost.take() {
+                    break reason;
+                }
+            }
             Ok(false) => break ExitReason::Stopped,
             Err(panic) => break shared.panicked(&*panic),
         }
@@ -390,8 +396,10 @@ impl<N: Network, C: Fn() -> Duration> Engine<'_, N, C> {
 
     fn clear(&mut self, mut places: std::ops::Range<usize>) {
         if let Err(error) = places.try_for_each(|place| self.model.network.clear(place)) {
+            tracing::error!(model = %self.shared.model, %error, "the model's device is lost; its worker ends");
             let lost = self.scheduler.lost((self.clock)());
             self.fail_all(&lost, &error);
+            self.lost = Some(ExitReason::Lost(error.to_string()));
         }
     }
 

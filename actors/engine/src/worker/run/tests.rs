@@ -26,6 +26,8 @@ struct Script {
     fails: Option<u32>,
     panics: Option<u32>,
     breaks: Option<u32>,
+    /// Whether its memory can't be reached after a failed step.
+    loses: bool,
     /// The tokens that it verifies at once.
     verified: usize,
 }
@@ -119,7 +121,7 @@ impl Network for Puppet {
     }
 
     fn clear(&mut self, _: usize) -> Result<(), NetworkError> {
-        Ok(())
+        if self.script.loses { Err(NetworkError::Runtime("no such card".to_owned())) } else { Ok(()) }
     }
 }
 
@@ -360,6 +362,21 @@ fn a_step_that_fails_fails_with_all_that_were_in_it_and_the_worker_lives_on() {
 }
 
 #[test]
+fn a_device_that_is_lost_ends_the_worker_and_those_that_never_began_are_given_back() {
+    let script = Script { fails: Some(20), loses: true, ..Script::default() };
+    let stage = stage(script, Settings { sequences: 2, ..Settings::default() });
+    let [first, second] = [job(14, 3, 60, 256), job(0, 4, 60, 256)].map(|job| submit(&stage, job));
+    let _third = submit(&stage, job(0, 2, 3, 64));
+    stage.script.open();
+    let told = [first, second].map(|receiver| failure(&all(receiver)));
+    assert!(told.iter().any(|told| told == "ONNX Runtime: as told"), "{told:?}");
+    let exit = stage.exits.recv().unwrap();
+    assert_eq!(exit.reason, ExitReason::Lost("ONNX Runtime: no such card".to_owned()));
+    assert_eq!(exit.jobs.len(), 1);
+    assert!(!stage.worker.observe().alive);
+}
+
+#[test]
 fn scores_that_are_no_numbers_fail_their_sequence_alone() {
     let stage = stage(Script { breaks: Some(20), ..Script::default() }, Settings::default());
     let [bad, good] = [job(14, 3, 60, 256), job(0, 3, 15, 256)].map(|job| submit(&stage, job));
@@ -417,6 +434,7 @@ fn a_job_that_panics_in_its_own_part_fails_alone() {
         answers: BTreeMap::new(),
         sequences: HashMap::new(),
         begun: 0,
+        lost: None,
         clock: || Duration::ZERO,
         shared: &shared,
     };
