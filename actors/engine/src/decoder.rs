@@ -3,6 +3,7 @@
 //! no copy, and sequences are run together. Any other export in Hugging Face's form has its present moved to its past,
 //! and runs one sequence at a time. This file knows tokens, not texts.
 
+mod form;
 mod places;
 
 use std::path::Path;
@@ -34,8 +35,8 @@ pub struct Decoder {
     head_size: usize,
     /// Whether the model takes `position_ids`.
     positions: bool,
-    /// Whether the model can leave out the scores of all positions except the last.
-    last_only: bool,
+    /// The shape of the number of positions whose scores are computed, of a model that can leave out the others.
+    kept: Option<Vec<usize>>,
     /// The scores of the last step, row by row.
     scores: Vec<f32>,
     rows: usize,
@@ -128,7 +129,7 @@ impl Decoder {
         };
         let layers = session.inputs().iter().filter(|input| input.name().rsplit('.').next() == Some("key")).count();
         let has = |name: &str| session.inputs().iter().any(|input| input.name() == name);
-        let expected = ["input_ids", "attention_mask", "position_ids"];
+        let expected = ["input_ids", "attention_mask", "position_ids", form::KEPT];
         let known = |name: &str| expected.contains(&name) || name.starts_with("past_key_values.");
         if let Some(other) = session.inputs().iter().find(|input| !known(input.name())) {
             return Err(NetworkError::Form(format!("unknown input {}", other.name())));
@@ -137,14 +138,20 @@ impl Decoder {
             return Err(NetworkError::Form("input_ids, attention_mask or logits is missing".to_owned()));
         }
         let positions = has("position_ids");
-        let last_only = session.overridable_initializers().iter().any(|input| input.name() == "num_logits_to_keep");
+        let kept = form::kept(&session)?;
+        form::check_caches(&session, layers, heads, head_size)?;
         let shared = session.metadata()?.custom(SHARED_CACHE_NOTE.0).as_deref() == Some(SHARED_CACHE_NOTE.1);
         let cache = if shared {
             Cache::Shared(Box::new(Places::new(layers, heads, head_size)))
         } else {
             Cache::Moved(Moved::default())
         };
-        Ok(Self { cache, session, layers, heads, head_size, positions, last_only, scores: Vec::new(), rows: 0 })
+        Ok(Self { cache, session, layers, heads, head_size, positions, kept, scores: Vec::new(), rows: 0 })
+    }
+
+    /// The number of layers.
+    pub(super) const fn layers(&self) -> usize {
+        self.layers
     }
 
     /// The scores after each of `tokens`, read from an empty cache, row by row. Used to measure accuracy.
@@ -174,9 +181,8 @@ impl Decoder {
         }
         let form = (batch.tokens(), rows.is_some());
         if bound.scores != Some(form) {
-            if self.last_only {
-                let kept = i64::from(rows.is_none());
-                binding.bind_input("num_logits_to_keep", &Tensor::from_array(([1_usize], vec![kept]))?)?;
+            if let Some(shape) = &self.kept {
+                binding.bind_input(form::KEPT, &form::number_kept(shape, rows.is_none())?)?;
             }
             // A bound output keeps its first shape until the next binding.
             let place = MemoryInfo::new(AllocationDevice::CPU, 0, AllocatorType::Device, MemoryType::CPUOutput)?;
@@ -215,8 +221,8 @@ impl Decoder {
         if self.positions {
             inputs.push(("position_ids".to_owned(), batch.position_ids()?.into()));
         }
-        if self.last_only && rows.is_none() {
-            inputs.push(("num_logits_to_keep".to_owned(), Tensor::from_array(([1_usize], vec![1_i64]))?.into()));
+        if let Some(shape) = &self.kept {
+            inputs.push((form::KEPT.to_owned(), form::number_kept(shape, rows.is_none())?.into()));
         }
         let mut outputs = self.session.run(inputs)?;
         let logits = outputs.get("logits").ok_or_else(|| NetworkError::Form("no logits".to_owned()))?;
@@ -226,6 +232,7 @@ impl Decoder {
             for part in ["key", "value"] {
                 let name = format!("present.{layer}.{part}");
                 let value = outputs.remove(&name).ok_or_else(|| NetworkError::Form(format!("no output {name}")))?;
+                form::check_grown(&name, &value, cache.length + tokens.len())?;
                 values.push((format!("past_key_values.{layer}.{part}"), value));
             }
         }

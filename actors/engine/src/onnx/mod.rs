@@ -7,7 +7,7 @@ mod graph;
 mod keys;
 mod linear;
 mod projection;
-mod proto;
+pub(crate) mod proto;
 mod rope;
 mod shape;
 

@@ -8,11 +8,13 @@ mod embeddings;
 mod families;
 mod forms;
 mod gemma;
+mod hugging;
 mod kinds;
 mod oracle;
 mod pieces;
 mod proof;
 mod scores;
+mod taken;
 mod tiny;
 
 use std::path::{Path, PathBuf};
