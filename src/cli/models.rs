@@ -33,6 +33,7 @@ enum ModelsCommand {
     /// A download that was cut goes on when the command is called again; all files are held against their checksums. The
     /// hub and a token are the settings hub.address and hub.token, or the variables HF_ENDPOINT and HF_TOKEN.
     #[command(verbatim_doc_comment)]
+    #[expect(clippy::doc_markdown, reason = "printed as it stands")]
     Pull(pull::Args),
     /// Import a model: a GGUF file, a folder with an ONNX model as it is on a hub, or a folder of another Farebox.
     #[command(visible_alias = "add")]

@@ -61,6 +61,6 @@ mod tests {
         assert!(!format!("{found:?}").contains("hf_theirs"));
         let ours = [theirs[0], theirs[1], ("FAREBOX_HUB__ADDRESS", "http://a"), ("FAREBOX_HUB__TOKEN", "hf_ours")];
         let found = load(&ours);
-        assert_eq!((found.address(), found.token.unwrap().expose()), ("http://a", "hf_ours"));
+        assert_eq!((found.address(), found.token.as_ref().unwrap().expose()), ("http://a", "hf_ours"));
     }
 }

@@ -157,7 +157,7 @@ mod tests {
         ] {
             assert!(matches!(read(&named(path)), Err(HubError::Name(_))), "{path:?}");
         }
-        let twice = named("a").replace('[', "").replace(']', "");
+        let twice = named("a").replace(['[', ']'], "");
         assert!(matches!(read(&format!("[{twice},{twice}]")), Err(HubError::Answer(_))));
     }
 }

@@ -79,8 +79,8 @@ fn read(mut context: Context, file: &mut File) -> io::Result<String> {
             count => context.update(&piece[..count]),
         }
     }
-    let digits = context.finish().as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
-    Ok(digits)
+    let digit = |half: u8| char::from_digit(u32::from(half), 16).unwrap_or_default();
+    Ok(context.finish().as_ref().iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect())
 }
 
 fn digits(text: &str, count: usize) -> Option<String> {

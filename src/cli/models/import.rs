@@ -102,8 +102,8 @@ pub(super) fn import(settings: &Settings, path: &Path, new: New) -> Result<(Card
     }
     let kind = language::kind(path).with_context(|| format!("can't import {}", path.display()))?;
     match kind {
-        Kind::Generation => import_language(settings, path, new),
-        Kind::Embedding => import_encoder(settings, path, new),
+        Kind::Generation => import_language(settings, path, &new),
+        Kind::Embedding => import_encoder(settings, path, &new),
     }
 }
 
@@ -171,7 +171,7 @@ fn accuracy_of(imported: &ImportedModel) -> Accuracy {
 
 /// Imports a folder with a language model as ONNX. Returns its card, and words for people. Without ONNX Runtime it is
 /// refused: only a run shows that the graph is what it says.
-fn import_language(settings: &Settings, source: &Path, new: New) -> Result<(Card, String)> {
+fn import_language(settings: &Settings, source: &Path, new: &New) -> Result<(Card, String)> {
     let folder = new_folder(settings, &new.id)?;
     let shown = || format!("can't import {}", source.display());
     let (runtime, threads) = tried(settings).context("a graph is tried before it is taken over").with_context(shown)?;
@@ -199,7 +199,7 @@ fn import_language(settings: &Settings, source: &Path, new: New) -> Result<(Card
 }
 
 /// Imports a folder with an encoder of texts. Returns its card, and words for people.
-fn import_encoder(settings: &Settings, source: &Path, new: New) -> Result<(Card, String)> {
+fn import_encoder(settings: &Settings, source: &Path, new: &New) -> Result<(Card, String)> {
     let folder = new_folder(settings, &new.id)?;
     let card_of = |imported: &ImportedEncoder| Card {
         id: new.id.clone(),

@@ -9,6 +9,7 @@ use crate::{
     catalogue::{
         OpenModel, OpenTask,
         folder::{self, Card},
+        provenance::Source,
     },
     cli::table::{Form, print_list},
     config::Settings,
@@ -47,7 +48,7 @@ fn row(model: &OpenModel) -> Value {
         "form": form(&card),
         "checked": checked(&card),
         "accuracy": card.accuracy,
-        "from": card.source.as_ref().map(|source| source.shown()),
+        "from": card.source.as_ref().map(Source::shown),
         "source": card.source,
     })
 }

@@ -73,7 +73,16 @@ impl Folder {
 pub fn data_files(model: &Path) -> Result<Vec<String>, ImportError> {
     let failed = |reason: String| ImportError::Refused(format!("{}: {reason}", model.display()));
     let bytes = super::graph::read(model).map_err(|error| failed(error.to_string()))?;
-    Ok(Graph::read(&bytes).map_err(failed)?.data.into_keys().collect())
+    named_files(&bytes).map_err(failed)
+}
+
+/// The same of an ONNX file's bytes. Each is a single name: no path leaves the folder.
+///
+/// # Errors
+///
+/// The bytes are no ONNX model, or name a file outside its folder. The error is in words.
+pub fn named_files(model: &[u8]) -> Result<Vec<String>, String> {
+    Ok(Graph::read(model)?.data.into_keys().collect())
 }
 
 fn copy(from: &Path, to: &Path) -> Result<(), ImportError> {

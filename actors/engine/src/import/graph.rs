@@ -83,7 +83,7 @@ impl Graph {
         if graphs != 1 {
             return Err("it is no ONNX model".to_owned());
         }
-        reader.finish()
+        Ok(reader.finish())
     }
 }
 
@@ -271,7 +271,7 @@ impl<'a> Reader<'a> {
         Ok((name, count))
     }
 
-    fn finish(mut self) -> Result<Graph, String> {
+    fn finish(mut self) -> Graph {
         for packed in &self.packed {
             // A tensor that several products read is counted once.
             if let Some(count) = self.weights.get_mut(packed.weights) {
@@ -287,7 +287,7 @@ impl<'a> Reader<'a> {
         let inputs = self.inputs.iter().filter(|name| !self.weights.contains_key(**name));
         let inputs: Vec<String> = inputs.map(|name| (*name).to_owned()).collect();
         let outputs = self.outputs.iter().map(|name| (*name).to_owned()).collect();
-        Ok(Graph { inputs, outputs, parameters, data: self.data, sharing_layers: self.sharing_layers })
+        Graph { inputs, outputs, parameters, data: self.data, sharing_layers: self.sharing_layers }
     }
 }
 

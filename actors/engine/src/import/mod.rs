@@ -23,7 +23,7 @@ use std::path::{Path, PathBuf};
 
 use self::draft::Draft;
 use self::vocabulary::Vocabulary;
-pub use folder::data_files;
+pub use folder::{data_files, named_files};
 
 use crate::accuracy::{self, Agreement};
 use crate::gguf::{Gguf, GgufError, Value};

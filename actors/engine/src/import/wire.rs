@@ -6,7 +6,7 @@
 pub(super) struct Malformed;
 
 /// A field's value.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, PartialEq, Eq)]
 pub(super) enum Value<'a> {
     /// A number.
     Number(u64),
@@ -17,7 +17,7 @@ pub(super) enum Value<'a> {
 }
 
 /// The fields of a message, in the order in which they are written.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug)]
 pub(super) struct Fields<'a>(&'a [u8]);
 
 impl<'a> Fields<'a> {

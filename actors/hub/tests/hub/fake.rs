@@ -100,9 +100,9 @@ impl FakeHub {
             asked: Mutex::default(),
             leaked: Mutex::default(),
         });
-        let store = listen(&shared, |shared, request| shared.stored(request));
+        let store = listen(&shared, Shared::stored);
         *shared.store.lock().unwrap() = store;
-        let url = listen(&shared, |shared, request| shared.answer(request));
+        let url = listen(&shared, Shared::answer);
         Self { shared, url }
     }
 
@@ -237,7 +237,7 @@ impl Shared {
                 sum = "0".repeat(64);
             }
             Some(Misdeed::Redirect(there)) => {
-                to = (*there).to_owned();
+                (*there).clone_into(&mut to);
                 script.pop_front();
             }
             _ => {}
@@ -286,7 +286,7 @@ impl Shared {
         let misdeed = self.script.lock().unwrap().pop_front();
         let from = request.header("range").map(|range| {
             let from = range.strip_prefix("bytes=").and_then(|range| range.strip_suffix('-'));
-            from.and_then(|from| from.parse::<usize>().ok()).expect("a range from a byte on")
+            from.and_then(|from| from.parse::<usize>().ok()).unwrap()
         });
         headers.push(("accept-ranges", "bytes".to_owned()));
         let mut answer = match from {

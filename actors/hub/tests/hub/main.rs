@@ -1,6 +1,6 @@
 //! Downloads from a strict stand-in for a hub, over HTTP.
 
-#![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test that can't go on has failed")]
+#![expect(clippy::unwrap_used, reason = "a test that can't go on has failed")]
 
 #[allow(dead_code, reason = "the stories of the whole program take the rest")]
 mod fake;
