@@ -46,7 +46,7 @@ enum ModelsCommand {
     },
     /// Measure how the models' fast arithmetic agrees with 32-bit floats; or hold their files against their checksums.
     Check(check::Args),
-    /// Remove a model. A running server lists it no more, and ends the requests that it has begun.
+    /// Remove a model. A running server lists it no more, and finishes what it has begun.
     Remove(remove::Args),
 }
 

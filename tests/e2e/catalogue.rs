@@ -257,6 +257,31 @@ async fn a_model_is_removed_while_it_answers() {
     server.admin().assert_audit().await;
 }
 
+#[tokio::test]
+async fn a_file_that_is_gone_or_cut_costs_nothing_and_the_others_go_on() {
+    let place = Place::new();
+    let file = temporary("broken").with_extension("gguf");
+    fs::write(&file, Tiny::new().bytes()).unwrap();
+    for name in ["gone", "cut", "whole"] {
+        assert!(place.run(&["import", "--name", name, file.to_str().unwrap()]).0);
+    }
+    fs::remove_file(&file).unwrap();
+    let data = |name: &str| place.models.join(name).join("model.onnx_data");
+    fs::remove_file(data("gone")).unwrap();
+    let half = fs::read(data("cut")).unwrap();
+    fs::remove_file(data("cut")).unwrap();
+    fs::write(data("cut"), &half[..half.len() / 2]).unwrap();
+    let (server, customer) = place.serve().await;
+    for name in ["gone", "cut"] {
+        let answer = customer.api.post(CHAT, &ask(name)).await;
+        assert_eq!((answer.status, &answer.json()["error"]["code"]), (500, &json!("model_error")), "{}", answer.body);
+        assert!(place.run(&["check", name, "--sums"]).1.contains("model.onnx_data is"), "{name}");
+    }
+    assert_eq!(customer.api.get("/v1/balance").await.ok()["available"], "10.00");
+    assert_eq!(customer.api.post(CHAT, &ask("whole")).await.ok()["usage"]["completion_tokens"], 3);
+    server.admin().assert_audit().await;
+}
+
 #[test]
 fn files_are_held_against_their_sums_and_a_folder_moves_between_machines() {
     let (place, other) = (Place::new(), Place::new());

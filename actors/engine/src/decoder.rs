@@ -8,7 +8,7 @@ mod places;
 
 use std::path::Path;
 
-use ort::memory::{AllocationDevice, Allocator, AllocatorType, MemoryInfo, MemoryType};
+use ort::memory::{AllocationDevice, AllocatorType, MemoryInfo, MemoryType};
 use ort::session::builder::SessionBuilder;
 use ort::session::{Session, SessionInputValue};
 use ort::value::{DynValue, Tensor, TensorElementType, ValueType};
@@ -149,11 +149,6 @@ impl Decoder {
         Ok(Self { cache, session, layers, heads, head_size, positions, kept, scores: Vec::new(), rows: 0 })
     }
 
-    /// The number of layers.
-    pub(super) const fn layers(&self) -> usize {
-        self.layers
-    }
-
     /// The scores after each of `tokens`, read from an empty cache, row by row. Used to measure accuracy.
     ///
     /// # Errors
@@ -204,14 +199,7 @@ impl Decoder {
     ) -> Result<(), NetworkError> {
         let values = &mut cache.values;
         if values.is_empty() {
-            for layer in 0..self.layers {
-                for part in ["key", "value"] {
-                    let shape = [1, self.heads, 0, self.head_size];
-                    let shape = shape.map(|size| i64::try_from(size).unwrap_or(i64::MAX));
-                    let past = Tensor::<f32>::new(&Allocator::default(), shape)?.into_dyn();
-                    values.push((format!("past_key_values.{layer}.{part}"), past));
-                }
-            }
+            *values = form::caches(self.layers, self.heads, self.head_size, cache.length)?;
         }
         let batch = Batch { rows: &[(tokens, cache.length)] };
         let mut inputs: Vec<(String, SessionInputValue<'_>)> =

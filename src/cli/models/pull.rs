@@ -66,6 +66,7 @@ pub(super) fn run(settings: &Settings, args: &Args) -> Result<i32> {
     let place = Workspace::open(&settings.runtime.models_dir.join(FOLDER), &repository, &tell)?;
     // Another process may have pulled it while this one waited.
     if let Some(card) = here_already(settings, &id, &named, &repository, &chosen)? {
+        place.remove()?;
         if args.json {
             println!("{}", serde_json::to_string_pretty(&answer(&card, "is here already"))?);
         } else {

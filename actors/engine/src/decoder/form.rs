@@ -1,10 +1,12 @@
 //! The form of a language model's inputs and outputs, beyond those that name it: the caches of its layers, which are all
 //! alike and grow by what is read, and the number of positions whose scores are wanted.
 
+use ort::memory::Allocator;
 use ort::session::Session;
 use ort::value::{DynValue, Tensor, TensorElementType, ValueType};
 
-use crate::network::NetworkError;
+use super::{Decoder, Moved};
+use crate::network::{NetworkError, finite};
 
 /// The input, or the weight that an input may override, by which scores of most positions are left out. 0 leaves out none.
 pub(super) const KEPT: &str = "num_logits_to_keep";
@@ -56,6 +58,41 @@ pub(super) fn check_caches(
         return Ok(());
     }
     Err(NetworkError::Form(format!("{count} caches of {layers} layers")))
+}
+
+/// The caches of one sequence, by the names of their inputs: zeros in so many positions.
+pub(super) fn caches(
+    layers: usize,
+    heads: usize,
+    head_size: usize,
+    positions: usize,
+) -> Result<Vec<(String, DynValue)>, NetworkError> {
+    let sizes = [1, heads, positions, head_size].map(|size| i64::try_from(size).unwrap_or(i64::MAX));
+    let names = (0..layers).flat_map(|layer| ["key", "value"].map(|part| format!("past_key_values.{layer}.{part}")));
+    let cache = |name| {
+        let mut past = Tensor::<f32>::new(&Allocator::default(), sizes)?;
+        past.try_extract_tensor_mut::<f32>()?.1.fill(0.0);
+        Ok((name, past.into_dyn()))
+    };
+    names.map(cache).collect()
+}
+
+impl Decoder {
+    /// The number of layers.
+    pub(crate) const fn layers(&self) -> usize {
+        self.layers
+    }
+
+    /// Reads a token at a position behind others that are not there: whether the model can read so far.
+    ///
+    /// # Errors
+    ///
+    /// It can't.
+    pub(crate) fn reach(&mut self, position: usize, token: u32) -> Result<(), NetworkError> {
+        let mut cache = Moved { values: Vec::new(), length: position };
+        self.run_moved(&mut cache, &[token], None)?;
+        finite(&self.scores)
+    }
 }
 
 /// Refuses a cache that has not grown to so many positions.

@@ -18,6 +18,8 @@ use crate::{
 const TEXT: &str = "The quick brown fox jumps over the lazy dog, and then it rests for a while in the shade.";
 const MOST_TOKENS: usize = 24;
 const LEAST_TOKENS: usize = 4;
+/// Bytes of caches that are filled to try a far position.
+const LARGEST_CACHE: usize = 1 << 30;
 /// The least cosine of scores that should be the same, rounded otherwise: arithmetic in 8 bits rounds by what it reads at once.
 const LEAST_COSINE: f64 = 0.98;
 /// The same of scores that must be the same: buffers are shared, or are not.
@@ -35,6 +37,12 @@ pub(super) fn prove(
     let mut decoder = load(tried, model).map_err(|error| refused(error.to_string()))?;
     let moved = scores(&mut decoder, &tokens, tokenizer).map_err(refused)?;
     let layers = decoder.layers();
+    let context = tokenizer.context();
+    let farthest = context.min(LARGEST_CACHE / decoder.abilities().position_bytes.max(1)).max(1) - 1;
+    let reached = decoder.reach(farthest, tokens[0]);
+    reached.map_err(|error| {
+        refused(format!("it can't read position {farthest} of the {context} that config.json tells: {error}"))
+    })?;
     drop(decoder);
     if sharing_layers < layers {
         return Ok(false);

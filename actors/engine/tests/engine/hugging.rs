@@ -21,6 +21,8 @@ pub(crate) enum Lie {
     Branches,
     /// It has no caches.
     NoCaches,
+    /// Its positions are looked up in a table of 64.
+    ShortPositions,
     /// A function that nothing calls has the operator that may share caches.
     SeemsToShare,
 }
@@ -226,7 +228,13 @@ impl<'a> Hugging<'a> {
 
     /// Which positions each token sees, and the turns of its heads.
     fn positions(&mut self) -> String {
-        let numbers = self.node("Cast", &["position_ids"], &[int("to", FLOAT)]);
+        let numbers = if self.lie == Lie::ShortPositions {
+            let table: Vec<f32> = (0..64_u8).map(f32::from).collect();
+            self.floats("table", &[64], &table);
+            self.node("Gather", &["table", "position_ids"], &[])
+        } else {
+            self.node("Cast", &["position_ids"], &[int("to", FLOAT)])
+        };
         let column = self.node("Unsqueeze", &[&numbers, "last"], &[]);
         let angles = self.node("Mul", &[&column, "frequencies"], &[]);
         let angles = self.node("Unsqueeze", &[&angles, "second"], &[]);

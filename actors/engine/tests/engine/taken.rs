@@ -134,6 +134,7 @@ fn a_graph_that_lies_is_refused_in_words() {
         (Lie::HalfCaches, "past_key_values.0.key"),
         (Lie::Branches, "use_cache_branch"),
         (Lie::NoCaches, "past_key_values.0.key"),
+        (Lie::ShortPositions, "position 127 of the 128"),
     ] {
         let refused = Found::of(&Hugging::model(&tiny, lie)).import().unwrap_err();
         assert!(refused.contains(words), "{lie:?}: {refused}");
