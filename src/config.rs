@@ -2,6 +2,7 @@
 //! the one before. Only this module reads the environment; the rest of the gateway gets a [`Settings`]. An unknown key
 //! is refused with its nearest neighbour, and a value out of range with its key: no setting is silently ignored.
 
+mod hub;
 mod keys;
 mod layers;
 mod providers;
@@ -11,6 +12,7 @@ mod validate;
 use std::env;
 use std::path::PathBuf;
 
+pub use hub::Hub;
 pub use keys::known_keys;
 pub use layers::Overrides;
 pub use providers::{ApiFormat, KNOWN as KNOWN_PROVIDERS, Provider, Providers};
@@ -81,7 +83,8 @@ impl Settings {
     ///
     /// As for [`Self::load`].
     pub fn load_from(overrides: &Overrides, variables: &[(String, String)]) -> Result<Self, ConfigError> {
-        let settings = layers::extract(overrides, variables)?;
+        let mut settings = layers::extract(overrides, variables)?;
+        settings.hub.fill_in(variables);
         validate::check(&settings)?;
         Ok(settings)
     }

@@ -25,6 +25,7 @@ const LAYERS: &[(&str, &str, &[&str])] = &[
     ("actors/ledger", "ledger", &["billing", "migrations"]),
     ("actors/engine", "engine", &["wire"]),
     ("actors/client", "client", &[]),
+    ("actors/hub", "hub", &["client"]),
     ("actors/upstream", "upstream", &["wire", "client"]),
     ("actors/cards", "cards", &["billing", "client"]),
     ("actors", "actors", &["billing", "wire", "runtime", "ledger", "engine", "upstream", "cards"]),
@@ -32,7 +33,19 @@ const LAYERS: &[(&str, &str, &[&str])] = &[
     (
         "",
         "farebox",
-        &["farebox", "billing", "wire", "migrations", "runtime", "ledger", "engine", "upstream", "cards", "actors"],
+        &[
+            "farebox",
+            "billing",
+            "wire",
+            "migrations",
+            "runtime",
+            "ledger",
+            "engine",
+            "hub",
+            "upstream",
+            "cards",
+            "actors",
+        ],
     ),
 ];
 

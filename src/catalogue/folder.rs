@@ -6,10 +6,13 @@ use std::{fs, io, os::unix::fs::MetadataExt as _, path::Path, time::UNIX_EPOCH};
 use billing::class::SizeClass;
 use serde::{Deserialize, Serialize};
 
-use super::{OpenModel, OpenTask};
+use super::{
+    OpenModel, OpenTask,
+    provenance::{FileSum, Source},
+};
 
 /// The content of `farebox.json`.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Card {
     /// The model's name.
@@ -27,6 +30,15 @@ pub struct Card {
     /// How its quantized products are computed; `None` where that was not checked at its import.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub accuracy: Option<Accuracy>,
+    /// Whether its graph is another exporter's, whose arithmetic stays as it was chosen.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub as_exported: bool,
+    /// Where it came from; `None` of models that were imported before that was kept.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source: Option<Source>,
+    /// The files of its folder beside the card, by name.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub files: Vec<FileSum>,
 }
 
 /// How a model's quantized products are computed, and how their fast form agreed with 32-bit floats when it was tried.
@@ -44,7 +56,7 @@ pub struct Accuracy {
 }
 
 /// The card's file name.
-const CARD: &str = "farebox.json";
+pub const CARD: &str = "farebox.json";
 
 /// Writes a model's card into its folder.
 ///
@@ -65,10 +77,13 @@ pub fn open_models(folder: &Path) -> Vec<OpenModel> {
     models
 }
 
-/// How the products of the model in a folder are computed, where its card says so.
-pub fn accuracy(folder: &Path) -> Option<Accuracy> {
-    let card: Card = serde_json::from_slice(&fs::read(folder.join(CARD)).ok()?).ok()?;
-    card.accuracy
+/// The card of the model in a folder.
+///
+/// # Errors
+///
+/// There is no card, or it can't be read.
+pub fn card(folder: &Path) -> io::Result<Card> {
+    Ok(serde_json::from_slice(&fs::read(folder.join(CARD))?)?)
 }
 
 fn open_model(folder: &Path) -> Option<OpenModel> {
@@ -108,9 +123,7 @@ mod tests {
         for name in ["good", "bad", "none"] {
             fs::create_dir_all(root.join(name)).unwrap();
         }
-        let task = OpenTask::Generation;
-        let (class, accuracy) = (None, None);
-        let card = Card { id: "m".into(), parameters: 135_000_000, context: 2_048, task, class, accuracy };
+        let card = Card { id: "m".into(), parameters: 135_000_000, context: 2_048, ..Card::default() };
         write_card(&root.join("good"), &card).unwrap();
         fs::write(root.join("bad").join(CARD), "{").unwrap();
         let models = open_models(&root);

@@ -8,6 +8,7 @@ mod entry;
 pub mod folder;
 pub mod lists;
 pub(crate) mod nearest;
+pub mod provenance;
 mod snapshot;
 pub mod write;
 

@@ -38,7 +38,7 @@ enum Command {
     Quickstart(serve::Args),
     /// Run the server until it is stopped.
     Serve(serve::Args),
-    /// Import and list open models.
+    /// Pull, import, list, check and remove open models.
     Models(models::Args),
     /// List, import and compare the prices of closed models.
     Prices(prices::Args),

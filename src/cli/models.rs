@@ -1,52 +1,53 @@
-//! `farebox models import|list|check`.
+//! `farebox models ...`: one file per command. All of them work on the models folder, where a running server finds what has
+//! changed by itself; none of them needs the server.
 
 mod check;
+mod choice;
+mod import;
+mod list;
+mod own;
+mod pull;
+mod remove;
+mod seal;
 
-use std::num::NonZeroUsize;
-use std::path::{Path, PathBuf};
+use std::{num::NonZeroUsize, path::PathBuf};
 
-use anyhow::{Context, Result, bail};
-use engine::{
-    embedding::{self, import::ImportedEncoder},
-    gguf,
-    import::{self, ImportedModel},
-    onnx::Precision,
-    runtime::Runtime,
-};
+use anyhow::{Result, bail};
+use billing::class::SizeClass;
+use engine::runtime::Runtime;
 
-use crate::{
-    app,
-    catalogue::{
-        OpenTask,
-        folder::{self, Accuracy, Card},
-    },
-    config::Settings,
-};
+use crate::{app, config::Settings};
+
+pub(super) use import::import_gguf;
 
 #[derive(Debug, clap::Subcommand)]
 enum ModelsCommand {
-    /// Import a model that Farebox can run: a GGUF file, or a folder of Sentence Transformers with an ONNX encoder.
-    Import {
-        /// The GGUF file, or any part of a model in several files; or the folder.
-        file: PathBuf,
-        /// Name of the model [default: the file's name].
-        #[arg(long)]
-        name: Option<String>,
-    },
-    /// List the imported models.
+    /// Download a model from the hub, and import it.
+    ///
+    /// hf:OWNER/NAME names a repository, hf:OWNER/NAME@REVISION one at a branch, tag or commit. Where it has several models,
+    /// such as quantizations, a file, a pattern or the quantization's name is chosen behind a colon:
+    ///
+    ///   farebox models pull hf:OWNER/NAME-GGUF:Q4_K_M
+    ///   farebox models pull 'hf:OWNER/NAME:onnx/model_q4.onnx'
+    ///
+    /// A download that was cut goes on when the command is called again; all files are held against their checksums. The
+    /// hub and a token are the settings hub.address and hub.token, or the variables HF_ENDPOINT and HF_TOKEN.
+    #[command(verbatim_doc_comment)]
+    #[expect(clippy::doc_markdown, reason = "printed as it stands")]
+    Pull(pull::Args),
+    /// Import a model: a GGUF file, a folder with an ONNX model as it is on a hub, or a folder of another Farebox.
+    #[command(visible_alias = "add")]
+    Import(import::Args),
+    /// List the imported models: what they do, how large they are, where they came from.
     List {
         /// Print JSON instead of a table.
         #[arg(long)]
         json: bool,
     },
-    /// Measure how the models' fast arithmetic agrees with 32-bit floats.
-    Check {
-        /// The model [default: all].
-        name: Option<String>,
-        /// Print JSON instead of a line for each model.
-        #[arg(long)]
-        json: bool,
-    },
+    /// Measure how the models' fast arithmetic agrees with 32-bit floats; or hold their files against their checksums.
+    Check(check::Args),
+    /// Remove a model. A running server lists it no more, and finishes what it has begun.
+    Remove(remove::Args),
 }
 
 /// `farebox models ...`.
@@ -57,49 +58,14 @@ pub(super) struct Args {
 }
 
 /// Runs `farebox models ...`.
-#[expect(clippy::print_stdout, reason = "the command's output")]
 pub(super) fn run(settings: &Settings, args: &Args) -> Result<i32> {
     match &args.command {
-        ModelsCommand::Import { file, name } => {
-            let stem = file.file_stem().and_then(|stem| stem.to_str()).context("the file has no name")?;
-            let id = name.clone().unwrap_or_else(|| gguf::whole_name(stem).to_lowercase());
-            let (card, told) =
-                if file.is_dir() { import_encoder(settings, file, &id)? } else { import_gguf(settings, file, &id)? };
-            println!(
-                "imported {} ({} parameters) into {}; a running server serves it from the next request that names it",
-                card.id,
-                card.parameters,
-                settings.runtime.models_dir.display()
-            );
-            println!("{told}");
-        }
-        ModelsCommand::Check { name, json } => return check::run(settings, name.as_deref(), *json),
-        ModelsCommand::List { json } => {
-            let models = folder::open_models(&settings.runtime.models_dir);
-            if *json {
-                let list: Vec<_> = models
-                    .iter()
-                    .map(|model| {
-                        serde_json::json!({"id": model.id, "task": model.task, "class": model.class.name(), "parameters": model.parameters,
-                            "context": model.context, "folder": model.folder})
-                    })
-                    .collect();
-                println!("{}", serde_json::to_string_pretty(&list)?);
-            } else {
-                for model in models {
-                    println!(
-                        "{}  {}  class {}  {} parameters  context {}",
-                        model.id,
-                        model.task.name(),
-                        model.class.name(),
-                        model.parameters,
-                        model.context
-                    );
-                }
-            }
-        }
+        ModelsCommand::Pull(args) => pull::run(settings, args),
+        ModelsCommand::Import(args) => import::run(settings, args),
+        ModelsCommand::List { json } => list::run(settings, *json),
+        ModelsCommand::Check(args) => check::run(settings, args),
+        ModelsCommand::Remove(args) => remove::run(settings, args),
     }
-    Ok(0)
 }
 
 /// ONNX Runtime and the number of threads, to try a model with.
@@ -110,74 +76,20 @@ fn tried(settings: &Settings) -> Result<(Runtime, usize)> {
     Ok((Runtime::load(&library)?, threads))
 }
 
-/// Imports a file as a model with this name. Returns its card, and in words how its accuracy was checked. Without ONNX
-/// Runtime it is not: a file may be imported where nothing runs.
-pub(super) fn import_gguf(settings: &Settings, file: &Path, id: &str) -> Result<(Card, String)> {
-    let folder = new_folder(id, &settings.runtime.models_dir)?;
-    let tried = tried(settings);
-    let card_of = |imported: &ImportedModel| Card {
-        id: id.to_owned(),
-        parameters: imported.parameters,
-        context: u32::try_from(imported.context).unwrap_or(u32::MAX),
-        task: OpenTask::Generation,
-        class: None,
-        accuracy: tried.as_ref().ok().map(|_| accuracy_of(imported)),
-    };
-    // The card is written before the folder appears: a folder without a card is no model, and would block the next
-    // import.
-    let finish = |draft: &Path, imported: &ImportedModel| folder::write_card(draft, &card_of(imported));
-    let with = tried.as_ref().ok().map(|(runtime, threads)| (runtime, *threads));
-    let imported = import::import_with(file, &folder, Precision::Packed, with, finish)
-        .with_context(|| format!("can't import {}", file.display()))?;
-    let told = match (&tried, &imported.agreement) {
-        (Err(error), _) => {
-            format!("its accuracy was not checked ({error:#}); `farebox models check {id}` does that")
-        }
-        (Ok(_), None) => "all its products are in 32-bit floats".to_owned(),
-        (Ok(_), Some(found)) if imported.precision == Precision::Packed => {
-            format!("accuracy level 4 (8-bit activations): {}", check::told(found))
-        }
-        (Ok(_), Some(found)) => {
-            format!("accuracy level 1 (32-bit floats), as 8-bit activations do not suffice: {}", check::told(found))
-        }
-    };
-    Ok((card_of(&imported), told))
-}
-
-/// What a card says of an import that was tried.
-fn accuracy_of(imported: &ImportedModel) -> Accuracy {
-    let is_fast = imported.precision == Precision::Packed && imported.agreement.is_some();
-    Accuracy {
-        level: if is_fast { 4 } else { 1 },
-        same_first: imported.agreement.map_or(1.0, |found| found.same),
-        cosine: imported.agreement.map_or(1.0, |found| found.cosine),
-        positions: imported.agreement.map_or(0, |found| found.positions),
-    }
-}
-
-/// Imports a folder with an encoder of texts as a model with this name. Returns its card, and words for people.
-fn import_encoder(settings: &Settings, source: &Path, id: &str) -> Result<(Card, String)> {
-    let folder = new_folder(id, &settings.runtime.models_dir)?;
-    let card_of = |imported: &ImportedEncoder| {
-        let context = u32::try_from(imported.context).unwrap_or(u32::MAX);
-        let (task, class, accuracy) = (OpenTask::Embedding, None, None);
-        Card { id: id.to_owned(), parameters: imported.parameters, context, task, class, accuracy }
-    };
-    let finish = |draft: &Path, imported: &ImportedEncoder| folder::write_card(draft, &card_of(imported));
-    let imported = embedding::import::import_with(source, &folder, finish)
-        .with_context(|| format!("can't import {}", source.display()))?;
-    Ok((card_of(&imported), "it makes vectors of texts".to_owned()))
-}
-
-/// The folder of a new model, by its name.
-fn new_folder(id: &str, models: &Path) -> Result<PathBuf> {
-    if id.is_empty()
-        || id.len() > 128
-        || !id.chars().all(|c| c.is_ascii_alphanumeric() || "-._".contains(c))
-        || id.starts_with('.')
-    {
+/// The folder of a model, by its name.
+fn folder_of(settings: &Settings, id: &str) -> Result<PathBuf> {
+    let is_sound = (1..=128).contains(&id.len())
+        && id.chars().all(|c| c.is_ascii_alphanumeric() || "-._".contains(c))
+        && !id.starts_with('.');
+    if !is_sound {
         bail!("a model's name has letters, digits, dots, hyphens and underscores only, not {id:?}");
     }
-    std::fs::create_dir_all(models)?;
-    Ok(models.join(id))
+    Ok(settings.runtime.models_dir.join(id))
+}
+
+/// A size class by its name, as it is priced.
+fn read_class(text: &str) -> Result<SizeClass, String> {
+    let found = SizeClass::ALL.into_iter().find(|class| class.name().eq_ignore_ascii_case(text));
+    let names: Vec<&str> = SizeClass::ALL.into_iter().map(SizeClass::name).collect();
+    found.ok_or_else(|| format!("the classes are {}", names.join(", ")))
 }

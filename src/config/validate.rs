@@ -55,6 +55,7 @@ fn ranges(settings: &Settings) -> Result<(), ConfigError> {
         ("runtime.threads", threads, 1..=1024),
         ("runtime.sequences", wide(settings.runtime.sequences.get()), 1..=256),
         ("runtime.cache_mib", settings.runtime.cache_mib, 1..=16 << 20),
+        ("hub.most_gib", settings.hub.most_gib, 1..=1 << 20),
     ];
     let providers = settings.providers.all().flat_map(|(name, provider)| {
         [
@@ -115,6 +116,9 @@ fn addresses(settings: &Settings) -> Result<(), ConfigError> {
     }
     if let Some(url) = &settings.payments.stripe.base_url {
         begins("payments.stripe.base_url", url, &["http://", "https://"])?;
+    }
+    if let Some(url) = &settings.hub.address {
+        begins("hub.address", url, &["http://", "https://"])?;
     }
     origins(&settings.http.cors_origins)
 }

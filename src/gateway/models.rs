@@ -206,15 +206,11 @@ impl Models {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::catalogue::{
-        OpenTask,
-        folder::{Card, write_card},
-    };
+    use crate::catalogue::folder::{Card, write_card};
 
     fn add(root: &Path, id: &str) {
         std::fs::create_dir_all(root.join(id)).unwrap();
-        let (task, class, accuracy) = (OpenTask::Generation, None, None);
-        let card = Card { id: id.into(), parameters: 1, context: 8, task, class, accuracy };
+        let card = Card { id: id.into(), parameters: 1, context: 8, ..Card::default() };
         write_card(&root.join(id), &card).unwrap();
     }
 

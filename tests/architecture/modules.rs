@@ -79,7 +79,7 @@ const TABLES: &[(&str, &[Module])] = &[
             (
                 "cli",
                 &["app", "catalogue", "config", "fetch", "secret_file", "service", "signing", "telemetry"],
-                &["actors", "billing", "engine", "ledger", "runtime", "upstream"],
+                &["actors", "billing", "engine", "hub", "ledger", "runtime", "upstream"],
             ),
         ],
     ),

@@ -12,6 +12,7 @@ mod authority;
 mod background;
 mod backup;
 mod breakers;
+mod catalogue;
 mod closed;
 mod codex;
 mod cohere;

@@ -142,7 +142,7 @@ async fn what_the_model_can_not_do_is_refused_before_anything_is_held() {
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         String::from_utf8_lossy(&output.stdout).into_owned()
     };
-    assert!(command("list").contains("embedding  class 7B"), "{}", command("list"));
+    assert!(command("list").contains("  embedding  7B "), "{}", command("list"));
     assert!(command("check").contains("makes vectors"), "{}", command("check"));
     server.admin().assert_audit().await;
 }

@@ -4,12 +4,13 @@
 //! and runs one sequence at a time. This file knows tokens, not texts.
 
 mod exact;
+mod form;
 mod places;
 mod weights;
 
 use std::path::Path;
 
-use ort::memory::{AllocationDevice, Allocator, AllocatorType, MemoryInfo, MemoryType};
+use ort::memory::{AllocationDevice, AllocatorType, MemoryInfo, MemoryType};
 use ort::session::builder::SessionBuilder;
 use ort::session::{Session, SessionInputValue};
 use ort::value::{DynValue, Tensor, TensorElementType, ValueType};
@@ -41,8 +42,8 @@ pub struct Decoder {
     head_size: usize,
     /// Whether the model takes `position_ids`.
     positions: bool,
-    /// Whether the model can leave out the scores of all positions except the last.
-    last_only: bool,
+    /// The shape of the number of positions whose scores are computed, of a model that can leave out the others.
+    kept: Option<Vec<usize>>,
     /// The scores of the last step, row by row.
     scores: Vec<f32>,
     rows: usize,
@@ -149,7 +150,7 @@ impl Decoder {
         };
         let layers = session.inputs().iter().filter(|input| input.name().rsplit('.').next() == Some("key")).count();
         let has = |name: &str| session.inputs().iter().any(|input| input.name() == name);
-        let expected = ["input_ids", "attention_mask", "position_ids"];
+        let expected = ["input_ids", "attention_mask", "position_ids", form::KEPT];
         let known = |name: &str| expected.contains(&name) || name.starts_with("past_key_values.");
         if let Some(other) = session.inputs().iter().find(|input| !known(input.name())) {
             return Err(NetworkError::Form(format!("unknown input {}", other.name())));
@@ -158,7 +159,8 @@ impl Decoder {
             return Err(NetworkError::Form("input_ids, attention_mask or logits is missing".to_owned()));
         }
         let positions = has("position_ids");
-        let last_only = session.overridable_initializers().iter().any(|input| input.name() == "num_logits_to_keep");
+        let kept = form::kept(&session)?;
+        form::check_caches(&session, layers, heads, head_size)?;
         let shared = session.metadata()?.custom(SHARED_CACHE_NOTE.0).as_deref() == Some(SHARED_CACHE_NOTE.1);
         let cache = if shared {
             Cache::Shared(Box::new(Places::new(layers, heads, head_size)))
@@ -173,7 +175,7 @@ impl Decoder {
             heads,
             head_size,
             positions,
-            last_only,
+            kept,
             scores: Vec::new(),
             rows: 0,
         })
@@ -206,9 +208,8 @@ impl Decoder {
         }
         let form = (batch.tokens(), rows.is_some());
         if bound.scores != Some(form) {
-            if self.last_only {
-                let kept = i64::from(rows.is_none());
-                binding.bind_input("num_logits_to_keep", &Tensor::from_array(([1_usize], vec![kept]))?)?;
+            if let Some(shape) = &self.kept {
+                binding.bind_input(form::KEPT, &form::number_kept(shape, rows.is_none())?)?;
             }
             // A bound output keeps its first shape until the next binding.
             let place = MemoryInfo::new(AllocationDevice::CPU, 0, AllocatorType::Device, MemoryType::CPUOutput)?;
@@ -230,14 +231,7 @@ impl Decoder {
     ) -> Result<(), NetworkError> {
         let values = &mut cache.values;
         if values.is_empty() {
-            for layer in 0..self.layers {
-                for part in ["key", "value"] {
-                    let shape = [1, self.heads, 0, self.head_size];
-                    let shape = shape.map(|size| i64::try_from(size).unwrap_or(i64::MAX));
-                    let past = Tensor::<f32>::new(&Allocator::default(), shape)?.into_dyn();
-                    values.push((format!("past_key_values.{layer}.{part}"), past));
-                }
-            }
+            *values = form::caches(self.layers, self.heads, self.head_size, cache.length)?;
         }
         let batch = Batch { rows: &[(tokens, cache.length)] };
         let mut inputs: Vec<(String, SessionInputValue<'_>)> =
@@ -247,8 +241,8 @@ impl Decoder {
         if self.positions {
             inputs.push(("position_ids".to_owned(), batch.position_ids()?.into()));
         }
-        if self.last_only && rows.is_none() {
-            inputs.push(("num_logits_to_keep".to_owned(), Tensor::from_array(([1_usize], vec![1_i64]))?.into()));
+        if let Some(shape) = &self.kept {
+            inputs.push((form::KEPT.to_owned(), form::number_kept(shape, rows.is_none())?.into()));
         }
         let mut outputs = self.session.run(inputs)?;
         let logits = outputs.get("logits").ok_or_else(|| NetworkError::Form("no logits".to_owned()))?;
@@ -258,6 +252,7 @@ impl Decoder {
             for part in ["key", "value"] {
                 let name = format!("present.{layer}.{part}");
                 let value = outputs.remove(&name).ok_or_else(|| NetworkError::Form(format!("no output {name}")))?;
+                form::check_grown(&name, &value, cache.length + tokens.len())?;
                 values.push((format!("past_key_values.{layer}.{part}"), value));
             }
         }

@@ -50,8 +50,8 @@ impl Tokenizer {
         let path = folder.join("tokenizer.json");
         let failed = |reason: String| FolderError { path: path.clone(), reason };
         let text = std::fs::read(&path).map_err(|error| failed(error.to_string()))?;
-        let tokenizer = tokenizers::Tokenizer::from_bytes(&text).map_err(|error| failed(error.to_string()))?;
         let raw: Described = serde_json::from_slice(&text).map_err(|error| failed(error.to_string()))?;
+        let tokenizer = parse(&text).map_err(failed)?;
         let spelling = Spelling::of(&raw.decoder).ok_or_else(|| failed("decoder not supported".to_owned()))?;
         let (bytes, names) = token_bytes(&tokenizer, spelling);
         let config = read_json(folder, "config.json")?.unwrap_or_default();
@@ -240,6 +240,14 @@ fn token_bytes(tokenizer: &tokenizers::Tokenizer, spelling: Spelling) -> (Vec<Bo
         };
     }
     (bytes, names)
+}
+
+/// Reads `tokenizer.json`. Its library panics at some files that no tokenizer wrote; such a file is refused as any other.
+pub(crate) fn parse(text: &[u8]) -> Result<tokenizers::Tokenizer, String> {
+    // What is no JSON is refused before the library sees it.
+    serde_json::from_slice::<serde::de::IgnoredAny>(text).map_err(|error| error.to_string())?;
+    let read = std::panic::catch_unwind(|| tokenizers::Tokenizer::from_bytes(text).map_err(|error| error.to_string()));
+    read.unwrap_or_else(|_| Err("it describes no tokenizer".to_owned()))
 }
 
 pub(crate) fn read_json(folder: &Path, name: impl AsRef<Path>) -> Result<Option<Value>, FolderError> {

@@ -1,5 +1,6 @@
 //! `farebox models check`: the form of each model's quantized products, and what it is worth, measured anew beside what the
-//! import measured. A model whose form does not suffice makes the command fail.
+//! import measured; or, with `--sums`, whether its files are still those of its import. A model whose form does not suffice,
+//! or whose files are others, makes the command fail.
 
 use anyhow::{Result, bail};
 use engine::{
@@ -9,7 +10,7 @@ use engine::{
 
 use serde_json::json;
 
-use super::tried;
+use super::{seal, tried};
 use crate::{
     catalogue::{
         OpenModel, OpenTask,
@@ -18,28 +19,75 @@ use crate::{
     config::Settings,
 };
 
+/// `farebox models check`.
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// The model [default: all].
+    name: Option<String>,
+    /// Hold the files against the checksums of their import, and measure nothing.
+    #[arg(long)]
+    sums: bool,
+    /// Print JSON instead of a line for each model.
+    #[arg(long)]
+    json: bool,
+}
+
 /// Prints what was found of all models, or of one.
-#[expect(clippy::print_stdout, reason = "the command's output")]
-pub(super) fn run(settings: &Settings, name: Option<&str>, json: bool) -> Result<i32> {
-    let all = folder::open_models(&settings.runtime.models_dir);
+pub(super) fn run(settings: &Settings, args: &Args) -> Result<i32> {
+    let (name, all) = (args.name.as_deref(), folder::open_models(&settings.runtime.models_dir));
     let chosen: Vec<&OpenModel> = all.iter().filter(|model| name.is_none_or(|name| *model.id == *name)).collect();
     if let (Some(name), []) = (name, &chosen[..]) {
         bail!("there is no model {name} in {}", settings.runtime.models_dir.display());
     }
+    if args.sums { hold(&chosen, args.json) } else { measure(settings, chosen, args.json) }
+}
+
+/// Holds files against the checksums of their import.
+#[expect(clippy::print_stdout, reason = "the command's output")]
+fn hold(chosen: &[&OpenModel], json: bool) -> Result<i32> {
+    let mut sound = true;
+    let mut list = Vec::new();
+    for model in chosen {
+        let card = folder::card(&model.folder)?;
+        let broken = seal::broken(&model.folder, &card)?;
+        let (count, is_sealed) = (card.files.len(), !card.files.is_empty());
+        sound &= !is_sealed || broken.is_empty();
+        if json {
+            let broken = if is_sealed { json!(broken) } else { json!(null) };
+            list.push(json!({"id": model.id, "files": count, "broken": broken}));
+        } else if !is_sealed {
+            println!("{}  was imported before checksums were kept", model.id);
+        } else if broken.is_empty() {
+            println!("{}  {count} files are those of its import", model.id);
+        } else {
+            println!("{}  is not what was imported: {}", model.id, broken.join("; "));
+        }
+    }
+    if json {
+        println!("{}", serde_json::to_string_pretty(&list)?);
+    }
+    Ok(i32::from(!sound))
+}
+
+/// Measures the fast form of models.
+#[expect(clippy::print_stdout, reason = "the command's output")]
+fn measure(settings: &Settings, chosen: Vec<&OpenModel>, json: bool) -> Result<i32> {
     let (runtime, threads) = tried(settings)?;
     let mut sound = true;
     let mut list = Vec::new();
     for model in chosen {
-        // Nothing of an encoder is written anew when it is taken over, so there is no other form to compare with.
-        if model.task == OpenTask::Embedding {
+        let card = folder::card(&model.folder).unwrap_or_default();
+        // Nothing of a graph is written anew when it is taken over, so there is no other form to compare with.
+        if card.as_exported || model.task == OpenTask::Embedding {
             if json {
                 list.push(json!({"id": model.id, "imported": null, "measured": null, "error": null, "suffices": true}));
             } else {
-                println!("{}  makes vectors, by the weights that it came with", model.id);
+                let does = if model.task == OpenTask::Embedding { "makes vectors" } else { "writes text" };
+                println!("{}  {does}, by the arithmetic that it came with", model.id);
             }
             continue;
         }
-        let card = folder::accuracy(&model.folder);
+        let card = card.accuracy;
         let measured = accuracy::measure(&runtime, &model.folder, MODEL_FILE, threads);
         let suffices = measured.as_ref().is_ok_and(|found| found.is_none_or(|found| found.suffices()));
         sound &= suffices;

@@ -8,6 +8,9 @@ pub(crate) mod fake_anthropic;
 pub(crate) mod fake_cohere;
 pub(crate) mod fake_gemini;
 pub(crate) mod fake_gpt;
+/// The stand-in for a hub of the hub's own tests.
+#[path = "../../../actors/hub/tests/hub/fake.rs"]
+pub(crate) mod fake_hub;
 pub(crate) mod fake_media;
 pub(crate) mod fake_mistral;
 pub(crate) mod fake_openai;
@@ -15,6 +18,9 @@ pub(crate) mod fake_provider;
 pub(crate) mod fake_responses;
 pub(crate) mod fake_stripe;
 pub(crate) mod fake_vllm;
+/// The small model of the engine's tests, as an exporter writes it.
+#[path = "../../../actors/engine/tests/engine/hugging.rs"]
+pub(crate) mod hugging;
 pub(crate) mod memory;
 pub(crate) mod nginx;
 pub(crate) mod node;

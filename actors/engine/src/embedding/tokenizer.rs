@@ -8,7 +8,7 @@ use wire::{
 };
 
 use super::folder::Form;
-use crate::tokenizer::FolderError;
+use crate::tokenizer::{FolderError, parse};
 
 /// The text side of a model that makes vectors.
 #[derive(Debug)]
@@ -44,7 +44,8 @@ impl TextTokenizer {
         let form = Form::read(folder)?;
         let path = folder.join("tokenizer.json");
         let failed = |reason: String| FolderError { path: path.clone(), reason };
-        let mut inner = tokenizers::Tokenizer::from_file(&path).map_err(|error| failed(error.to_string()))?;
+        let text = std::fs::read(&path).map_err(|error| failed(error.to_string()))?;
+        let mut inner = parse(&text).map_err(failed)?;
         // A text that is too long is refused, never cut; and a text's padding depends on its batch.
         inner.with_padding(None).with_truncation(None).map_err(|error| failed(error.to_string()))?;
         Ok(Self { inner, form })

@@ -14,7 +14,7 @@ mod value;
 
 pub use blocks::{Kind, dequantize};
 pub use directory::{Gguf, Tensor};
-pub use parts::whole_name;
+pub use parts::{Place, split_name, whole_name};
 pub use repack::{Packed, repack};
 pub use value::Value;
 

@@ -12,14 +12,16 @@ use super::{Gguf, GgufError};
 const MOST_PARTS: u64 = 999;
 
 /// A part's place: its number, from 1, and the number of parts.
-type Place = (u64, u64);
+pub type Place = (u64, u64);
 
 /// A file's name without the part that it is: `NAME` of `NAME-00001-of-00003`.
 pub fn whole_name(stem: &str) -> &str {
     split_name(stem).map_or(stem, |(name, _)| name)
 }
 
-fn split_name(stem: &str) -> Option<(&str, Place)> {
+/// The name of a model and the place of a part, from the part's name: of `NAME-00001-of-00003` `NAME`, 1 and 3. `None`
+/// where the name is not a part's.
+pub fn split_name(stem: &str) -> Option<(&str, Place)> {
     let (before, count) = stem.rsplit_once("-of-")?;
     let (name, number) = before.rsplit_once('-')?;
     let read = |digits: &str| {

@@ -6,11 +6,16 @@
 
 mod config;
 pub(crate) mod draft;
+pub(crate) mod folder;
+pub(crate) mod graph;
 mod keys;
+pub mod language;
 mod pre_tokenizer;
+mod prove;
 mod sentencepiece;
 mod tokenizer;
 mod vocabulary;
+mod wire;
 
 use std::fs::{self, File};
 use std::io::{self, BufWriter};
@@ -18,6 +23,8 @@ use std::path::{Path, PathBuf};
 
 use self::draft::Draft;
 use self::vocabulary::Vocabulary;
+pub use folder::{data_files, named_files};
+
 use crate::accuracy::{self, Agreement};
 use crate::gguf::{Gguf, GgufError, Value};
 use crate::onnx::{self, ExportError, Precision, Shape};
@@ -55,6 +62,9 @@ pub enum ImportError {
     /// The tokenizer can't be expressed.
     #[error("tokenizer not supported: {0}")]
     Tokenizer(String),
+    /// A folder, or an ONNX file in one, can't be taken over.
+    #[error("{0}")]
+    Refused(String),
     /// The folder could not be written.
     #[error("writing {path}: {source}")]
     Write {

@@ -13,7 +13,7 @@ use crate::gguf::{Gguf, Value};
 const END_KEYS: [&str; 3] =
     ["tokenizer.ggml.eos_token_id", "tokenizer.ggml.eot_token_id", "tokenizer.ggml.eom_token_id"];
 /// Names of tokens that end an answer.
-const END_NAMES: [&str; 16] = [
+pub(super) const END_NAMES: [&str; 16] = [
     "<|im_end|>",
     "<|eot_id|>",
     "<|eom_id|>",

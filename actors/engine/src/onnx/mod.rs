@@ -8,7 +8,7 @@ mod half;
 mod keys;
 mod linear;
 mod projection;
-mod proto;
+pub(crate) mod proto;
 mod rope;
 mod shape;
 mod unrolled;

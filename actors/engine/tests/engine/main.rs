@@ -9,12 +9,14 @@ mod families;
 mod forms;
 mod gemma;
 mod halves;
+mod hugging;
 mod kinds;
 mod lookup;
 mod oracle;
 mod pieces;
 mod proof;
 mod scores;
+mod taken;
 mod tiny;
 
 use std::path::{Path, PathBuf};

@@ -1,0 +1,51 @@
+//! `farebox models remove`: a model leaves the models folder whole, by one renaming, so that nobody sees a half of it. A
+//! server that runs lists it no more and takes no further request for it. Requests that it has begun go on: their engine
+//! has the files open, and the system keeps these until the engine ends.
+
+use anyhow::{Context, Result, bail};
+use serde_json::json;
+
+use super::{folder_of, seal};
+use crate::{
+    catalogue::{folder, nearest},
+    config::Settings,
+};
+
+/// `farebox models remove NAME`.
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// The model.
+    name: String,
+    /// Print JSON instead of a sentence.
+    #[arg(long)]
+    json: bool,
+}
+
+/// Removes a model.
+#[expect(clippy::print_stdout, reason = "the command's output")]
+pub(super) fn run(settings: &Settings, args: &Args) -> Result<i32> {
+    let models = folder::open_models(&settings.runtime.models_dir);
+    let Some(model) = models.iter().find(|model| *model.id == *args.name) else {
+        let near = nearest::nearest(&args.name, models.iter().map(|model| &*model.id));
+        let hint = if near.is_empty() { String::new() } else { format!("; did you mean {}?", near.join(", ")) };
+        bail!("there is no model {} in {}{hint}", args.name, settings.runtime.models_dir.display());
+    };
+    // A folder may have another name than its model.
+    let aside =
+        folder_of(settings, &args.name)?.with_file_name(format!(".{}.removed-{}", args.name, std::process::id()));
+    let bytes = seal::bytes(&model.folder);
+    std::fs::rename(&model.folder, &aside).with_context(|| format!("can't remove {}", model.folder.display()))?;
+    std::fs::remove_dir_all(&aside).with_context(|| {
+        format!("{} is no model any more, but its files could not all be removed: {}", args.name, aside.display())
+    })?;
+    if args.json {
+        println!("{}", json!({"id": args.name, "bytes": bytes, "removed": true}));
+    } else {
+        println!(
+            "removed {} ({bytes} bytes); a running server takes no further request for it, and keeps its memory until \
+             its engine is unloaded",
+            args.name
+        );
+    }
+    Ok(0)
+}
