@@ -1,10 +1,11 @@
 //! `farebox models check`: the form of each model's quantized products, and what it is worth, measured anew beside what the
-//! import measured; or, with `--sums`, whether its files are still those of its import. A model whose form does not suffice,
+//! import measured, or in half precision on a card; or, with `--sums`, whether its files are still those of its import. A model whose form does not suffice,
 //! or whose files are others, makes the command fail.
 
 use anyhow::{Result, bail};
 use engine::{
     accuracy::{self, Agreement, LEAST_COSINE, LEAST_SAME},
+    device::Device,
     import::MODEL_FILE,
 };
 
@@ -12,6 +13,7 @@ use serde_json::json;
 
 use super::{seal, tried};
 use crate::{
+    app,
     catalogue::{
         OpenModel, OpenTask,
         folder::{self, Accuracy},
@@ -27,6 +29,9 @@ pub(super) struct Args {
     /// Hold the files against the checksums of their import, and measure nothing.
     #[arg(long)]
     sums: bool,
+    /// The device whose arithmetic is measured: cpu, or cuda:0 with the card's number.
+    #[arg(long, default_value = "cpu", conflicts_with = "sums")]
+    device: Device,
     /// Print JSON instead of a line for each model.
     #[arg(long)]
     json: bool,
@@ -39,7 +44,7 @@ pub(super) fn run(settings: &Settings, args: &Args) -> Result<i32> {
     if let (Some(name), []) = (name, &chosen[..]) {
         bail!("there is no model {name} in {}", settings.runtime.models_dir.display());
     }
-    if args.sums { hold(&chosen, args.json) } else { measure(settings, chosen, args.json) }
+    if args.sums { hold(&chosen, args.json) } else { measure(settings, chosen, args.device, args.json) }
 }
 
 /// Holds files against the checksums of their import.
@@ -69,10 +74,11 @@ fn hold(chosen: &[&OpenModel], json: bool) -> Result<i32> {
     Ok(i32::from(!sound))
 }
 
-/// Measures the fast form of models.
+/// Measures the fast form of models on a device.
 #[expect(clippy::print_stdout, reason = "the command's output")]
-fn measure(settings: &Settings, chosen: Vec<&OpenModel>, json: bool) -> Result<i32> {
+fn measure(settings: &Settings, chosen: Vec<&OpenModel>, device: Device, json: bool) -> Result<i32> {
     let (runtime, threads) = tried(settings)?;
+    device.probe(&runtime, &app::library(settings)).map_err(anyhow::Error::msg)?;
     let mut sound = true;
     let mut list = Vec::new();
     for model in chosen {
@@ -83,12 +89,18 @@ fn measure(settings: &Settings, chosen: Vec<&OpenModel>, json: bool) -> Result<i
                 list.push(json!({"id": model.id, "imported": null, "measured": null, "error": null, "suffices": true}));
             } else {
                 let does = if model.task == OpenTask::Embedding { "makes vectors" } else { "writes text" };
-                println!("{}  {does}, by the arithmetic that it came with", model.id);
+                let place = if device == Device::Cpu { "" } else { ", on the processor" };
+                println!("{}  {does}, by the arithmetic that it came with{place}", model.id);
             }
             continue;
         }
         let card = card.accuracy;
-        let measured = accuracy::measure(&runtime, &model.folder, MODEL_FILE, threads);
+        let measured = match device {
+            Device::Cpu => accuracy::measure(&runtime, &model.folder, MODEL_FILE, threads),
+            Device::Cuda { .. } => {
+                accuracy::measure_half(&runtime, &model.folder, MODEL_FILE, device, threads).map(Some)
+            }
+        };
         let suffices = measured.as_ref().is_ok_and(|found| found.is_none_or(|found| found.suffices()));
         sound &= suffices;
         if json {
@@ -107,8 +119,13 @@ fn measure(settings: &Settings, chosen: Vec<&OpenModel>, json: bool) -> Result<i
         match measured {
             Ok(None) => println!("{}  accuracy level 1 (32-bit floats){}", model.id, at_import(card.as_ref())),
             Ok(Some(found)) => {
-                let verdict = if suffices { "suffices" } else { "does not suffice: import it again" };
-                println!("{}  accuracy level 4 (8-bit activations): {}; {verdict}", model.id, told(&found));
+                let (form, otherwise) = match device {
+                    Device::Cpu => ("accuracy level 4 (8-bit activations)".to_owned(), "import it again"),
+                    Device::Cuda { .. } => (format!("half precision on {device}"), "serve it on the processor"),
+                };
+                let verdict = if suffices { "suffices" } else { "does not suffice" };
+                let remedy = if suffices { String::new() } else { format!(": {otherwise}") };
+                println!("{}  {form}: {}; {verdict}{remedy}", model.id, told(&found));
             }
             Err(error) => println!("{}  can't be checked: {error}", model.id),
         }
