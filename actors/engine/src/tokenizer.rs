@@ -246,8 +246,14 @@ fn token_bytes(tokenizer: &tokenizers::Tokenizer, spelling: Spelling) -> (Vec<Bo
 pub(crate) fn parse(text: &[u8]) -> Result<tokenizers::Tokenizer, String> {
     // What is no JSON is refused before the library sees it.
     serde_json::from_slice::<serde::de::IgnoredAny>(text).map_err(|error| error.to_string())?;
-    let read = std::panic::catch_unwind(|| tokenizers::Tokenizer::from_bytes(text).map_err(|error| error.to_string()));
-    read.unwrap_or_else(|_| Err("it describes no tokenizer".to_owned()))
+    let read = std::panic::catch_unwind(|| {
+        let mut read = tokenizers::Tokenizer::from_bytes(text)?;
+        // A text that is too long is refused, never cut; and it is never longer than it was written.
+        read.with_padding(None).with_truncation(None)?;
+        Ok(read)
+    });
+    let read = read.unwrap_or_else(|_| Err("it describes no tokenizer".into()));
+    read.map_err(|error: tokenizers::Error| error.to_string())
 }
 
 pub(crate) fn read_json(folder: &Path, name: impl AsRef<Path>) -> Result<Option<Value>, FolderError> {

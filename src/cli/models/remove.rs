@@ -5,7 +5,7 @@
 use anyhow::{Context, Result, bail};
 use serde_json::json;
 
-use super::{folder_of, seal};
+use super::{own, seal};
 use crate::{
     catalogue::{folder, nearest},
     config::Settings,
@@ -30,14 +30,17 @@ pub(super) fn run(settings: &Settings, args: &Args) -> Result<i32> {
         let hint = if near.is_empty() { String::new() } else { format!("; did you mean {}?", near.join(", ")) };
         bail!("there is no model {} in {}{hint}", args.name, settings.runtime.models_dir.display());
     };
-    // A folder may have another name than its model.
-    let aside =
-        folder_of(settings, &args.name)?.with_file_name(format!(".{}.removed-{}", args.name, std::process::id()));
+    // What a killed process leaves of it, the next import removes.
+    let aside = own::draft_of(&model.folder);
     let bytes = seal::bytes(&model.folder);
     std::fs::rename(&model.folder, &aside).with_context(|| format!("can't remove {}", model.folder.display()))?;
-    std::fs::remove_dir_all(&aside).with_context(|| {
-        format!("{} is no model any more, but its files could not all be removed: {}", args.name, aside.display())
-    })?;
+    match std::fs::remove_dir_all(&aside) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            let what = format!("{} is no model any more, but {} is left of it", args.name, aside.display());
+            return Err(error).context(what);
+        }
+        Ok(()) | Err(_) => {}
+    }
     if args.json {
         println!("{}", json!({"id": args.name, "bytes": bytes, "removed": true}));
     } else {

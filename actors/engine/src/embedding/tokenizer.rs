@@ -45,9 +45,7 @@ impl TextTokenizer {
         let path = folder.join("tokenizer.json");
         let failed = |reason: String| FolderError { path: path.clone(), reason };
         let text = std::fs::read(&path).map_err(|error| failed(error.to_string()))?;
-        let mut inner = parse(&text).map_err(failed)?;
-        // A text that is too long is refused, never cut; and a text's padding depends on its batch.
-        inner.with_padding(None).with_truncation(None).map_err(|error| failed(error.to_string()))?;
+        let inner = parse(&text).map_err(failed)?;
         Ok(Self { inner, form })
     }
 

@@ -125,6 +125,21 @@ fn a_file_is_chosen_by_its_name() {
 }
 
 #[test]
+fn a_tokenizer_that_would_cut_or_pad_does_neither() {
+    let found = Found::of(&Hugging::model(&Tiny::new(), Lie::None));
+    let file = found.folder().join("tokenizer.json");
+    let mut tokenizer: serde_json::Value = serde_json::from_slice(&fs::read(&file).unwrap()).unwrap();
+    tokenizer["truncation"] = json!({"direction": "Right", "max_length": 8, "strategy": "LongestFirst", "stride": 0});
+    tokenizer["padding"] = json!({"strategy": {"Fixed": 64}, "direction": "Right", "pad_to_multiple_of": null,
+        "pad_id": 0, "pad_type_id": 0, "pad_token": "x"});
+    let found = found.with("tokenizer.json", tokenizer.to_string().as_bytes());
+    let (out, _) = found.import().unwrap();
+    let text = "a text of more than eight tokens";
+    let tokens = Tokenizer::load(&out).unwrap().encode(text, engine::tokenizer::Special::InText).unwrap();
+    assert_eq!(tokens.len(), text.len());
+}
+
+#[test]
 fn a_graph_that_lies_is_refused_in_words() {
     let tiny = Tiny::new();
     for (lie, words) in [
