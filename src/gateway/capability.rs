@@ -94,7 +94,9 @@ const fn takes(feature: Feature) -> Takes {
         | Feature::LogitBias
         | Feature::Stop
         | Feature::Choices
-        | Feature::Logprobs => Takes::Mapped,
+        | Feature::Logprobs
+        | Feature::JsonObject
+        | Feature::JsonSchema => Takes::Mapped,
         Feature::AuthorName
         | Feature::SignedReasoning
         | Feature::SingleCall
@@ -116,8 +118,6 @@ const fn takes(feature: Feature) -> Takes {
         | Feature::AnyTool
         | Feature::NamedTool
         | Feature::ResultMedia
-        | Feature::JsonObject
-        | Feature::JsonSchema
         | Feature::Effort
         | Feature::ReasoningTokens => Takes::Refused,
     }
@@ -140,7 +140,6 @@ mod tests {
         };
         for (fields, field) in [
             (r#","tools":[{"type":"function","name":"f"}]"#, "tools"),
-            (r#","text":{"format":{"type":"json_object"}}"#, "text.format"),
             (r#","reasoning":{"effort":"high"}"#, "reasoning.effort"),
             (r#","previous_response_id":"r""#, "previous_response_id"),
             (r#","input":[{"role":"user","content":[{"type":"input_image","image_url":"https://x/y.png"}]}]"#, "input"),
@@ -148,7 +147,8 @@ mod tests {
             assert_eq!(of(fields).unwrap_err(), field, "{fields}");
         }
         let all = r#","instructions":"be brief","temperature":0.5,"max_output_tokens":5,"store":false,"user":"u",
-            "tools":[{"type":"function","name":"f"}],"tool_choice":"none","reasoning":{"effort":null}"#;
+            "tools":[{"type":"function","name":"f"}],"tool_choice":"none","reasoning":{"effort":null},
+            "text":{"format":{"type":"json_object"}}"#;
         assert_eq!(of(all), Ok(()));
     }
 
@@ -172,7 +172,13 @@ mod tests {
         let content =
             |part: &str| format!(r#","messages":[{{"role":"user","content":[{{"type":"text","text":"x"}},{part}]}}]"#);
         for (fields, field) in [
-            (r#","response_format":{"type":"json_object"}"#.to_owned(), "response_format"),
+            (r#","response_format":{"type":"json_object","schema":{}}"#.to_owned(), "response_format.schema"),
+            (r#","response_format":{"type":"grammar"}"#.to_owned(), "response_format"),
+            (r#","response_format":"json_object""#.to_owned(), "response_format"),
+            (
+                r#","response_format":{"type":"json_schema","json_schema":{"schema":{},"mode":1}}"#.to_owned(),
+                "response_format.json_schema.mode",
+            ),
             (r#","response_format":{"type":"json_schema","json_schema":{}}"#.to_owned(), "response_format"),
             (r#","response_format":{"type":"text","schema":{}}"#.to_owned(), "response_format.schema"),
             (format!(r#","tools":{tool}"#), "tools"),
@@ -223,6 +229,7 @@ mod tests {
         for (fields, field) in [
             (r#","suffix":"end""#, "suffix"),
             (r#","best_of":2"#, "best_of"),
+            (r#","response_format":{"type":"json_object"}"#, "response_format"),
             (r#","messages":[]"#, "messages"),
             (r#","top_logprobs":2"#, "top_logprobs"),
         ] {
@@ -235,6 +242,8 @@ mod tests {
         let tool = r#"[{"type":"function","function":{"name":"f"}}]"#;
         for fields in [
             String::new(),
+            r#","response_format":{"type":"json_object"}"#.to_owned(),
+            r#","response_format":{"type":"json_schema","json_schema":{"name":"n","schema":{},"strict":true}}"#.to_owned(),
             r#","response_format":{"type":"text"},"modalities":["text"],"tools":[],"functions":null"#.to_owned(),
             r#","tool_choice":"auto","function_call":"auto","response_format":null"#.to_owned(),
             r#","temperature":null,"frequency_penalty":0,"n":1,"top_k":-1,"logprobs":false,"tool_choice":"none""#.to_owned(),

@@ -85,7 +85,7 @@ impl Engine {
     fn stream(&mut self, prompt: Vec<u32>, tokens: u32) -> Outcome<JoinHandle<Times>> {
         self.streams += 1;
         let (events, mut receiver) = mpsc::channel(256);
-        let asked = Prepared { generation: greedy(tokens), echo: None, prompt };
+        let asked = Prepared { generation: greedy(tokens), prompt, ..Prepared::default() };
         let job = Job { asked, share: Share { of: self.streams, weight: 1 }, events, stop: StopSignal::new() };
         self.worker.submit(job).map_err(|refused| format!("{refused:?}"))?;
         Ok(std::thread::spawn(move || {

@@ -59,7 +59,7 @@ fn measure(stage: &Stage) -> Outcome<()> {
 /// Tokens a second after the first one, as a client sees them.
 fn through_worker(worker: &EngineHandle, prompt: &[u32]) -> Outcome<f64> {
     let (events, mut receiver) = mpsc::channel(64);
-    let asked = Prepared { generation: greedy(u32::try_from(TOKENS)?), echo: None, prompt: prompt.to_vec() };
+    let asked = Prepared { generation: greedy(u32::try_from(TOKENS)?), prompt: prompt.to_vec(), ..Prepared::default() };
     worker
         .submit(Job { asked, share: Share { of: 1, weight: 1 }, events, stop: StopSignal::new() })
         .map_err(|refused| format!("{refused:?}"))?;

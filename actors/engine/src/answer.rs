@@ -124,7 +124,16 @@ impl Answer {
     }
 
     /// Takes the scores after a sequence's last token. Returns the token to go on behind, unless the choice has ended.
-    pub(super) fn take(&mut self, tokenizer: &Tokenizer, id: SequenceId, scores: &[f32]) -> Option<u32> {
+    ///
+    /// # Errors
+    ///
+    /// A choice can't be held to its form: the answer fails.
+    pub(super) fn take(
+        &mut self,
+        tokenizer: &Tokenizer,
+        id: SequenceId,
+        scores: &[f32],
+    ) -> Result<Option<u32>, Failure> {
         if let Some(listing) = self.listing.take() {
             self.listed = listing.finish();
         }
@@ -133,24 +142,28 @@ impl Answer {
         }
         if self.limit == 0 {
             self.end_without_text();
-            return None;
+            return Ok(None);
         }
-        let index = self.choices.iter().position(|slot| slot.sequence == Some(id))?;
+        let Some(index) = self.choices.iter().position(|slot| slot.sequence == Some(id)) else { return Ok(None) };
         let choice = u32::try_from(index).unwrap_or(u32::MAX);
         if self.choices[index].choice.is_none() {
             self.echo(choice);
-            self.choices[index].choice = Some(Choice::new(tokenizer, &self.asked, choice, self.seed, self.limit));
         }
         let slot = &mut self.choices[index];
-        let written = slot.choice.as_mut()?.take(tokenizer, scores);
+        let begun = || Choice::new(tokenizer, &self.asked, choice, self.seed, self.limit);
+        let written = slot.choice.get_or_insert_with(begun).take(tokenizer, scores)?;
         slot.has_ended = written.token.is_none();
         self.usage.output += 1;
         written.deltas.into_iter().for_each(|delta| self.sink.send(Event::Delta(delta)));
-        written.token
+        Ok(written.token)
     }
 
     /// Takes the scores after the prompt for a choice that stands where the first one stood.
-    pub(super) fn fork(&mut self, tokenizer: &Tokenizer, id: SequenceId) -> Option<u32> {
+    ///
+    /// # Errors
+    ///
+    /// As for [`Self::take`].
+    pub(super) fn fork(&mut self, tokenizer: &Tokenizer, id: SequenceId) -> Result<Option<u32>, Failure> {
         let scores = std::mem::take(&mut self.after_prompt);
         let token = self.take(tokenizer, id, &scores);
         self.after_prompt = scores;

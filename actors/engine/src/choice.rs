@@ -1,9 +1,10 @@
 //! One choice of an answer while it is written: from the scores after its last token to its next token and to what its
 //! reader gets. It knows neither the model's steps nor other choices.
 
-use wire::inference::{Delta, FinishReason, TokenLogprob};
+use wire::inference::{Delta, Failure, FinishReason, TokenLogprob};
 
 use super::detokenizer::{Assembler, Piece};
+use super::grammar::{Guide, Taken, Turn};
 use super::prepare::Prepared;
 use super::sampler::{Sampler, likelihood};
 use super::tokenizer::Tokenizer;
@@ -19,7 +20,12 @@ pub(super) struct Choice {
     /// The most tokens.
     limit: usize,
     written: usize,
+    /// What holds it to its form.
+    guide: Option<Guide>,
 }
+
+/// The most tokens that are tried at a position before a choice fails: each is one that only its surroundings forbid.
+const MOST_REFUSALS: usize = 64;
 
 /// What came of a choice's scores.
 #[derive(Debug, Default)]
@@ -41,32 +47,65 @@ impl Choice {
             logprobs: asked.generation.logprobs,
             limit,
             written: 0,
+            guide: asked.form.guide(),
         }
     }
 
     /// Chooses the next token by the scores after the last one.
-    pub(super) fn take(&mut self, tokenizer: &Tokenizer, scores: &[f32]) -> Written {
+    ///
+    /// # Errors
+    ///
+    /// The choice can't be held to its form any further.
+    pub(super) fn take(&mut self, tokenizer: &Tokenizer, scores: &[f32]) -> Result<Written, Failure> {
         let choice = self.index;
-        let token = self.sampler.next(scores);
+        let (token, taken) = self.choose(tokenizer, scores)?;
         self.written += 1;
         if tokenizer.ends(token) {
-            return Written { deltas: vec![self.finish(FinishReason::Stop, None)], token: None };
+            return Ok(Written { deltas: vec![self.finish(FinishReason::Stop, None)], token: None });
         }
         let told = self.logprobs.map(|count| logprob(tokenizer, scores, token, count));
         let Piece { text, logprobs, stopped } = self.assembler.push(tokenizer.bytes(token), told);
         if stopped {
             let finish = Some(FinishReason::Stop);
-            return Written { deltas: vec![Delta { choice, text, logprobs, finish, ..Delta::default() }], token: None };
+            let last = Delta { choice, text, logprobs, finish, ..Delta::default() };
+            return Ok(Written { deltas: vec![last], token: None });
         }
         let mut deltas = Vec::new();
         if !text.is_empty() || !logprobs.is_empty() {
             deltas.push(Delta { choice, text, logprobs, ..Delta::default() });
         }
-        if self.written >= self.limit {
-            deltas.push(self.finish(FinishReason::Length, None));
-            return Written { deltas, token: None };
+        let ended = match taken {
+            Taken::Ended => Some(FinishReason::Stop),
+            Taken::On | Taken::Refused => (self.written >= self.limit).then_some(FinishReason::Length),
+        };
+        if let Some(reason) = ended {
+            deltas.push(self.finish(reason, None));
+            return Ok(Written { deltas, token: None });
         }
-        Written { deltas, token: Some(token) }
+        Ok(Written { deltas, token: Some(token) })
+    }
+
+    /// A token that its form allows.
+    fn choose(&mut self, tokenizer: &Tokenizer, scores: &[f32]) -> Result<(u32, Taken), Failure> {
+        let Some(guide) = &mut self.guide else { return Ok((self.sampler.next(scores), Taken::On)) };
+        let mut mask = guide.mask(tokenizer.end_tokens())?;
+        loop {
+            let token = self.sampler.choose(scores, mask.as_ref());
+            let taken = if tokenizer.ends(token) {
+                Taken::Ended
+            } else {
+                guide.take(token, tokenizer.bytes(token), Turn::None)?
+            };
+            if taken != Taken::Refused {
+                self.sampler.wrote(token);
+                return Ok((token, taken));
+            }
+            let mask = mask.get_or_insert_default();
+            mask.refuse(token);
+            if mask.refusals() > MOST_REFUSALS {
+                return Err(Failure::Engine("no token fits the form of the answer".to_owned()));
+            }
+        }
     }
 
     /// The last delta, with the text that was still held back.

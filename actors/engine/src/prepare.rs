@@ -3,6 +3,7 @@
 
 use wire::inference::{Content, Conversation, Failure, Generation, Request, TooLong, Work};
 
+use super::form::Form;
 use super::tokenizer::{Special, Tokenizer};
 
 /// A prepared request: its settings, and the prompt as tokens.
@@ -14,6 +15,8 @@ pub struct Prepared {
     pub echo: Option<String>,
     /// The prompt's tokens: at least one, and fewer than the model's context where an answer is wanted.
     pub prompt: Vec<u32>,
+    /// The form of the answers.
+    pub form: Form,
 }
 
 impl Tokenizer {
@@ -21,14 +24,18 @@ impl Tokenizer {
     ///
     /// # Errors
     ///
-    /// As for [`Self::prompt`].
+    /// As for [`Self::prompt`]; and [`Invalid`](Failure::Invalid) where the answers can't have the form that is asked for.
     pub fn prepare(&self, request: &Request) -> Result<Prepared, Failure> {
         let prompt = self.prompt(request)?;
         let echo = match &request.work {
             Work::Text(text) if text.echo => Some(text.prompt.clone()),
             _ => None,
         };
-        Ok(Prepared { generation: request.generation().cloned().unwrap_or_default(), echo, prompt })
+        let form = match &request.work {
+            Work::Conversation(conversation) => Form::of(self, conversation, request.source.format)?,
+            _ => Form::default(),
+        };
+        Ok(Prepared { generation: request.generation().cloned().unwrap_or_default(), echo, prompt, form })
     }
 
     /// A request's prompt as tokens.

@@ -83,7 +83,8 @@ pub(super) const FIELDS: &[Field] = &[
     field("tool_choice", Both, Only(&["\"none\"", "\"auto\""])),
     field("functions", Both, Checked(functions, "`[]`, or any with `function_call: \"none\"`")),
     field("function_call", Both, Only(&["\"none\"", "\"auto\""])),
-    field("response_format", Both, Checked(response_format, "`{\"type\": \"text\"}`")),
+    field("response_format", Chat, Checked(response_format, "`text`, `json_object`, `json_schema`; see below")),
+    field("response_format", Completion, Only(&["{\"type\":\"text\"}"])),
     field("modalities", Both, Only(&["[\"text\"]"])),
     field("reasoning_effort", Both, Only(&["\"none\""])),
     field("verbosity", Both, Only(&["\"medium\""])),
@@ -229,16 +230,33 @@ fn callable(request: &Request, list: &'static str, choice: &'static str) -> Resu
 }
 
 fn response_format(request: &Request) -> Result<(), Unable> {
-    match value(request, "response_format")? {
-        Some(Value::Object(format)) if format.get("type").is_some_and(|kind| kind == "text") => {
-            let other = format.keys().find(|name| *name != "type");
-            other.map_or(Ok(()), |name| {
-                Err(Unable::new(format!("response_format.{name}"), "is not honoured by open models"))
-            })
+    let Some(Value::Object(format)) = value(request, "response_format")? else {
+        return Err(Unable::new("response_format", "must be an object with a type"));
+    };
+    let own: &[&str] = match format.get("type").and_then(Value::as_str) {
+        Some("text" | "json_object") => &[],
+        Some("json_schema") => {
+            let known = ["name", "description", "schema", "strict"];
+            let schema = format.get("json_schema").and_then(Value::as_object);
+            let schema = schema.filter(|wanted| wanted.get("schema").is_some_and(|schema| !schema.is_null()));
+            let Some(wanted) = schema else {
+                return Err(Unable::new("response_format", "must have a json_schema with a schema"));
+            };
+            members_of("response_format.json_schema", wanted, &known)?;
+            &["json_schema"]
         }
-        Some(_) => Err(Unable::new("response_format", "open models write plain text only: type must be text")),
-        None => Ok(()),
-    }
+        _ => return Err(Unable::new("response_format", "its type must be text, json_object or json_schema")),
+    };
+    members_of("response_format", &format, &[&["type"], own].concat())
+}
+
+/// Refuses members of an object that are not known.
+fn members_of(at: &str, object: &serde_json::Map<String, Value>, known: &[&str]) -> Result<(), Unable> {
+    let other = object.iter().find(|(name, value)| !value.is_null() && !known.contains(&name.as_str()));
+    other.map_or(Ok(()), |(name, _)| {
+        let shown: String = name.chars().take(100).collect();
+        Err(Unable::new(format!("{at}.{shown}"), "is not honoured by open models"))
+    })
 }
 
 fn stream_options(request: &Request) -> Result<(), Unable> {

@@ -10,7 +10,7 @@ use super::{
         field,
     },
 };
-use wire::inference::{Request, ToolChoice, Work};
+use wire::inference::{Request, ToolChoice, Unread, Work};
 
 /// The most texts that may end an answer: each is looked for after every token.
 const MOST_STOPS: usize = 16;
@@ -37,7 +37,7 @@ pub(super) const FIELDS: &[Field] = &[
     field("tools", Chat, Checked(tools, "`[]`, or any with `tool_choice` of type `none`")),
     field("tool_choice", Chat, Only(&["{\"type\":\"none\"}", "{\"type\":\"auto\"}"])),
     field("thinking", Chat, Only(&["{\"type\":\"disabled\"}"])),
-    field("output_config", Chat, Only(&["{}"])),
+    field("output_config", Chat, Checked(output, "`format` with a JSON schema")),
     field("service_tier", Chat, Only(&["\"auto\"", "\"standard_only\""])),
     field("speed", Chat, Only(&["\"standard\""])),
     field("inference_geo", Chat, Only(&["\"global\""])),
@@ -60,6 +60,20 @@ fn stops(request: &Request) -> Result<(), Unable> {
         return Err(Unable::new("stop_sequences", format!("must be at most {MOST_STOPS} texts for open models")));
     }
     Ok(())
+}
+
+/// Refuses what the output's settings have beside its form.
+fn output(request: &Request) -> Result<(), Unable> {
+    let of_output = |unread: &&Unread| unread.at.starts_with("output_config");
+    if let Some(unread) = request.unread.iter().find(of_output) {
+        return Err(Unable::new(unread.at.chars().take(100).collect::<String>(), "is not honoured by open models"));
+    }
+    match &request.work {
+        Work::Conversation(conversation) if conversation.reasoning.effort.is_some() => {
+            Err(Unable::new("output_config.effort", "is not honoured by open models: leave it out"))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Refuses tools, unless none may be called.

@@ -12,6 +12,7 @@ mod kinds;
 mod oracle;
 mod pieces;
 mod proof;
+mod schemas;
 mod scores;
 mod tiny;
 
