@@ -151,9 +151,10 @@ impl Answer {
         }
         let slot = &mut self.choices[index];
         let begun = || Choice::new(tokenizer, &self.asked, choice, self.seed, self.limit);
-        let written = slot.choice.get_or_insert_with(begun).take(tokenizer, scores)?;
+        let written = slot.choice.get_or_insert_with(begun).take(tokenizer, &self.asked.form, scores)?;
         slot.has_ended = written.token.is_none();
         self.usage.output += 1;
+        self.usage.reasoning += u64::from(written.is_thought);
         written.deltas.into_iter().for_each(|delta| self.sink.send(Event::Delta(delta)));
         Ok(written.token)
     }
@@ -201,12 +202,13 @@ impl Answer {
             }
             let Halt::Said(reason) = halt else { continue };
             let finish = FinishReason::Length;
-            let delta = if let Some(begun) = &mut slot.choice {
+            let deltas = if let Some(begun) = &mut slot.choice {
                 begun.finish(finish, Some(reason))
             } else {
-                Delta { choice, finish: Some(finish), farebox_stop: Some(reason.to_owned()), ..Delta::default() }
+                let farebox_stop = Some(reason.to_owned());
+                vec![Delta { choice, finish: Some(finish), farebox_stop, ..Delta::default() }]
             };
-            self.sink.send(Event::Delta(delta));
+            deltas.into_iter().for_each(|delta| self.sink.send(Event::Delta(delta)));
         }
     }
 

@@ -3,18 +3,20 @@
 
 use wire::inference::{Delta, Failure, FinishReason, TokenLogprob};
 
-use super::detokenizer::{Assembler, Piece};
-use super::grammar::{Guide, Taken, Turn};
+use super::detokenizer::Assembler;
+use super::form::Form;
+use super::grammar::{Guide, Taken};
 use super::prepare::Prepared;
 use super::sampler::{Sampler, likelihood};
 use super::tokenizer::Tokenizer;
+use super::transcript::Transcript;
 
 /// One choice.
 #[derive(Debug)]
 pub(super) struct Choice {
     index: u32,
     sampler: Sampler,
-    assembler: Assembler,
+    transcript: Transcript,
     /// The likeliest tokens that are told of each position, where log probabilities are asked for.
     logprobs: Option<u32>,
     /// The most tokens.
@@ -34,16 +36,19 @@ pub(super) struct Written {
     pub(super) deltas: Vec<Delta>,
     /// The token to go on behind. `None`: the choice has ended.
     pub(super) token: Option<u32>,
+    /// Whether the token was of the model's thoughts.
+    pub(super) is_thought: bool,
 }
 
 impl Choice {
     pub(super) fn new(tokenizer: &Tokenizer, asked: &Prepared, index: u32, seed: u64, limit: usize) -> Self {
         let sampling = &asked.generation.sampling;
         let before = asked.echo.as_ref().map_or(0, |text| text.chars().count());
+        let text = Assembler::new(&sampling.stop).after(before);
         Self {
             index,
             sampler: Sampler::new(tokenizer.settings(sampling), seed, index),
-            assembler: Assembler::new(&sampling.stop).after(before),
+            transcript: Transcript::new(index, text, asked.form.reader(), asked.form.ids()),
             logprobs: asked.generation.logprobs,
             limit,
             written: 0,
@@ -56,37 +61,39 @@ impl Choice {
     /// # Errors
     ///
     /// The choice can't be held to its form any further.
-    pub(super) fn take(&mut self, tokenizer: &Tokenizer, scores: &[f32]) -> Result<Written, Failure> {
-        let choice = self.index;
-        let (token, taken) = self.choose(tokenizer, scores)?;
+    pub(super) fn take(&mut self, tokenizer: &Tokenizer, form: &Form, scores: &[f32]) -> Result<Written, Failure> {
+        let was_thinking = self.transcript.is_thinking();
+        let (token, taken) = self.choose(tokenizer, form, scores)?;
         self.written += 1;
         if tokenizer.ends(token) {
-            return Ok(Written { deltas: vec![self.finish(FinishReason::Stop, None)], token: None });
+            let reason = self.ending();
+            return Ok(Written { deltas: self.finish(reason, None), token: None, is_thought: was_thinking });
         }
         let told = self.logprobs.map(|count| logprob(tokenizer, scores, token, count));
-        let Piece { text, logprobs, stopped } = self.assembler.push(tokenizer.bytes(token), told);
-        if stopped {
-            let finish = Some(FinishReason::Stop);
-            let last = Delta { choice, text, logprobs, finish, ..Delta::default() };
-            return Ok(Written { deltas: vec![last], token: None });
-        }
-        let mut deltas = Vec::new();
-        if !text.is_empty() || !logprobs.is_empty() {
-            deltas.push(Delta { choice, text, logprobs, ..Delta::default() });
-        }
+        let mut deltas = self.transcript.push(form.bytes(tokenizer, token), told);
+        let is_thought = was_thinking || self.transcript.is_thinking();
         let ended = match taken {
-            Taken::Ended => Some(FinishReason::Stop),
+            _ if self.transcript.has_stopped() => Some(FinishReason::Stop),
+            Taken::Ended => Some(self.ending()),
             Taken::On | Taken::Refused => (self.written >= self.limit).then_some(FinishReason::Length),
         };
-        if let Some(reason) = ended {
-            deltas.push(self.finish(reason, None));
-            return Ok(Written { deltas, token: None });
-        }
-        Ok(Written { deltas, token: Some(token) })
+        let token = match ended {
+            Some(reason) => {
+                deltas.extend(self.finish(reason, None));
+                None
+            }
+            None => Some(token),
+        };
+        Ok(Written { deltas, token, is_thought })
+    }
+
+    /// Why a choice that ends by itself ends.
+    fn ending(&self) -> FinishReason {
+        if self.transcript.has_called() { FinishReason::ToolCalls } else { FinishReason::Stop }
     }
 
     /// A token that its form allows.
-    fn choose(&mut self, tokenizer: &Tokenizer, scores: &[f32]) -> Result<(u32, Taken), Failure> {
+    fn choose(&mut self, tokenizer: &Tokenizer, form: &Form, scores: &[f32]) -> Result<(u32, Taken), Failure> {
         let Some(guide) = &mut self.guide else { return Ok((self.sampler.next(scores), Taken::On)) };
         let mut mask = guide.mask(tokenizer.end_tokens())?;
         loop {
@@ -94,7 +101,8 @@ impl Choice {
             let taken = if tokenizer.ends(token) {
                 Taken::Ended
             } else {
-                guide.take(token, tokenizer.bytes(token), Turn::None)?
+                let bytes = form.bytes(tokenizer, token);
+                guide.take(token, bytes, &self.transcript.foresee(bytes))?
             };
             if taken != Taken::Refused {
                 self.sampler.wrote(token);
@@ -108,11 +116,17 @@ impl Choice {
         }
     }
 
-    /// The last delta, with the text that was still held back.
-    pub(super) fn finish(&mut self, reason: FinishReason, farebox_stop: Option<&str>) -> Delta {
-        let Piece { text, logprobs, stopped: _ } = self.assembler.finish();
-        let (choice, farebox_stop) = (self.index, farebox_stop.map(str::to_owned));
-        Delta { choice, text, logprobs, finish: Some(reason), farebox_stop, ..Delta::default() }
+    /// The last deltas, with what was still held back.
+    pub(super) fn finish(&mut self, reason: FinishReason, farebox_stop: Option<&str>) -> Vec<Delta> {
+        let mut deltas = self.transcript.finish();
+        let farebox_stop = farebox_stop.map(str::to_owned);
+        let choice = self.index;
+        let (finish, is_text) = (Some(reason), |last: &&mut Delta| last.calls.is_empty() && last.reasoning.is_empty());
+        match deltas.last_mut().filter(is_text) {
+            Some(last) => (last.finish, last.farebox_stop) = (finish, farebox_stop),
+            None => deltas.push(Delta { choice, finish, farebox_stop, ..Delta::default() }),
+        }
+        deltas
     }
 }
 

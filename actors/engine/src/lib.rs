@@ -12,6 +12,7 @@
 
 pub mod accuracy;
 mod answer;
+pub mod calls;
 mod choice;
 pub mod decoder;
 pub mod detokenizer;
@@ -32,4 +33,5 @@ pub mod sink;
 pub mod telemetry;
 pub mod template;
 pub mod tokenizer;
+mod transcript;
 pub mod worker;

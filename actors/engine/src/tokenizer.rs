@@ -9,6 +9,7 @@ use std::sync::{Arc, OnceLock};
 use serde_json::Value;
 use wire::inference::Sampling;
 
+use super::calls::family::THOUGHTS;
 use super::grammar::{Vocabulary, marked};
 use super::sampler::SamplerSettings;
 use super::template::{self, Template};
@@ -139,6 +140,17 @@ impl Tokenizer {
     /// The token with this name or text.
     pub(crate) fn token(&self, text: &str) -> Option<u32> {
         self.inner.token_to_id(text).filter(|token| self.has_token(*token))
+    }
+
+    /// The special token of this name. It writes nothing.
+    pub(crate) fn special(&self, name: &str) -> Option<u32> {
+        self.token(name).filter(|token| self.names.contains_key(token))
+    }
+
+    /// Whether the model may write its thoughts apart from its answer.
+    pub fn thinks(&self) -> bool {
+        let has_template = self.template.as_ref().is_some_and(Template::knows_thoughts);
+        has_template || self.token(THOUGHTS[0]).is_some()
     }
 
     /// The tokens for grammars, made at the first call.

@@ -10,6 +10,7 @@ use llguidance::toktrie::SimpleVob;
 use wire::inference::Failure;
 
 use super::vocabulary::Vocabulary;
+use crate::calls::reader::Turned;
 
 /// The longest text of a grammar's error.
 const LONGEST: usize = 300;
@@ -112,19 +113,6 @@ pub(crate) enum Beginning {
     Thoughts,
     /// The answer, though the model may think first.
     Answer,
-}
-
-/// What a token's text began or ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Turn<'a> {
-    /// Nothing.
-    None,
-    /// It began the model's thoughts.
-    Thoughts,
-    /// It ended them; so much of it comes behind.
-    Answer(&'a [u8]),
-    /// It began a call; so much of it comes behind the mark.
-    Call(&'a [u8]),
 }
 
 /// What came of a token.
@@ -238,11 +226,11 @@ impl Guide {
     /// # Errors
     ///
     /// The grammar can't be followed within its limits.
-    pub(crate) fn take(&mut self, token: u32, bytes: &[u8], turn: Turn<'_>) -> Result<Taken, Failure> {
+    pub(crate) fn take(&mut self, token: u32, bytes: &[u8], turned: &Turned) -> Result<Taken, Failure> {
         let Constraint(inner) = &self.constraint;
         let is_first = std::mem::take(&mut self.is_first);
-        match (&mut self.state, turn) {
-            (State::Bound { .. }, Turn::Thoughts) if is_first => self.state = State::Thinking,
+        match (&mut self.state, turned) {
+            (State::Bound { .. }, Turned::Thoughts) if is_first => self.state = State::Thinking,
             (State::Bound { matcher, part }, _) => {
                 matcher.consume_token(token).map_err(|error| failed(&inner.field, &error))?;
                 let ends = match part {
@@ -258,8 +246,8 @@ impl Guide {
                     Part::Behind | Part::Start => return Ok(Taken::Ended),
                 }
             }
-            (State::Free, Turn::Thoughts) => self.state = State::Thinking,
-            (State::Thinking, Turn::Answer(rest)) => {
+            (State::Free, Turned::Thoughts) => self.state = State::Thinking,
+            (State::Thinking, Turned::Answer(rest)) => {
                 let rest = rest.trim_ascii_start();
                 match inner.start.as_ref().map(|start| self.begin(start, rest)) {
                     None => self.state = State::Free,
@@ -267,7 +255,7 @@ impl Guide {
                     Some(None) => return Ok(Taken::Refused),
                 }
             }
-            (State::Free, Turn::Call(rest)) => match inner.behind.as_ref().map(|behind| self.begin(behind, rest)) {
+            (State::Free, Turned::Call(rest)) => match inner.behind.as_ref().map(|behind| self.begin(behind, rest)) {
                 None => {}
                 Some(Some(matcher)) => self.state = State::Bound { matcher, part: Part::Behind },
                 Some(None) => {

@@ -9,6 +9,6 @@ mod schema;
 mod vocabulary;
 
 pub use constraint::Constraint;
-pub(crate) use constraint::{Beginning, Grammars, Guide, Mask, Taken, Turn};
+pub(crate) use constraint::{Beginning, Grammars, Guide, Mask, Taken};
 pub(crate) use schema::{Strictness, bounded};
 pub(crate) use vocabulary::{Vocabulary, marked, on_a_large_stack};

@@ -4,6 +4,7 @@
 #![expect(clippy::unwrap_used, clippy::panic, reason = "helpers of tests")]
 
 mod batches;
+mod calls;
 mod embeddings;
 mod families;
 mod forms;

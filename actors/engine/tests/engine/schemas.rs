@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 use std::io::Write as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 
@@ -54,7 +54,6 @@ pub(crate) fn invalid(cases: &[(Value, String)]) -> Vec<String> {
 /// A model of random weights, with room for long answers.
 pub(crate) struct Random {
     _root: tempfile::TempDir,
-    pub(crate) folder: PathBuf,
     pub(crate) tokenizer: Arc<Tokenizer>,
     worker: EngineHandle,
 }
@@ -67,7 +66,7 @@ impl Random {
         let model = Model::load(&super::runtime(), "tiny", &folder, 1).unwrap();
         let tokenizer = model.tokenizer();
         let worker = EngineHandle::spawn(model, Settings::default(), |_| {}).unwrap();
-        Self { _root: root, folder, tokenizer, worker }
+        Self { _root: root, tokenizer, worker }
     }
 
     pub(crate) fn submit(&self, request: &Request) -> mpsc::Receiver<Event> {
