@@ -1,10 +1,11 @@
 //! `farebox models check`: the form of each model's quantized products, and what it is worth, measured anew beside what the
-//! import measured. A model whose form does not suffice makes the command fail.
+//! import measured; and the form in which the model calls tools. A model whose form does not suffice makes the command fail.
 
 use anyhow::{Result, bail};
 use engine::{
     accuracy::{self, Agreement, LEAST_COSINE, LEAST_SAME},
     import::MODEL_FILE,
+    tokenizer::Tokenizer,
 };
 
 use serde_json::json;
@@ -40,6 +41,7 @@ pub(super) fn run(settings: &Settings, name: Option<&str>, json: bool) -> Result
             continue;
         }
         let card = folder::accuracy(&model.folder);
+        let (calls, thinks) = speaks(model);
         let measured = accuracy::measure(&runtime, &model.folder, MODEL_FILE, threads);
         let suffices = measured.as_ref().is_ok_and(|found| found.is_none_or(|found| found.suffices()));
         sound &= suffices;
@@ -53,8 +55,13 @@ pub(super) fn run(settings: &Settings, name: Option<&str>, json: bool) -> Result
                 ),
                 Err(error) => (None, Some(error.to_string())),
             };
-            list.push(json!({"id": model.id, "imported": card, "measured": now, "error": error, "suffices": suffices}));
+            list.push(json!({"id": model.id, "imported": card, "measured": now, "error": error, "suffices": suffices,
+                "calls": calls, "thinks": thinks}));
             continue;
+        }
+        if let Some(calls) = calls {
+            let thoughts = if thinks { ", and tells its thoughts apart" } else { "" };
+            println!("{}  calls tools in the form of {calls}{thoughts}", model.id);
         }
         match measured {
             Ok(None) => println!("{}  accuracy level 1 (32-bit floats){}", model.id, at_import(card.as_ref())),
@@ -69,6 +76,14 @@ pub(super) fn run(settings: &Settings, name: Option<&str>, json: bool) -> Result
         println!("{}", serde_json::to_string_pretty(&list)?);
     }
     Ok(i32::from(!sound))
+}
+
+/// The family of forms in which a model calls tools, where it chats, and whether it tells its thoughts apart.
+fn speaks(model: &OpenModel) -> (Option<&'static str>, bool) {
+    // What is wrong with its folder is told beside this.
+    let Ok(tokenizer) = Tokenizer::load(&model.folder) else { return (None, false) };
+    let family = tokenizer.template().map(|template| template.family().name());
+    (family, tokenizer.thinks())
 }
 
 /// An agreement in words.

@@ -2,7 +2,7 @@
 //! only with values that request nothing. Any other field is refused, with the nearest known name.
 
 use serde_json::Value;
-use wire::inference::{Format, Request, Task};
+use wire::inference::{Format, Request, Task, Unread};
 
 use super::{Unable, of_messages};
 use crate::catalogue::nearest::nearest;
@@ -76,11 +76,13 @@ pub(super) const FIELDS: &[Field] = &[
     field("safety_identifier", Both, Harmless),
     field("prompt_cache_key", Both, Harmless),
     field("prompt_cache_retention", Both, Harmless),
-    // No tool is called, so there are no parallel calls.
-    field("parallel_tool_calls", Both, Harmless),
+    field("parallel_tool_calls", Chat, Used),
+    field("parallel_tool_calls", Completion, Harmless),
     field("service_tier", Both, Only(&["\"auto\"", "\"default\"", "\"standard\""])),
-    field("tools", Both, Checked(tools, "`[]`, or any with `tool_choice: \"none\"`")),
-    field("tool_choice", Both, Only(&["\"none\"", "\"auto\""])),
+    field("tools", Chat, Checked(tools, "functions, or any with `tool_choice: \"none\"`; see below")),
+    field("tools", Completion, Checked(no_tools, "`[]`, or any with `tool_choice: \"none\"`")),
+    field("tool_choice", Chat, Checked(choice, "`none`, `auto`, `required`, a function")),
+    field("tool_choice", Completion, Only(&["\"none\"", "\"auto\""])),
     field("functions", Both, Checked(functions, "`[]`, or any with `function_call: \"none\"`")),
     field("function_call", Both, Only(&["\"none\"", "\"auto\""])),
     field("response_format", Chat, Checked(response_format, "`text`, `json_object`, `json_schema`; see below")),
@@ -207,8 +209,33 @@ fn value(request: &Request, name: &'static str) -> Result<Option<Value>, Unable>
     value.transpose().map_err(|error: serde_json::Error| Unable::new(name, error.to_string()))
 }
 
-/// Refuses tools, unless none may be called.
+/// Refuses tools of other kinds than functions, unless none may be called.
 fn tools(request: &Request) -> Result<(), Unable> {
+    if value(request, "tool_choice")?.is_some_and(|choice| choice == "none") {
+        return Ok(());
+    }
+    unread(request, "tools")
+}
+
+/// Refuses a choice of an unknown shape.
+fn choice(request: &Request) -> Result<(), Unable> {
+    unread(request, "tool_choice")
+}
+
+/// Refuses what has no place in the neutral words below a field.
+pub(super) fn unread(request: &Request, field: &str) -> Result<(), Unable> {
+    let is_below = |unread: &&Unread| {
+        let rest = unread.at.strip_prefix(field);
+        unread.json != "null" && rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
+    };
+    request.unread.iter().find(is_below).map_or(Ok(()), |unread| {
+        let shown: String = unread.at.chars().take(100).collect();
+        Err(Unable::new(shown, "is not honoured by open models"))
+    })
+}
+
+/// Refuses tools, unless none may be called.
+fn no_tools(request: &Request) -> Result<(), Unable> {
     callable(request, "tools", "tool_choice")
 }
 
@@ -221,7 +248,8 @@ fn callable(request: &Request, list: &'static str, choice: &'static str) -> Resu
     match value(request, list)? {
         Some(Value::Array(tools)) if tools.is_empty() || none => Ok(()),
         Some(Value::Array(_)) => {
-            let message = format!("open models call no tools; {choice} may be none to send them all the same");
+            let message =
+                format!("open models call the tools of a chat's tools alone; {choice} may be none to send these too");
             Err(Unable::new(list, message))
         }
         Some(_) => Err(Unable::new(list, "must be an array")),
