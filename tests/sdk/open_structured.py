@@ -69,7 +69,7 @@ claude = anthropic.Anthropic(api_key=key, base_url=url, max_retries=0)
 asked = {
     "model": model,
     "max_tokens": 300,
-    "temperature": 0,
+    "extra_body": {"temperature": 0},
     "messages": [{"role": "user", "content": "What is the weather in Paris?"}],
     "tools": [{"name": "get_weather", "description": "The weather of a city", "input_schema": parameters}],
     "tool_choice": {"type": "any", "disable_parallel_tool_use": True},
