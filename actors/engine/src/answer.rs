@@ -208,7 +208,9 @@ impl Answer {
                 let farebox_stop = Some(reason.to_owned());
                 vec![Delta { choice, finish: Some(finish), farebox_stop, ..Delta::default() }]
             };
-            deltas.into_iter().for_each(|delta| self.sink.send(Event::Delta(delta)));
+            for delta in deltas {
+                self.sink.send(Event::Delta(delta));
+            }
         }
     }
 

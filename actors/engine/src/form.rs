@@ -5,16 +5,19 @@ use std::collections::HashSet;
 
 use serde_json::{Value, json};
 use wire::format::feature::Feature;
-use wire::inference::{Conversation, Failure, Format, OutputFormat, Tool, ToolChoice, ToolKind};
+use wire::inference::{Conversation, Failure, Format, OutputFormat, ReasoningWanted, Tool, ToolChoice, ToolKind};
 
 use super::calls::family::{Family, Id, Next, Place, Syntax, THOUGHTS};
 use super::calls::grammar::{Callable, Count, rules};
 use super::calls::reader::{Expected, MOST_NAME, Reader};
 use super::grammar::{Beginning, Constraint, Grammars, Guide, Strictness, bounded, on_a_large_stack};
+use super::template::Template;
 use super::tokenizer::Tokenizer;
 
 /// The most tools of a request.
 const MOST_TOOLS: usize = 128;
+/// The most bytes of all tools' parameters.
+const MOST_BYTES: usize = 256 << 10;
 
 /// The form of a request's answers.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -42,7 +45,7 @@ impl Form {
         is_thinking: bool,
     ) -> Result<Self, Failure> {
         let asked = Asked::of(conversation, format)?;
-        let family = tokenizer.template().map_or(Family::Generic, |template| template.family());
+        let family = tokenizer.template().map_or(Family::Generic, Template::family);
         let thoughts = is_thinking || tokenizer.thinks();
         let mut form = Self { is_thinking, ..Self::default() };
         let mut parts: Vec<&str> = if thoughts { THOUGHTS.to_vec() } else { Vec::new() };
@@ -60,7 +63,8 @@ impl Form {
         let special = parts.into_iter().filter_map(|text| Some((tokenizer.special(text)?, text.as_bytes().into())));
         form.visible = special.collect();
         if syntax.is_some() || asked.output.is_some() {
-            let opens = tokenizer.token(THOUGHTS[0]).filter(|_| thoughts);
+            let may_think = thoughts && !is_unwanted(&conversation.reasoning);
+            let opens = tokenizer.token(THOUGHTS[0]).filter(|_| may_think);
             let compile = || asked.constraint(tokenizer, syntax, conversation, opens);
             let broken = |message: String| Failure::Invalid { field: asked.field.to_owned(), message };
             form.constraint = Some(on_a_large_stack(compile).map_err(broken)??);
@@ -178,6 +182,10 @@ impl<'a> Asked<'a> {
         if tools.len() > MOST_TOOLS {
             return Err(self.invalid(format!("there are {} of them; the most are {MOST_TOOLS}", tools.len())));
         }
+        let bytes: usize = tools.iter().filter_map(|tool| tool.parameters.as_ref()).map(String::len).sum();
+        if bytes > MOST_BYTES {
+            return Err(self.invalid(format!("their parameters have {bytes} bytes; the most are {MOST_BYTES}")));
+        }
         let mut names = HashSet::new();
         for Tool { name, kind, .. } in tools {
             let shown: String = name.chars().take(MOST_NAME).collect();
@@ -217,6 +225,11 @@ impl<'a> Asked<'a> {
         }
         Ok(Callable { name: tool.name.clone(), schema })
     }
+}
+
+/// Whether a client wants no thoughts.
+pub(crate) fn is_unwanted(reasoning: &ReasoningWanted) -> bool {
+    reasoning.effort.as_deref() == Some("none") || reasoning.max_tokens == Some(0)
 }
 
 /// Whether a prompt's text ends within the model's thoughts, as its template began them.

@@ -1,12 +1,12 @@
 //! Prepares a request for its model, on any thread and before anything is held or queued: the conversation rendered
 //! with the model's template, its text as tokens, and a proof that all of it fits. An engine takes nothing else.
 
-use wire::inference::{
-    Content, Conversation, Failure, Generation, ReasoningWanted, Request, TooLong, Tool, ToolChoice, Work,
-};
+use std::sync::Arc;
+
+use wire::inference::{Content, Conversation, Failure, Generation, Request, TooLong, Tool, ToolChoice, Work};
 
 use super::calls::{family::Family, generic};
-use super::form::{Form, begins_thoughts};
+use super::form::{Form, begins_thoughts, is_unwanted};
 use super::template::Thinking;
 use super::tokenizer::{Special, Tokenizer};
 
@@ -20,7 +20,7 @@ pub struct Prepared {
     /// The prompt's tokens: at least one, and fewer than the model's context where an answer is wanted.
     pub prompt: Vec<u32>,
     /// The form of the answers.
-    pub form: Form,
+    pub form: Arc<Form>,
 }
 
 impl Tokenizer {
@@ -39,7 +39,12 @@ impl Tokenizer {
             Work::Conversation(conversation) => Form::of(self, conversation, request.source.format, is_thinking)?,
             _ => Form::default(),
         };
-        Ok(Prepared { generation: request.generation().cloned().unwrap_or_default(), echo, prompt, form })
+        Ok(Prepared {
+            generation: request.generation().cloned().unwrap_or_default(),
+            echo,
+            prompt,
+            form: Arc::new(form),
+        })
     }
 
     /// A request's prompt as tokens.
@@ -135,11 +140,6 @@ impl Tokenizer {
         let (prompt, context) = (least as u64, self.context() as u64);
         Err(Failure::ContextLength(TooLong { field, prompt, at_least: true, answer: None, context }))
     }
-}
-
-/// Whether a client wants no thoughts.
-fn is_unwanted(reasoning: &ReasoningWanted) -> bool {
-    reasoning.effort.as_deref() == Some("none") || reasoning.max_tokens == Some(0)
 }
 
 /// Bytes of text in a part.

@@ -78,7 +78,9 @@ impl Transcript {
         self.logprobs.extend(logprob.map(|logprob| (self.written, logprob)));
         self.written += bytes.len();
         let (parts, _) = reader.push(bytes);
-        parts.into_iter().for_each(|part| self.tell(part, &mut deltas));
+        for part in &parts {
+            self.tell(part, &mut deltas);
+        }
         deltas
     }
 
@@ -86,7 +88,9 @@ impl Transcript {
     pub(super) fn finish(&mut self) -> Vec<Delta> {
         let mut deltas = Vec::new();
         let rest = self.reader.as_mut().map(Reader::finish).unwrap_or_default();
-        rest.into_iter().for_each(|part| self.tell(part, &mut deltas));
+        for part in &rest {
+            self.tell(part, &mut deltas);
+        }
         if !self.has_stopped {
             let piece = self.thoughts.finish();
             self.tell_thoughts(piece, &mut deltas);
@@ -98,12 +102,12 @@ impl Transcript {
         deltas
     }
 
-    fn tell(&mut self, part: Part, deltas: &mut Vec<Delta>) {
+    fn tell(&mut self, part: &Part, deltas: &mut Vec<Delta>) {
         if self.has_stopped {
             return;
         }
         match part.kind {
-            Kind::Text => self.push_text(&part, deltas),
+            Kind::Text => self.push_text(part, deltas),
             Kind::Thoughts => {
                 let piece = self.thoughts.push(&part.bytes, None);
                 self.tell_thoughts(piece, deltas);
@@ -211,7 +215,7 @@ mod tests {
             Some(TokenLogprob { token: name, bytes: vec![byte], logprob: Some(-1.0), offset: 0, top: Vec::new() })
         };
         let mut deltas = Vec::new();
-        for byte in text.bytes().take_while(|_| true) {
+        for byte in text.bytes() {
             deltas.extend(transcript.push(&[byte], token(byte)));
             if transcript.has_stopped() {
                 break;

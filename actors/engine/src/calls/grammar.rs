@@ -65,17 +65,14 @@ fn sequence(text: &str, token: &impl Fn(&str) -> Option<u32>) -> String {
             let end = rest.find(*close)? + 1;
             token(&rest[..end]).map(|token| (token, end))
         });
-        match special {
-            Some((token, end)) => {
-                put(&mut out, &mut plain);
-                let _ = write!(out, "<[{token}]> ");
-                rest = &rest[end..];
-            }
-            None => {
-                plain.push(first);
-                rest = &rest[first.len_utf8()..];
-            }
-        }
+        let Some((token, end)) = special else {
+            plain.push(first);
+            rest = &rest[first.len_utf8()..];
+            continue;
+        };
+        put(&mut out, &mut plain);
+        let _ = write!(out, "<[{token}]> ");
+        rest = &rest[end..];
     }
     put(&mut out, &mut plain);
     out.trim_end().to_owned()
