@@ -14,7 +14,7 @@ use wire::{
         feature::{self, Feature, Takes},
         own_texts,
     },
-    inference::{Failure, Format, Request, ToolChoice, Work},
+    inference::{Failure, Format, Request, Work},
 };
 
 /// A field that is not honoured, and the reason.
@@ -58,22 +58,7 @@ pub(super) fn check_open(request: &Request) -> Result<(), Failure> {
         | Format::Mistral
         | Format::Cohere
         | Format::CohereEmbed
-        | Format::Rerank => {
-            tools(request)?;
-            feature::check(request, "this gateway", takes)
-        }
-    }
-}
-
-/// Refuses tools, unless none may be called.
-fn tools(request: &Request) -> Result<(), Unable> {
-    match &request.work {
-        Work::Conversation(conversation)
-            if !conversation.tools.is_empty() && conversation.tool_choice != Some(ToolChoice::None) =>
-        {
-            Err(Unable::new("tools", "open models call no tools; tool_choice may be none to send them all the same"))
-        }
-        _ => Ok(()),
+        | Format::Rerank => feature::check(request, "this gateway", takes),
     }
 }
 
@@ -85,6 +70,10 @@ const fn takes(feature: Feature) -> Takes {
         | Feature::Reasoning
         | Feature::Refusal
         | Feature::NoTool
+        | Feature::StrictTool
+        | Feature::AnyTool
+        | Feature::NamedTool
+        | Feature::SingleCall
         | Feature::Temperature
         | Feature::TopP
         | Feature::TopK
@@ -94,10 +83,11 @@ const fn takes(feature: Feature) -> Takes {
         | Feature::LogitBias
         | Feature::Stop
         | Feature::Choices
-        | Feature::Logprobs => Takes::Mapped,
+        | Feature::Logprobs
+        | Feature::JsonObject
+        | Feature::JsonSchema => Takes::Mapped,
         Feature::AuthorName
         | Feature::SignedReasoning
-        | Feature::SingleCall
         | Feature::FailedResult
         | Feature::CacheMark
         | Feature::EndUser => Takes::Left,
@@ -112,12 +102,7 @@ const fn takes(feature: Feature) -> Takes {
         | Feature::FileUrl
         | Feature::FileId
         | Feature::CustomTool
-        | Feature::StrictTool
-        | Feature::AnyTool
-        | Feature::NamedTool
         | Feature::ResultMedia
-        | Feature::JsonObject
-        | Feature::JsonSchema
         | Feature::Effort
         | Feature::ReasoningTokens => Takes::Refused,
     }
@@ -139,8 +124,8 @@ mod tests {
             check_open(&read_response(body.as_bytes()).unwrap()).map_err(field)
         };
         for (fields, field) in [
-            (r#","tools":[{"type":"function","name":"f"}]"#, "tools"),
-            (r#","text":{"format":{"type":"json_object"}}"#, "text.format"),
+            (r#","tools":[{"type":"custom","name":"f"}]"#, "tools"),
+            (r#","tools":[{"type":"web_search"}]"#, "tools[0].type"),
             (r#","reasoning":{"effort":"high"}"#, "reasoning.effort"),
             (r#","previous_response_id":"r""#, "previous_response_id"),
             (r#","input":[{"role":"user","content":[{"type":"input_image","image_url":"https://x/y.png"}]}]"#, "input"),
@@ -148,8 +133,11 @@ mod tests {
             assert_eq!(of(fields).unwrap_err(), field, "{fields}");
         }
         let all = r#","instructions":"be brief","temperature":0.5,"max_output_tokens":5,"store":false,"user":"u",
-            "tools":[{"type":"function","name":"f"}],"tool_choice":"none","reasoning":{"effort":null}"#;
+            "tools":[{"type":"function","name":"f"}],"tool_choice":"none","reasoning":{"effort":null},
+            "text":{"format":{"type":"json_object"}}"#;
         assert_eq!(of(all), Ok(()));
+        let tools = r#","tools":[{"type":"function","name":"f","strict":true}],"tool_choice":"required","parallel_tool_calls":false"#;
+        assert_eq!(of(tools), Ok(()));
     }
 
     fn field(failure: Failure) -> String {
@@ -172,14 +160,18 @@ mod tests {
         let content =
             |part: &str| format!(r#","messages":[{{"role":"user","content":[{{"type":"text","text":"x"}},{part}]}}]"#);
         for (fields, field) in [
-            (r#","response_format":{"type":"json_object"}"#.to_owned(), "response_format"),
+            (r#","response_format":{"type":"json_object","schema":{}}"#.to_owned(), "response_format.schema"),
+            (r#","response_format":{"type":"grammar"}"#.to_owned(), "response_format"),
+            (r#","response_format":"json_object""#.to_owned(), "response_format"),
+            (
+                r#","response_format":{"type":"json_schema","json_schema":{"schema":{},"mode":1}}"#.to_owned(),
+                "response_format.json_schema.mode",
+            ),
             (r#","response_format":{"type":"json_schema","json_schema":{}}"#.to_owned(), "response_format"),
             (r#","response_format":{"type":"text","schema":{}}"#.to_owned(), "response_format.schema"),
-            (format!(r#","tools":{tool}"#), "tools"),
-            (format!(r#","tools":{tool},"tool_choice":"auto""#), "tools"),
-            (format!(r#","tools":{tool},"tool_choice":"required""#), "tools"),
-            (r#","tool_choice":"required""#.to_owned(), "tool_choice"),
-            (r#","tool_choice":{"type":"function","function":{"name":"f"}}"#.to_owned(), "tool_choice"),
+            (r#","tools":[{"type":"web_search"}]"#.to_owned(), "tools[0].type"),
+            (r#","tools":{"type":"function"}"#.to_owned(), "tools"),
+            (format!(r#","tools":{tool},"tool_choice":"sometimes""#), "tool_choice"),
             (r#","functions":[{"name":"f"}]"#.to_owned(), "functions"),
             (r#","functions":[],"function_call":{"name":"f"}"#.to_owned(), "function_call"),
             (r#","modalities":["text","audio"]"#.to_owned(), "modalities"),
@@ -223,6 +215,9 @@ mod tests {
         for (fields, field) in [
             (r#","suffix":"end""#, "suffix"),
             (r#","best_of":2"#, "best_of"),
+            (r#","response_format":{"type":"json_object"}"#, "response_format"),
+            (r#","tools":[{"type":"function","function":{"name":"f"}}]"#, "tools"),
+            (r#","tool_choice":"required""#, "tool_choice"),
             (r#","messages":[]"#, "messages"),
             (r#","top_logprobs":2"#, "top_logprobs"),
         ] {
@@ -235,6 +230,8 @@ mod tests {
         let tool = r#"[{"type":"function","function":{"name":"f"}}]"#;
         for fields in [
             String::new(),
+            r#","response_format":{"type":"json_object"}"#.to_owned(),
+            r#","response_format":{"type":"json_schema","json_schema":{"name":"n","schema":{},"strict":true}}"#.to_owned(),
             r#","response_format":{"type":"text"},"modalities":["text"],"tools":[],"functions":null"#.to_owned(),
             r#","tool_choice":"auto","function_call":"auto","response_format":null"#.to_owned(),
             r#","temperature":null,"frequency_penalty":0,"n":1,"top_k":-1,"logprobs":false,"tool_choice":"none""#.to_owned(),
@@ -242,6 +239,10 @@ mod tests {
             r#","min_p":0.0,"repetition_penalty":1,"stop_token_ids":[],"chat_template_kwargs":{},"echo":false"#.to_owned(),
             r#","stream":true,"stream_options":{"include_usage":true,"include_obfuscation":false}"#.to_owned(),
             format!(r#","tools":{tool},"tool_choice":"none""#),
+            format!(r#","tools":{tool}"#),
+            format!(r#","tools":{tool},"tool_choice":"required","parallel_tool_calls":false"#),
+            format!(r#","tools":{tool},"tool_choice":{{"type":"function","function":{{"name":"f"}}}}"#),
+            r#","tools":[{"type":"web_search"}],"tool_choice":"none""#.to_owned(),
             r#","functions":[{"name":"f"}],"function_call":"none""#.to_owned(),
             r#","messages":[{"role":"assistant","content":[{"type":"refusal","refusal":"no"},{"type":"text","text":"x","cache_control":{"type":"ephemeral"}}]}]"#.to_owned(),
             r#","messages":[{"role":"user","content":"x","name":"ada"},{"role":"assistant","content":null,"refusal":"no","annotations":[],"audio":null,"tool_calls":null,"function_call":null}]"#.to_owned(),

@@ -376,7 +376,7 @@ async fn a_client_of_messages_calls_an_open_model() {
     let counted = customer.api.post("/v1/messages/count_tokens", &counted).await.ok();
     assert_eq!(counted["input_tokens"], told["usage"]["input_tokens"]);
     for (more, named) in [
-        (json!({"tools": [{"name": "f", "input_schema": {}}]}), "tools"),
+        (json!({"tools": [{"name": "f", "input_schema": {"type": "string"}}]}), "tools"),
         (json!({"thinking": {"type": "adaptive"}}), "thinking"),
         (json!({"max_tokens": 0}), "max_tokens"),
     ] {

@@ -335,8 +335,6 @@ async fn a_chat_reaches_an_open_model() {
     assert_eq!(said(&streamed), text, "greedy: the same text streamed or not");
     assert_eq!(streamed.last().unwrap().0, "message-end");
     for (more, field) in [
-        (json!({"tools": tools()}), "tools"),
-        (json!({"response_format": {"type": "json_object"}}), "response_format"),
         (json!({"thinking": {"type": "enabled", "token_budget": 50}}), "thinking"),
         (json!({"logprobs": true}), "logprobs"),
         (json!({"documents": ["x"]}), "documents"),

@@ -152,7 +152,6 @@ async fn an_import_is_tried_and_its_card_says_what_was_found() {
 #[tokio::test]
 async fn a_field_is_honoured_or_refused_by_name_on_every_way_in() {
     let stage = Stage::with("m", &Tiny::new()).await;
-    let tool = json!([{"type": "function", "function": {"name": "f"}}]);
     for (more, field) in [
         (json!({"min_p": 0.9}), "min_p"),
         (json!({"repetition_penalty": 5.0}), "repetition_penalty"),
@@ -160,7 +159,7 @@ async fn a_field_is_honoured_or_refused_by_name_on_every_way_in() {
         (json!({"temprature": 0}), "temprature"),
         (json!({"n_predict": 2}), "n_predict"),
         (json!({"logit_bias": {"259": 1}}), "logit_bias"),
-        (json!({"tools": tool}), "tools"),
+        (json!({"functions": [{"name": "f"}]}), "functions"),
         (json!({"stream": true, "stream_options": {"include_usge": true}}), "stream_options.include_usge"),
         (json!({"dry_multiplier": 1}), "dry_multiplier"),
     ] {
@@ -174,10 +173,6 @@ async fn a_field_is_honoured_or_refused_by_name_on_every_way_in() {
     for (messages, field) in [
         (json!([{"role": "user", "content": [{"type": "text", "text": 5}]}]), "messages[0].content"),
         (json!([{"role": "user", "content": "x", "prefix": true}]), "messages[0].prefix"),
-        (
-            json!([{"role": "user", "content": "x"}, {"role": "assistant", "content": null, "tool_calls": [{"id": "1", "type": "function", "function": {"name": "f", "arguments": "{}"}}]}]),
-            "messages[1].tool_calls",
-        ),
     ] {
         let body = with(&chat("x"), &json!({"messages": messages}));
         assert_eq!(stage.refused(CHAT, &body).await.2, field, "{body}");

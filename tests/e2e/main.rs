@@ -64,6 +64,7 @@ mod stopping;
 mod strangers;
 mod streams;
 mod stripe;
+mod structured;
 #[allow(dead_code, reason = "each story takes what it needs")]
 mod support;
 mod tiny_entries;

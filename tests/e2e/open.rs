@@ -189,8 +189,8 @@ async fn credits_and_max_cost_end_an_answer_at_what_they_pay() {
     // What an open model would ignore is refused before anything is held.
     let image = json!([{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "https://x/y.png"}}]}]);
     for (more, param) in [
-        (json!({"response_format": {"type": "json_object"}}), "response_format"),
-        (json!({"tools": [{"type": "function", "function": {"name": "f"}}]}), "tools"),
+        (json!({"response_format": {"type": "grammar"}}), "response_format"),
+        (json!({"tools": [{"type": "web_search"}]}), "tools[0].type"),
         (json!({"messages": image}), "messages"),
     ] {
         let refused = customer.api.post("/v1/chat/completions", &ask("hi", &more)).await;

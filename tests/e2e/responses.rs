@@ -262,7 +262,7 @@ async fn an_open_model_answers_as_a_response() {
     let last = events.last().unwrap();
     assert_eq!((text.as_str(), &last["type"]), (said.as_str(), &json!("response.incomplete")));
     assert_eq!(last["response"]["output"][0]["content"][0]["text"], said);
-    let tools = with(&body, &json!({"tools": [{"type": "function", "name": "f", "parameters": {}}]}));
+    let tools = with(&body, &json!({"tools": [{"type": "function", "name": "f", "parameters": {"type": "array"}}]}));
     let refused = customer.api.post("/v1/responses", &tools).await;
     assert_eq!((refused.status, refused.json()["error"]["param"].as_str()), (400, Some("tools")));
     server.admin().assert_audit().await;

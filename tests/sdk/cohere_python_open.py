@@ -1,5 +1,6 @@
 """Cohere's Python SDK, unchanged, with an open model: chat, stream, errors. Says ok, or fails."""
 
+import json
 import os
 
 import cohere
@@ -15,9 +16,12 @@ text = "".join(event.delta.message.content.text for event in events if event.typ
 assert text == answer.message.content[0].text, events
 assert events[-1].type == "message-end" and events[-1].delta.usage.billed_units.output_tokens == 6, events
 assert model in [listed.name for listed in client.models.list(endpoint="chat").models]
-try:
-    client.chat(**ask, tools=[{"type": "function", "function": {"name": "f", "parameters": {"type": "object"}}}])
-    raise AssertionError("an open model was given tools")
-except cohere.BadRequestError as error:
-    assert "tools" in error.body["message"], error
+weather = {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}
+tools = [{"type": "function", "function": {"name": "get_weather", "description": "The weather of a city", "parameters": weather}}]
+ask = {**ask, "messages": [{"role": "user", "content": "What is the weather in Paris?"}], "max_tokens": 200}
+called = client.chat(**ask, tools=tools, tool_choice="REQUIRED")
+assert called.message.tool_calls[0].function.name == "get_weather", called
+assert "city" in json.loads(called.message.tool_calls[0].function.arguments), called
+answer = client.chat(**ask, response_format={"type": "json_object", "schema": {**weather, "additionalProperties": False}})
+assert list(json.loads(answer.message.content[0].text)) == ["city"], answer
 print("ok")

@@ -4,6 +4,8 @@
 //!
 //!     cargo run --release -p engine --example batch_ratio -- <libonnxruntime.so> <file.gguf> [threads] [rounds]
 
+#[path = "ratio/bare.rs"]
+mod bare;
 mod ratio;
 
 use std::sync::Arc;
@@ -50,7 +52,7 @@ fn measure(stage: &Stage) -> Outcome<()> {
     let tokenizer = model.tokenizer();
     let worker = EngineHandle::spawn(model, Settings::default(), |_| {})?;
     let mut engine = Engine { worker, tokenizer, streams: 0 };
-    let mut bare = stage.bare(&runtime)?;
+    let mut bare = bare::session(stage, &runtime)?;
     engine.together(8, 16)?;
     let mut found: Vec<[f64; 6]> = Vec::new();
     for round in 1..=rounds {
@@ -85,7 +87,7 @@ impl Engine {
     fn stream(&mut self, prompt: Vec<u32>, tokens: u32) -> Outcome<JoinHandle<Times>> {
         self.streams += 1;
         let (events, mut receiver) = mpsc::channel(256);
-        let asked = Prepared { generation: greedy(tokens), echo: None, prompt };
+        let asked = Prepared { generation: greedy(tokens), prompt, ..Prepared::default() };
         let job = Job { asked, share: Share { of: self.streams, weight: 1 }, events, stop: StopSignal::new() };
         self.worker.submit(job).map_err(|refused| format!("{refused:?}"))?;
         Ok(std::thread::spawn(move || {

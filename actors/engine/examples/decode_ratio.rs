@@ -3,6 +3,8 @@
 //!
 //!     cargo run --release -p engine --example decode_ratio -- <libonnxruntime.so> <file.gguf> [threads] [rounds]
 
+#[path = "ratio/bare.rs"]
+mod bare;
 mod ratio;
 
 use std::time::Instant;
@@ -34,7 +36,7 @@ fn measure(stage: &Stage) -> Outcome<()> {
     println!("loaded in {:.2} s", from.elapsed().as_secs_f64());
     let prompt = model.tokenizer().encode(PROMPT, Special::Added)?;
     let worker = EngineHandle::spawn(model, Settings::default(), |_| {})?;
-    let mut bare = stage.bare(&runtime)?;
+    let mut bare = bare::session(stage, &runtime)?;
     through_worker(&worker, &prompt)?;
     through_session(&mut bare, &prompt)?;
     let (mut ratios, mut speeds) = (Vec::new(), Vec::new());
@@ -59,7 +61,7 @@ fn measure(stage: &Stage) -> Outcome<()> {
 /// Tokens a second after the first one, as a client sees them.
 fn through_worker(worker: &EngineHandle, prompt: &[u32]) -> Outcome<f64> {
     let (events, mut receiver) = mpsc::channel(64);
-    let asked = Prepared { generation: greedy(u32::try_from(TOKENS)?), echo: None, prompt: prompt.to_vec() };
+    let asked = Prepared { generation: greedy(u32::try_from(TOKENS)?), prompt: prompt.to_vec(), ..Prepared::default() };
     worker
         .submit(Job { asked, share: Share { of: 1, weight: 1 }, events, stop: StopSignal::new() })
         .map_err(|refused| format!("{refused:?}"))?;

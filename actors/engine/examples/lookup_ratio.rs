@@ -77,7 +77,7 @@ impl Engine {
 
     fn stream(&self, of: u128, prompt: Vec<u32>, generation: Generation) -> Outcome<mpsc::Receiver<Event>> {
         let (events, receiver) = mpsc::channel(1_024);
-        let asked = Prepared { generation, echo: None, prompt };
+        let asked = Prepared { generation, prompt, ..Prepared::default() };
         let job = Job { asked, share: Share { of, weight: 1 }, events, stop: StopSignal::new() };
         self.worker.submit(job).map_err(|refused| format!("{refused:?}"))?;
         Ok(receiver)

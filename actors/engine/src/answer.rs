@@ -129,7 +129,16 @@ impl Answer {
     }
 
     /// Takes the scores after a sequence's last token. Returns the token to go on behind, unless the choice has ended.
-    pub(super) fn take(&mut self, tokenizer: &Tokenizer, id: SequenceId, scores: &[f32]) -> Option<u32> {
+    ///
+    /// # Errors
+    ///
+    /// A choice can't be held to its form: the answer fails.
+    pub(super) fn take(
+        &mut self,
+        tokenizer: &Tokenizer,
+        id: SequenceId,
+        scores: &[f32],
+    ) -> Result<Option<u32>, Failure> {
         if let Some(listing) = self.listing.take() {
             self.listed = listing.finish();
         }
@@ -138,24 +147,29 @@ impl Answer {
         }
         if self.limit == 0 {
             self.end_without_text();
-            return None;
+            return Ok(None);
         }
-        let index = self.choices.iter().position(|slot| slot.sequence == Some(id))?;
+        let Some(index) = self.choices.iter().position(|slot| slot.sequence == Some(id)) else { return Ok(None) };
         let choice = u32::try_from(index).unwrap_or(u32::MAX);
         if self.choices[index].choice.is_none() {
             self.echo(choice);
-            self.choices[index].choice = Some(Choice::new(tokenizer, &self.asked, choice, self.seed, self.limit));
         }
         let slot = &mut self.choices[index];
-        let written = slot.choice.as_mut()?.take(tokenizer, scores);
+        let begun = || Choice::new(tokenizer, &self.asked, choice, self.seed, self.limit);
+        let written = slot.choice.get_or_insert_with(begun).take(tokenizer, &self.asked.form, scores)?;
         slot.has_ended = written.token.is_none();
         self.usage.output += 1;
+        self.usage.reasoning += u64::from(written.is_thought);
         written.deltas.into_iter().for_each(|delta| self.sink.send(Event::Delta(delta)));
-        written.token
+        Ok(written.token)
     }
 
     /// Takes the scores after the prompt for a choice that stands where the first one stood.
-    pub(super) fn fork(&mut self, tokenizer: &Tokenizer, id: SequenceId) -> Option<u32> {
+    ///
+    /// # Errors
+    ///
+    /// As for [`Self::take`].
+    pub(super) fn fork(&mut self, tokenizer: &Tokenizer, id: SequenceId) -> Result<Option<u32>, Failure> {
         let scores = std::mem::take(&mut self.after_prompt);
         let token = self.take(tokenizer, id, &scores);
         self.after_prompt = scores;
@@ -193,12 +207,15 @@ impl Answer {
             }
             let Halt::Said(reason) = halt else { continue };
             let finish = FinishReason::Length;
-            let delta = if let Some(begun) = &mut slot.choice {
+            let deltas = if let Some(begun) = &mut slot.choice {
                 begun.finish(finish, Some(reason))
             } else {
-                Delta { choice, finish: Some(finish), farebox_stop: Some(reason.to_owned()), ..Delta::default() }
+                let farebox_stop = Some(reason.to_owned());
+                vec![Delta { choice, finish: Some(finish), farebox_stop, ..Delta::default() }]
             };
-            self.sink.send(Event::Delta(delta));
+            for delta in deltas {
+                self.sink.send(Event::Delta(delta));
+            }
         }
     }
 

@@ -1,11 +1,13 @@
 //! Chooses the next token from a model's scores: bias and penalties, then temperature, `top_k`, `top_p` and a seeded
-//! draw. The same scores, settings and seed give the same token. Log probabilities are the model's own, before all of
-//! these.
+//! draw, of the tokens that a grammar leaves. The same scores, settings and seed give the same token. Log probabilities are
+//! the model's own, before all of these.
 
 use std::collections::HashMap;
 
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
+
+use super::grammar::Mask;
 
 /// Below this temperature the likeliest token is chosen.
 const COLDEST: f32 = 1e-4;
@@ -70,9 +72,16 @@ impl Sampler {
 
     /// Chooses a token, and remembers it for the penalties.
     pub fn next(&mut self, logits: &[f32]) -> u32 {
+        let token = self.choose(logits, None);
+        self.wrote(token);
+        token
+    }
+
+    /// Chooses a token of those that a mask leaves.
+    pub(crate) fn choose(&mut self, logits: &[f32], mask: Option<&Mask>) -> u32 {
         let settings = &self.settings;
-        let penalized = settings.frequency_penalty != 0.0 || settings.presence_penalty != 0.0;
-        let token = if settings.logit_bias.is_empty() && (!penalized || self.counts.is_empty()) {
+        let has_counts = self.is_penalized() && !self.counts.is_empty();
+        if settings.logit_bias.is_empty() && !has_counts && mask.is_none() {
             choose(settings, &mut self.random, logits)
         } else {
             self.scores.clear();
@@ -87,13 +96,23 @@ impl Sampler {
                     *score -= settings.frequency_penalty * f32::from(count) + settings.presence_penalty;
                 }
             }
+            if let Some(mask) = mask {
+                mask.apply(&mut self.scores);
+            }
             choose(settings, &mut self.random, &self.scores)
-        };
-        if penalized {
+        }
+    }
+
+    /// Remembers a token for the penalties.
+    pub(crate) fn wrote(&mut self, token: u32) {
+        if self.is_penalized() {
             let count = self.counts.entry(token).or_default();
             *count = count.saturating_add(1);
         }
-        token
+    }
+
+    fn is_penalized(&self) -> bool {
+        self.settings.frequency_penalty != 0.0 || self.settings.presence_penalty != 0.0
     }
 }
 

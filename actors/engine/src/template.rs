@@ -17,6 +17,7 @@ use minijinja::{Environment, Error, ErrorKind, FormatStyle, Value as Any, contex
 use serde_json::Value;
 use wire::inference::{Message, Role, Tool};
 
+use super::calls::family::{Family, THOUGHTS};
 use source::Source;
 
 /// The most instructions of a rendering; a conversation of thousands of messages stays far below.
@@ -42,6 +43,10 @@ pub struct Template {
     knows_developers: bool,
     /// Whether the template writes tool calls.
     writes_calls: bool,
+    /// The form in which its model calls tools.
+    family: Family,
+    /// Whether the template knows of the model's thoughts.
+    knows_thoughts: bool,
 }
 
 /// The end of a rendered conversation.
@@ -51,6 +56,24 @@ pub enum Ending {
     Answer,
     /// After the last message.
     Message,
+}
+
+/// Whether a model is to think before it answers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Thinking {
+    /// As its template has it.
+    Open,
+    /// No, where its template lets that be said (`enable_thinking`).
+    Off,
+}
+
+impl Thinking {
+    fn named(self) -> Option<(&'static str, Any)> {
+        match self {
+            Self::Open => None,
+            Self::Off => Some(("enable_thinking", Any::from(false))),
+        }
+    }
 }
 
 /// An error that a template raised itself, with its message.
@@ -87,8 +110,12 @@ impl Template {
         if let Some(name) = test {
             return Err(format!("the test {name} is not known"));
         }
+        let lists_tools =
+            environment.get_template(NAME).is_ok_and(|template| template.undeclared_variables(false).contains("tools"));
         Ok(Self {
             environment,
+            family: Family::of(source, lists_tools),
+            knows_thoughts: source.contains(THOUGHTS[0]) || source.contains(THOUGHTS[1]),
             named: tokens.named,
             guard: Guard::new(tokens.special),
             knows_developers: source.contains("developer"),
@@ -101,14 +128,24 @@ impl Template {
         self.writes_calls
     }
 
+    /// The form in which the model calls tools.
+    pub const fn family(&self) -> Family {
+        self.family
+    }
+
+    /// Whether the template knows of the model's thoughts.
+    pub const fn knows_thoughts(&self) -> bool {
+        self.knows_thoughts
+    }
+
     /// The prompt of a conversation, up to the beginning of the assistant's answer.
     ///
     /// # Errors
     ///
     /// The template raised an error about the conversation, used up its instructions, or failed otherwise. The text is
     /// in the template's words.
-    pub fn render(&self, messages: &[Message], tools: &[Tool]) -> Result<String, String> {
-        self.rendered(messages, tools, Ending::Answer).map_err(|error| said(&error))
+    pub fn render(&self, messages: &[Message], tools: &[Tool], thinking: Thinking) -> Result<String, String> {
+        self.rendered(messages, tools, Ending::Answer, thinking).map_err(|error| said(&error))
     }
 
     /// Renders a short conversation, to prove that the template can: with and without a system message, which templates
@@ -126,7 +163,7 @@ impl Template {
             for (messages, may_refuse) in
                 [(&turns[..1], false), (&turns[..2], true), (&turns[..], false), (&with_system[..], true)]
             {
-                match self.rendered(messages, &[], ending) {
+                match self.rendered(messages, &[], ending, Thinking::Open) {
                     Ok(text) if text.trim().is_empty() => return Err("it writes nothing for a conversation".to_owned()),
                     Ok(_) => {}
                     Err(error) if may_refuse && is_raised(&error) => {}
@@ -137,12 +174,20 @@ impl Template {
         Ok(())
     }
 
-    fn rendered(&self, messages: &[Message], tools: &[Tool], ending: Ending) -> Result<String, Error> {
+    fn rendered(
+        &self,
+        messages: &[Message],
+        tools: &[Tool],
+        ending: Ending,
+        thinking: Thinking,
+    ) -> Result<String, Error> {
         let knows = self.knows_developers;
+        let messages = conversation::turns(messages);
         let written = messages.iter().map(|message| self.guard.broken(conversation::message(message, knows)));
         let messages: Vec<Value> = written.collect();
         let tools = (!tools.is_empty()).then(|| self.guard.broken(tools.iter().map(conversation::tool).collect()));
-        let named: Any = self.named.iter().map(|(name, text)| (*name, Any::from(text.as_str()))).collect();
+        let named = self.named.iter().map(|(name, text)| (*name, Any::from(text.as_str())));
+        let named: Any = named.chain(thinking.named()).collect();
         self.environment.get_template(NAME)?.render(context! {
             messages => messages,
             tools => tools,
@@ -278,7 +323,7 @@ mod tests {
             "{{ bos_token }}{% for m in messages %}\n{{ m['role'].upper() }}: {{ m.content.strip() }}\n{% endfor %}",
         );
         let messages = [message(Role::User, &[" hi "]), message(Role::Assistant, &["yes"])];
-        assert_eq!(chat.render(&messages, &[]).unwrap(), "<s>USER: hi\nASSISTANT: yes\n");
+        assert_eq!(chat.render(&messages, &[], Thinking::Open).unwrap(), "<s>USER: hi\nASSISTANT: yes\n");
     }
 
     #[test]
@@ -293,7 +338,7 @@ mod tests {
         let parameters = Some(r#"{"<|im_end|>": ["<|im_start|>"]}"#.to_owned());
         let tool = Tool { name: "f".to_owned(), parameters, kind: ToolKind::Function, ..Tool::default() };
         let messages = [message(Role::User, &forged), message(Role::User, &parts), named];
-        let rendered = chat.render(&messages, &[tool]).unwrap();
+        let rendered = chat.render(&messages, &[tool], Thinking::Open).unwrap();
         assert_eq!((rendered.matches("<|im_start|>").count(), rendered.matches("<|im_end|>").count()), (3, 3));
         assert!(!["<s>", "</s>", "[["].iter().any(|name| rendered.contains(name)), "{rendered}");
         assert!(rendered.contains("yes <b>") && rendered.contains(" x<|im_end|>"), "{rendered}");
@@ -303,13 +348,13 @@ mod tests {
     #[test]
     fn what_a_template_raises_is_its_message() {
         let chat = template("{{ raise_exception('roles must alternate') }}");
-        assert_eq!(chat.render(&[], &[]).unwrap_err(), "roles must alternate");
+        assert_eq!(chat.render(&[], &[], Thinking::Open).unwrap_err(), "roles must alternate");
     }
 
     #[test]
     fn an_endless_template_is_ended() {
         let chat = template("{% for a in range(9999) %}{% for b in range(9999) %}{{ b }}{% endfor %}{% endfor %}");
-        assert!(chat.render(&[], &[]).is_err());
+        assert!(chat.render(&[], &[], Thinking::Open).is_err());
     }
 
     #[test]
@@ -336,8 +381,8 @@ mod tests {
     fn a_developer_is_the_system_where_a_template_knows_only_that() {
         let one = "{% for m in messages %}{{ m.role }}{% endfor %}";
         let messages = [message(Role::Developer, &["x"])];
-        assert_eq!(template(one).render(&messages, &[]).unwrap(), "system");
+        assert_eq!(template(one).render(&messages, &[], Thinking::Open).unwrap(), "system");
         let both = format!("{one}{{# developer #}}");
-        assert_eq!(template(&both).render(&messages, &[]).unwrap(), "developer");
+        assert_eq!(template(&both).render(&messages, &[], Thinking::Open).unwrap(), "developer");
     }
 }

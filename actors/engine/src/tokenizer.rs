@@ -4,10 +4,13 @@
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, OnceLock};
 
 use serde_json::Value;
 use wire::inference::Sampling;
 
+use super::calls::family::THOUGHTS;
+use super::grammar::{Vocabulary, marked};
 use super::sampler::SamplerSettings;
 use super::template::{self, Template};
 
@@ -34,6 +37,8 @@ pub struct Tokenizer {
     /// The most bytes of a text that become one token.
     longest: usize,
     defaults: SamplerSettings,
+    /// The tokens for grammars, once a request needs them.
+    vocabulary: OnceLock<Result<Arc<Vocabulary>, String>>,
 }
 
 /// How many times shorter a normalized text may be, in bytes: joined accents and syllables are shorter.
@@ -70,7 +75,17 @@ impl Tokenizer {
         let texts = bytes.iter().map(|bytes| bytes.len()).chain(names.values().map(String::len));
         let is_kept = spelling == Spelling::Characters && raw.normalizer.is_null();
         let longest = texts.max().unwrap_or(1).max(1) * if is_kept { 1 } else { SHORTENED };
-        Ok(Self { inner: tokenizer, template, bytes, names, ends, context, longest, defaults: defaults(&generation) })
+        Ok(Self {
+            inner: tokenizer,
+            template,
+            bytes,
+            names,
+            ends,
+            context,
+            longest,
+            defaults: defaults(&generation),
+            vocabulary: OnceLock::new(),
+        })
     }
 
     /// The number of positions that the model takes.
@@ -115,6 +130,46 @@ impl Tokenizer {
     /// Whether a token ends an answer.
     pub fn ends(&self, token: u32) -> bool {
         self.ends.contains(&token)
+    }
+
+    /// The tokens that end an answer.
+    pub(crate) fn end_tokens(&self) -> &[u32] {
+        &self.ends
+    }
+
+    /// The token with this name or text.
+    pub(crate) fn token(&self, text: &str) -> Option<u32> {
+        self.inner.token_to_id(text).filter(|token| self.has_token(*token))
+    }
+
+    /// The special token of this name. It writes nothing.
+    pub(crate) fn special(&self, name: &str) -> Option<u32> {
+        self.token(name).filter(|token| self.names.contains_key(token))
+    }
+
+    /// Whether the model may write its thoughts apart from its answer.
+    pub fn thinks(&self) -> bool {
+        let has_template = self.template.as_ref().is_some_and(Template::knows_thoughts);
+        has_template || self.token(THOUGHTS[0]).is_some()
+    }
+
+    /// The tokens for grammars, made at the first call.
+    ///
+    /// # Errors
+    ///
+    /// They can't be made. The model writes texts alone.
+    pub(crate) fn grammar_tokens(&self) -> Result<Arc<Vocabulary>, String> {
+        let made = self.vocabulary.get_or_init(|| {
+            let word = |token: u32| match self.names.get(&token) {
+                Some(name) => marked(name.as_bytes()),
+                // No part of an answer may end it.
+                None if self.ends(token) => marked(self.bytes(token)),
+                None => self.bytes(token).to_vec(),
+            };
+            let words: Vec<Vec<u8>> = (0..).map(word).take(self.vocabulary()).collect();
+            Vocabulary::new(&words, &self.ends).map(Arc::new)
+        });
+        made.clone()
     }
 
     /// The bytes that a token writes; empty for special tokens.

@@ -1,12 +1,14 @@
 //! `farebox models check`: the form of each model's quantized products, and what it is worth, measured anew beside what the
-//! import measured, or in half precision on a card; or, with `--sums`, whether its files are still those of its import. A model whose form does not suffice,
-//! or whose files are others, makes the command fail.
+//! import measured, or in half precision on a card, and the form in which the model calls tools; or, with `--sums`, whether
+//! its files are still those of its import. A model whose form does not suffice, or whose files are others, makes the command
+//! fail.
 
 use anyhow::{Result, bail};
 use engine::{
     accuracy::{self, Agreement, LEAST_COSINE, LEAST_SAME},
     device::Device,
     import::MODEL_FILE,
+    tokenizer::Tokenizer,
 };
 
 use serde_json::json;
@@ -95,6 +97,7 @@ fn measure(settings: &Settings, chosen: Vec<&OpenModel>, device: Device, json: b
             continue;
         }
         let card = card.accuracy;
+        let (calls, thinks) = speaks(model);
         let measured = match device {
             Device::Cpu => accuracy::measure(&runtime, &model.folder, MODEL_FILE, threads),
             Device::Cuda { .. } => {
@@ -113,8 +116,13 @@ fn measure(settings: &Settings, chosen: Vec<&OpenModel>, device: Device, json: b
                 ),
                 Err(error) => (None, Some(error.to_string())),
             };
-            list.push(json!({"id": model.id, "imported": card, "measured": now, "error": error, "suffices": suffices}));
+            list.push(json!({"id": model.id, "imported": card, "measured": now, "error": error, "suffices": suffices,
+                "calls": calls, "thinks": thinks}));
             continue;
+        }
+        if let Some(calls) = calls {
+            let thoughts = if thinks { ", and tells its thoughts apart" } else { "" };
+            println!("{}  calls tools in the form of {calls}{thoughts}", model.id);
         }
         match measured {
             Ok(None) => println!("{}  accuracy level 1 (32-bit floats){}", model.id, at_import(card.as_ref())),
@@ -134,6 +142,14 @@ fn measure(settings: &Settings, chosen: Vec<&OpenModel>, device: Device, json: b
         println!("{}", serde_json::to_string_pretty(&list)?);
     }
     Ok(i32::from(!sound))
+}
+
+/// The family of forms in which a model calls tools, where it chats, and whether it tells its thoughts apart.
+fn speaks(model: &OpenModel) -> (Option<&'static str>, bool) {
+    // What is wrong with its folder is told beside this.
+    let Ok(tokenizer) = Tokenizer::load(&model.folder) else { return (None, false) };
+    let family = tokenizer.template().map(|template| template.family().name());
+    (family, tokenizer.thinks())
 }
 
 /// An agreement in words.

@@ -2,7 +2,7 @@
 //! only with values that request nothing. Any other field is refused, with the nearest known name.
 
 use serde_json::Value;
-use wire::inference::{Format, Request, Task};
+use wire::inference::{Format, Request, Task, Unread};
 
 use super::{Unable, of_messages};
 use crate::catalogue::nearest::nearest;
@@ -76,14 +76,17 @@ pub(super) const FIELDS: &[Field] = &[
     field("safety_identifier", Both, Harmless),
     field("prompt_cache_key", Both, Harmless),
     field("prompt_cache_retention", Both, Harmless),
-    // No tool is called, so there are no parallel calls.
-    field("parallel_tool_calls", Both, Harmless),
+    field("parallel_tool_calls", Chat, Used),
+    field("parallel_tool_calls", Completion, Harmless),
     field("service_tier", Both, Only(&["\"auto\"", "\"default\"", "\"standard\""])),
-    field("tools", Both, Checked(tools, "`[]`, or any with `tool_choice: \"none\"`")),
-    field("tool_choice", Both, Only(&["\"none\"", "\"auto\""])),
+    field("tools", Chat, Checked(tools, "functions, or any with `tool_choice: \"none\"`; see below")),
+    field("tools", Completion, Checked(no_tools, "`[]`, or any with `tool_choice: \"none\"`")),
+    field("tool_choice", Chat, Checked(choice, "`none`, `auto`, `required`, a function")),
+    field("tool_choice", Completion, Only(&["\"none\"", "\"auto\""])),
     field("functions", Both, Checked(functions, "`[]`, or any with `function_call: \"none\"`")),
     field("function_call", Both, Only(&["\"none\"", "\"auto\""])),
-    field("response_format", Both, Checked(response_format, "`{\"type\": \"text\"}`")),
+    field("response_format", Chat, Checked(response_format, "`text`, `json_object`, `json_schema`; see below")),
+    field("response_format", Completion, Only(&["{\"type\":\"text\"}"])),
     field("modalities", Both, Only(&["[\"text\"]"])),
     field("reasoning_effort", Both, Only(&["\"none\""])),
     field("verbosity", Both, Only(&["\"medium\""])),
@@ -206,8 +209,33 @@ fn value(request: &Request, name: &'static str) -> Result<Option<Value>, Unable>
     value.transpose().map_err(|error: serde_json::Error| Unable::new(name, error.to_string()))
 }
 
-/// Refuses tools, unless none may be called.
+/// Refuses tools of other kinds than functions, unless none may be called.
 fn tools(request: &Request) -> Result<(), Unable> {
+    if value(request, "tool_choice")?.is_some_and(|choice| choice == "none") {
+        return Ok(());
+    }
+    unread(request, "tools")
+}
+
+/// Refuses a choice of an unknown shape.
+fn choice(request: &Request) -> Result<(), Unable> {
+    unread(request, "tool_choice")
+}
+
+/// Refuses what has no place in the neutral words below a field.
+pub(super) fn unread(request: &Request, field: &str) -> Result<(), Unable> {
+    let is_below = |unread: &&Unread| {
+        let rest = unread.at.strip_prefix(field);
+        unread.json != "null" && rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
+    };
+    request.unread.iter().find(is_below).map_or(Ok(()), |unread| {
+        let shown: String = unread.at.chars().take(100).collect();
+        Err(Unable::new(shown, "is not honoured by open models"))
+    })
+}
+
+/// Refuses tools, unless none may be called.
+fn no_tools(request: &Request) -> Result<(), Unable> {
     callable(request, "tools", "tool_choice")
 }
 
@@ -220,7 +248,8 @@ fn callable(request: &Request, list: &'static str, choice: &'static str) -> Resu
     match value(request, list)? {
         Some(Value::Array(tools)) if tools.is_empty() || none => Ok(()),
         Some(Value::Array(_)) => {
-            let message = format!("open models call no tools; {choice} may be none to send them all the same");
+            let message =
+                format!("open models call the tools of a chat's tools alone; {choice} may be none to send these too");
             Err(Unable::new(list, message))
         }
         Some(_) => Err(Unable::new(list, "must be an array")),
@@ -229,16 +258,33 @@ fn callable(request: &Request, list: &'static str, choice: &'static str) -> Resu
 }
 
 fn response_format(request: &Request) -> Result<(), Unable> {
-    match value(request, "response_format")? {
-        Some(Value::Object(format)) if format.get("type").is_some_and(|kind| kind == "text") => {
-            let other = format.keys().find(|name| *name != "type");
-            other.map_or(Ok(()), |name| {
-                Err(Unable::new(format!("response_format.{name}"), "is not honoured by open models"))
-            })
+    let Some(Value::Object(format)) = value(request, "response_format")? else {
+        return Err(Unable::new("response_format", "must be an object with a type"));
+    };
+    let own: &[&str] = match format.get("type").and_then(Value::as_str) {
+        Some("text" | "json_object") => &[],
+        Some("json_schema") => {
+            let known = ["name", "description", "schema", "strict"];
+            let schema = format.get("json_schema").and_then(Value::as_object);
+            let schema = schema.filter(|wanted| wanted.get("schema").is_some_and(|schema| !schema.is_null()));
+            let Some(wanted) = schema else {
+                return Err(Unable::new("response_format", "must have a json_schema with a schema"));
+            };
+            members_of("response_format.json_schema", wanted, &known)?;
+            &["json_schema"]
         }
-        Some(_) => Err(Unable::new("response_format", "open models write plain text only: type must be text")),
-        None => Ok(()),
-    }
+        _ => return Err(Unable::new("response_format", "its type must be text, json_object or json_schema")),
+    };
+    members_of("response_format", &format, &[&["type"], own].concat())
+}
+
+/// Refuses members of an object that are not known.
+fn members_of(at: &str, object: &serde_json::Map<String, Value>, known: &[&str]) -> Result<(), Unable> {
+    let other = object.iter().find(|(name, value)| !value.is_null() && !known.contains(&name.as_str()));
+    other.map_or(Ok(()), |(name, _)| {
+        let shown: String = name.chars().take(100).collect();
+        Err(Unable::new(format!("{at}.{shown}"), "is not honoured by open models"))
+    })
 }
 
 fn stream_options(request: &Request) -> Result<(), Unable> {

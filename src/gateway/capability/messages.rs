@@ -54,7 +54,6 @@ fn check_part(place: usize, role: Role, part: &Part) -> Result<(), Unable> {
     match &part.content {
         Content::Text(_) | Content::Refusal(_) | Content::Reasoning(_) => Ok(()),
         Content::ToolResult(result) => result.parts.iter().try_for_each(|part| check_part(place, role, part)),
-        // The model's template decides whether tool calls are read; it is checked later.
         Content::ToolCall(_) if role == Role::Assistant => Ok(()),
         Content::ToolCall(_) => {
             Err(Unable::new(format!("messages[{place}].tool_calls"), "only an assistant calls tools"))

@@ -7,7 +7,7 @@ use super::{
         Field,
         Of::Chat,
         Takes::{Checked, Harmless, Only, Used},
-        field,
+        field, unread,
     },
 };
 use wire::inference::{Request, ToolChoice, Work};
@@ -34,10 +34,14 @@ pub(super) const FIELDS: &[Field] = &[
     field("betas", Chat, Harmless),
     field("anthropic_version", Chat, Harmless),
     field("anthropic_beta", Chat, Harmless),
-    field("tools", Chat, Checked(tools, "`[]`, or any with `tool_choice` of type `none`")),
-    field("tool_choice", Chat, Only(&["{\"type\":\"none\"}", "{\"type\":\"auto\"}"])),
+    field(
+        "tools",
+        Chat,
+        Checked(tools, "those with an `input_schema`, or any with `tool_choice` of type `none`; see below"),
+    ),
+    field("tool_choice", Chat, Checked(|request| unread(request, "tool_choice"), "`none`, `auto`, `any`, `tool`")),
     field("thinking", Chat, Only(&["{\"type\":\"disabled\"}"])),
-    field("output_config", Chat, Only(&["{}"])),
+    field("output_config", Chat, Checked(output, "`format` with a JSON schema")),
     field("service_tier", Chat, Only(&["\"auto\"", "\"standard_only\""])),
     field("speed", Chat, Only(&["\"standard\""])),
     field("inference_geo", Chat, Only(&["\"global\""])),
@@ -62,13 +66,21 @@ fn stops(request: &Request) -> Result<(), Unable> {
     Ok(())
 }
 
-/// Refuses tools, unless none may be called.
-fn tools(request: &Request) -> Result<(), Unable> {
-    let Work::Conversation(conversation) = &request.work else { return Ok(()) };
-    let is_empty =
-        request.source.body.present("tools").is_some_and(|tools| tools.replace(char::is_whitespace, "") == "[]");
-    if is_empty || conversation.tool_choice == Some(ToolChoice::None) {
-        return Ok(());
+/// Refuses what the output's settings have beside its form.
+fn output(request: &Request) -> Result<(), Unable> {
+    unread(request, "output_config")?;
+    match &request.work {
+        Work::Conversation(conversation) if conversation.reasoning.effort.is_some() => {
+            Err(Unable::new("output_config.effort", "is not honoured by open models: leave it out"))
+        }
+        _ => Ok(()),
     }
-    Err(Unable::new("tools", "open models call no tools; tool_choice may be of type none to send them all the same"))
+}
+
+/// Refuses tools that a provider runs, unless none may be called.
+fn tools(request: &Request) -> Result<(), Unable> {
+    match &request.work {
+        Work::Conversation(conversation) if conversation.tool_choice == Some(ToolChoice::None) => Ok(()),
+        _ => unread(request, "tools"),
+    }
 }

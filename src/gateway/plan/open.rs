@@ -96,9 +96,6 @@ mod tests {
     fn what_no_second_is_paid_for_or_the_model_can_not_do_is_refused_by_its_field() {
         let Err(ServeError::Invalid { field, .. }) = planned(r#","max_cost":"0.000071999""#) else { panic!() };
         assert_eq!(field, "max_cost");
-        assert!(matches!(
-            planned(r#","tools":[{"type":"function","function":{"name":"f"}}]"#),
-            Err(ServeError::Failed(_))
-        ));
+        assert!(matches!(planned(r#","functions":[{"name":"f"}]"#), Err(ServeError::Failed(_))));
     }
 }

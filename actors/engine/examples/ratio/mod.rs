@@ -1,11 +1,8 @@
-//! What measurements of the engine beside bare calls of ONNX Runtime share: a model imported for one run, the bare session
-//! over it, and a prompt whose answers have no end of their own.
+//! What measurements of the engine share: a model imported for one run, and a prompt whose answers have no end of their own.
 
 use std::path::{Path, PathBuf};
 
-use engine::import::{self, ImportError, MODEL_FILE};
-use engine::runtime::Runtime;
-use ort::session::Session;
+use engine::import::{self, ImportError};
 use wire::inference::{Generation, OutputLimit, Sampling};
 
 pub(crate) type Outcome<T> = Result<T, Box<dyn std::error::Error>>;
@@ -39,19 +36,6 @@ pub(crate) fn run(name: &str, measure: impl FnOnce(&Stage) -> Outcome<()>) -> Ou
     let measured = measure(&stage);
     std::fs::remove_dir_all(&stage.folder)?;
     measured
-}
-
-impl Stage {
-    /// The model with nothing around it.
-    pub(crate) fn bare(&self, runtime: &Runtime) -> Outcome<Session> {
-        let session = Session::builder(runtime.environment())?
-            .with_intra_threads(self.threads)
-            .map_err(|error| error.to_string())?
-            .with_inter_threads(1)
-            .map_err(|error| error.to_string())?
-            .commit_from_file(self.folder.join(MODEL_FILE))?;
-        Ok(session)
-    }
 }
 
 /// So many tokens, each the likeliest, with no stop before them: all loops make the same number of tokens.

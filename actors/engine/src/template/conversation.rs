@@ -1,8 +1,30 @@
 //! Messages and tools in the form for templates: dictionaries in the shape that Hugging Face documents ("Chat
 //! templates", transformers). Each message's content is one text, as templates of text models expect.
 
+use std::borrow::Cow;
+
 use serde_json::{Map, Value, json};
 use wire::inference::{Content, Message, Part, Role, Tool, ToolCall, ToolKind, ToolResult};
+
+/// The messages with each result of a tool as a message of its own.
+pub(super) fn turns(messages: &[Message]) -> Vec<Cow<'_, Message>> {
+    let is_result = |part: &&Part| matches!(part.content, Content::ToolResult(_));
+    let mut turns = Vec::new();
+    for message in messages {
+        if !message.parts.iter().any(|part| is_result(&part)) {
+            turns.push(Cow::Borrowed(message));
+            continue;
+        }
+        for part in message.parts.iter().filter(is_result) {
+            turns.push(Cow::Owned(Message { role: Role::Tool, parts: vec![part.clone()], ..message.clone() }));
+        }
+        let rest: Vec<Part> = message.parts.iter().filter(|part| !is_result(part)).cloned().collect();
+        if !rest.is_empty() {
+            turns.push(Cow::Owned(Message { parts: rest, ..message.clone() }));
+        }
+    }
+    turns
+}
 
 /// A message. Where a template knows no developers, a developer is the system.
 pub(super) fn message(message: &Message, knows_developers: bool) -> Value {

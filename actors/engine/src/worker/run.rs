@@ -356,12 +356,13 @@ impl<N: Network, C: Fn() -> Duration> Engine<'_, N, C> {
     }
 
     /// What came of a sequence's scores: so many tokens, and one to go on behind. Returns whether that was drafted.
-    fn took(&mut self, id: SequenceId, tokens: u64, taken: std::thread::Result<Option<u32>>) -> bool {
+    fn took(&mut self, id: SequenceId, tokens: u64, taken: std::thread::Result<Result<Option<u32>, Failure>>) -> bool {
         let now = (self.clock)();
         self.shared.count_tokens(tokens);
         match taken {
-            Ok(Some(token)) => return self.scheduler.written(id, token),
-            Ok(None) => {
+            Ok(Ok(Some(token))) => return self.scheduler.written(id, token),
+            Ok(Err(failure)) => self.fail(id, failure),
+            Ok(Ok(None)) => {
                 self.scheduler.leave(id, true, now);
                 if let Some(job) = self.sequences.remove(&id)
                     && self.answers.get(&job).is_some_and(Answer::is_written)

@@ -43,7 +43,7 @@ pub(super) fn requests(tokens: &[u32], longest: usize, limits: &[u32]) -> Vec<Pr
         let limit = OutputLimit { tokens: tokens_wanted, largest: tokens_wanted, field: "max_tokens" };
         let generation = Generation { sampling, limit: Some(limit), logprobs: Some(0), ..Generation::default() };
         let prompt = tokens[at * 7..at * 7 + length.max(1)].to_vec();
-        Prepared { generation, echo: None, prompt }
+        Prepared { generation, prompt, ..Prepared::default() }
     };
     lengths.into_iter().enumerate().map(make).collect()
 }

@@ -4,6 +4,7 @@
 #![expect(clippy::unwrap_used, clippy::panic, reason = "helpers of tests")]
 
 mod batches;
+mod calls;
 mod embeddings;
 mod families;
 mod forms;
@@ -15,6 +16,7 @@ mod lookup;
 mod oracle;
 mod pieces;
 mod proof;
+mod schemas;
 mod scores;
 mod taken;
 mod tiny;

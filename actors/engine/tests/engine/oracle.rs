@@ -5,7 +5,7 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use engine::template::{Template, Tokens};
+use engine::template::{Template, Thinking, Tokens};
 use serde_json::{Value, json};
 use wire::inference::{Conversation, Work};
 
@@ -151,7 +151,8 @@ fn templates_write_what_hugging_faces_do() {
     for (template, expected) in templates.iter().zip(&expected) {
         let named = vec![("bos_token", "<s>".to_owned()), ("eos_token", "</s>".to_owned())];
         let compiled = Template::new(template, Tokens { named, special: Vec::new() });
-        let found = compiled.and_then(|compiled| compiled.render(&conversation.messages, &conversation.tools));
+        let found =
+            compiled.and_then(|compiled| compiled.render(&conversation.messages, &conversation.tools, Thinking::Open));
         match expected.as_str() {
             Some(text) if found.as_deref() == Ok(text) => {}
             _ => apart.push(format!("{template}\n  expected {expected}\n  found    {found:?}")),
@@ -166,6 +167,9 @@ fn what_a_template_raises_is_told_in_its_own_words() {
         "{% if messages[0].role == 'system' %}{{ raise_exception('System role not supported') }}{% endif %}x";
     let (conversation, context) = conversation();
     let expected = expected(&[template.to_owned()], &context);
-    let found = Template::new(template, Tokens::default()).unwrap().render(&conversation.messages, &[]).unwrap_err();
+    let found = Template::new(template, Tokens::default())
+        .unwrap()
+        .render(&conversation.messages, &[], Thinking::Open)
+        .unwrap_err();
     assert_eq!(expected, [json!({"error": found})]);
 }

@@ -166,7 +166,7 @@ fn job(first: u32, prompt: u32, limit: u32, capacity: usize) -> (Job, mpsc::Rece
         ..Generation::default()
     };
     let prompt = (first..first + prompt).map(|letter| letter % LETTERS).collect();
-    let asked = Prepared { generation, echo: None, prompt };
+    let asked = Prepared { generation, prompt, ..Prepared::default() };
     (Job { asked, share: Share { of: first.into(), weight: 1 }, events, stop: StopSignal::new() }, receiver)
 }
 
