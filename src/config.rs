@@ -4,6 +4,7 @@
 
 mod keys;
 mod layers;
+mod pools;
 mod providers;
 mod settings;
 mod validate;
@@ -13,6 +14,7 @@ use std::path::PathBuf;
 
 pub use keys::known_keys;
 pub use layers::Overrides;
+pub use pools::{Bytes, Device as PoolDevice, DeviceKind, Pools};
 pub use providers::{ApiFormat, KNOWN as KNOWN_PROVIDERS, Provider, Providers};
 pub use settings::{
     Clock, Concurrency, Database, Device, ErrorForm, Http, Limits, Log, LogFormat, MetricsAt, Overdraft, Payments,

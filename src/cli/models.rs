@@ -1,4 +1,4 @@
-//! `farebox models import|list|check`.
+//! `farebox models import|list|check`, and those that call the running server.
 
 mod check;
 
@@ -14,6 +14,7 @@ use engine::{
     runtime::Runtime,
 };
 
+use super::pools::{self, PoolsCommand};
 use crate::{
     app,
     catalogue::{
@@ -47,6 +48,8 @@ enum ModelsCommand {
         #[arg(long)]
         json: bool,
     },
+    #[command(flatten)]
+    Pools(PoolsCommand),
 }
 
 /// `farebox models ...`.
@@ -73,6 +76,7 @@ pub(super) fn run(settings: &Settings, args: &Args) -> Result<i32> {
             );
             println!("{told}");
         }
+        ModelsCommand::Pools(command) => return pools::run(settings, command),
         ModelsCommand::Check { name, json } => return check::run(settings, name.as_deref(), *json),
         ModelsCommand::List { json } => {
             let models = folder::open_models(&settings.runtime.models_dir);

@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use billing::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::Providers;
+use super::{Pools, Providers};
 
 /// All settings.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -46,6 +46,8 @@ pub struct Settings {
     pub webhooks: Webhooks,
     /// ONNX Runtime and the models it runs.
     pub runtime: Runtime,
+    /// The memory of open models.
+    pub pools: Pools,
     /// Logs.
     pub log: Log,
     /// The HTTP server.
@@ -71,6 +73,7 @@ impl Default for Settings {
             payments: Payments::default(),
             webhooks: Webhooks::default(),
             runtime: Runtime::default(),
+            pools: Pools::default(),
             log: Log::default(),
             http: Http::default(),
         }

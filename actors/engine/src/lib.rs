@@ -16,6 +16,7 @@ mod choice;
 pub mod decoder;
 pub mod detokenizer;
 pub mod embedding;
+pub mod footprint;
 pub mod gguf;
 pub mod import;
 pub mod model;
