@@ -115,10 +115,10 @@ impl PoolActor {
                 let _ = handed.set(tokio::time::Instant::now());
                 engine.submit(job)
             }
-            None => Given::Ended(job),
+            None => Given::Ended(Box::new(job)),
         };
         if let Given::Ended(job) = given {
-            self.waiting.insert(id, Waiting { model, job, handed });
+            self.waiting.insert(id, Waiting { model, job: *job, handed });
             self.board.act(|placement, now, effects| placement.lost(id, instance, now, effects));
         }
     }

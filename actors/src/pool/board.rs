@@ -207,13 +207,11 @@ impl Board {
                 Effect::Load { instance, model, device } => {
                     let lease = Lease { board: self.clone(), instance, has_panicked: false };
                     let device = state.placement.device_name(device).to_owned();
-                    match state.folders.get(&model.id) {
-                        Some(folder) => Errand::Load { lease, model: Box::new(folder.clone()), device },
-                        None => {
-                            orphans.push(lease);
-                            continue;
-                        }
-                    }
+                    let Some(folder) = state.folders.get(&model.id) else {
+                        orphans.push(lease);
+                        continue;
+                    };
+                    Errand::Load { lease, model: Box::new(folder.clone()), device }
                 }
                 Effect::Run { job, instance, has_waited } => Errand::Run { job, instance, has_waited },
                 Effect::Unload(instance) => Errand::Unload(instance),
@@ -269,7 +267,7 @@ impl Board {
     /// A few times a second, by each pool.
     pub(super) fn tick(&self, class: SizeClass) {
         self.look_at_engines(class);
-        self.act(|placement, now, effects| placement.tick(now, effects));
+        self.act(Placement::tick);
     }
 
     /// Sees which engines make no progress, and which do again.

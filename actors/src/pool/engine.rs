@@ -108,7 +108,7 @@ pub(super) enum Given {
     /// It is queued, or has failed.
     Taken,
     /// The engine had ended.
-    Ended(Job<Asked>),
+    Ended(Box<Job<Asked>>),
 }
 
 /// ONNX Runtime.
@@ -154,7 +154,7 @@ fn queue<A>(handle: &Handle<A>, job: Job<A>, asked: impl FnOnce(A) -> Asked) -> 
         }
         Err(Refused::Ended(job)) => {
             let Job { asked: of, share, events, stop } = *job;
-            Given::Ended(Job { asked: asked(of), share, events, stop })
+            Given::Ended(Box::new(Job { asked: asked(of), share, events, stop }))
         }
     }
 }

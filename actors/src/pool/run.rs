@@ -86,7 +86,7 @@ impl Control {
 #[derive(Debug)]
 pub struct Events {
     // Closed before the place is freed: whoever asks for the request later sees that it is gone.
-    events: mpsc::Receiver<Event>,
+    receiver: mpsc::Receiver<Event>,
     handed: Handed,
     has_started: bool,
     /// How long it may wait in its engine's queue.
@@ -111,7 +111,7 @@ pub(super) fn run(
     let share = Share { of: admission.account_id().0.as_u128(), weight: admission.weight() };
     let job = Job { asked, share, events: sender, stop: Arc::clone(&stop) };
     let events = Events {
-        events,
+        receiver: events,
         handed: Arc::clone(&handed),
         has_started: false,
         wait,
@@ -128,7 +128,7 @@ impl Stream for Events {
     /// The next event; after a wait in the engine's queue that is too long, a failure. A request whose compute has begun is
     /// never failed so: what the engine says is looked at first.
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Event>> {
-        if let Poll::Ready(event) = self.events.poll_recv(cx) {
+        if let Poll::Ready(event) = self.receiver.poll_recv(cx) {
             self.has_started |= event == Some(Event::Started);
             return Poll::Ready(event);
         }
@@ -162,7 +162,7 @@ mod tests {
         let board = Board::new(Placement::new(Vec::new(), rules), &Health::default());
         let (sender, events) = mpsc::channel(8);
         let events = Events {
-            events,
+            receiver: events,
             handed: Handed::default(),
             has_started: false,
             wait: WAIT,

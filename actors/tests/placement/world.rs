@@ -1,10 +1,10 @@
 //! One story: engines, requests and operators, as the placement decides.
 
+mod rest;
+
 use std::{sync::Arc, time::Duration};
 
-use actors::pool::placement::{
-    Device, Effect, Effects, End, InstanceId, JobId, ModelPicture, Placement, Rules, Wanted,
-};
+use actors::pool::placement::{Device, Effect, Effects, End, InstanceId, JobId, Placement, Rules, Wanted};
 use billing::class::SizeClass;
 use wire::inference::Failure;
 
@@ -204,7 +204,7 @@ impl World {
         self.mutant == Some(mutant)
     }
 
-    fn tell(&mut self, what: String) {
+    fn tell(&mut self, what: &str) {
         self.story.push(format!("{:>7.2} {what}", self.now.as_secs_f64()));
     }
 
@@ -234,7 +234,7 @@ impl World {
     }
 
     fn carry_out(&mut self, effect: Effect) -> Checked {
-        self.tell(format!("{effect:?}"));
+        self.tell(&format!("{effect:?}"));
         match effect {
             Effect::Load { instance, model, device } => self.load(instance, &model, device),
             Effect::Run { job, instance, has_waited } => {
@@ -277,7 +277,7 @@ impl World {
         // An engine that ended a moment ago, which the placement does not know yet.
         let has_died = |life: &Life| life.has_died;
         if self.random.percent(1) && self.truth.may_run(job, id).is_ok() {
-            self.tell(format!("{id:?} had ended"));
+            self.tell(&format!("{id:?} had ended"));
             self.die(id)?;
         }
         if self.truth.lives.get(&id).is_some_and(has_died) {
@@ -314,7 +314,7 @@ impl World {
         if self.truth.lives.get(&id).is_some_and(|life| life.has_died) {
             return Ok(());
         }
-        let is_over = |life: &Life| self.rules.idle.is_some_and(|idle| self.now - life.used_at >= idle);
+        let is_over = |life: &Life| self.rules.idle.is_some_and(|idle| self.now >= life.used_at + idle);
         let is_idle_over = self.truth.lives.get(&id).is_some_and(is_over);
         self.truth.may_unload(id, is_idle_over)?;
         let until = self.now + ms(self.random.between(0, 3_000));
@@ -333,7 +333,7 @@ impl World {
             return check(*end == End::Left, || format!("{job:?} is answered again: {end:?}"));
         };
         check(asked.on.is_none(), || format!("{job:?} runs and is answered {end:?}"))?;
-        let waited = self.now - asked.since;
+        let waited = self.now.saturating_sub(asked.since);
         let count = match end {
             End::NoRoom => {
                 check(waited >= self.rules.wait, || format!("{job:?} is given up after {waited:?}"))?;
@@ -394,7 +394,7 @@ impl World {
         let asked =
             Asked { model: Arc::clone(&wanted.id), import: self.files[model].import, since: self.now, on: None };
         self.truth.asked.insert(job, asked);
-        self.tell(format!("{job:?} for {} of {} bytes", wanted.id, wanted.bytes));
+        self.tell(&format!("{job:?} for {} of {} bytes", wanted.id, wanted.bytes));
         self.command(|placement, now, effects| placement.request(job, &wanted, now, effects))
     }
 
@@ -408,7 +408,7 @@ impl World {
     fn leave(&mut self) -> Checked {
         let Some(job) = self.some_job(false) else { return Ok(()) };
         self.stats.left += 1;
-        self.tell(format!("{job:?} leaves"));
+        self.tell(&format!("{job:?} leaves"));
         self.truth.asked.remove(&job);
         if self.is(Mutant::LeaveUnheard) {
             return Ok(());
@@ -422,7 +422,7 @@ impl World {
     /// A request that runs ends.
     fn finish(&mut self) -> Checked {
         let Some(job) = self.some_job(true) else { return Ok(()) };
-        self.tell(format!("{job:?} ends"));
+        self.tell(&format!("{job:?} ends"));
         if !self.is(Mutant::EndedEarly) {
             let now = self.now;
             let on = self.truth.asked.remove(&job).and_then(|asked| asked.on);
@@ -439,7 +439,7 @@ impl World {
             self.truth.lives.iter().filter(|(_, life)| life.state == LifeState::Ready).map(|(id, _)| *id).collect();
         let Some(id) = self.random.pick(&ready) else { return Ok(()) };
         self.stats.panicked += 1;
-        self.tell(format!("{id:?} panics"));
+        self.tell(&format!("{id:?} panics"));
         let jobs = self.truth.lives.get(&id).map(|life| life.running.clone()).unwrap_or_default();
         self.truth.lives.remove(&id);
         self.command(|placement, now, effects| placement.freed(id, true, now, effects))?;
@@ -457,7 +457,7 @@ impl World {
         files.import += 1;
         files.bytes = bytes;
         let id = Arc::clone(&files.id);
-        self.tell(format!("{id} is imported anew, of {bytes} bytes"));
+        self.tell(&format!("{id} is imported anew, of {bytes} bytes"));
         // Who asked before may still run on what was loaded; what is asked from now on may not.
         for life in self.truth.lives.values_mut().filter(|life| life.model == id) {
             life.is_to_go = true;
@@ -469,7 +469,7 @@ impl World {
     fn pool_dies(&mut self) -> Checked {
         let class = if self.random.percent(50) { SizeClass::B7 } else { SizeClass::B15 };
         self.stats.pools_died += 1;
-        self.tell(format!("the pool of {class:?} dies"));
+        self.tell(&format!("the pool of {class:?} dies"));
         self.dead = Some(class);
         let of_class = |id: &Arc<str>, files: &[Files]| files.iter().any(|it| it.id == *id && it.class == class);
         let ids: Vec<InstanceId> =
@@ -487,7 +487,9 @@ impl World {
             .filter(|(_, asked)| asked.on.is_none() && of_class(&asked.model, &self.files))
             .map(|(job, _)| *job)
             .collect();
-        waiting.iter().for_each(|job| drop(self.truth.asked.remove(job)));
+        for job in &waiting {
+            self.truth.asked.remove(job);
+        }
         self.dead = None;
         self.command(|placement, now, effects| placement.pool_began(class, now, effects))?;
         for job in waiting {
@@ -546,7 +548,7 @@ impl World {
                 self.truth.pinned.retain(|other| *other != id);
             }
         }
-        self.tell(format!("operator's act {act} on {id}"));
+        self.tell(&format!("operator's act {act} on {id}"));
         for (_, effect) in effects {
             self.carry_out(effect)?;
         }
@@ -564,7 +566,7 @@ impl World {
             let Some(life) = self.truth.lives.get(&id) else { continue };
             if matches!(life.state, LifeState::Ending(_)) {
                 self.truth.lives.remove(&id);
-                self.tell(format!("{id:?} is gone"));
+                self.tell(&format!("{id:?} is gone"));
                 self.command(|placement, now, effects| placement.freed(id, false, now, effects))?;
                 continue;
             }
@@ -576,20 +578,16 @@ impl World {
                 if let Some(life) = self.truth.lives.get_mut(&id) {
                     (life.state, life.used_at) = (LifeState::Ready, now);
                 }
-                self.tell(format!("{id:?} is loaded"));
+                self.tell(&format!("{id:?} is loaded"));
                 self.command(|placement, now, effects| placement.loaded(id, now, effects))?;
             }
         }
-        if self.is(Mutant::NoTicks) {
-            Ok(())
-        } else {
-            self.command(|placement, now, effects| placement.tick(now, effects))
-        }
+        if self.is(Mutant::NoTicks) { Ok(()) } else { self.command(Placement::tick) }
     }
 
     /// A load fails: it says so, or its thread dies.
     fn fail(&mut self, id: InstanceId) -> Checked {
-        self.tell(format!("{id:?} fails"));
+        self.tell(&format!("{id:?} fails"));
         self.truth.lives.remove(&id);
         if self.is(Mutant::FailureUnheard) {
             return Ok(());
@@ -599,89 +597,5 @@ impl World {
             self.command(|placement, now, effects| placement.load_failed(id, failure, now, effects))?;
         }
         self.command(|placement, now, effects| placement.freed(id, false, now, effects))
-    }
-
-    /// What holds after each step.
-    fn hold(&self) -> Checked {
-        let longest = self.rules.wait + self.rules.load + ms(STEP_MS) * 2;
-        let late = self.truth.asked.iter().find(|(_, asked)| asked.on.is_none() && self.now - asked.since > longest);
-        check(late.is_none(), || format!("{late:?} is not answered"))?;
-        for (place, device) in self.placement.devices().iter().enumerate() {
-            let used = self.truth.used(place);
-            check(device.used == used, || {
-                format!("{} has {used} bytes, and is said to have {}", device.name, device.used)
-            })?;
-        }
-        let waiting: usize = self.placement.pictures(self.now).iter().map(|model| model.waiting).sum();
-        let wait = self.truth.asked.values().filter(|asked| asked.on.is_none()).count();
-        check(waiting == wait, || format!("{wait} requests wait, and {waiting} are known to"))?;
-        self.goes_on()
-    }
-
-    /// Where one model alone is waited for and there is room for it, it loads.
-    fn goes_on(&self) -> Checked {
-        let mut waited: Vec<&Arc<str>> =
-            self.truth.asked.values().filter(|asked| asked.on.is_none()).map(|asked| &asked.model).collect();
-        waited.dedup();
-        let [model] = waited[..] else { return Ok(()) };
-        let Some(files) = self.files.iter().find(|files| files.id == *model) else { return Ok(()) };
-        let lives = |life: &Life| life.model == *model && !matches!(life.state, LifeState::Ending(_));
-        let is_old = |asked: &Asked| asked.on.is_none() && asked.import != files.import;
-        if self.truth.lives.values().any(lives) || self.truth.asked.values().any(is_old) {
-            return Ok(());
-        }
-        // An operator's load may come first, and one whose engine panicked again is left alone for a while.
-        let claims = |it: &ModelPicture| {
-            let waits = it.loading.is_some_and(|load| load.elapsed.is_none());
-            if it.id == *model { it.retry_in.is_some() } else { waits }
-        };
-        if self.placement.pictures(self.now).iter().any(claims) {
-            return Ok(());
-        }
-        let has_room = |(place, device): (usize, &Device)| {
-            device.classes.contains(&files.class) && device.memory - self.truth.used(place) >= files.bytes
-        };
-        let room = self.devices.iter().enumerate().find(|device| has_room(*device));
-        check(room.is_none(), || format!("{model} waits, and there is room for it on {room:?}"))
-    }
-
-    /// No more requests come and what runs ends: then all is answered, and nothing is loaded without a reason.
-    fn rest(&mut self) -> Checked {
-        self.tell("rest".to_owned());
-        self.files.iter_mut().for_each(|files| files.fails = 0);
-        let longest = self.rules.wait + self.rules.load + Duration::from_mins(10);
-        let until = self.now + longest;
-        while self.now < until {
-            self.now += ms(STEP_MS);
-            self.pass_time()?;
-            while let Some(job) = self.some_job(true) {
-                if self.is(Mutant::EndedEarly) {
-                    return Err("a request passes for ended".to_owned());
-                }
-                let on = self.truth.asked.remove(&job).and_then(|asked| asked.on);
-                let now = self.now;
-                if let Some(life) = on.and_then(|id| self.truth.lives.get_mut(&id)) {
-                    life.running.retain(|other| *other != job);
-                    life.used_at = now;
-                }
-                self.command(|placement, now, effects| placement.ended(job, now, effects))?;
-            }
-            self.hold()?;
-        }
-        check(self.truth.asked.is_empty(), || format!("{:?} have no answer", self.truth.asked))?;
-        let loads = self.stats.loads;
-        // One that was imported anew may be too large now.
-        let fits = |id: &Arc<str>| {
-            let files = self.files.iter().find(|files| files.id == *id);
-            files.is_some_and(|files| self.placement.fits(files.class, files.bytes).is_ok())
-        };
-        let pinned_out = |id: &&Arc<str>| fits(id) && !self.truth.lives.values().any(|life| life.model == **id);
-        let missing: Vec<_> = self.truth.pinned.iter().filter(pinned_out).collect();
-        check(missing.is_empty(), || format!("{missing:?} are pinned, and not loaded"))?;
-        for _ in 0..200 {
-            self.now += Duration::from_secs(5);
-            self.pass_time()?;
-        }
-        check(self.stats.loads <= loads + 1, || "models are loaded for nobody".to_owned())
     }
 }

@@ -61,15 +61,12 @@ impl Placement {
         let leaving = self.instances.iter().rfind(|(_, instance)| stays(instance)).map(|(id, _)| *id);
         slot.current = slot.current.or(leaving);
         let current = slot.current.and_then(|id| self.instances.get_mut(&id));
-        let acted = match current {
-            Some(instance) => {
-                instance.retires = false;
-                if instance.is_ready() { Acted::Loaded } else { Acted::Loading }
-            }
-            None => {
-                slot.asked_at = slot.asked_at.or(Some(now));
-                Acted::Loading
-            }
+        let acted = if let Some(instance) = current {
+            instance.retires = false;
+            if instance.is_ready() { Acted::Loaded } else { Acted::Loading }
+        } else {
+            slot.asked_at = slot.asked_at.or(Some(now));
+            Acted::Loading
         };
         self.settle(now, effects);
         Ok(acted)

@@ -41,8 +41,10 @@ impl Placement {
             return None;
         }
         for device in &devices {
-            if let Some(evicted) = self.room_by(*device, promised[*device] + bytes, |this, id| this.is_evictable(id)) {
-                evicted.into_iter().for_each(|id| self.take_out(id, effects));
+            if let Some(evicted) = self.room_by(*device, promised[*device] + bytes, Self::is_evictable) {
+                for id in evicted {
+                    self.take_out(id, effects);
+                }
                 promised[*device] += bytes;
                 return None;
             }
