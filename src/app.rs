@@ -2,12 +2,12 @@
 //! before the ledger, so that a failed start changes nothing for a process that already serves. How everything stops is
 //! in [`stopping`].
 
+mod pools;
 pub mod prices;
 mod providers;
 pub mod stopping;
 
 use std::{
-    collections::HashMap,
     net::{SocketAddr, TcpListener},
     path::PathBuf,
     sync::Arc,
@@ -21,14 +21,10 @@ use actors::{
     delivery::{DeliveryActor, Webhooks},
     journal::Journal,
     payment::PaymentActor,
-    pool::{self, PoolActor},
     sweeper::Sweeper,
 };
 use anyhow::{Context, Result, bail};
-use billing::{
-    Timestamp,
-    class::{SizeClass, Weighting},
-};
+use billing::{Timestamp, class::Weighting};
 use cards::{
     Processor,
     sandbox::Sandbox,
@@ -118,7 +114,7 @@ pub async fn start(settings: &Settings, metrics: Metrics, claim: Claim) -> Resul
         supervise(&chief, main.clone(), &health, "sweeper", make)
     };
     let webhooks = start_webhooks(settings, &chief, &accounts)?;
-    let pools = start_pools(settings, &chief, &main, &health);
+    let pools = pools::start(settings, &chief, &main, &health);
     let providers = providers::start(settings, &chief, &main, &health);
     let rules = Rules {
         overdraft_none: settings.limits.overdraft == config::Overdraft::None,
@@ -130,12 +126,16 @@ pub async fn start(settings: &Settings, metrics: Metrics, claim: Claim) -> Resul
         unread_bytes: settings.limits.unread_bytes,
         answers_bytes: settings.limits.answers_bytes,
     };
-    let pools = (pools, library(settings));
+    let pools = (pools, pools::worker(settings), library(settings));
     let models = Models::new(catalogue, settings.runtime.models_dir.clone(), clock).with_aliases(aliases);
     let gateway = Arc::new(Gateway::new(accounts, models, providers, pools, rules, settings.limits.drains));
     actix_rt::spawn({
         let gateway = Arc::clone(&gateway);
-        async move { gateway.warm().await }
+        let (load, pin) = (settings.pools.preload.clone(), settings.pools.pin.clone());
+        async move {
+            gateway.preload(&load, &pin).await;
+            gateway.warm().await;
+        }
     });
     prices::follow(settings, &gateway, &journal);
     let webhook_timeout = Duration::from_secs(settings.webhooks.timeout_seconds);
@@ -285,35 +285,6 @@ pub fn library(settings: &Settings) -> PathBuf {
 /// The default path of ONNX Runtime's library.
 pub fn runtime_library(settings: &Settings) -> PathBuf {
     settings.data_dir.join("runtime").join("libonnxruntime.so")
-}
-
-/// Starts a pool for each size class.
-fn start_pools(
-    settings: &Settings,
-    chief: &actix::Addr<Supervisor>,
-    arbiter: &actix::ArbiterHandle,
-    health: &Health,
-) -> HashMap<SizeClass, Handle<PoolActor>> {
-    let library = library(settings);
-    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZeroUsize::get);
-    let threads = settings.runtime.threads.map_or(cores, std::num::NonZeroUsize::get);
-    let cache_bytes = settings.runtime.cache_mib.saturating_mul(1 << 20);
-    let worker = pool::WorkerSettings {
-        queue: settings.limits.pool_queue,
-        sequences: settings.runtime.sequences.get(),
-        cache_bytes: usize::try_from(cache_bytes).unwrap_or(usize::MAX),
-    };
-    let lookup = match settings.runtime.lookup {
-        config::Lookup::Auto => pool::Lookup::Auto,
-        config::Lookup::Off => pool::Lookup::Off,
-    };
-    let made_of = pool::EngineSettings { library, threads, lookup, worker };
-    let start = |class: SizeClass| {
-        let made_of = made_of.clone();
-        let make = move |obituary| PoolActor::new(made_of.clone(), obituary);
-        (class, supervise(chief, arbiter.clone(), health, class.name(), make))
-    };
-    SizeClass::ALL.into_iter().map(start).collect()
 }
 
 /// Half the cores, at least one: the others serve HTTP.

@@ -9,6 +9,7 @@ mod call;
 mod import;
 mod keys;
 mod models;
+mod pools;
 mod prices;
 mod quickstart;
 mod rebuild;
@@ -38,7 +39,7 @@ enum Command {
     Quickstart(serve::Args),
     /// Run the server until it is stopped.
     Serve(serve::Args),
-    /// Pull, import, list, check and remove open models.
+    /// Pull, import, list, check and remove open models; load, keep and take them out on the running server.
     Models(models::Args),
     /// List, import and compare the prices of closed models.
     Prices(prices::Args),

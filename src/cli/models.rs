@@ -1,5 +1,5 @@
-//! `farebox models ...`: one file per command. All of them work on the models folder, where a running server finds what has
-//! changed by itself; none of them needs the server.
+//! `farebox models ...`: one file per command. Those here work on the models folder, where a running server finds what has
+//! changed by itself; what calls the running server is in `pools`.
 
 mod check;
 mod choice;
@@ -16,6 +16,7 @@ use anyhow::{Result, bail};
 use billing::class::SizeClass;
 use engine::runtime::Runtime;
 
+use super::pools::{self, PoolsCommand};
 use crate::{app, config::Settings};
 
 pub(super) use import::import_gguf;
@@ -48,6 +49,8 @@ enum ModelsCommand {
     Check(check::Args),
     /// Remove a model. A running server lists it no more, and finishes what it has begun.
     Remove(remove::Args),
+    #[command(flatten)]
+    Pools(PoolsCommand),
 }
 
 /// `farebox models ...`.
@@ -65,6 +68,7 @@ pub(super) fn run(settings: &Settings, args: &Args) -> Result<i32> {
         ModelsCommand::List { json } => list::run(settings, *json),
         ModelsCommand::Check(args) => check::run(settings, args),
         ModelsCommand::Remove(args) => remove::run(settings, args),
+        ModelsCommand::Pools(command) => pools::run(settings, command),
     }
 }
 

@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use billing::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{Hub, Providers};
+use super::{Hub, Pools, Providers};
 
 /// All settings.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -48,6 +48,8 @@ pub struct Settings {
     pub runtime: Runtime,
     /// Where open models are pulled from.
     pub hub: Hub,
+    /// The memory of open models.
+    pub pools: Pools,
     /// Logs.
     pub log: Log,
     /// The HTTP server.
@@ -74,6 +76,7 @@ impl Default for Settings {
             webhooks: Webhooks::default(),
             runtime: Runtime::default(),
             hub: Hub::default(),
+            pools: Pools::default(),
             log: Log::default(),
             http: Http::default(),
         }

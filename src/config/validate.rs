@@ -5,7 +5,7 @@ use std::ops::RangeInclusive;
 
 use tracing_subscriber::EnvFilter;
 
-use super::{Clock, ConfigError, Device, Processor, Secret, Settings};
+use super::{Clock, ConfigError, Device, DeviceKind, Processor, Secret, Settings};
 
 const KIB: u64 = 1024;
 const GIB: u64 = 1024 * 1024 * 1024;
@@ -20,6 +20,7 @@ pub(super) fn check(settings: &Settings) -> Result<(), ConfigError> {
     if settings.runtime.device == Device::Cuda {
         return Err(ConfigError::invalid("runtime.device", "`cuda` is not there yet: models run on the CPU"));
     }
+    devices(settings)?;
     if settings.data_dir.as_os_str().is_empty() {
         return Err(ConfigError::invalid("data_dir", "must name a folder"));
     }
@@ -56,6 +57,11 @@ fn ranges(settings: &Settings) -> Result<(), ConfigError> {
         ("runtime.sequences", wide(settings.runtime.sequences.get()), 1..=256),
         ("runtime.cache_mib", settings.runtime.cache_mib, 1..=16 << 20),
         ("hub.most_gib", settings.hub.most_gib, 1..=1 << 20),
+        ("pools.wait_seconds", settings.pools.wait_seconds, 1..=3_600),
+        ("pools.load_seconds", settings.pools.load_seconds, 1..=86_400),
+        ("pools.queue_seconds", settings.pools.queue_seconds, 1..=86_400),
+        ("pools.turn_seconds", settings.pools.turn_seconds, 1..=3_600),
+        ("pools.idle_seconds", settings.pools.idle_seconds, 0..=31 * 86_400),
     ];
     let providers = settings.providers.all().flat_map(|(name, provider)| {
         [
@@ -71,6 +77,25 @@ fn ranges(settings: &Settings) -> Result<(), ConfigError> {
             let (low, high) = (range.start(), range.end());
             return Err(ConfigError::invalid(&key, format!("{number} is not between {low} and {high}")));
         }
+    }
+    Ok(())
+}
+
+fn devices(settings: &Settings) -> Result<(), ConfigError> {
+    let mut kinds = Vec::new();
+    for device in &settings.pools.device {
+        let wrong = |reason: String| Err(ConfigError::invalid("pools.device", reason));
+        match device.kind {
+            DeviceKind::Cpu => {}
+            DeviceKind::Cuda(_) => return wrong(format!("`{}` is not there yet: models run on the CPU", device.kind)),
+        }
+        if kinds.contains(&device.kind) {
+            return wrong(format!("`{}` is there twice", device.kind));
+        }
+        if device.memory.0 == 0 {
+            return wrong(format!("`{}` has no memory", device.kind));
+        }
+        kinds.push(device.kind);
     }
     Ok(())
 }

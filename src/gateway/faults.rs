@@ -1,6 +1,8 @@
 //! Faults of what runs models, as tests and developers ask for them: one message a call of the operator's.
 
-use actors::{faults::Panic, provider::ProviderHandle};
+use std::time::Duration;
+
+use actors::{faults::Panic, pool, provider::ProviderHandle};
 use billing::class::SizeClass;
 use runtime::mailbox;
 
@@ -15,6 +17,11 @@ impl Gateway {
 
     /// Has a pool's actor die of a panic; whether there is one.
     pub fn panic_pool(&self, class: SizeClass) -> bool {
-        self.pools.get(&class).map(|pool| mailbox::tell(&pool.address(), Panic)).is_some()
+        self.pools.of(class).map(|pool| mailbox::tell(&pool.address(), Panic)).is_some()
+    }
+
+    /// Has every engine that writes text hang in its next step for so long.
+    pub fn hang_engines(&self, span: Duration) {
+        pool::faults::hang(span);
     }
 }

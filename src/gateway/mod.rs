@@ -11,10 +11,13 @@ mod measure;
 pub mod meter;
 mod models;
 pub mod plan;
+pub mod pools;
 pub mod quote;
 pub mod race;
 pub mod room;
 pub mod serve;
+mod sizes;
+mod speeds;
 pub mod stages;
 pub mod target;
 mod task;
@@ -24,17 +27,23 @@ pub mod ways;
 
 use std::{collections::HashMap, path::PathBuf, sync::Arc};
 
-use billing::class::{SizeClass, Weighting};
+use billing::class::Weighting;
 
 use crate::catalogue::Model;
-use actors::{accounts::Accounts, pool::PoolActor, provider};
+use actors::{
+    accounts::Accounts,
+    pool::{Pools, WorkerSettings},
+    provider,
+};
 use answers::Answers;
 use drains::Drains;
 use measure::Measures;
 pub use models::{LOOK, Models};
 use race::Race;
 use room::Room;
-use runtime::{clock::Clock, mailbox::Handle};
+use runtime::clock::Clock;
+use sizes::Sizes;
+use speeds::Speeds;
 use tokenizer_cache::TokenizerCache;
 
 /// The shared state of all requests.
@@ -51,8 +60,12 @@ pub struct Gateway {
     pub race: Race,
     /// What is measured of each provider's requests.
     measures: Measures,
-    /// Pools by size class.
-    pub pools: HashMap<SizeClass, Handle<PoolActor>>,
+    /// The pools of open models.
+    pools: Pools,
+    /// What open models need of memory.
+    sizes: Sizes,
+    /// How fast open models answer.
+    speeds: Speeds,
     /// The path of ONNX Runtime's library, which runs open models.
     pub runtime: PathBuf,
     /// The rules of overdraft and permits.
@@ -86,7 +99,7 @@ impl Gateway {
         accounts: Accounts,
         models: Models,
         providers: HashMap<String, provider::ProviderHandle>,
-        (pools, runtime): (HashMap<SizeClass, Handle<PoolActor>>, PathBuf),
+        (pools, worker, runtime): (Pools, WorkerSettings, PathBuf),
         rules: Rules,
         drains: usize,
     ) -> Self {
@@ -104,6 +117,8 @@ impl Gateway {
             race,
             measures,
             pools,
+            sizes: Sizes::new(worker),
+            speeds: Speeds::default(),
             runtime,
             rules,
             drains,

@@ -9,20 +9,15 @@ use std::{
 
 use actors::{
     admission::Admission,
-    pool::{ModelFolder, PoolActor, Run},
+    pool::{Control, ModelFolder},
     provider::ProviderHandle,
 };
 use billing::ids::AccountId;
-use engine::{
-    preparer::{Asked, Preparer},
-    worker::StopSignal,
-};
+use engine::{preparer::Asked, worker::StopSignal};
 use futures::{
     StreamExt,
     stream::{self, BoxStream},
 };
-use runtime::mailbox::{self, Handle};
-use tokio::sync::mpsc;
 use wire::{
     format::{self, ProviderCall, Upstream},
     inference::{Event, Failure, Request},
@@ -32,19 +27,17 @@ use super::{
     Gateway,
     plan::{Limit, Media, Payer, Plan, Target, UsageTerms},
     serve::ServeError,
+    speeds::Course,
     task::Runner,
 };
-use crate::catalogue::{ClosedModel, Model, OpenModel};
-
-/// The most events of an engine that wait for the request's task.
-const EVENTS: usize = 256;
+use crate::catalogue::{ClosedModel, Model};
 
 /// Checks that a model can run; the error is the reason.
 ///
 /// # Errors
 ///
-/// The model has no price or provider here, the payer's key is missing or not allowed, no pool serves the model's
-/// class, or ONNX Runtime is missing.
+/// The model has no price or provider here, the payer's key is missing or not allowed, no device has the memory for it,
+/// an operator took it out of service, or ONNX Runtime is missing.
 pub fn check(gateway: &Gateway, model: &Model, payer: Payer) -> Result<(), ServeError> {
     match model {
         Model::Closed(model) => {
@@ -63,7 +56,7 @@ pub fn check(gateway: &Gateway, model: &Model, payer: Payer) -> Result<(), Serve
                 let message = "is only for closed models".to_owned();
                 return Err(ServeError::Invalid { field: "provider-key".into(), message });
             }
-            pool(gateway, model)?;
+            gateway.pools.check(&gateway.sizes.wanted(model)).map_err(ServeError::Failed)?;
             if !gateway.runtime.is_file() {
                 let why = format!("{} can't run: ONNX Runtime's library is not there", model.id);
                 return Err(ServeError::Failed(Failure::Unavailable(why)));
@@ -89,13 +82,6 @@ pub(super) fn provider<'a>(gateway: &'a Gateway, model: &ClosedModel) -> Result<
     })
 }
 
-fn pool<'a>(gateway: &'a Gateway, model: &OpenModel) -> Result<&'a Handle<PoolActor>, ServeError> {
-    gateway.pools.get(&model.class).ok_or_else(|| {
-        let why = format!("{} can't run: there is no pool for class {}", model.id, model.class.name());
-        ServeError::Failed(Failure::Unavailable(why))
-    })
-}
-
 /// A request that is ready to run once it is admitted.
 pub(super) enum Ready<'a> {
     /// For a provider.
@@ -112,7 +98,7 @@ pub(super) enum Ready<'a> {
         own_key: Option<String>,
     },
     /// For a pool.
-    Pool { pool: &'a Handle<PoolActor>, model: Arc<OpenModel>, asked: Asked, preparer: Preparer },
+    Pool { gateway: &'a Gateway, model: Box<ModelFolder>, asked: Asked },
 }
 
 /// Prepares a request for its target. A request that can't run is refused here, before anything is held.
@@ -130,9 +116,9 @@ pub(super) async fn ready<'a>(
             Ok(Ready::Provider { handle, model, call: Box::new(call), speaks_as_client, session, own_key })
         }
         Target::Open(terms) => {
-            let (pool, model) = (pool(gateway, &terms.model)?, Arc::clone(&terms.model));
-            let (asked, preparer) = Box::pin(gateway.tokenizer_cache.prepare(&model, request)).await?;
-            Ok(Ready::Pool { pool, model, asked, preparer })
+            let (asked, preparer) = Box::pin(gateway.tokenizer_cache.prepare(&terms.model, request)).await?;
+            let model = Box::new(gateway.sizes.folder(&terms.model, preparer));
+            Ok(Ready::Pool { gateway, model, asked })
         }
     }
 }
@@ -184,19 +170,15 @@ impl Ready<'_> {
                 let events = handle.call(admission, &model, *call, own_key.as_deref(), affinity);
                 (events, Runner::Provider { clamped, is_streamed, speaks_as_client })
             }
-            Ready::Pool { pool, model, asked, preparer } => {
-                let (sender, mut events) = mpsc::channel(EVENTS);
-                let stop = StopSignal::new();
-                let (id, folder) = (model.id.to_string(), model.folder.clone());
-                let folder = ModelFolder { id, folder, import: model.import, preparer };
-                let run = Run::new(admission, folder, asked, sender, Arc::clone(&stop), pool.posted());
-                let events = if mailbox::offer(&pool.address(), run) {
-                    stream::poll_fn(move |cx| events.poll_recv(cx)).boxed()
-                } else {
-                    let full = Failure::Overloaded("too many requests wait for this class".into());
-                    stream::iter([Event::Failed(full)]).boxed()
-                };
-                (events, Runner::Engine { stop })
+            Ready::Pool { gateway, model, asked } => {
+                let pace = Course::of(gateway.speeds.of(&model.id));
+                match gateway.pools.run(admission, *model, asked) {
+                    Ok((events, control)) => (events.boxed(), Runner::Engine { control, pace }),
+                    Err(failure) => {
+                        let control = Control::of(StopSignal::new());
+                        (stream::iter([Event::Failed(failure)]).boxed(), Runner::Engine { control, pace })
+                    }
+                }
             }
         }
     }

@@ -146,12 +146,16 @@ impl Task {
                 }
                 Woken::Event(Some(Event::Unknown(said))) => self.unknown(said).await,
                 Woken::Event(Some(Event::Reported(report))) => self.reported(*report),
-                Woken::Event(Some(Event::Usage(usage))) => self.meter.counted(usage),
+                Woken::Event(Some(Event::Usage(usage))) => {
+                    self.runner.counted(usage.output);
+                    self.meter.counted(usage);
+                }
                 Woken::Event(Some(Event::Loaded)) => self.course.loaded(Instant::now()),
                 Woken::Event(Some(Event::Headers(headers))) => self.headers = headers,
                 Woken::Event(Some(Event::Started)) => self.course.started(Instant::now()),
                 Woken::Event(Some(Event::Finished { compute_ms })) => {
                     self.meter.finished(compute_ms);
+                    self.runner.finished(compute_ms);
                     return None;
                 }
                 Woken::Event(Some(Event::Failed(failure))) => return Some(failure),
@@ -210,7 +214,9 @@ impl Task {
         } else {
             let now = Instant::now();
             self.measure.first_piece(self.course.elapsed(now));
-            let begun = Begun { stages: self.stages(now), headers: std::mem::take(&mut self.headers) };
+            let stages = self.stages(now);
+            self.runner.begun(stages);
+            let begun = Begun { stages, headers: std::mem::take(&mut self.headers) };
             self.tell(Update::Begun(Box::new(begun))).await;
             // The first piece names the answer: events before it have no name, or a wrong one.
             self.tell(Update::Delta(Box::new(delta))).await;

@@ -44,7 +44,7 @@ impl Default for TokenizerCache {
 }
 
 /// A model's kind, in the engine's words.
-const fn kind(task: OpenTask) -> Kind {
+pub(super) const fn kind(task: OpenTask) -> Kind {
     match task {
         OpenTask::Generation => Kind::Generation,
         OpenTask::Embedding => Kind::Embedding,
@@ -86,7 +86,7 @@ impl TokenizerCache {
     }
 
     /// A model's tokenizer, loaded once for all simultaneous requests.
-    async fn preparer(&self, model: &OpenModel) -> Result<Preparer, Failure> {
+    pub(super) async fn preparer(&self, model: &OpenModel) -> Result<Preparer, Failure> {
         let cell = self.cell(model);
         let load = || async {
             let (folder, kind) = (model.folder.clone(), kind(model.task));

@@ -23,13 +23,17 @@ pub async fn healthz(request: HttpRequest) -> HttpResponse {
     answer(&request, Ok(Status { status: "ok" }))
 }
 
-/// `GET /readyz`: new work is accepted, and its changes can be committed to the ledger that a restart will find.
+/// `GET /readyz`: new work is accepted, its changes can be committed to the ledger that a restart will find, and open models
+/// that have work make progress.
 pub async fn readyz(state: Shared, request: HttpRequest) -> HttpResponse {
     let work = async {
         if !state.is_ready() {
             return Err(ApiError::not_ready("stopping"));
         }
         operations::ready(&state.service).await?;
+        if let Some(why) = state.gateway.stalled() {
+            return Err(ApiError::not_ready(why));
+        }
         Ok(Status { status: "ready" })
     };
     answer(&request, work.await)

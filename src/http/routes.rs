@@ -73,6 +73,7 @@ fn configure_others(app: &mut web::ServiceConfig) {
         .service(get("/v1beta/models", inference::google_models))
         .service(get("/v1beta/models/{id:.+}", inference::google_model))
         .service(get("/v1/models", inference::models))
+        .service(get("/v1/models/{id:.+}/status", inference::model_status))
         .service(get("/v1/models/{id:.+}", inference::model))
         .service(get("/v1/balance", balance::balance))
         .service(get("/v1/grants", balance::grants))
@@ -100,6 +101,12 @@ fn configure_others(app: &mut web::ServiceConfig) {
         .configure(configure_accounts)
         .service(get("/admin/v1/actions", admin::accounts::actions))
         .service(get("/admin/v1/actors", admin::operations::actors))
+        .service(get("/admin/v1/pools", admin::models::pools))
+        .service(post("/admin/v1/models/{id:.+}/load", admin::models::load))
+        .service(post("/admin/v1/models/{id:.+}/unload", admin::models::unload))
+        .service(post("/admin/v1/models/{id:.+}/pin", admin::models::pin))
+        .service(post("/admin/v1/models/{id:.+}/unpin", admin::models::unpin))
+        .service(post("/admin/v1/models/{id:.+}/drain", admin::models::drain))
         .service(post("/admin/v1/audit", admin::operations::audit))
         .service(post("/admin/v1/clock", admin::operations::clock))
         .service(get("/healthz", operations::healthz))
@@ -278,6 +285,11 @@ mod tests {
         ("POST", "/admin/v1/accounts/{account}/grants", Made("credit_grant")),
         ("POST", "/admin/v1/accounts/{account}/grants/{grant}/void", Beside("audit_log")),
         ("POST", "/admin/v1/audit", Nothing),
+        ("POST", "/admin/v1/models/{id:.+}/load", Nothing),
+        ("POST", "/admin/v1/models/{id:.+}/unload", Nothing),
+        ("POST", "/admin/v1/models/{id:.+}/pin", Nothing),
+        ("POST", "/admin/v1/models/{id:.+}/unpin", Nothing),
+        ("POST", "/admin/v1/models/{id:.+}/drain", Nothing),
         ("POST", "/admin/v1/clock", Nothing),
         ("POST", "/admin/v1/faults", Nothing),
         ("POST", "/v1/payments/{id}/authenticate", Changed),

@@ -35,7 +35,7 @@ const TABLES: &[(&str, &[Module])] = &[
             ("accounts", &["account", "context", "journal", "running"], &["billing", "cards", "ledger", "runtime"]),
             ("admission", &["account", "accounts", "running"], &["billing"]),
             // Of accounts these two know the guard alone.
-            ("pool", &["admission"], &["engine", "runtime", "wire"]),
+            ("pool", &["admission"], &["billing", "engine", "runtime", "wire"]),
             ("provider", &["admission"], &["runtime", "upstream", "wire"]),
             ("resources", &["account", "accounts"], &["billing", "ledger"]),
             ("payment", &["account", "accounts", "context", "resources"], &["billing", "cards", "ledger", "runtime"]),

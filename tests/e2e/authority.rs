@@ -60,6 +60,7 @@ const ROUTES: &[(&str, &str, Takes)] = &[
     ("GET", "/v1beta/models/{id:.+}", Key),
     ("POST", "/v1/quote", Scope("inference")),
     ("GET", "/v1/models", Key),
+    ("GET", "/v1/models/{id:.+}/status", Key),
     ("GET", "/v1/models/{id:.+}", Key),
     ("GET", "/v1/balance", Key),
     ("GET", "/v1/grants", Scope("read")),

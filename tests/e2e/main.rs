@@ -41,6 +41,7 @@ mod overspend;
 mod ownership;
 mod payments;
 mod permits;
+mod placement;
 mod plans;
 mod price_book;
 mod priced;

@@ -34,7 +34,7 @@ pub(crate) fn cached(file: &str) -> PathBuf {
 }
 
 /// The models folder, imported once by `farebox models import`.
-fn models() -> &'static Path {
+pub(crate) fn models() -> &'static Path {
     static MODELS: OnceLock<PathBuf> = OnceLock::new();
     MODELS.get_or_init(|| {
         let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("models-{}", std::process::id()));

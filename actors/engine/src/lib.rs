@@ -19,6 +19,7 @@ pub mod decoder;
 pub mod detokenizer;
 pub mod device;
 pub mod embedding;
+pub mod footprint;
 pub mod form;
 pub mod gguf;
 pub mod grammar;

@@ -87,6 +87,11 @@ impl<N> Model<N> {
         &mut self.network
     }
 
+    /// The same model with its network changed, for tests that need one that fails.
+    pub fn with_network<M>(self, change: impl FnOnce(N) -> M) -> Model<M> {
+        Model { name: self.name, tokenizer: self.tokenizer, network: change(self.network) }
+    }
+
     /// The model's tokenizer, which any thread may use to size a request.
     pub fn tokenizer(&self) -> Arc<Tokenizer> {
         Arc::clone(&self.tokenizer)

@@ -107,8 +107,28 @@ pub struct Observed {
     pub drafted: u64,
     /// Jobs that ended since the worker began, in any way.
     pub jobs: u64,
+    /// Signs of life since the worker began: one between any two steps. One that stands still while there are jobs is stuck
+    /// in a step.
+    pub beats: u64,
     /// Whether the worker takes jobs.
     pub alive: bool,
+}
+
+/// Looks at a worker from anywhere, and keeps it no longer alive.
+#[derive(Clone)]
+pub struct Observer(Arc<dyn Fn() -> Observed + Send + Sync>);
+
+impl Observer {
+    /// The worker's current picture.
+    pub fn observe(&self) -> Observed {
+        (self.0)()
+    }
+}
+
+impl std::fmt::Debug for Observer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Observer").field(&self.observe()).finish()
+    }
 }
 
 /// A running worker. Dropping the handle cancels the running jobs and ends the thread, without waiting for it.
@@ -132,6 +152,7 @@ pub(crate) struct Shared<A> {
     tokens: AtomicU64,
     drafted: AtomicU64,
     jobs: AtomicU64,
+    beats: AtomicU64,
 }
 
 impl<A> Shared<A> {
@@ -170,6 +191,25 @@ impl<A> Shared<A> {
     /// A token was written whose scores were computed behind a draft.
     fn count_drafted(&self) {
         self.drafted.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Gives a sign of life.
+    pub(crate) fn beat(&self) {
+        self.beats.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// The current picture.
+    fn observe(&self) -> Observed {
+        Observed {
+            model: self.model.clone(),
+            queued: self.queued.load(Ordering::Acquire),
+            running: self.running.load(Ordering::Acquire),
+            tokens: self.tokens.load(Ordering::Relaxed),
+            drafted: self.drafted.load(Ordering::Relaxed),
+            jobs: self.jobs.load(Ordering::Relaxed),
+            beats: self.beats.load(Ordering::Relaxed),
+            alive: self.queue().is_some(),
+        }
     }
 
     /// The model panicked.
@@ -252,6 +292,7 @@ impl<A: Send + 'static> Handle<A> {
             tokens: AtomicU64::new(0),
             drafted: AtomicU64::new(0),
             jobs: AtomicU64::new(0),
+            beats: AtomicU64::new(0),
         });
         let on_thread = Arc::clone(&shared);
         std::thread::Builder::new().name(name).spawn(move || on_exit(work(&jobs, &on_thread)))?;
@@ -281,15 +322,15 @@ impl<A> Handle<A> {
 
     /// The worker's current picture.
     pub fn observe(&self) -> Observed {
-        Observed {
-            model: self.shared.model.clone(),
-            queued: self.shared.queued.load(Ordering::Acquire),
-            running: self.shared.running.load(Ordering::Acquire),
-            tokens: self.shared.tokens.load(Ordering::Relaxed),
-            drafted: self.shared.drafted.load(Ordering::Relaxed),
-            jobs: self.shared.jobs.load(Ordering::Relaxed),
-            alive: self.shared.queue().is_some(),
-        }
+        self.shared.observe()
+    }
+}
+
+impl<A: Send + 'static> Handle<A> {
+    /// Looks at the worker from elsewhere.
+    pub fn observer(&self) -> Observer {
+        let shared = Arc::clone(&self.shared);
+        Observer(Arc::new(move || shared.observe()))
     }
 }
 

@@ -1,193 +1,171 @@
-//! The pool of one size class: its loaded models, with one engine thread for each, which runs many requests at once. It
-//! loads a model on the first request for it, outside the actor, while requests wait in a bounded queue. An engine that
-//! panicked is replaced on the next request. Running a request takes an admission as proof; events go straight to the
-//! request's task.
+//! Pools of open models: an actor for each size class, which has the engines, and one memory for all of them. Read
+//! [`placement`] first: the pure rules of what is loaded where. [`board`] holds them for all pools, [`actor`] carries
+//! their effects out, [`run`] is a request on its way. Running one takes an admission as proof.
 
+mod actor;
+mod board;
 mod engine;
+#[cfg(feature = "faults")]
+pub mod faults;
+pub mod placement;
+mod run;
+mod watch;
 
-use std::{
-    collections::{HashMap, VecDeque},
-    path::PathBuf,
-    sync::Arc,
-    time::Instant,
-};
+use std::{collections::HashMap, path::PathBuf, sync::Arc, time::Duration};
 
-use ::engine::{
-    preparer::{Asked, Preparer},
-    worker::{Job, Share, StopSignal},
-};
-use actix::{Actor, ActorFutureExt, AsyncContext, Context, Handler, Message, WrapFuture};
-use runtime::exit::ExitGuard;
-use runtime::health::{Kind, OfKind, Posted, Verdict};
-use tokio::sync::mpsc;
-use wire::inference::{Event, Failure};
+use ::engine::preparer::{Asked, Preparer};
+use billing::class::SizeClass;
+use runtime::{health::Health, mailbox::Handle};
+use wire::inference::Failure;
 
-use self::engine::{Engine, fail};
 use crate::admission::Admission;
+use placement::{Acted, DevicePicture, NotActed, Wanted};
 
 pub use ::engine::{model::Lookup, worker::Settings as WorkerSettings};
+pub use actor::{EngineSettings, PoolActor};
+pub use board::{Board, ModelSeen, Phase};
+pub use run::{Control, Events};
 
-/// The most messages in the mailbox.
-const MAILBOX: usize = 1_024;
-
-/// A model to run: its name, its folder, and its import.
+/// A model to run: its name, its folder, its import and its size.
 #[derive(Debug, Clone)]
 pub struct ModelFolder {
     /// The model's name.
-    pub id: String,
+    pub id: Arc<str>,
     /// The model's folder.
     pub folder: PathBuf,
     /// The import: inode and write time of the model's card. A name imported anew is loaded anew.
-    pub import: (u64, u128),
+    pub import: placement::Import,
+    /// The size class.
+    pub class: SizeClass,
+    /// Bytes of its weights.
+    pub weights: u64,
+    /// Bytes of its weights and caches.
+    pub bytes: u64,
     /// What prepared the request. A model loaded for the request uses it too.
     pub preparer: Preparer,
 }
 
-/// Run this request.
-#[derive(Debug, Message)]
-#[rtype(result = "()")]
-pub struct Run {
-    model: ModelFolder,
-    job: Job<Asked>,
-    posted: Posted,
+impl ModelFolder {
+    fn wanted(&self) -> Wanted {
+        let Self { id, import, class, bytes, .. } = self;
+        Wanted { id: Arc::clone(id), import: *import, class: *class, bytes: *bytes }
+    }
 }
 
-impl Run {
-    /// A run of an admitted request. It requires an [`Admission`].
-    pub fn new(
-        admission: &Admission,
-        model: ModelFolder,
-        asked: Asked,
-        events: mpsc::Sender<Event>,
-        stop: Arc<StopSignal>,
-        posted: Posted,
+/// All pools.
+#[derive(Debug)]
+pub struct Pools {
+    board: Board,
+    handles: HashMap<SizeClass, Handle<PoolActor>>,
+    /// How long a request may wait in its engine's queue.
+    wait: Duration,
+}
+
+impl Pools {
+    /// The pools, by the memory that they share. `start` starts the actor of a class.
+    pub fn start(
+        placement: placement::Placement,
+        health: &Health,
+        wait: Duration,
+        start: impl Fn(SizeClass, Board) -> Handle<PoolActor>,
     ) -> Self {
-        let share = Share { of: admission.account_id().0.as_u128(), weight: admission.weight() };
-        Self { model, job: Job { asked, share, events, stop }, posted }
-    }
-}
-
-/// What a pool is made of.
-#[derive(Debug, Clone)]
-pub struct EngineSettings {
-    /// ONNX Runtime's library.
-    pub library: PathBuf,
-    /// Threads of one engine.
-    pub threads: usize,
-    /// Whether what models write is drafted.
-    pub lookup: Lookup,
-    /// What one engine takes. As many requests may wait for a model that is loading.
-    pub worker: WorkerSettings,
-}
-
-enum State {
-    Loading(VecDeque<Job<Asked>>),
-    Ready(Engine),
-}
-
-struct Slot {
-    import: (u64, u128),
-    state: State,
-}
-
-/// The actor.
-pub struct PoolActor {
-    settings: EngineSettings,
-    models: HashMap<String, Slot>,
-    /// Engines of models that were imported anew, kept until their work has ended.
-    retired: Vec<Engine>,
-    exit: ExitGuard,
-}
-
-impl PoolActor {
-    /// A new life, with nothing loaded.
-    pub fn new(settings: EngineSettings, exit: ExitGuard) -> Self {
-        Self { settings, models: HashMap::new(), retired: Vec::new(), exit }
+        let board = Board::new(placement, health);
+        let handles: HashMap<_, _> =
+            SizeClass::ALL.into_iter().map(|class| (class, start(class, board.clone()))).collect();
+        board.serve_by(handles.clone());
+        Self { board, handles, wait }
     }
 
-    fn load(&mut self, model: ModelFolder, first: Job<Asked>, ctx: &mut Context<Self>) {
-        let import = model.import;
-        let slot = Slot { import, state: State::Loading(VecDeque::from([first])) };
-        match self.models.insert(model.id.clone(), slot).map(|slot| slot.state) {
-            Some(State::Ready(engine)) => self.retired.push(engine),
-            Some(State::Loading(waiting)) => {
-                for job in waiting {
-                    fail(&job.events, Failure::Engine("its model was imported anew".into()));
-                }
-            }
-            None => {}
+    /// The pool of a class.
+    pub fn of(&self, class: SizeClass) -> Option<&Handle<PoolActor>> {
+        self.handles.get(&class)
+    }
+
+    /// Checks that a model can run at all.
+    ///
+    /// # Errors
+    ///
+    /// [`Unavailable`](Failure::Unavailable): it is larger than any device of its class, or an operator took it out of
+    /// service.
+    pub fn check(&self, model: &Wanted) -> Result<(), Failure> {
+        match self.board.check(model) {
+            Ok(()) => Ok(()),
+            Err(end) => end.failure(&model.id).map_or(Ok(()), Err),
         }
-        self.retired.retain(|engine| {
-            let seen = engine.observe();
-            seen.alive && (seen.running > 0 || seen.queued > 0)
-        });
-        let (settings, id, health) = (self.settings.clone(), model.id.clone(), self.exit.health().clone());
-        let noted = health.clone();
-        let work = tokio::task::spawn_blocking(move || {
-            let began = Instant::now();
-            let engine = Engine::load(&model, &settings, &health)?;
-            tracing::info!(model = %model.id, ms = began.elapsed().as_millis(), "model loaded");
-            Ok(engine)
-        });
-        ctx.spawn(work.into_actor(self).map(move |loaded, actor, _| {
-            let is_own = actor.models.get(&id).is_some_and(|slot| slot.import == import);
-            let Some(Slot { state: State::Loading(waiting), .. }) = is_own.then(|| actor.models.remove(&id)).flatten()
-            else {
-                return;
-            };
-            match loaded.unwrap_or_else(|_| Err(Failure::Engine("loading the model died".into()))) {
-                Ok(engine) => {
-                    noted.trouble(Kind::Engine, &id, None);
-                    for job in waiting {
-                        drop(job.events.try_send(Event::Loaded));
-                        engine.submit(job);
-                    }
-                    actor.models.insert(id, Slot { import, state: State::Ready(engine) });
-                }
-                Err(failure) => {
-                    noted.trouble(
-                        Kind::Engine,
-                        &id,
-                        Some((Verdict::Down, format!("it could not be loaded: {failure}"))),
-                    );
-                    for job in waiting {
-                        fail(&job.events, failure.clone());
-                    }
-                }
-            }
-        }));
     }
-}
 
-impl OfKind for PoolActor {
-    const KIND: Kind = Kind::Pool;
-}
-
-impl Actor for PoolActor {
-    type Context = Context<Self>;
-
-    fn started(&mut self, ctx: &mut Self::Context) {
-        ctx.set_mailbox_capacity(MAILBOX);
+    /// Runs a request of an admitted account. It waits for its model where that is not loaded.
+    ///
+    /// # Errors
+    ///
+    /// The pool has too much to do.
+    pub fn run(&self, admission: &Admission, model: ModelFolder, asked: Asked) -> Result<(Events, Control), Failure> {
+        let full = || Failure::Overloaded("too many requests wait for this class".into());
+        let pool = self.handles.get(&model.class).ok_or_else(full)?;
+        let (run, events, control) = run::run(&self.board, admission, model, asked, self.wait, pool.posted());
+        if runtime::mailbox::offer(&pool.address(), run) { Ok((events, control)) } else { Err(full()) }
     }
-}
 
-impl Handler<Run> for PoolActor {
-    type Result = ();
+    /// Loads a model, and takes it back into service where it was drained.
+    ///
+    /// # Errors
+    ///
+    /// See [`NotActed`].
+    pub fn load(&self, model: ModelFolder) -> Result<Acted, NotActed> {
+        let wanted = model.wanted();
+        self.board.act_with(Some(model), |placement, now, effects| placement.load(&wanted, now, effects))
+    }
 
-    fn handle(&mut self, run: Run, ctx: &mut Self::Context) {
-        let began = Instant::now();
-        let Run { model, job, posted } = run;
-        let limit = self.settings.worker.queue;
-        let same = |slot: &&mut Slot| slot.import == model.import;
-        match self.models.get_mut(&model.id).filter(same).map(|slot| &mut slot.state) {
-            Some(State::Ready(engine)) if engine.observe().alive => engine.submit(job),
-            Some(State::Loading(waiting)) if waiting.len() < limit => waiting.push_back(job),
-            Some(State::Loading(_)) => {
-                let failure = Failure::Overloaded("the model is loading and too many wait for it".into());
-                fail(&job.events, failure);
-            }
-            Some(State::Ready(_)) | None => self.load(model, job, ctx),
-        }
-        posted.handled(began);
+    /// Loads a model that stays.
+    ///
+    /// # Errors
+    ///
+    /// See [`NotActed`].
+    pub fn pin(&self, model: ModelFolder) -> Result<Acted, NotActed> {
+        let wanted = model.wanted();
+        self.board.act_with(Some(model), |placement, now, effects| placement.pin(&wanted, now, effects))
+    }
+
+    /// Lets a model be taken out again. Returns whether it was pinned.
+    pub fn unpin(&self, id: &str) -> bool {
+        self.board.act(|placement, now, effects| placement.unpin(id, now, effects))
+    }
+
+    /// Takes a model out once what runs on it has ended.
+    ///
+    /// # Errors
+    ///
+    /// See [`NotActed`].
+    pub fn unload(&self, id: &str) -> Result<Acted, NotActed> {
+        self.board.act(|placement, now, effects| placement.unload(id, now, effects))
+    }
+
+    /// Takes a model out of service, once what runs on it has ended.
+    ///
+    /// # Errors
+    ///
+    /// See [`NotActed`].
+    pub fn drain(&self, model: &Wanted) -> Result<Acted, NotActed> {
+        self.board.act(|placement, now, effects| placement.drain(model, now, effects))
+    }
+
+    /// A model, whether it was asked for or not.
+    pub fn seen(&self, model: &Wanted) -> ModelSeen {
+        self.board.seen(model)
+    }
+
+    /// All devices.
+    pub fn devices(&self) -> Vec<DevicePicture> {
+        self.board.devices()
+    }
+
+    /// All devices, and all models that are known.
+    pub fn all(&self) -> (Vec<DevicePicture>, Vec<ModelSeen>) {
+        self.board.all()
+    }
+
+    /// Why open models make no progress, in words; `None` where all do that have work.
+    pub fn stalled(&self) -> Option<String> {
+        self.board.stalled()
     }
 }

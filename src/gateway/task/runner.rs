@@ -1,13 +1,15 @@
 //! The runner of a request, as far as its task must know it: a provider's call is read to its end or dropped; an engine
 //! is asked to stop, and reports its own usage.
 
-use std::{sync::Arc, time::Instant};
+use std::time::Instant;
 
-use engine::worker::{Stop, StopSignal};
+use actors::pool::Control;
+use engine::worker::Stop;
 use wire::inference::{Failure, FinishReason};
 
 use crate::gateway::{
     serve::CANCELLED,
+    speeds,
     stages::{Course, Stages},
 };
 
@@ -26,7 +28,9 @@ pub(in crate::gateway) enum Runner {
     /// An engine here.
     Engine {
         /// Asks the engine to stop.
-        stop: Arc<StopSignal>,
+        control: Control,
+        /// What the request tells of its model's pace.
+        pace: speeds::Course,
     },
 }
 
@@ -55,7 +59,28 @@ impl Runner {
     pub(super) fn stop(&self, stop: Stop) {
         match self {
             Self::Provider { .. } => {}
-            Self::Engine { stop: signal } => signal.set(stop),
+            Self::Engine { control, .. } => control.stop(stop),
+        }
+    }
+
+    /// The first piece of the answer has come, after these stages.
+    pub(super) fn begun(&mut self, stages: Stages) {
+        if let (Self::Engine { pace, .. }, Stages::Open { queue, compute, .. }) = (self, stages) {
+            pace.begun(queue, compute);
+        }
+    }
+
+    /// An engine has written so many tokens.
+    pub(super) const fn counted(&mut self, output: u64) {
+        if let Self::Engine { pace, .. } = self {
+            pace.counted(output);
+        }
+    }
+
+    /// An engine has ended well, after so much compute.
+    pub(super) fn finished(&self, compute_ms: u64) {
+        if let Self::Engine { pace, .. } = self {
+            pace.finished(compute_ms);
         }
     }
 
@@ -89,6 +114,8 @@ impl Runner {
 
 #[cfg(test)]
 mod tests {
+    use engine::worker::StopSignal;
+
     use super::*;
 
     #[test]
@@ -104,8 +131,8 @@ mod tests {
 
     #[test]
     fn an_engine_is_told_to_stop_by_the_strongest_reason() {
-        let stop = StopSignal::new();
-        let engine = Runner::Engine { stop: Arc::clone(&stop) };
+        let (stop, speed) = (StopSignal::new(), speeds::Speeds::default().of(&"m".into()));
+        let engine = Runner::Engine { control: Control::of(stop.clone()), pace: speeds::Course::of(speed) };
         engine.stop(Stop::Credits);
         engine.cancel();
         engine.stop(Stop::MaxCost);

@@ -1,5 +1,7 @@
 //! `/admin/v1/faults`: what tests and developers have actors do. Only builds with the feature `faults` have it.
 
+use std::time::Duration;
+
 use actix_web::{HttpRequest, HttpResponse};
 use billing::{class::SizeClass, ids::AccountId};
 use serde::Deserialize;
@@ -33,6 +35,8 @@ pub enum Fault {
     Webhook {},
     /// A size class's pool.
     Pool(ClassName),
+    /// Engines that write text: they hang in their next step for so many milliseconds, at most ten minutes.
+    Hang(u32),
 }
 
 /// A size class, by its name.
@@ -41,7 +45,7 @@ pub enum Fault {
 #[schema(value_type = String)]
 pub struct ClassName(SizeClass);
 
-/// `POST /admin/v1/faults`: has an actor die of a panic, where `FAREBOX_FAULTS` allows it.
+/// `POST /admin/v1/faults`: has an actor die of a panic, or engines hang, where `FAREBOX_FAULTS` allows it.
 pub async fn fault(state: Shared, request: HttpRequest, body: Body) -> HttpResponse {
     let work = async {
         auth::operator(&state, &request)?;
@@ -54,6 +58,7 @@ pub async fn fault(state: Shared, request: HttpRequest, body: Body) -> HttpRespo
             Fault::Account(id) => money(faults::Fault::Account(AccountId(id))),
             Fault::Provider(name) => found(state.gateway.panic_provider(&name), "the provider")?,
             Fault::Pool(ClassName(class)) => found(state.gateway.panic_pool(class), "the pool")?,
+            Fault::Hang(ms) => state.gateway.hang_engines(Duration::from_millis(ms.min(600_000).into())),
             Fault::Journal {} => money(faults::Fault::Journal),
             Fault::Payment {} => money(faults::Fault::Payment),
             Fault::Webhook {} => money(faults::Fault::Webhook),

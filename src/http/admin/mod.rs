@@ -7,5 +7,6 @@ pub mod accounts;
 pub mod faults;
 pub mod grants;
 pub mod keys;
+pub mod models;
 pub mod operations;
 pub mod payments;

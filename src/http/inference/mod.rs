@@ -12,6 +12,7 @@ mod models;
 mod quote;
 pub mod responses;
 pub mod route;
+mod status;
 
 use std::{
     sync::Arc,
@@ -65,6 +66,7 @@ pub use models::{google_model, google_models, model, models};
 pub use quote::quote;
 use responses::Keeper;
 use route::Missed;
+pub use status::status as model_status;
 
 /// A body, or why it did not arrive completely.
 type Body = Result<Bytes, actix_web::Error>;

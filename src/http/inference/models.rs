@@ -33,13 +33,21 @@ const MOST: usize = 1_000;
 /// Parameters of a list in Google's words: those of the page, and those that change nothing here.
 const PAGE: [&str; 6] = ["pageSize", "pageToken", "alt", "$alt", "prettyPrint", "$prettyPrint"];
 
-fn view(state: &Shared, name: &str, model: &catalogue::Model, largest: SizeClass) -> Model {
+/// Why a model can't run for credits; `None` where it can.
+pub(super) fn why_not(state: &Shared, model: &catalogue::Model) -> Option<String> {
     let unpriced = match model {
         catalogue::Model::Closed(model) => model.why_unpriced(),
         catalogue::Model::Open(_) => None,
     };
-    let why = unpriced.or_else(|| target::why_not(&state.gateway, model));
-    Model::of(name, model, largest, why, state.gateway.clock().now())
+    unpriced.or_else(|| target::why_not(&state.gateway, model))
+}
+
+fn view(state: &Shared, name: &str, model: &catalogue::Model, largest: SizeClass) -> Model {
+    let standing = match model {
+        catalogue::Model::Closed(_) => None,
+        catalogue::Model::Open(model) => Some(state.gateway.standing(model)),
+    };
+    Model::of(name, model, (largest, standing), why_not(state, model), state.gateway.clock().now())
 }
 
 /// `GET /v1/models`.
@@ -144,7 +152,11 @@ async fn all(state: &Shared, request: &HttpRequest) -> Result<Vec<Model>, ApiErr
 
 /// A model by its name or an alias, and the largest class that the caller may use. Of a key that may not use the model the
 /// refusal is that of a request.
-async fn found(state: &Shared, request: &HttpRequest, id: &str) -> Result<(SizeClass, catalogue::Model), ApiError> {
+pub(super) async fn found(
+    state: &Shared,
+    request: &HttpRequest,
+    id: &str,
+) -> Result<(SizeClass, catalogue::Model), ApiError> {
     let (sight, models) = (sight(state, request).await?, &state.gateway.models);
     let catalogue = models.fresh().await;
     let found = catalogue.find(models.aliases().model(id)).map_err(|why| ApiError::no_model(id, &why))?;

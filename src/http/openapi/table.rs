@@ -22,6 +22,7 @@ use crate::http::{
         money::{Balance, Grant},
         operations::{Actors, Audit, Clock, Status},
         payments::{EventApplied, Payment, Purchase, Reconciled, Refunded, WholePayment},
+        pools::{ModelActed, ModelStatus, Pools},
         receipt::Receipt,
         request_receipt::RequestReceipt,
         signed::Jwks,
@@ -209,6 +210,9 @@ fn models() -> Vec<Operation> {
         )
         .lists::<Model>(),
         get("/v1/models/{id}", Takes::Key, "A model").errors(&[Code::ModelNotFound]).answers::<Model>(),
+        get("/v1/models/{id}/status", Takes::Key, "How a model stands here: in memory, in line, how fast")
+            .errors(&[Code::ModelNotFound])
+            .answers::<ModelStatus>(),
         get("/v1/live", Takes::Key, "A WebSocket: chats, and the balance as it changes")
             .errors(&[Code::InvalidRequest, Code::SocketLimit])
             .answers_of(101, JSON, None),
@@ -425,12 +429,25 @@ fn operator() -> Vec<Operation> {
             .errors(&[Code::CardRefused])
             .answers::<Reconciled>(),
         get("/admin/v1/actors", OPERATOR, "How the actors fare").answers::<Actors>(),
+        get("/admin/v1/pools", OPERATOR, "Devices, and the open models in their memory").answers::<Pools>(),
+        acts_on_model("/admin/v1/models/{id}/load", "Load a model, and take it back into service"),
+        acts_on_model("/admin/v1/models/{id}/unload", "Take a model out of memory, once what runs has ended"),
+        acts_on_model("/admin/v1/models/{id}/pin", "Load a model that stays in memory"),
+        acts_on_model("/admin/v1/models/{id}/unpin", "Let a pinned model be taken out again"),
+        acts_on_model("/admin/v1/models/{id}/drain", "Take a model out of service, once what runs has ended"),
         post("/admin/v1/audit", OPERATOR, "Rebuild every balance from the ledger").answers::<Audit>(),
         post("/admin/v1/clock", OPERATOR, "Move the test clock")
             .body::<admin::operations::Advance>()
             .errors(&[Code::Forbidden])
             .answers::<Clock>(),
     ]
+}
+
+fn acts_on_model(path: &'static str, says: &'static str) -> Operation {
+    post(path, OPERATOR, says)
+        .errors(&[Code::ModelNotFound, Code::Conflict])
+        .errors_of_any_status(&[Code::InvalidRequest])
+        .answers::<ModelActed>()
 }
 
 #[cfg(feature = "faults")]

@@ -12,6 +12,7 @@ pub mod models;
 pub mod money;
 pub mod operations;
 pub mod payments;
+pub mod pools;
 pub mod receipt;
 pub mod request_receipt;
 pub mod scalar;

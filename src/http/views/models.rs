@@ -8,10 +8,10 @@ use serde_json::Value;
 use utoipa::ToSchema;
 use wire::inference::Task;
 
-use super::{Dollars, scalar::any_object_or_null};
+use super::{Dollars, pools::state_name, scalar::any_object_or_null};
 use crate::{
     catalogue::{self, About, Change, write::day_text},
-    gateway::quote,
+    gateway::{pools::Standing, quote},
 };
 
 pub use google::{GoogleModel, GoogleModels};
@@ -57,6 +57,9 @@ pub struct Model {
     /// Open models: dollars for each started second.
     #[serde(skip_serializing_if = "Option::is_none")]
     price_per_second: Option<String>,
+    /// Open models: `cold`, `loading`, `warm`, `failed` or `unavailable`, as `/v1/models/{id}/status` tells in full.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    state: Option<&'static str>,
     /// Whether the account's tier excludes the model.
     locked: bool,
     /// Whether the model can run now.
@@ -109,9 +112,16 @@ fn shown(price: &Price) -> Value {
 }
 
 impl Model {
-    /// The model by one of its names, as an account sees it whose tier has classes up to this one. `why` is the reason why
-    /// it can't run now.
-    pub fn of(name: &str, model: &catalogue::Model, largest: SizeClass, why: Option<String>, now: Timestamp) -> Self {
+    /// The model by one of its names, as an account sees it whose tier has classes up to this one; an open model as it
+    /// stands. `why` is the reason why it can't run now.
+    pub fn of(
+        name: &str,
+        model: &catalogue::Model,
+        (largest, standing): (SizeClass, Option<Standing>),
+        why: Option<String>,
+        now: Timestamp,
+    ) -> Self {
+        let state = standing.map(state_name);
         let available = why.is_none();
         match model {
             catalogue::Model::Closed(model) => Self {
@@ -130,6 +140,7 @@ impl Model {
                 next_price: model.about.next(now).filter(|_| model.about.disputed.is_none()).map(NextPrice::of),
                 deprecation: Deprecation::of(&model.about),
                 price_per_second: None,
+                state,
                 locked: false,
                 available,
                 why,
@@ -150,6 +161,7 @@ impl Model {
                 next_price: None,
                 deprecation: None,
                 price_per_second: Some(model.class.per_second().to_string()),
+                state,
                 locked: model.class > largest,
                 available,
                 why,

@@ -122,6 +122,7 @@ fn work(
     // Ended jobs whose readers have no room.
     let mut ended: Vec<Taken> = Vec::new();
     let reason = loop {
+        shared.beat();
         ended.retain_mut(|job| !job.sink.flush());
         if taken.is_empty() && ended.is_empty() {
             let Ok(job) = jobs.recv() else { break ExitReason::Stopped };

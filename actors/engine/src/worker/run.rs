@@ -58,6 +58,7 @@ pub(super) fn run<N: Network, C: Fn() -> Duration>(
     let (answers, sequences) = (BTreeMap::new(), HashMap::new());
     let mut engine = Engine { model, scheduler, answers, sequences, begun: 0, lost: None, clock, shared };
     let reason = loop {
+        shared.beat();
         match catch_unwind(AssertUnwindSafe(|| engine.turn(jobs))) {
             Ok(true) => {
                 if let Some(reason) = engine.lost.take() {

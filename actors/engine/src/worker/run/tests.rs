@@ -427,6 +427,7 @@ fn a_job_that_panics_in_its_own_part_fails_alone() {
         tokens: 0.into(),
         drafted: 0.into(),
         jobs: 0.into(),
+        beats: 0.into(),
     };
     let mut engine = Engine {
         model,
