@@ -126,7 +126,8 @@ fn measure(stage: &Stage) -> Outcome<()> {
     let mut turns = Vec::new();
     for round in 1..=stage.rounds {
         for (case, found) in cases.iter().zip(&mut found) {
-            for (count, found) in [1, 2].into_iter().zip(found.iter_mut()) {
+            let counts = if case.is_edit { 1..=2 } else { 1..=1 };
+            for (count, found) in counts.zip(found.iter_mut()) {
                 // Who comes first is not the same in each round.
                 let mut timed = [0.0; 2];
                 let mut texts = [Vec::new(), Vec::new()];
@@ -151,9 +152,10 @@ fn measure(stage: &Stage) -> Outcome<()> {
     );
     let mut worst = [f64::INFINITY; 2];
     for (case, [one, two]) in cases.iter().zip(found) {
-        let (one, two) = (median(one), median(two));
+        let one = median(one);
+        let of_two = if case.is_edit { format!("; of two streams {:.3}", median(two)) } else { String::new() };
         worst[usize::from(case.is_edit)] = worst[usize::from(case.is_edit)].min(one);
-        println!("  {:<16} {one:.3}; of two streams {two:.3}", case.name);
+        println!("  {:<16} {one:.3}{of_two}", case.name);
     }
     println!("  the worst of edits {:.2}, of others {:.3}", worst[1], worst[0]);
     println!("first token of the next turn, of a cold one: {:.3}", median(turns));

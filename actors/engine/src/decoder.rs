@@ -131,7 +131,7 @@ impl Decoder {
         match Self::try_exact(file, || builder(runtime, threads)) {
             Ok(Some(decoder)) => return Ok(decoder),
             Ok(None) => {
-                tracing::info!(file = %file.display(), "nothing is drafted: tokens together would not be equal")
+                tracing::info!(file = %file.display(), "nothing is drafted: tokens together would not be equal");
             }
             Err(error) => tracing::warn!(file = %file.display(), %error, "nothing is drafted"),
         }

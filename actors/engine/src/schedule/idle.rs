@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::{Change, Place, Scheduler, Shape};
 
 /// Caches of ended sequences are kept so long while there is no sequence.
-const KEPT: Duration = Duration::from_secs(300);
+const KEPT: Duration = Duration::from_mins(5);
 
 impl Scheduler {
     /// How long there may be no sequence until [`Self::shrink`] has something to do. `None`: it has not, however long.

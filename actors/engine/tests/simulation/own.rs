@@ -27,8 +27,6 @@ pub(super) struct Own {
     pub(super) is_billed: bool,
     pub(super) was_placed: bool,
     pub(super) after: Option<SequenceId>,
-    /// Whether its tokens may be drafted.
-    pub(super) drafts: bool,
     /// Its text repeats after so many tokens, with deviations. 0: it does not.
     pub(super) period: usize,
     /// Tokens that were read since it could have had a place.

@@ -1,6 +1,6 @@
 //! One story: an engine that is driven by the scheduler, its requests, and what must be true of them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use engine::schedule::{Arrival, Change, JobId, Joined, Limits, Plan, Row, Scheduler, SequenceId, Shape, Share, Step};
@@ -29,6 +29,8 @@ pub(crate) struct World {
     longest: i64,
     has_read: bool,
     verified: Option<Verified>,
+    /// Jobs whose tokens may not be drafted.
+    undrafted: BTreeSet<JobId>,
     stats: Stats,
 }
 
@@ -72,6 +74,7 @@ impl World {
             longest,
             has_read: false,
             verified: None,
+            undrafted: BTreeSet::new(),
             stats: Stats::default(),
         }
     }
@@ -199,6 +202,9 @@ impl World {
             let token = |at: usize| if period > 0 { at % period } else { token(at) };
             let prompt: Vec<u32> = (0..length).map(|at| u32::try_from(token(at)).unwrap_or(0)).collect();
             let drafts = self.random.percent(80);
+            if !drafts {
+                self.undrafted.insert(job);
+            }
             let rows = self.random.percent(5).then_some(3);
             let mut first = None;
             self.billed.insert(job, Duration::ZERO);
@@ -227,7 +233,6 @@ impl World {
                     is_billed: false,
                     was_placed: false,
                     after: first,
-                    drafts,
                     period,
                     passed_over: 0,
                     ahead: before + limit,
@@ -480,7 +485,8 @@ impl World {
     fn check_draft(&mut self, id: SequenceId, place: usize, past: usize, tokens: &[u32]) -> Checked {
         let Limits { verified, longest, .. } = self.limits;
         let running = self.own.iter().filter(|(id, own)| !own.is_parked && self.scheduler.is_placed(**id));
-        let running: Vec<(SequenceId, bool)> = running.map(|(id, own)| (*id, own.writes() && own.drafts)).collect();
+        let running: Vec<(SequenceId, bool)> =
+            running.map(|(id, own)| (*id, own.writes() && !self.undrafted.contains(&own.job))).collect();
         check(running.len() <= 2 && running.iter().all(|(_, writes)| *writes), || {
             format!("a draft beside {running:?}")
         })?;
