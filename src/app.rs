@@ -2,6 +2,7 @@
 //! before the ledger, so that a failed start changes nothing for a process that already serves. How everything stops is
 //! in [`stopping`].
 
+mod devices;
 mod pools;
 pub mod prices;
 mod providers;
@@ -114,7 +115,7 @@ pub async fn start(settings: &Settings, metrics: Metrics, claim: Claim) -> Resul
         supervise(&chief, main.clone(), &health, "sweeper", make)
     };
     let webhooks = start_webhooks(settings, &chief, &accounts)?;
-    let pools = pools::start(settings, &chief, &main, &health);
+    let pools = pools::start(settings, &chief, &main, &health)?;
     let providers = providers::start(settings, &chief, &main, &health);
     let rules = Rules {
         overdraft_none: settings.limits.overdraft == config::Overdraft::None,

@@ -267,7 +267,7 @@ impl<'a> Fetcher<'a> {
             fs::rename(file, target).map_err(|source| cache_error(target, source))?;
         }
         remove_folder(&partial)?;
-        let folder = targets.first().map(PathBuf::as_path).unwrap_or(cache);
+        let folder = targets.first().map_or(cache, PathBuf::as_path);
         (self.tell)(&News::Said(format!("{} is in {}", item.what, folder.display())));
         Ok(targets)
     }

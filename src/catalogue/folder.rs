@@ -101,7 +101,7 @@ fn open_model(folder: &Path) -> Option<OpenModel> {
         tracing::warn!(folder = %folder.display(), "a model is larger than the largest class");
         return None;
     };
-    let Card { id, parameters, context, task, .. } = card;
+    let Card { id, parameters, context, task, as_exported, .. } = card;
     Some(OpenModel {
         id: id.into(),
         task,
@@ -109,6 +109,7 @@ fn open_model(folder: &Path) -> Option<OpenModel> {
         class,
         parameters,
         context,
+        needs_cpu: as_exported || task == OpenTask::Embedding,
         import: (data.ino(), written),
     })
 }

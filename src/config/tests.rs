@@ -177,7 +177,7 @@ fn a_value_of_the_wrong_type_or_range_is_refused_by_key() {
         ("runtime.sequences=0", "runtime.sequences"),
         ("runtime.sequences=257", "runtime.sequences"),
         ("runtime.cache_mib=0", "runtime.cache_mib"),
-        ("runtime.device=cuda", "runtime.device"),
+        ("runtime.device=gpu", "runtime.device"),
         ("log.level=farebox=loud", "log.level"),
         ("log.format=xml", "log.format"),
         ("payments.processor=stripe", "payments.stripe.secret_key"),
@@ -189,6 +189,18 @@ fn a_value_of_the_wrong_type_or_range_is_refused_by_key() {
     assert!(refusal("[limits]\ndrains = 'x'", &[], &[]).contains("the settings file"));
     assert!(refusal("limits = 3", &[], &[]).contains("limits"));
     assert!(refusal("not toml", &[], &[]).contains("cannot be used"));
+}
+
+#[test]
+fn cards_are_named_where_they_are_wanted_and_nowhere_else() {
+    let refused = |set: &[&str]| match load("", &[], set) {
+        Err(ConfigError::Invalid { key, .. }) => key,
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(refused(&["runtime.device=cuda", "pools.device=['cpu 1GiB']"]), "runtime.device");
+    assert_eq!(refused(&["runtime.device=cpu", "pools.device=['cuda:0 1GiB']"]), "pools.device");
+    assert!(load("", &[], &["runtime.device=cuda", "pools.device=['cuda:0 1GiB', 'cpu 1GiB']"]).is_ok());
+    assert!(load("", &[], &["runtime.device=cuda"]).is_ok());
 }
 
 #[test]

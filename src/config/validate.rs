@@ -17,9 +17,6 @@ pub(super) fn check(settings: &Settings) -> Result<(), ConfigError> {
     addresses(settings)?;
     secrets(settings)?;
     together(settings)?;
-    if settings.runtime.device == Device::Cuda {
-        return Err(ConfigError::invalid("runtime.device", "`cuda` is not there yet: models run on the CPU"));
-    }
     devices(settings)?;
     if settings.data_dir.as_os_str().is_empty() {
         return Err(ConfigError::invalid("data_dir", "must name a folder"));
@@ -85,9 +82,8 @@ fn devices(settings: &Settings) -> Result<(), ConfigError> {
     let mut kinds = Vec::new();
     for device in &settings.pools.device {
         let wrong = |reason: String| Err(ConfigError::invalid("pools.device", reason));
-        match device.kind {
-            DeviceKind::Cpu => {}
-            DeviceKind::Cuda(_) => return wrong(format!("`{}` is not there yet: models run on the CPU", device.kind)),
+        if device.kind != DeviceKind::Cpu && settings.runtime.device == Device::Cpu {
+            return wrong(format!("`{}` is a card, and `runtime.device` is `cpu`", device.kind));
         }
         if kinds.contains(&device.kind) {
             return wrong(format!("`{}` is there twice", device.kind));
@@ -96,6 +92,10 @@ fn devices(settings: &Settings) -> Result<(), ConfigError> {
             return wrong(format!("`{}` has no memory", device.kind));
         }
         kinds.push(device.kind);
+    }
+    let has_card = kinds.is_empty() || kinds.iter().any(|kind| *kind != DeviceKind::Cpu);
+    if settings.runtime.device == Device::Cuda && !has_card {
+        return Err(ConfigError::invalid("runtime.device", "is `cuda`, and `pools.device` names no card"));
     }
     Ok(())
 }

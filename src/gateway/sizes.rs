@@ -51,14 +51,20 @@ impl Sizes {
     /// A model as pools place it.
     pub(super) fn wanted(&self, model: &OpenModel) -> Wanted {
         let bytes = self.footprint(model).bytes(kind(model.task), model.context, &self.worker);
-        Wanted { id: Arc::clone(&model.id), import: model.import, class: model.class, bytes }
+        Wanted {
+            id: Arc::clone(&model.id),
+            import: model.import,
+            class: model.class,
+            bytes,
+            needs_cpu: model.needs_cpu,
+        }
     }
 
     /// A model as pools load it.
     pub(super) fn folder(&self, model: &OpenModel, preparer: Preparer) -> ModelFolder {
-        let Wanted { id, import, class, bytes } = self.wanted(model);
+        let Wanted { id, import, class, bytes, needs_cpu } = self.wanted(model);
         let weights = self.footprint(model).weights;
-        ModelFolder { id, folder: model.folder.clone(), import, class, weights, bytes, preparer }
+        ModelFolder { id, folder: model.folder.clone(), import, class, weights, bytes, needs_cpu, preparer }
     }
 
     /// The most sequences that an engine runs at once.

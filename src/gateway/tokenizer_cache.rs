@@ -130,7 +130,16 @@ mod tests {
     fn model(id: &str, inode: u64) -> OpenModel {
         let folder = "nowhere".into();
         let (id, task) = (id.into(), OpenTask::Generation);
-        OpenModel { id, task, folder, class: SizeClass::B7, parameters: 1, context: 8, import: (inode, 0) }
+        OpenModel {
+            id,
+            task,
+            folder,
+            class: SizeClass::B7,
+            parameters: 1,
+            context: 8,
+            needs_cpu: false,
+            import: (inode, 0),
+        }
     }
 
     #[test]

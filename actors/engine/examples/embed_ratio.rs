@@ -130,7 +130,9 @@ fn through_session(session: &mut Session, asked: &PreparedTexts) -> Outcome<(f64
                 vector.iter_mut().zip(state).for_each(|(sum, number)| *sum += number);
             }
             let length = vector.iter().map(|number| number * number).sum::<f32>().sqrt();
-            vector.iter_mut().for_each(|number| *number /= length);
+            for number in &mut vector {
+                *number /= length;
+            }
             last.push(vector);
         }
     }

@@ -167,18 +167,7 @@ impl Decoder {
         } else {
             Cache::Moved(Moved::default())
         };
-        Ok(Self {
-            cache,
-            session,
-            exact: None,
-            layers,
-            heads,
-            head_size,
-            positions,
-            kept,
-            scores: Vec::new(),
-            rows: 0,
-        })
+        Ok(Self { cache, session, exact: None, layers, heads, head_size, positions, kept, scores: Vec::new(), rows: 0 })
     }
 
     /// The scores after each of `tokens`, read from an empty cache, row by row. Used to measure accuracy.

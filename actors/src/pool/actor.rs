@@ -80,7 +80,10 @@ impl PoolActor {
         tracing::info!(model = %id, device, bytes = model.bytes, "model loads");
         let work = tokio::task::spawn_blocking(move || {
             let began = Instant::now();
-            let loaded = Engine::load(&model, &settings, &health, lease);
+            let loaded = match device.parse() {
+                Ok(place) => Engine::load(&model, place, &settings, &health, lease),
+                Err(reason) => Err((Failure::Engine(reason), Some(lease))),
+            };
             if loaded.is_ok() {
                 tracing::info!(model = %model.id, device, ms = began.elapsed().as_millis(), "model loaded");
             }

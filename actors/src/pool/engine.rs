@@ -3,11 +3,13 @@
 use std::sync::Arc;
 
 use ::engine::{
-    decoder::Decoder,
+    device::{Device, Fallback, explained},
     embedding::{encoder::Encoder, worker::EncoderHandle},
     footprint,
+    half_decoder::{self, HalfDecoder},
     import::MODEL_FILE,
     model::Model,
+    network::Network,
     preparer::{Asked, Preparer},
     runtime::Runtime,
     worker::{EngineHandle, Exit, ExitReason, Handle, Job, Observer, Refused},
@@ -38,6 +40,7 @@ impl Engine {
     /// The reason, and the memory, where no thread has it.
     pub(super) fn load(
         model: &ModelFolder,
+        device: Device,
         settings: &EngineSettings,
         health: &Health,
         lease: Lease,
@@ -53,10 +56,23 @@ impl Engine {
         };
         lease.is_in(Phase::Session);
         match &model.preparer {
+            Preparer::Generation(tokenizer) if device != Device::Cpu => {
+                let form = half_decoder::Settings {
+                    device,
+                    threads: settings.threads,
+                    fallback: Fallback::Cpu,
+                    records: true,
+                };
+                let loaded = match HalfDecoder::load(&runtime, &model.folder.join(MODEL_FILE), form) {
+                    Ok(network) => Model::new(&model.id, Arc::clone(tokenizer), network),
+                    Err(error) => return Err((broken(&explained(&error.to_string())), Some(lease))),
+                };
+                let spawned = spawn(loaded, settings, ended(health, &model.id, lease));
+                spawned.map(Self::Generation).map_err(|error| (broken(&error), None))
+            }
             Preparer::Generation(tokenizer) => {
                 let (tokenizer, threads) = (Arc::clone(tokenizer), settings.threads);
-                let loaded =
-                    Model::speaking(tokenizer, &runtime, &model.id, &model.folder, threads, settings.lookup);
+                let loaded = Model::speaking(tokenizer, &runtime, &model.id, &model.folder, threads, settings.lookup);
                 let loaded = match loaded {
                     Ok(loaded) => loaded,
                     Err(error) => return Err((broken(&error), Some(lease))),
@@ -135,8 +151,8 @@ fn unchanged(model: &ModelFolder) -> Result<(), Failure> {
 }
 
 /// Starts the thread of a model that writes text.
-fn spawn(
-    model: Model<Decoder>,
+fn spawn<N: Network>(
+    model: Model<N>,
     settings: &EngineSettings,
     on_exit: impl FnOnce(Exit) + Send + 'static,
 ) -> std::io::Result<EngineHandle> {

@@ -41,14 +41,16 @@ pub struct ModelFolder {
     pub weights: u64,
     /// Bytes of its weights and caches.
     pub bytes: u64,
+    /// Whether it has a form for processors only.
+    pub needs_cpu: bool,
     /// What prepared the request. A model loaded for the request uses it too.
     pub preparer: Preparer,
 }
 
 impl ModelFolder {
     fn wanted(&self) -> Wanted {
-        let Self { id, import, class, bytes, .. } = self;
-        Wanted { id: Arc::clone(id), import: *import, class: *class, bytes: *bytes }
+        let Self { id, import, class, bytes, needs_cpu, .. } = self;
+        Wanted { id: Arc::clone(id), import: *import, class: *class, bytes: *bytes, needs_cpu: *needs_cpu }
     }
 }
 

@@ -55,6 +55,20 @@ pub struct Device {
     pub memory: u64,
     /// The size classes that it serves.
     pub classes: Vec<SizeClass>,
+    /// Whether it is a card, which runs only models that have a form for it.
+    pub is_card: bool,
+}
+
+impl Device {
+    /// Whether a model may be there, if nothing else is.
+    fn serves(&self, model: &Wanted) -> bool {
+        self.takes(model) && self.memory >= model.bytes
+    }
+
+    /// Whether it runs models of this kind.
+    fn takes(&self, model: &Wanted) -> bool {
+        self.classes.contains(&model.class) && !(self.is_card && model.needs_cpu)
+    }
 }
 
 /// The bounds.
@@ -84,6 +98,8 @@ pub struct Wanted {
     pub class: SizeClass,
     /// Bytes of weights and caches.
     pub bytes: u64,
+    /// Whether it has a form for processors only.
+    pub needs_cpu: bool,
 }
 
 /// What is to be done.
@@ -170,15 +186,15 @@ impl Placement {
         Self { devices, rules, models, instances, jobs, load_times: LoadTimes::default(), begun: 0 }
     }
 
-    /// Whether a model of so many bytes fits a device of its class while nothing else is there.
+    /// Whether a model fits a device that takes it while nothing else is there.
     ///
     /// # Errors
     ///
     /// [`NeverFits`](End::NeverFits).
-    pub fn fits(&self, class: SizeClass, bytes: u64) -> Result<(), End> {
-        let of_class = self.devices.iter().filter(|device| device.classes.contains(&class));
-        let most = of_class.map(|device| device.memory).max().unwrap_or(0);
-        if bytes > most || most == 0 { Err(End::NeverFits { needs: bytes, most }) } else { Ok(()) }
+    pub fn fits(&self, model: &Wanted) -> Result<(), End> {
+        let takers = self.devices.iter().filter(|device| device.takes(model));
+        let most = takers.map(|device| device.memory).max().unwrap_or(0);
+        if model.bytes > most || most == 0 { Err(End::NeverFits { needs: model.bytes, most }) } else { Ok(()) }
     }
 
     /// Whether a model can run at all.
@@ -187,7 +203,7 @@ impl Placement {
     ///
     /// [`NeverFits`](End::NeverFits) or [`Drained`](End::Drained).
     pub fn check(&self, model: &Wanted) -> Result<(), End> {
-        self.fits(model.class, model.bytes)?;
+        self.fits(model)?;
         let is_drained = self.models.get(&model.id).is_some_and(|slot| slot.is_drained);
         if is_drained { Err(End::Drained) } else { Ok(()) }
     }
@@ -222,7 +238,7 @@ impl Placement {
     }
 
     fn try_request(&mut self, job: JobId, model: &Wanted, now: Duration, effects: &mut Effects) -> Result<(), End> {
-        self.fits(model.class, model.bytes)?;
+        self.fits(model)?;
         self.know(model, now, effects);
         let waiting = self.waiting_of(model.class);
         let Some(slot) = self.models.get_mut(&model.id) else { return Ok(()) };

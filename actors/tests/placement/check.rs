@@ -63,6 +63,7 @@ impl Truth {
     pub(crate) fn may_load(&self, devices: &[Device], device: usize, model: &Wanted, bytes: u64) -> Checked {
         let on = &devices[device];
         check(on.classes.contains(&model.class), || format!("{} is loaded on {}", model.id, on.name))?;
+        check(!on.is_card || !model.needs_cpu, || format!("{} has no form for {}", model.id, on.name))?;
         let used = self.used(device) + bytes;
         check(used <= on.memory, || format!("{} has {used} bytes of {}", on.name, on.memory))?;
         let again = self.lives.values().find(|life| {

@@ -158,6 +158,7 @@ impl World {
             name: name.to_owned(),
             memory: memory.unsigned_abs(),
             classes: classes.to_vec(),
+            is_card: name != "cpu",
         };
         let mut devices = vec![device("cpu", random.between(8, 24), &large)];
         if random.percent(40) {
@@ -359,7 +360,7 @@ impl World {
         let Files { id, class, bytes, import, .. } = &self.files[place];
         let bytes = if self.is(Mutant::SizeUnderstated) { bytes / 2 } else { *bytes };
         let import = if self.is(Mutant::ImportUnheard) { 1 } else { *import };
-        Wanted { id: Arc::clone(id), import: (import, 0), class: *class, bytes }
+        Wanted { id: Arc::clone(id), import: (import, 0), class: *class, bytes, needs_cpu: place.is_multiple_of(3) }
     }
 
     fn some_model(&mut self) -> usize {

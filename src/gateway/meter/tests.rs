@@ -141,6 +141,7 @@ fn open_model() -> Model {
         class,
         parameters: 1,
         context: CONTEXT,
+        needs_cpu: false,
         import: (0, 0),
     }))
 }

@@ -71,8 +71,16 @@ mod tests {
     fn planned(fields: &str) -> Result<(SecondsTerms, HoldRequest), ServeError> {
         let id: Arc<str> = "m".into();
         let (class, import) = (SizeClass::B7, (0, 0));
-        let model =
-            OpenModel { id, task: OpenTask::Generation, folder: "m".into(), class, parameters: 1, context: 8, import };
+        let model = OpenModel {
+            id,
+            task: OpenTask::Generation,
+            folder: "m".into(),
+            class,
+            parameters: 1,
+            context: 8,
+            needs_cpu: false,
+            import,
+        };
         let body = format!(r#"{{"model":"m","messages":[{{"role":"user","content":"x"}}]{fields}}}"#);
         let request = read_chat(body.as_bytes()).unwrap();
         let plan = plan(&Arc::new(model), &request, Weighting::default())?;

@@ -47,7 +47,7 @@ impl Placement {
     ///
     /// [`NeverFits`](NotActed::NeverFits).
     pub fn load(&mut self, model: &Wanted, now: Duration, effects: &mut Effects) -> Result<Acted, NotActed> {
-        if let Err(End::NeverFits { needs, most }) = self.fits(model.class, model.bytes) {
+        if let Err(End::NeverFits { needs, most }) = self.fits(model) {
             return Err(NotActed::NeverFits { needs, most });
         }
         self.know(model, now, effects);
@@ -141,7 +141,7 @@ impl Placement {
     ///
     /// [`NeverFits`](NotActed::NeverFits) or [`NoRoomBesidePinned`](NotActed::NoRoomBesidePinned).
     pub fn pin(&mut self, model: &Wanted, now: Duration, effects: &mut Effects) -> Result<Acted, NotActed> {
-        if let Err(End::NeverFits { needs, most }) = self.fits(model.class, model.bytes) {
+        if let Err(End::NeverFits { needs, most }) = self.fits(model) {
             return Err(NotActed::NeverFits { needs, most });
         }
         // One that was imported anew is not where the one before is.
@@ -182,9 +182,7 @@ impl Placement {
         homeless.sort_by_key(|wanted| std::cmp::Reverse(wanted.bytes));
         homeless.into_iter().all(|wanted| {
             let mut places = self.devices.iter().zip(&mut rooms);
-            let place = places.find(|(device, room)| {
-                device.classes.contains(&wanted.class) && **room >= wanted.bytes && wanted.bytes <= device.memory
-            });
+            let place = places.find(|(device, room)| device.serves(wanted) && **room >= wanted.bytes);
             place.map(|(_, room)| *room -= wanted.bytes).is_some()
         })
     }

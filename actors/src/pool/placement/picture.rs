@@ -109,7 +109,7 @@ impl Placement {
         let retry_in = slot.and_then(|slot| slot.retry_at?.checked_sub(now)).filter(|wait| !wait.is_zero());
         let is_awaited = slot.is_some_and(|slot| !slot.waiting.is_empty() || slot.asked_at.is_some());
         let failure = slot.and_then(|slot| slot.failure.as_ref()).map(ToString::to_string);
-        let (standing, why) = match (self.fits(model.class, model.bytes), slot, instance) {
+        let (standing, why) = match (self.fits(model), slot, instance) {
             (Err(end), ..) => (Standing::Unavailable, end.told(id)),
             (_, Some(slot), _) if slot.is_drained => (Standing::Unavailable, End::Drained.told(id)),
             (.., Some(instance)) if instance.is_ready() => (Standing::Warm, None),

@@ -32,8 +32,8 @@ impl Placement {
         effects: &mut Effects,
     ) -> Option<()> {
         let wanted = &self.models.get(model)?.model;
-        let (class, bytes) = (wanted.class, wanted.bytes);
-        let fits = |(_, device): &(usize, &super::Device)| device.classes.contains(&class) && device.memory >= bytes;
+        let bytes = wanted.bytes;
+        let fits = |(_, device): &(usize, &super::Device)| device.serves(wanted);
         let devices: Vec<usize> = self.devices.iter().enumerate().filter(fits).map(|(place, _)| place).collect();
         let has_room = |device: usize| self.free(device) >= promised[device].saturating_add(bytes);
         if let Some(device) = devices.iter().copied().find(|device| has_room(*device)) {

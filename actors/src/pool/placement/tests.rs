@@ -13,13 +13,13 @@ struct Told {
 }
 
 fn told() -> Told {
-    let devices = vec![Device { name: "cpu".to_owned(), memory: 10, classes: vec![B7] }];
+    let devices = vec![Device { name: "cpu".to_owned(), memory: 10, classes: vec![B7], is_card: false }];
     let rules = Rules { queue: 3, wait: S * 60, load: S * 600, turn: S * 15, idle: None };
     Told { placement: Placement::new(devices, rules), now: S * 1_000, jobs: 0 }
 }
 
 fn model(id: &str, bytes: u64) -> Wanted {
-    Wanted { id: id.into(), import: (1, 1), class: B7, bytes }
+    Wanted { id: id.into(), import: (1, 1), class: B7, bytes, needs_cpu: false }
 }
 
 impl Told {
@@ -304,4 +304,15 @@ fn the_number_of_failures_outlives_the_wait_and_models_are_forgotten() {
     assert!(told.placement.knows("a"));
     told.after(S * 60);
     assert!(!told.placement.knows("a"));
+}
+
+#[test]
+fn a_model_for_processors_is_never_placed_on_a_card() {
+    let device = |name: &str, is_card| Device { name: name.to_owned(), memory: 10, classes: vec![B7], is_card };
+    let rules = told().placement.rules;
+    let card = Placement::new(vec![device("cuda:0", true)], rules);
+    let both = Placement::new(vec![device("cuda:0", true), device("cpu", false)], rules);
+    let (any, plain) = (model("a", 5), Wanted { needs_cpu: true, ..model("b", 5) });
+    assert!(card.fits(&any).is_ok() && both.fits(&plain).is_ok());
+    assert_eq!(card.fits(&plain), Err(End::NeverFits { needs: 5, most: 0 }));
 }

@@ -81,8 +81,8 @@ impl World {
         let loads = self.stats.loads;
         // One that was imported anew may be too large now.
         let fits = |id: &Arc<str>| {
-            let files = self.files.iter().find(|files| files.id == *id);
-            files.is_some_and(|files| self.placement.fits(files.class, files.bytes).is_ok())
+            let place = self.files.iter().position(|files| files.id == *id);
+            place.is_some_and(|place| self.placement.fits(&self.wanted(place)).is_ok())
         };
         let pinned_out = |id: &&Arc<str>| fits(id) && !self.truth.lives.values().any(|life| life.model == **id);
         let missing: Vec<_> = self.truth.pinned.iter().filter(pinned_out).collect();
