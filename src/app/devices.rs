@@ -1,11 +1,10 @@
 //! The devices of open models: those of the settings, or the machine's own. A card is used where a session opens on it.
 
-use std::{fs, path::Path, process::Command};
+use std::{fs, process::Command};
 
-use actors::pool::placement::Device;
+use actors::pool::{self, placement::Device};
 use anyhow::{Result, bail};
 use billing::class::SizeClass;
-use engine::{device::Device as Place, runtime::Runtime};
 
 use super::library;
 use crate::config::{self, Settings};
@@ -35,7 +34,7 @@ pub(super) fn devices(settings: &Settings) -> Result<Vec<Device>> {
     }
     let mut usable = Vec::with_capacity(devices.len());
     for device in devices {
-        match probe(&device, &library) {
+        match pool::probe(&device.name, &library) {
             Ok(()) => usable.push(device),
             Err(reason) if wanted == config::Device::Cuda => bail!("{} can't be used: {reason}", device.name),
             Err(reason) => tracing::warn!(device = %device.name, reason, "this card is not used"),
@@ -45,16 +44,6 @@ pub(super) fn devices(settings: &Settings) -> Result<Vec<Device>> {
         usable.push(processor());
     }
     Ok(usable)
-}
-
-/// Whether models can run on a device.
-fn probe(device: &Device, library: &Path) -> Result<(), String> {
-    let place: Place = device.name.parse()?;
-    if place == Place::Cpu {
-        return Ok(());
-    }
-    let runtime = Runtime::load(library).map_err(|error| error.to_string())?;
-    place.probe(&runtime, library)
 }
 
 fn listed(device: &config::PoolDevice) -> Device {

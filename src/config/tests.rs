@@ -193,14 +193,16 @@ fn a_value_of_the_wrong_type_or_range_is_refused_by_key() {
 
 #[test]
 fn cards_are_named_where_they_are_wanted_and_nowhere_else() {
-    let refused = |set: &[&str]| match load("", &[], set) {
+    let of = |device: &str, listed: &str| {
+        load(&format!("[runtime]\ndevice = '{device}'\n[pools]\ndevice = [{listed}]"), &[], &[])
+    };
+    let refused = |device: &str, listed: &str| match of(device, listed) {
         Err(ConfigError::Invalid { key, .. }) => key,
         other => panic!("{other:?}"),
     };
-    assert_eq!(refused(&["runtime.device=cuda", "pools.device=['cpu 1GiB']"]), "runtime.device");
-    assert_eq!(refused(&["runtime.device=cpu", "pools.device=['cuda:0 1GiB']"]), "pools.device");
-    assert!(load("", &[], &["runtime.device=cuda", "pools.device=['cuda:0 1GiB', 'cpu 1GiB']"]).is_ok());
-    assert!(load("", &[], &["runtime.device=cuda"]).is_ok());
+    assert_eq!(refused("cuda", "'cpu 1GiB'"), "runtime.device");
+    assert_eq!(refused("cpu", "'cuda:0 1GiB'"), "pools.device");
+    assert!(of("cuda", "'cuda:0 1GiB', 'cpu 1GiB'").is_ok() && of("cuda", "").is_ok() && of("auto", "").is_ok());
 }
 
 #[test]

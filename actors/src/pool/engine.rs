@@ -1,6 +1,6 @@
 //! A loaded model, on a thread of the kind that its work needs.
 
-use std::sync::Arc;
+use std::{path::Path, sync::Arc};
 
 use ::engine::{
     device::{Device, Fallback, explained},
@@ -118,6 +118,20 @@ impl Engine {
             }
         }
     }
+}
+
+/// Whether models can run on a device, by its name, with this library of ONNX Runtime.
+///
+/// # Errors
+///
+/// The reason why not, as a sentence for operators.
+pub fn probe(device: &str, library: &Path) -> Result<(), String> {
+    let device: Device = device.parse()?;
+    if device == Device::Cpu {
+        return Ok(());
+    }
+    let runtime = Runtime::load(library).map_err(|error| error.to_string())?;
+    device.probe(&runtime, library)
 }
 
 /// What became of a request that was given to an engine.

@@ -24,6 +24,7 @@ use placement::{Acted, DevicePicture, NotActed, Wanted};
 pub use ::engine::{model::Lookup, worker::Settings as WorkerSettings};
 pub use actor::{EngineSettings, PoolActor};
 pub use board::{Board, ModelSeen, Phase};
+pub use engine::probe;
 pub use run::{Control, Events};
 
 /// A model to run: its name, its folder, its import and its size.

@@ -54,6 +54,33 @@ pub(crate) struct Truth {
     pub(crate) drained: Vec<Arc<str>>,
 }
 
+/// Counts of what has happened, so that a story that never gets anywhere does not pass.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Stats {
+    pub(crate) requests: u64,
+    pub(crate) ran: u64,
+    pub(crate) waited: u64,
+    pub(crate) loads: u64,
+    pub(crate) failed: u64,
+    pub(crate) panicked: u64,
+    pub(crate) evicted: u64,
+    pub(crate) left: u64,
+    pub(crate) no_room: u64,
+    pub(crate) loading_long: u64,
+    pub(crate) left_alone: u64,
+    pub(crate) never_fits: u64,
+    pub(crate) full: u64,
+    pub(crate) drained: u64,
+    pub(crate) imported_anew: u64,
+    pub(crate) lost: u64,
+    pub(crate) pools_died: u64,
+}
+
+/// Whether a model has a form for processors only.
+pub(crate) fn needs_cpu(model: &str) -> bool {
+    model.ends_with(['0', '3'])
+}
+
 impl Truth {
     pub(crate) fn used(&self, device: usize) -> u64 {
         self.lives.values().filter(|life| life.device == device).map(|life| life.bytes).sum()

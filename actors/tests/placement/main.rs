@@ -13,7 +13,8 @@ mod world;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use world::{Mutant, Stats, World};
+use check::Stats;
+use world::{Mutant, World};
 
 /// The default number of seeds: what a debug build runs in some seconds.
 const SEEDS: u64 = 4_000;

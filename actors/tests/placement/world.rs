@@ -9,7 +9,7 @@ use billing::class::SizeClass;
 use wire::inference::Failure;
 
 use crate::{
-    check::{Asked, Checked, Life, LifeState, Truth, check},
+    check::{Asked, Checked, Life, LifeState, Stats, Truth, check, needs_cpu},
     random::Random,
 };
 
@@ -55,28 +55,6 @@ impl Mutant {
         Self::LeaveUnheard,
         Self::ImportUnheard,
     ];
-}
-
-/// Counts of what has happened, so that a story that never gets anywhere does not pass.
-#[derive(Debug, Clone, Copy, Default)]
-pub(crate) struct Stats {
-    requests: u64,
-    ran: u64,
-    waited: u64,
-    loads: u64,
-    failed: u64,
-    panicked: u64,
-    evicted: u64,
-    left: u64,
-    no_room: u64,
-    loading_long: u64,
-    left_alone: u64,
-    never_fits: u64,
-    full: u64,
-    drained: u64,
-    imported_anew: u64,
-    lost: u64,
-    pools_died: u64,
 }
 
 impl Stats {
@@ -153,7 +131,7 @@ fn ms(ms: i64) -> Duration {
 impl World {
     pub(crate) fn new(seed: u64, mutant: Option<Mutant>) -> Self {
         let mut random = Random::new(seed);
-        let (small, large) = (vec![SizeClass::B7], vec![SizeClass::B7, SizeClass::B15]);
+        let (small, large) = ([SizeClass::B7], [SizeClass::B7, SizeClass::B15]);
         let device = |name: &str, memory: i64, classes: &[SizeClass]| Device {
             name: name.to_owned(),
             memory: memory.unsigned_abs(),
@@ -360,7 +338,7 @@ impl World {
         let Files { id, class, bytes, import, .. } = &self.files[place];
         let bytes = if self.is(Mutant::SizeUnderstated) { bytes / 2 } else { *bytes };
         let import = if self.is(Mutant::ImportUnheard) { 1 } else { *import };
-        Wanted { id: Arc::clone(id), import: (import, 0), class: *class, bytes, needs_cpu: place.is_multiple_of(3) }
+        Wanted { id: Arc::clone(id), import: (import, 0), class: *class, bytes, needs_cpu: needs_cpu(id) }
     }
 
     fn some_model(&mut self) -> usize {
@@ -593,8 +571,8 @@ impl World {
         if self.is(Mutant::FailureUnheard) {
             return Ok(());
         }
-        if self.random.percent(80) {
-            let failure = Failure::Engine("broken".to_owned());
+        let failure = self.random.percent(80).then(|| Failure::Engine("broken".to_owned()));
+        if let Some(failure) = failure {
             self.command(|placement, now, effects| placement.load_failed(id, failure, now, effects))?;
         }
         self.command(|placement, now, effects| placement.freed(id, false, now, effects))

@@ -120,12 +120,10 @@ fn measure(settings: &Settings, chosen: Vec<&OpenModel>, device: Device, json: b
                 "calls": calls, "thinks": thinks}));
             continue;
         }
-        if let Some(calls) = calls {
-            let thoughts = if thinks { ", and tells its thoughts apart" } else { "" };
-            println!("{}  calls tools in the form of {calls}{thoughts}", model.id);
-        }
+        let thoughts = if thinks { ", and tells its thoughts apart" } else { "" };
+        let calls = calls.map(|calls| format!("; calls tools in the form of {calls}{thoughts}")).unwrap_or_default();
         match measured {
-            Ok(None) => println!("{}  accuracy level 1 (32-bit floats){}", model.id, at_import(card.as_ref())),
+            Ok(None) => println!("{}  accuracy level 1 (32-bit floats){}{calls}", model.id, at_import(card.as_ref())),
             Ok(Some(found)) => {
                 let (form, otherwise) = match device {
                     Device::Cpu => ("accuracy level 4 (8-bit activations)".to_owned(), "import it again"),
@@ -133,7 +131,7 @@ fn measure(settings: &Settings, chosen: Vec<&OpenModel>, device: Device, json: b
                 };
                 let verdict = if suffices { "suffices" } else { "does not suffice" };
                 let remedy = if suffices { String::new() } else { format!(": {otherwise}") };
-                println!("{}  {form}: {}; {verdict}{remedy}", model.id, told(&found));
+                println!("{}  {form}: {}; {verdict}{remedy}{calls}", model.id, told(&found));
             }
             Err(error) => println!("{}  can't be checked: {error}", model.id),
         }

@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use actors::pool::placement::{Device, ModelPicture};
 
 use super::{Mutant, STEP_MS, World, ms};
-use crate::check::{Asked, Checked, Life, LifeState, check};
+use crate::check::{Asked, Checked, Life, LifeState, check, needs_cpu};
 
 impl World {
     /// What holds after each step.
@@ -46,7 +46,9 @@ impl World {
             return Ok(());
         }
         let has_room = |(place, device): (usize, &Device)| {
-            device.classes.contains(&files.class) && device.memory - self.truth.used(place) >= files.bytes
+            device.classes.contains(&files.class)
+                && !(device.is_card && needs_cpu(model))
+                && device.memory - self.truth.used(place) >= files.bytes
         };
         let room = self.devices.iter().enumerate().find(|device| has_room(*device));
         check(room.is_none(), || format!("{model} waits, and there is room for it on {room:?}"))
