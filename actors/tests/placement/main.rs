@@ -9,11 +9,17 @@
 mod check;
 #[path = "../simulation/random.rs"]
 mod random;
+#[path = "../simulation/seeds.rs"]
+mod seeds;
 mod world;
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::{
+    ops::Range,
+    panic::{AssertUnwindSafe, catch_unwind},
+};
 
 use check::Stats;
+use seeds::setting;
 use world::{Mutant, World};
 
 /// The default number of seeds: what a debug build runs in some seconds.
@@ -24,37 +30,14 @@ const CAUGHT_WITHIN: u64 = 300;
 /// Events that a failing story shows.
 const SHOWN: usize = 60;
 
-fn setting(name: &str) -> Option<u64> {
-    std::env::var(name).ok().map(|text| text.parse().unwrap_or_else(|_| panic!("{name} is not a number: {text}")))
-}
-
 fn run_seed(seed: u64, mutant: Option<Mutant>) -> Result<Stats, String> {
     let mut world = World::new(seed, mutant);
     let told = catch_unwind(AssertUnwindSafe(|| world.run())).unwrap_or_else(|_| Err("a panic".to_owned()));
     told.map(|()| world.stats).map_err(|why| format!("seed {seed}: {why}\n{}", world.story(SHOWN)))
 }
 
-/// Runs seeds on one thread for each processor.
-fn run(seeds: std::ops::Range<u64>, mutant: Option<Mutant>) -> Result<Stats, String> {
-    let threads = std::thread::available_parallelism().map_or(1, std::num::NonZeroUsize::get) as u64;
-    let each = |thread: u64| {
-        let own = seeds.clone().filter(|seed| seed % threads == thread);
-        own.map(|seed| run_seed(seed, mutant)).try_fold(Stats::default(), |mut all, one| {
-            all.add(&one?);
-            Ok(all)
-        })
-    };
-    let each = &each;
-    std::thread::scope(|scope| {
-        let running: Vec<_> = (0..threads).map(|thread| scope.spawn(move || each(thread))).collect();
-        let ended = running.into_iter().map(|thread| thread.join().unwrap_or_else(|_| Err("a panic".to_owned())));
-        ended.reduce(|all, one| {
-            let mut all = all?;
-            all.add(&one?);
-            Ok(all)
-        })
-    })
-    .unwrap_or_else(|| Ok(Stats::default()))
+fn run(seeds: &Range<u64>, mutant: Option<Mutant>) -> Result<Stats, String> {
+    seeds::run(seeds, |seed| run_seed(seed, mutant), Stats::add)
 }
 
 #[test]
@@ -67,7 +50,7 @@ fn every_request_is_answered_and_no_device_holds_more_than_it_has() {
         return;
     }
     let seeds = setting("FAREBOX_TEST_SEEDS").unwrap_or(SEEDS);
-    let stats = run(0..seeds, None).unwrap_or_else(|why| panic!("{why}"));
+    let stats = run(&(0..seeds), None).unwrap_or_else(|why| panic!("{why}"));
     println!("{stats:?}");
     if seeds >= 1_000 {
         stats.assert_told(seeds);
@@ -77,7 +60,7 @@ fn every_request_is_answered_and_no_device_holds_more_than_it_has() {
 #[test]
 fn what_breaks_a_rule_is_noticed() {
     for mutant in Mutant::ALL {
-        let found = run(0..CAUGHT_WITHIN, Some(mutant));
+        let found = run(&(0..CAUGHT_WITHIN), Some(mutant));
         let why = found.err().unwrap_or_else(|| panic!("{mutant:?} is not noticed"));
         println!("{mutant:?}: {}", why.lines().next().unwrap_or_default());
     }

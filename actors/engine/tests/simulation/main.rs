@@ -9,11 +9,17 @@
 mod own;
 #[path = "../../../tests/simulation/random.rs"]
 mod random;
+#[path = "../../../tests/simulation/seeds.rs"]
+mod seeds;
 mod stats;
 mod world;
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::{
+    ops::Range,
+    panic::{AssertUnwindSafe, catch_unwind},
+};
 
+use seeds::setting;
 use stats::{Mutant, Stats};
 use world::World;
 
@@ -22,34 +28,12 @@ const SEEDS: u64 = 20_000;
 /// The number of seeds within which a mutant must be caught.
 const CAUGHT_WITHIN: u64 = 300;
 
-fn setting(name: &str) -> Option<u64> {
-    std::env::var(name).ok().map(|text| text.parse().unwrap_or_else(|_| panic!("{name} is not a number: {text}")))
-}
-
-/// Runs seeds on one thread for each processor.
-fn run(seeds: std::ops::Range<u64>, mutant: Option<Mutant>) -> Result<Stats, String> {
-    let threads = std::thread::available_parallelism().map_or(1, std::num::NonZeroUsize::get) as u64;
-    let each = |thread: u64| {
-        let run = |seed| {
-            let told = catch_unwind(AssertUnwindSafe(|| World::new(seed, mutant).run()));
-            told.unwrap_or_else(|_| Err("a panic".to_owned())).map_err(|why| format!("seed {seed}: {why}"))
-        };
-        seeds.clone().filter(|seed| seed % threads == thread).map(run).try_fold(Stats::default(), |mut all, one| {
-            all.add(&one?);
-            Ok(all)
-        })
+fn run(seeds: &Range<u64>, mutant: Option<Mutant>) -> Result<Stats, String> {
+    let one = |seed| {
+        let told = catch_unwind(AssertUnwindSafe(|| World::new(seed, mutant).run()));
+        told.unwrap_or_else(|_| Err("a panic".to_owned())).map_err(|why| format!("seed {seed}: {why}"))
     };
-    let each = &each;
-    std::thread::scope(|scope| {
-        let running: Vec<_> = (0..threads).map(|thread| scope.spawn(move || each(thread))).collect();
-        let ended = running.into_iter().map(|thread| thread.join().unwrap_or_else(|_| Err("a panic".to_owned())));
-        ended.reduce(|all, one| {
-            let mut all = all?;
-            all.add(&one?);
-            Ok(all)
-        })
-    })
-    .unwrap_or_else(|| Ok(Stats::default()))
+    seeds::run(seeds, one, Stats::add)
 }
 
 #[test]
@@ -59,7 +43,7 @@ fn all_are_served_in_any_story() {
         None => 0..setting("FAREBOX_TEST_SEEDS").unwrap_or(SEEDS),
     };
     let count = seeds.end - seeds.start;
-    let stats = run(seeds, None).unwrap_or_else(|why| panic!("{why}"));
+    let stats = run(&seeds, None).unwrap_or_else(|why| panic!("{why}"));
     println!("{stats:?}");
     if count >= 100 {
         stats.assert_told(count);
@@ -69,6 +53,6 @@ fn all_are_served_in_any_story() {
 #[test]
 fn the_faults_of_an_engine_are_noticed() {
     for mutant in Mutant::ALL {
-        assert!(run(0..CAUGHT_WITHIN, Some(mutant)).is_err(), "{mutant:?} is not noticed");
+        assert!(run(&(0..CAUGHT_WITHIN), Some(mutant)).is_err(), "{mutant:?} is not noticed");
     }
 }
