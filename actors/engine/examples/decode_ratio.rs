@@ -3,6 +3,8 @@
 //!
 //!     cargo run --release -p engine --example decode_ratio -- <libonnxruntime.so> <file.gguf> [threads] [rounds]
 
+#[path = "ratio/answered.rs"]
+mod answered;
 #[path = "ratio/bare.rs"]
 mod bare;
 mod ratio;
@@ -13,13 +15,12 @@ use engine::model::Model;
 use engine::prepare::Prepared;
 use engine::runtime::Runtime;
 use engine::tokenizer::Special;
-use engine::worker::{EngineHandle, Job, Settings, Share, StopSignal};
+use engine::worker::{EngineHandle, Settings};
 use ort::memory::Allocator;
 use ort::session::{Session, SessionInputValue};
 use ort::value::{DynValue, Tensor};
-use tokio::sync::mpsc;
-use wire::inference::Event;
 
+use answered::speed;
 use ratio::{Outcome, PROMPT, Stage, greedy};
 
 const TOKENS: usize = 128;
@@ -37,11 +38,12 @@ fn measure(stage: &Stage) -> Outcome<()> {
     let prompt = model.tokenizer().encode(PROMPT, Special::Added)?;
     let worker = EngineHandle::spawn(model, Settings::default(), |_| {})?;
     let mut bare = bare::session(stage, &runtime)?;
-    through_worker(&worker, &prompt)?;
+    let asked = Prepared { generation: greedy(u32::try_from(TOKENS)?), prompt: prompt.clone(), ..Prepared::default() };
+    speed(&worker, &asked)?;
     through_session(&mut bare, &prompt)?;
     let (mut ratios, mut speeds) = (Vec::new(), Vec::new());
     for round in 1..=rounds {
-        let (ours, theirs) = (through_worker(&worker, &prompt)?, through_session(&mut bare, &prompt)?);
+        let (ours, theirs) = (speed(&worker, &asked)?.0, through_session(&mut bare, &prompt)?);
         println!(
             "round {round}: engine {ours:.1} tokens/s, bare loop {theirs:.1} tokens/s, ratio {:.3}",
             ours / theirs
@@ -56,27 +58,6 @@ fn measure(stage: &Stage) -> Outcome<()> {
     let median = ratios[ratios.len() / 2];
     println!("{threads} threads: median ratio {median:.3}; fastest {ours:.1} / {theirs:.1} = {:.3}", ours / theirs);
     Ok(())
-}
-
-/// Tokens a second after the first one, as a client sees them.
-fn through_worker(worker: &EngineHandle, prompt: &[u32]) -> Outcome<f64> {
-    let (events, mut receiver) = mpsc::channel(64);
-    let asked = Prepared { generation: greedy(u32::try_from(TOKENS)?), prompt: prompt.to_vec(), ..Prepared::default() };
-    worker
-        .submit(Job { asked, share: Share { of: 1, weight: 1 }, events, stop: StopSignal::new() })
-        .map_err(|refused| format!("{refused:?}"))?;
-    let mut first = None;
-    let mut written = 0;
-    while let Some(event) = receiver.blocking_recv() {
-        match event {
-            Event::Delta(_) if first.is_none() => first = Some(Instant::now()),
-            Event::Usage(usage) => written = usage.output,
-            Event::Failed(failure) => return Err(failure.into()),
-            _ => {}
-        }
-    }
-    let elapsed = first.map_or(f64::NAN, |first| first.elapsed().as_secs_f64());
-    Ok(f64::from(u32::try_from(written)? - 1) / elapsed)
 }
 
 /// The same with ONNX Runtime alone: each output is the next input, chosen greedily.

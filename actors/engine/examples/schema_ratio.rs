@@ -4,6 +4,8 @@
 //!
 //!     cargo run --release -p engine --example schema_ratio -- <libonnxruntime.so> <file.gguf> [threads] [rounds]
 
+#[path = "ratio/answered.rs"]
+mod answered;
 mod ratio;
 
 use std::time::{Duration, Instant};
@@ -11,12 +13,12 @@ use std::time::{Duration, Instant};
 use engine::model::Model;
 use engine::prepare::Prepared;
 use engine::runtime::Runtime;
-use engine::worker::{EngineHandle, Job, Settings, Share, StopSignal};
+use engine::worker::{EngineHandle, Settings};
 use serde_json::{Value, json};
-use tokio::sync::mpsc;
 use wire::format::openai::read_chat;
-use wire::inference::{Event, Request};
+use wire::inference::Request;
 
+use answered::speed;
 use ratio::{Outcome, PROMPT, Stage, greedy};
 
 const TOKENS: u32 = 128;
@@ -83,24 +85,6 @@ fn measure(stage: &Stage) -> Outcome<()> {
         );
     }
     Ok(())
-}
-
-/// Tokens a second after the first one, and how many there were.
-fn speed(worker: &EngineHandle, asked: &Prepared) -> Outcome<(f64, u64)> {
-    let (events, mut receiver) = mpsc::channel(1024);
-    let job = Job { asked: asked.clone(), share: Share { of: 1, weight: 1 }, events, stop: StopSignal::new() };
-    worker.submit(job).map_err(|refused| format!("{refused:?}"))?;
-    let (mut first, mut written) = (None, 0);
-    while let Some(event) = receiver.blocking_recv() {
-        match event {
-            Event::Delta(_) if first.is_none() => first = Some(Instant::now()),
-            Event::Usage(usage) => written = usage.output,
-            Event::Failed(failure) => return Err(failure.into()),
-            _ => {}
-        }
-    }
-    let elapsed = first.map_or(f64::NAN, |first| first.elapsed().as_secs_f64());
-    Ok((f64::from(u32::try_from(written)? - 1) / elapsed, written))
 }
 
 /// The memory in use, in megabytes, where the system tells it.
