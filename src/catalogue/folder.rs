@@ -41,6 +41,13 @@ pub struct Card {
     pub files: Vec<FileSum>,
 }
 
+impl Card {
+    /// Whether the model has a form for processors only: it makes vectors, or its graph is taken as it was exported.
+    pub fn needs_cpu(&self) -> bool {
+        self.as_exported || self.task == OpenTask::Embedding
+    }
+}
+
 /// How a model's quantized products are computed, and how their fast form agreed with 32-bit floats when it was tried.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -101,7 +108,8 @@ fn open_model(folder: &Path) -> Option<OpenModel> {
         tracing::warn!(folder = %folder.display(), "a model is larger than the largest class");
         return None;
     };
-    let Card { id, parameters, context, task, as_exported, .. } = card;
+    let needs_cpu = card.needs_cpu();
+    let Card { id, parameters, context, task, .. } = card;
     Some(OpenModel {
         id: id.into(),
         task,
@@ -109,7 +117,7 @@ fn open_model(folder: &Path) -> Option<OpenModel> {
         class,
         parameters,
         context,
-        needs_cpu: as_exported || task == OpenTask::Embedding,
+        needs_cpu,
         import: (data.ino(), written),
     })
 }

@@ -97,7 +97,7 @@ pub struct OpenModel {
     pub parameters: u64,
     /// The most tokens that the model reads and writes.
     pub context: u32,
-    /// Whether it has a form for processors only: it makes vectors, or its graph is taken as it was exported.
+    /// Whether it has a form for processors only ([`folder::Card::needs_cpu`]).
     pub needs_cpu: bool,
     /// The import of the name: another import is another model.
     pub import: Import,

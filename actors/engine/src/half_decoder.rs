@@ -20,7 +20,7 @@ use super::accuracy::Forced;
 use super::device::{Device, Fallback};
 use super::network::{Abilities, Network, NetworkError};
 use super::onnx::{self, Halved, KEPT_ROWS, LAST_POSITIONS, TOTAL_LENGTH};
-use super::runtime::Runtime;
+use super::runtime::{DATA_FOLDER, Runtime};
 use super::schedule::{Change, Row, Shape};
 use slots::{Layout, Slots};
 
@@ -28,8 +28,6 @@ use slots::{Layout, Slots};
 const GRAPH: &str = "gpu_graph_id";
 /// The graph of runs that are not recorded.
 const NONE: &str = "-1";
-/// The key of the folder in which a model's data file is, where the model itself comes from memory.
-const DATA_FOLDER: &str = "session.model_external_initializers_file_folder_path";
 
 /// A loaded model.
 pub struct HalfDecoder {

@@ -8,6 +8,9 @@ use ort::environment::Environment;
 
 use super::telemetry;
 
+/// A session's setting: the folder in which a model's data file is, where the model itself comes from memory.
+pub(crate) const DATA_FOLDER: &str = "session.model_external_initializers_file_folder_path";
+
 /// Why ONNX Runtime can't be used.
 #[derive(Debug, Clone, thiserror::Error)]
 #[error("ONNX Runtime at {path}: {reason}")]

@@ -86,7 +86,7 @@ fn measure(settings: &Settings, chosen: Vec<&OpenModel>, device: Device, json: b
     for model in chosen {
         let card = folder::card(&model.folder).unwrap_or_default();
         // Nothing of a graph is written anew when it is taken over, so there is no other form to compare with.
-        if card.as_exported || model.task == OpenTask::Embedding {
+        if model.needs_cpu {
             if json {
                 list.push(json!({"id": model.id, "imported": null, "measured": null, "error": null, "suffices": true}));
             } else {

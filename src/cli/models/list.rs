@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::seal;
 use crate::{
     catalogue::{
-        OpenModel, OpenTask,
+        OpenModel,
         folder::{self, Card},
         provenance::Source,
     },
@@ -56,7 +56,7 @@ fn row(model: &OpenModel) -> Value {
 /// The form of a model's products, on the device that runs it.
 fn form(card: &Card) -> &'static str {
     match &card.accuracy {
-        _ if card.as_exported || card.task == OpenTask::Embedding => "cpu, as exported",
+        _ if card.needs_cpu() => "cpu, as exported",
         Some(found) if found.level == 4 => "cpu, 8-bit activations",
         Some(_) => "cpu, 32-bit floats",
         None => "cpu, not tried",

@@ -12,6 +12,7 @@ use super::weights::Weights;
 use super::{Batch, Cache, Decoder, keep};
 use crate::network::{Network, NetworkError};
 use crate::onnx::unrolled;
+use crate::runtime::DATA_FOLDER;
 use crate::schedule::{Change, Row, SequenceId, Shape};
 
 /// Tokens of a run. A run of 4 costs less than twice one of 1.
@@ -45,7 +46,7 @@ impl Exact {
         // A session's threads wait busily for its next run. These would do so while the other session runs.
         let builder = builder()?
             .with_config_entry("session.force_spinning_stop", "1")?
-            .with_config_entry("session.model_external_initializers_file_folder_path", folder.to_string_lossy())?;
+            .with_config_entry(DATA_FOLDER, folder.to_string_lossy())?;
         let session = weights.give(builder)?.commit_from_memory(&unrolled.model)?;
         weights.forget_pages();
         Ok(Some((first, Self { session, _weights: weights })))

@@ -257,14 +257,20 @@ pub(crate) fn copying() -> std::io::Result<Vec<u8>> {
     builder.finish()
 }
 
+/// A model that was written here. Another exporter's has parts that are not known here, and would lose them.
+///
+/// # Errors
+///
+/// The bytes are no model, or another exporter's: it says which.
+pub(super) fn read_own(model: &[u8]) -> Result<Model, String> {
+    let model = Model::decode(model).map_err(|error| error.to_string())?;
+    if model.producer_name == PRODUCER { Ok(model) } else { Err("not written by an import of a GGUF file".to_owned()) }
+}
+
 /// The same model with its quantized products in 32-bit floats, over the same weights; `None` where they are already, or
 /// there are none. The error says why the bytes are no model.
 pub(crate) fn in_floats(model: &[u8]) -> Result<Option<Vec<u8>>, String> {
-    let mut model = Model::decode(model).map_err(|error| error.to_string())?;
-    // Another exporter's model has parts that are not known here, and would lose them.
-    if model.producer_name != PRODUCER {
-        return Err("not written by an import of a GGUF file".to_owned());
-    }
+    let mut model = read_own(model)?;
     let nodes = model.graph.iter_mut().flat_map(|graph| &mut graph.node);
     let attributes = nodes.flat_map(|node| &mut node.attribute).filter(|one| one.name == ACCURACY_LEVEL);
     let mut changed = false;

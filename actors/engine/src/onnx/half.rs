@@ -9,10 +9,8 @@ use std::collections::HashSet;
 
 use prost::Message;
 
-use super::graph::{Element, PRODUCER};
-use super::proto::{
-    Attribute, Dimension, FLOAT, FLOAT16, Graph, Model, Node, Shape, Size, TensorType, Type, ValueInfo,
-};
+use super::graph::{Element, read_own};
+use super::proto::{Attribute, Dimension, FLOAT, FLOAT16, Graph, Node, Shape, Size, TensorType, Type, ValueInfo};
 
 /// The input with each sequence's last position.
 pub(crate) const LAST_POSITIONS: &str = "seqlens_k";
@@ -43,10 +41,7 @@ pub(crate) struct Halved {
 ///
 /// The bytes are no model, or none that was written by an import of a GGUF file: it says which.
 pub(crate) fn in_halves(model: &[u8]) -> Result<Halved, String> {
-    let mut model = Model::decode(model).map_err(|error| error.to_string())?;
-    if model.producer_name != PRODUCER {
-        return Err("not written by an import of a GGUF file".to_owned());
-    }
+    let mut model = read_own(model)?;
     let graph = model.graph.take().ok_or("a model without a graph")?;
     let rotations = graph.initializer.iter().find(|tensor| tensor.name == ROTATIONS);
     let context = rotations.and_then(|tensor| usize::try_from(*tensor.dims.first()?).ok());
@@ -163,6 +158,10 @@ fn input(name: &str, element: Element, axes: &[&str]) -> ValueInfo {
 
 #[cfg(test)]
 mod tests {
+    use prost::Message;
+
+    use super::super::graph::PRODUCER;
+    use super::super::proto::Model;
     use super::*;
 
     fn reads(inputs: &[&str], values: &mut Values, operator: &str, output: &str) -> Vec<String> {

@@ -5,8 +5,8 @@
 
 use prost::Message;
 
-use super::graph::{PRODUCER, sizes};
-use super::proto::{FLOAT, Graph, INT32, INT64, Model, Node, Tensor, UINT8};
+use super::graph::{read_own, sizes};
+use super::proto::{FLOAT, Graph, INT32, INT64, Node, Tensor, UINT8};
 
 /// A weight in a model's data file.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -48,9 +48,8 @@ pub(crate) fn present(name: &str, at: usize, tokens: usize) -> String {
 
 /// Makes of a model one for runs of so many tokens. `None` where it was not written here, or is of another form.
 pub(crate) fn unrolled(model: &[u8], tokens: usize) -> Option<Unrolled> {
-    let mut model = Model::decode(model).ok()?;
-    // Another exporter's model has parts that are not known here, and would lose them.
-    if model.producer_name != PRODUCER || tokens < 2 {
+    let mut model = read_own(model).ok()?;
+    if tokens < 2 {
         return None;
     }
     let graph = model.graph.as_mut()?;
@@ -180,6 +179,7 @@ fn constant(name: &str, data_type: i32, dims: &[usize], raw: Vec<u8>) -> Tensor 
 #[cfg(test)]
 mod tests {
     use super::super::graph::{Arithmetic, Axis, Builder, Element, MICROSOFT};
+    use super::super::proto::Model;
     use super::*;
 
     /// A model with one attention, of separate or stacked queries, keys and values.
