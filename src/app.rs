@@ -31,7 +31,7 @@ use cards::{
     sandbox::Sandbox,
     stripe::{self, Stripe},
 };
-use ledger::{Claim, Ledger, Opening};
+use ledger::{Claim, Ledger, Opening, log::Shards};
 use runtime::{
     clock::Clock,
     health::Health,
@@ -239,7 +239,8 @@ pub fn processor(settings: &Settings, now: Timestamp) -> Result<Processor> {
 
 async fn open_ledger(settings: &Settings, claim: Claim) -> Result<Ledger> {
     let kept = ["admin_token", "quickstart.json"].map(|name| settings.data_dir.join(name)).to_vec();
-    let opened = Ledger::open(settings.database.url.as_str(), &Opening { claim, kept }).await;
+    let opening = Opening { claim, kept, shards: Shards::new(settings.database.shards) };
+    let opened = Ledger::open(settings.database.url.as_str(), &opening).await;
     opened.with_context(|| format!("can't open the ledger at {}", settings.database.url))
 }
 

@@ -25,7 +25,7 @@ use billing::{
 use clap::Args;
 use ledger::{
     Ledger, Opening,
-    log::{Row, Shard, tail::Tail},
+    log::tail::Tail,
     project::Logged,
 };
 use rust_decimal::Decimal;
@@ -115,7 +115,8 @@ struct Writer {
 
 impl Writer {
     fn new(ledger: Ledger, size: Size) -> Self {
-        let tail = Tail { shard: Shard::ONLY, head: ledger.head(), epoch: ledger.epoch() };
+        // SQLite's ledger has one shard.
+        let tail = ledger.tails()[0];
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis();
         let begun = Timestamp(i64::try_from(now).unwrap() - AGE_MS);
         Self { ledger, tail, size, begun, row: Vec::new(), rows: Vec::new(), pushed: 0, settled: 0 }
@@ -143,12 +144,11 @@ impl Writer {
     /// Appends a row.
     async fn append(&mut self) {
         let (at, transitions) = (self.now(), std::mem::take(&mut self.row));
-        let row = self.tail.next(&transitions, at);
-        self.ledger.append(&row).await.unwrap();
-        self.tail.advance(&row);
-        let Row { seq, hash, prev_hash, epoch, at, .. } = row;
+        let row = [self.tail.next(&transitions, at)];
+        assert!(self.ledger.append(&row).await.unwrap().is_empty());
+        self.tail.advance(&row[0]);
         if self.pushed + self.size.behind <= self.size.transitions {
-            self.rows.push(Logged { seq, hash, prev_hash, epoch, at, transitions, prices: None });
+            self.rows.push(Logged::new(&row[0], transitions, None));
         }
         if self.rows.len() == TOGETHER {
             self.project().await;
@@ -157,7 +157,7 @@ impl Writer {
 
     async fn project(&mut self) {
         let rows = std::mem::take(&mut self.rows);
-        assert!(self.ledger.project(Shard::ONLY, &rows).await.unwrap().is_empty());
+        assert!(self.ledger.project(&rows).await.unwrap().is_empty());
         self.ledger.keep_small().await;
         self.ledger.checkpoint_log().await;
     }

@@ -9,7 +9,7 @@ use ledger::{
     LedgerError,
     archive::{Archive, Retired, days_ago, retire},
 };
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::{
     app,
@@ -49,26 +49,43 @@ pub(super) fn run(settings: &Settings, args: &Args) -> Result<i32> {
 }
 
 #[expect(clippy::print_stdout, reason = "the command's output")]
-fn tell(args: &Args, archive: &Archive, retired: &Result<Retired, String>) -> Result<i32> {
-    let (first, last) = archive.rows().unzip();
+fn tell(args: &Args, archive: &Archive, retired: &Result<Vec<Retired>, String>) -> Result<i32> {
     if args.json {
-        let log = retired.as_ref().ok().map(|log| json!({"begins_at": log.begins_at, "rows_gone": log.rows}));
-        let told = json!({"folder": args.folder, "rows_added": archive.written(), "first": first, "last": last,
-            "bytes": archive.bytes(), "log": log, "waits_for": retired.as_ref().err()});
-        println!("{}", serde_json::to_string_pretty(&told)?);
+        println!("{}", serde_json::to_string_pretty(&as_json(args, archive, retired))?);
         return Ok(i32::from(retired.is_err()));
     }
-    let range = match (first, last) {
-        (Some(first), Some(last)) => format!("it has rows {first} to {last}, {} bytes", archive.bytes()),
-        _ => "it is empty".to_owned(),
+    let rows = archive.rows();
+    let has = match rows.values().collect::<Vec<_>>()[..] {
+        [] => "it is empty".to_owned(),
+        [(first, last)] => format!("it has rows {first} to {last}, {} bytes", archive.bytes()),
+        ref shards => format!("it has rows of {} shards, {} bytes", shards.len(), archive.bytes()),
     };
-    println!("{}: {} rows added; {range}", args.folder.display(), archive.written());
+    println!("{}: {} rows added; {has}", args.folder.display(), archive.written());
     match retired {
-        Ok(Retired { begins_at, rows: 0 }) => println!("the log begins at row {begins_at}, as before"),
-        Ok(Retired { begins_at, rows }) => {
-            println!("{rows} rows left the log, which begins at a signed checkpoint now, row {begins_at}");
-        }
+        Ok(logs) => logs.iter().for_each(|log| println!("{}", in_words(*log, logs.len()))),
         Err(why) => println!("the log still has them: {why}. Stop that process, and run this again"),
     }
     Ok(i32::from(retired.is_err()))
+}
+
+fn in_words(Retired { shard, begins_at, rows }: Retired, shards: usize) -> String {
+    let of_shard = if shards > 1 { format!("shard {}: ", shard.0) } else { String::new() };
+    match rows {
+        0 => format!("{of_shard}the log begins at row {begins_at}, as before"),
+        rows => {
+            format!("{of_shard}{rows} rows left the log, which begins at a signed checkpoint now, row {begins_at}")
+        }
+    }
+}
+
+fn as_json(args: &Args, archive: &Archive, retired: &Result<Vec<Retired>, String>) -> Value {
+    let rows = archive.rows().into_iter();
+    let rows: Vec<_> = rows.map(|(shard, (first, last))| json!({"shard": shard.0, "first": first, "last": last})).collect();
+    let logs = retired.as_ref().ok().map(|logs| {
+        let of_shard =
+            |log: &Retired| json!({"shard": log.shard.0, "begins_at": log.begins_at, "rows_gone": log.rows});
+        logs.iter().map(of_shard).collect::<Vec<_>>()
+    });
+    json!({"folder": args.folder, "rows_added": archive.written(), "shards": rows, "bytes": archive.bytes(),
+        "logs": logs, "waits_for": retired.as_ref().err()})
 }

@@ -1,12 +1,13 @@
 //! `farebox audit` and `farebox migrate`, which open the database directly. The audit only reads, so a server may run
 //! beside it. A schema is not changed while a server runs.
 
-use std::path::PathBuf;
+use std::{collections::BTreeMap, path::PathBuf};
 
 use anyhow::{Context, Result};
 use ledger::{
     Ledger, LedgerError, Opening,
     audit::{Audit, Trust},
+    log::Shard,
 };
 
 use super::keys;
@@ -45,10 +46,11 @@ pub(super) fn run(settings: &Settings, args: &Args) -> Result<i32> {
         println!("{}", serde_json::to_string_pretty(&audit)?);
         return Ok(i32::from(!audit.ok));
     }
-    if let Some(row) = begins_at {
+    for (shard, row) in &begins_at {
         let signature = if keys.is_some() { "" } else { ", whose signature was not looked at: no keys are known here" };
         let from = if args.archive.is_some() { "0, in the archive" } else { "there" };
-        println!("the log begins at a checkpoint, row {row}{signature}; it was followed from row {from}");
+        let log = if begins_at.len() > 1 { format!("the log of shard {}", shard.0) } else { "the log".to_owned() };
+        println!("{log} begins at a checkpoint, row {row}{signature}; it was followed from row {from}");
     }
     tell(&audit);
     Ok(i32::from(!audit.ok))
@@ -82,7 +84,7 @@ fn trusted(settings: &Settings, args: &Args) -> Result<Option<Keys>> {
     }
 }
 
-async fn audit(settings: &Settings, args: &Args, keys: Option<&Keys>) -> Result<(Audit, Option<u64>), LedgerError> {
+async fn audit(settings: &Settings, args: &Args, keys: Option<&Keys>) -> Result<(Audit, BTreeMap<Shard, u64>), LedgerError> {
     let ledger = Ledger::for_reading(settings.database.url.as_str()).await?;
     let open = keys.map(|keys| move |text: &str| jws::text_of(text, signing::CHECKPOINT, keys));
     let trust = Trust { open: open.as_ref().map(|open| open as _), archive: args.archive.as_deref() };

@@ -61,5 +61,9 @@ fn tell(rebuilt: &Rebuilt) {
         (true, count) => format!("{count} not as they are in the tables"),
     };
     let became = if rebuilt.is_replaced { "; they are the ledger's tables now" } else { "" };
-    println!("{} rows made from the log up to its row {}: {compared}{became}", rebuilt.rows, rebuilt.place);
+    let from = match rebuilt.places[..] {
+        [place] => format!("the log up to its row {place}"),
+        ref places => format!("the logs of {} shards", places.len()),
+    };
+    println!("{} rows made from {from}: {compared}{became}", rebuilt.rows);
 }

@@ -3,13 +3,16 @@
 
 use std::fmt;
 use std::net::SocketAddr;
-use std::num::NonZeroUsize;
+use std::num::{NonZeroU16, NonZeroUsize};
 use std::path::PathBuf;
 
 use billing::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::{Hub, Pools, Providers};
+
+/// The shards of a new ledger in PostgreSQL.
+const SHARDS: NonZeroU16 = NonZeroU16::MIN.saturating_add(15);
 
 /// All settings.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -66,7 +69,7 @@ impl Default for Settings {
             clock: Clock::System,
             #[cfg(feature = "faults")]
             faults: false,
-            database: Database { url: ServerUrl("sqlite://data/farebox.db".to_owned()) },
+            database: Database { url: ServerUrl("sqlite://data/farebox.db".to_owned()), shards: SHARDS },
             redis: Redis::default(),
             limits: Limits::default(),
             prices: Prices::default(),
@@ -127,6 +130,8 @@ impl From<Clock> for String {
 pub struct Database {
     /// `sqlite://FILE` or `postgres://USER@HOST/NAME`.
     pub url: ServerUrl,
+    /// The shards of a ledger that is made in PostgreSQL. It keeps them; SQLite's have one.
+    pub shards: NonZeroU16,
 }
 
 /// State that several nodes share and may lose.

@@ -114,9 +114,15 @@ const OF_HTTP: [&str; 10] = [
     "upgrade",
 ];
 
+/// The most shards: each has a log, and an owner that takes it over one by one.
+const MOST_SHARDS: u16 = 256;
+
 fn addresses(settings: &Settings) -> Result<(), ConfigError> {
     settings.providers.check_names()?;
     begins("database.url", settings.database.url.as_str(), &["sqlite:", "postgres://", "postgresql://"])?;
+    if settings.database.shards.get() > MOST_SHARDS {
+        return Err(ConfigError::invalid("database.shards", &format!("must be at most {MOST_SHARDS}")));
+    }
     if let Some(url) = &settings.redis.url {
         begins("redis.url", url.as_str(), &["redis://", "rediss://"])?;
     }

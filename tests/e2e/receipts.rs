@@ -206,7 +206,7 @@ fn rewrite(log: &Path, row: i64) {
         usage.charged += Nanos::new(1);
     });
     let before = Head { seq: row.unsigned_abs() - 1, hash: before.try_into().unwrap() };
-    let other = chain::next(Shard::ONLY, before, epoch, billing::Timestamp(at), body::encode(&transitions));
+    let other = chain::next(Shard::FIRST, before, epoch, billing::Timestamp(at), body::encode(&transitions));
     let values = rusqlite::params![other.body, other.hash.to_vec(), row];
     connection.execute("UPDATE log SET body = ?, hash = ? WHERE seq = ?", values).unwrap();
 }

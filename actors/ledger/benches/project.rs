@@ -26,7 +26,7 @@ use billing::{
 };
 use ledger::{
     Ledger, Opening,
-    log::{Head, Row, Shard, chain},
+    log::{Head, Shard, chain},
     project::Logged,
 };
 use rust_decimal::Decimal;
@@ -143,10 +143,9 @@ fn usage(which: usize, request_id: RequestId, now: Timestamp) -> UsageRecord {
 fn logged(mut head: Head, rows: Vec<Vec<Transition>>) -> Vec<Logged> {
     let mut log = Vec::with_capacity(rows.len());
     for transitions in rows {
-        let row = chain::next(Shard::ONLY, head, 1, NOW, Vec::new());
+        let row = chain::next(Shard::FIRST, head, 1, NOW, Vec::new());
         head = row.head();
-        let Row { seq, hash, prev_hash, epoch, at, .. } = row;
-        log.push(Logged { seq, hash, prev_hash, epoch, at, transitions, prices: None });
+        log.push(Logged::new(&row, transitions, None));
     }
     log
 }
@@ -163,17 +162,17 @@ async fn measure(accounts: usize, call: usize) {
         let email = format!("{}@example.com", account.id.0);
         ledger.create_account(account.id, &email, Plan::Payg, NOW).await.unwrap();
     }
-    let begin = ledger.place(Shard::ONLY).await.unwrap().unwrap();
+    let begin = ledger.place(Shard::FIRST).await.unwrap().unwrap();
     let rows = std::iter::once(first).chain((0..REQUESTS / ROW).map(|_| histories.row()));
     let rows = logged(begin, rows.collect());
     let (first, rows) = rows.split_at(1);
-    assert!(ledger.project(Shard::ONLY, first).await.unwrap().is_empty());
+    assert!(ledger.project(first).await.unwrap().is_empty());
     let before = bytes();
     let began = Instant::now();
     let mut longest = Duration::ZERO;
     for rows in rows.chunks(call / ROW) {
         let began = Instant::now();
-        assert!(ledger.project(Shard::ONLY, rows).await.unwrap().is_empty());
+        assert!(ledger.project(rows).await.unwrap().is_empty());
         longest = longest.max(began.elapsed());
     }
     let each = began.elapsed().as_micros() / REQUESTS as u128;

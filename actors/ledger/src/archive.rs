@@ -13,6 +13,7 @@ mod manifest;
 mod retire;
 
 use std::{
+    collections::BTreeMap,
     fs::File,
     path::{Path, PathBuf},
 };
@@ -49,8 +50,8 @@ pub type Open<'a> = &'a (dyn Fn(&str) -> Result<String, String> + Send + Sync);
 pub struct Archive {
     folder: PathBuf,
     manifest: Manifest,
-    /// The last row that may leave the log.
-    until: u64,
+    /// The last row of each shard that may leave its log.
+    until: BTreeMap<Shard, u64>,
     written: u64,
     /// Locks the folder: a second run beside this one would write another list.
     _turn: File,
@@ -67,21 +68,30 @@ impl Archive {
     /// as it was written. What the folder had before is as it was.
     pub async fn copy(url: &str, folder: &Path, made_until: Timestamp) -> Result<Self, LedgerError> {
         let ledger = Ledger::for_reading(url).await?;
-        let (Some(log), Some(place)) = (&ledger.logged, ledger.place(Shard::ONLY).await?) else {
+        let (mut places, mut until) = (BTreeMap::new(), BTreeMap::new());
+        for shard in ledger.shards.all() {
+            places.extend(ledger.place(shard).await?.map(|place| (shard, place)));
+        }
+        let log = ledger.logged.as_ref().filter(|_| places.len() == usize::from(ledger.shards.count()));
+        let log = log.ok_or_else(|| {
             let why = "the ledger was last served by a version without a log: serve it once with this one";
-            return Err(LedgerError::Unusable(why.into()));
-        };
-        let later = log.first_after(Shard::ONLY, made_until).await?;
-        let until = later.map_or(place.seq, |later| later.saturating_sub(1).min(place.seq));
+            LedgerError::Unusable(why.into())
+        })?;
+        for (shard, place) in places {
+            let later = log.first_after(shard, made_until).await?;
+            until.insert(shard, later.map_or(place.seq, |later| later.saturating_sub(1).min(place.seq)));
+        }
         drop(Manifest::begin(folder)?);
         let taken = format!("another archive runs into {}: wait for its end", folder.display());
         let turn = files::take_turn(File::open(folder), folder, LedgerError::Unusable(taken))?;
         let manifest = Manifest::read(folder)?;
-        let mut archive = Self { folder: folder.to_owned(), manifest, until, written: 0, _turn: turn };
-        let (first, mut head) = archive.next(log).await?;
-        let mut page = Vec::from_iter(first);
-        while head.is_none_or(|head| head.seq < until) || !page.is_empty() {
-            head = Some(archive.write_file(log, head, std::mem::take(&mut page)).await?);
+        let mut archive = Self { folder: folder.to_owned(), manifest, until: until.clone(), written: 0, _turn: turn };
+        for (shard, until) in until {
+            let (first, mut head) = archive.next(log, shard, until).await?;
+            let mut page = Vec::from_iter(first);
+            while head.is_none_or(|head| head.seq < until) || !page.is_empty() {
+                head = Some(archive.write_file(log, (shard, until), head, std::mem::take(&mut page)).await?);
+            }
         }
         Ok(archive)
     }
@@ -91,9 +101,13 @@ impl Archive {
         self.written
     }
 
-    /// The first and the last row of the archive; `None` if it is empty.
-    pub fn rows(&self) -> Option<(u64, u64)> {
-        Some((self.manifest.files.first()?.first, self.manifest.end()?.seq))
+    /// The first and the last row of each shard that the archive has rows of.
+    pub fn rows(&self) -> BTreeMap<Shard, (u64, u64)> {
+        let mut rows = BTreeMap::new();
+        for file in &self.manifest.files {
+            rows.entry(Shard(file.shard)).or_insert((file.first, file.end.seq)).1 = file.end.seq;
+        }
+        rows
     }
 
     /// The size of all files.
@@ -102,16 +116,21 @@ impl Archive {
     }
 
     /// The row with which the archive goes on: the log's first one, or the one after its own last one, which is known.
-    async fn next(&self, log: &Reader) -> Result<(Option<Row>, Option<Head>), LedgerError> {
-        let begin = log.checkpoint(Shard::ONLY).await?.map_or(0, |kept| kept.head.seq);
-        let Some(end) = self.manifest.end() else {
-            let first = log.row(Shard::ONLY, begin).await?.ok_or(Broken::Gap { after: begin, found: begin })?;
+    async fn next(
+        &self,
+        log: &Reader,
+        shard: Shard,
+        until: u64,
+    ) -> Result<(Option<Row>, Option<Head>), LedgerError> {
+        let begin = log.checkpoint(shard).await?.map_or(0, |kept| kept.head.seq);
+        let Some(end) = self.manifest.end(shard) else {
+            let first = log.row(shard, begin).await?.ok_or(Broken::Gap { after: begin, found: begin })?;
             chain::check(&first)?;
             // A log that begins after the time has nothing to archive.
-            return Ok(if first.seq > self.until { (None, Some(first.head())) } else { (Some(first), None) });
+            return Ok(if first.seq > until { (None, Some(first.head())) } else { (Some(first), None) });
         };
         let folder = self.folder.display();
-        match log.row(Shard::ONLY, end.seq).await? {
+        match log.row(shard, end.seq).await? {
             Some(row) if row.hash == end.hash => Ok((None, Some(end))),
             Some(_) => Err(LedgerError::Unusable(format!("the archive in {folder} is another log's"))),
             None if end.seq < begin => Err(LedgerError::Unusable(format!(
@@ -127,19 +146,25 @@ impl Archive {
     }
 
     /// Writes one file of the rows after `head` that may be archived, beginning with rows that were read already.
-    async fn write_file(&mut self, log: &Reader, head: Option<Head>, read: Vec<Row>) -> Result<Head, LedgerError> {
-        let (mut head, mut writing) = (head, file::Writing::default());
+    async fn write_file(
+        &mut self,
+        log: &Reader,
+        (shard, until): (Shard, u64),
+        head: Option<Head>,
+        read: Vec<Row>,
+    ) -> Result<Head, LedgerError> {
+        let (mut head, mut writing) = (head, file::Writing::new(shard));
         for row in read {
             head = Some(row.head());
             writing.add(&row);
         }
-        while let Some(at) = head.filter(|at| at.seq < self.until && writing.bytes() < LARGEST) {
-            let rows = log.read(Shard::ONLY, at.seq, PAGE).await?;
+        while let Some(at) = head.filter(|at| at.seq < until && writing.bytes() < LARGEST) {
+            let rows = log.read(shard, at.seq, PAGE).await?;
             if rows.is_empty() {
-                return Err(Broken::Gap { after: at.seq, found: self.until }.into());
+                return Err(Broken::Gap { after: at.seq, found: until }.into());
             }
             let mut next = at;
-            for row in rows.iter().take_while(|row| row.seq <= self.until) {
+            for row in rows.iter().take_while(|row| row.seq <= until) {
                 if writing.bytes() >= LARGEST {
                     break;
                 }
@@ -158,36 +183,37 @@ impl Archive {
 
     /// Makes a file durable, reads it back, and lists it.
     fn keep(&mut self, made: &file::Made) -> Result<(), LedgerError> {
-        let name = format!("log-{}-{:012}-{:012}.zst", Shard::ONLY.0, made.first, made.end.seq);
+        let name = format!("log-{}-{:012}-{:012}.zst", made.shard.0, made.first, made.end.seq);
         let path = self.folder.join(&name);
         files::write(&path, &made.bytes)?;
         let listed = Listed::new(name, made, files::content_of(&path)?);
-        file::check(&self.folder, &listed, self.manifest.end())?;
+        file::check(&self.folder, &listed, self.manifest.end(made.shard))?;
         self.manifest.files.push(listed);
         self.manifest.write(&self.folder)
     }
 }
 
-/// Reads an archive whole: every file is there, is what was written, and follows the one before. Each row is given to `each`
-/// once it was checked. Returns the number of the first row, and the end.
+/// Reads all rows of a shard in an archive: every file is there, is what was written, and follows the one before. Each row
+/// is given to `each` once it was checked. Returns the number of the first row, and the end; `None` if there are none.
 ///
 /// # Errors
 ///
 /// [`LedgerError::Unusable`]: the archive is not whole, and why.
 pub(crate) fn read_whole(
     folder: &Path,
+    shard: Shard,
     mut each: impl FnMut(&Row) -> Result<(), LedgerError>,
-) -> Result<(u64, Head), LedgerError> {
+) -> Result<Option<(u64, Head)>, LedgerError> {
     let manifest = Manifest::read(folder)?;
-    let mut end = None;
-    for listed in &manifest.files {
-        end = Some(file::read(folder, listed, end, &mut each)?);
+    let mut ends = None::<(u64, Head)>;
+    for listed in manifest.of_shard(shard) {
+        let end = file::read(folder, listed, ends.map(|(_, end)| end), &mut each)?;
+        ends = Some((ends.map_or(listed.first, |(first, _)| first), end));
     }
-    let first = manifest.files.first().map(|file| file.first);
-    first.zip(end).ok_or_else(|| LedgerError::Unusable(format!("the archive in {} is empty", folder.display())))
+    Ok(ends)
 }
 
-/// The rows of an archive in order, a file at a time. Each file is checked when it is read.
+/// A shard's rows of an archive in order, a file at a time. Each file is checked when it is read.
 #[derive(Debug)]
 pub(crate) struct Pages {
     folder: PathBuf,
@@ -196,9 +222,9 @@ pub(crate) struct Pages {
 }
 
 impl Pages {
-    /// An archive's rows, from its first one.
-    pub(crate) fn of(folder: &Path) -> Result<Self, LedgerError> {
-        let files = Manifest::read(folder)?.files.into_iter();
+    /// A shard's rows, from the archive's first one.
+    pub(crate) fn of(folder: &Path, shard: Shard) -> Result<Self, LedgerError> {
+        let files = Manifest::read(folder)?.of_shard(shard).cloned().collect::<Vec<_>>().into_iter();
         Ok(Self { folder: folder.to_owned(), files, end: None })
     }
 
@@ -215,19 +241,24 @@ impl Pages {
     }
 }
 
-/// A row of an archive; `None` if it has no such row.
+/// A row of a shard in an archive; `None` if it has no such row.
 ///
 /// # Errors
 ///
 /// [`LedgerError::Unusable`]: the file that has it is not there, or is not what was written.
-pub(crate) fn find(folder: &Path, seq: u64) -> Result<Option<Row>, LedgerError> {
+pub(crate) fn find(folder: &Path, shard: Shard, seq: u64) -> Result<Option<Row>, LedgerError> {
     let manifest = Manifest::read(folder)?;
-    let Some(at) = manifest.files.iter().position(|file| (file.first..=file.end.seq).contains(&seq)) else {
-        return Ok(None);
-    };
-    let before = at.checked_sub(1).and_then(|before| manifest.files.get(before)).map(|file| file.end);
+    let (mut before, mut its) = (None, None);
+    for file in manifest.of_shard(shard) {
+        if (file.first..=file.end.seq).contains(&seq) {
+            its = Some(file);
+            break;
+        }
+        before = Some(file.end);
+    }
+    let Some(file) = its else { return Ok(None) };
     let mut found = None;
-    file::read(folder, &manifest.files[at], before, &mut |row| {
+    file::read(folder, file, before, &mut |row| {
         if row.seq == seq {
             found = Some(row.clone());
         }
@@ -246,19 +277,19 @@ mod tests {
     use std::fs;
 
     use super::*;
-    use crate::{Opening, log::tail::Tail};
+    use crate::Opening;
 
     /// A ledger with so many large rows, whose tables are at the last one, and which nobody owns any more.
     async fn with_large_rows(count: u64) -> (tempfile::TempDir, String) {
         let folder = tempfile::tempdir().unwrap();
         let url = format!("sqlite://{}/ledger.db", folder.path().display());
         let ledger = Ledger::open(&url, &Opening::default()).await.unwrap();
-        let mut tail = Tail { shard: Shard::ONLY, head: ledger.head(), epoch: ledger.epoch() };
+        let mut tail = ledger.tails()[0];
         for n in 0..count {
             let body = vec![u8::try_from(n % 200).unwrap(); 3 << 20];
-            let row = chain::next(Shard::ONLY, tail.head, tail.epoch, Timestamp(1), body);
-            ledger.append(&row).await.unwrap();
+            let row = chain::next(Shard::FIRST, tail.head, tail.epoch, Timestamp(1), body);
             tail.advance(&row);
+            assert!(ledger.append(&[row]).await.unwrap().is_empty());
         }
         // As if they had been projected: what is archived is not looked into.
         let sql = "UPDATE projection SET seq = ?, hash = ?";
@@ -270,7 +301,7 @@ mod tests {
     }
 
     /// Retires rows, once the ledger that was dropped has been given back.
-    async fn retired(url: &str, archive: &mut Archive) -> Retired {
+    async fn retired(url: &str, archive: &mut Archive) -> Vec<Retired> {
         for _ in 0..500 {
             match retire(url, archive, &|content| format!("signed {content}")).await {
                 Err(LedgerError::Owned(_)) => tokio::time::sleep(std::time::Duration::from_millis(10)).await,
@@ -285,8 +316,9 @@ mod tests {
         let (folder, url) = with_large_rows(20).await;
         let place = folder.path().join("archive");
         let until = Timestamp(i64::MAX);
+        let all = |first, last| BTreeMap::from([(Shard::FIRST, (first, last))]);
         let archive = Archive::copy(&url, &place, until).await.unwrap();
-        assert_eq!((archive.rows(), archive.written()), (Some((0, 20)), 21));
+        assert_eq!((archive.rows(), archive.written()), (all(0, 20), 21));
         assert!(archive.manifest.files.len() > 3, "{:?}", archive.manifest.files);
 
         let beside = Archive::copy(&url, &place, until).await.unwrap_err().to_string();
@@ -299,30 +331,31 @@ mod tests {
         manifest.write(&place).unwrap();
         fs::write(place.join("log-0-000000000013-000000000018.zst.part"), "half").unwrap();
         let mut archive = Archive::copy(&url, &place, until).await.unwrap();
-        assert_eq!(archive.rows(), Some((0, 20)));
+        assert_eq!(archive.rows(), all(0, 20));
         assert!(archive.written() < 21);
 
         let read = |url: String| async move { Ledger::for_reading(&url).await.unwrap().logged.unwrap() };
         let log = read(url.clone()).await;
-        let row = log.row(Shard::ONLY, 14).await.unwrap();
-        assert_eq!(find(&place, 14).unwrap(), row);
-        assert_eq!(find(&place, 21).unwrap(), None);
-        assert_eq!(retired(&url, &mut archive).await, Retired { begins_at: 20, rows: 20 });
-        assert_eq!(log.row(Shard::ONLY, 14).await.unwrap(), None);
-        assert_eq!(find(&place, 14).unwrap(), row);
+        let row = log.row(Shard::FIRST, 14).await.unwrap();
+        assert_eq!(find(&place, Shard::FIRST, 14).unwrap(), row);
+        assert_eq!(find(&place, Shard::FIRST, 21).unwrap(), None);
+        assert_eq!(retired(&url, &mut archive).await, [Retired { shard: Shard::FIRST, begins_at: 20, rows: 20 }]);
+        assert_eq!(log.row(Shard::FIRST, 14).await.unwrap(), None);
+        assert_eq!(find(&place, Shard::FIRST, 14).unwrap(), row);
         let mut rows = 0;
-        let (first, end) = read_whole(&place, |_| {
+        let (first, end) = read_whole(&place, Shard::FIRST, |_| {
             rows += 1;
             Ok(())
         })
+        .unwrap()
         .unwrap();
         assert_eq!((first, end.seq, rows), (0, 20, 21));
-        assert_eq!(log.row(Shard::ONLY, 20).await.unwrap().map(|row| row.head()), Some(end));
+        assert_eq!(log.row(Shard::FIRST, 20).await.unwrap().map(|row| row.head()), Some(end));
         // A file that lies: its bytes are those listed, and its rows are another file's.
         let mut manifest = Manifest::read(&place).unwrap();
         manifest.files.remove(1);
         manifest.write(&place).unwrap();
-        let refused = read_whole(&place, |_| Ok(())).unwrap_err().to_string();
+        let refused = read_whole(&place, Shard::FIRST, |_| Ok(())).unwrap_err().to_string();
         assert!(refused.contains("follows row"), "{refused}");
     }
 }

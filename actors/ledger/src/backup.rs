@@ -145,7 +145,7 @@ async fn vacuum(from: &Path, to: &Path) -> Result<(), LedgerError> {
 async fn end_of(tables: &Path) -> Result<End, LedgerError> {
     let ledger = Ledger::for_reading(&place::url_of(tables)).await?;
     let log = ledger.logged.as_ref().ok_or_else(|| LedgerError::Corrupt("the copy has no log".into()))?;
-    let last = log.head(Shard::ONLY).await?;
+    let last = log.head(Shard::FIRST).await?;
     let last = last.ok_or_else(|| LedgerError::Unusable("the ledger's log has no row".into()))?;
     Ok(End::of(last.head()))
 }

@@ -30,38 +30,44 @@ impl From<Broken> for LedgerError {
 }
 
 impl Ledger {
-    /// Begins the log of a ledger that has none, or checks that the tables belong to the log and brings them up to it.
+    /// Begins the log of a shard that has none, or checks that the tables belong to the log and brings them up to it.
     /// Returns the end of the log.
-    pub(super) async fn catch_up(&self, log: &Log, shard: Shard) -> Result<Head, LedgerError> {
+    pub(super) async fn catch_up(&self, log: &Log, shard: Shard, epoch: i64) -> Result<Head, LedgerError> {
         let (head, place) = (log.reader().head(shard).await?, self.place(shard).await?);
         match (head, place) {
-            (None, None) => self.begin_log(log, shard).await,
+            (None, None) => self.begin_log(log, shard, epoch).await,
             (None, Some(place)) => Err(LedgerError::Unusable(format!(
                 "the tables were made from a log up to its row {}, and that log is gone: bring it back",
                 place.seq
             ))),
             // A process died between the log's first row and the tables' place.
-            (Some(head), None) => self.go_on_beginning(log, shard, &head).await,
+            (Some(head), None) => self.go_on_beginning(log, shard, epoch, &head).await,
             (Some(head), Some(place)) => self.follow(log, shard, place, &head).await,
         }
     }
 
-    async fn begin_log(&self, log: &Log, shard: Shard) -> Result<Head, LedgerError> {
+    async fn begin_log(&self, log: &Log, shard: Shard, epoch: i64) -> Result<Head, LedgerError> {
         let began = if self.has_rows().await? { Began::AfterTables } else { Began::New };
         let genesis = Genesis { log_id: Uuid::new_v4(), began, schema: import::schema() };
-        let row = chain::genesis(shard, self.epoch, now(), body::encode_genesis(&genesis));
+        let row = chain::genesis(shard, epoch, now(), body::encode_genesis(&genesis));
         log.append(&row).await?;
-        self.go_on_beginning(log, shard, &row).await
+        self.go_on_beginning(log, shard, epoch, &row).await
     }
 
     /// Goes on with a log that has its genesis, and that tables without a place belong to.
-    async fn go_on_beginning(&self, log: &Log, shard: Shard, head: &Row) -> Result<Head, LedgerError> {
+    async fn go_on_beginning(
+        &self,
+        log: &Log,
+        shard: Shard,
+        epoch: i64,
+        head: &Row,
+    ) -> Result<Head, LedgerError> {
         let first = log.reader().row(shard, 0).await?;
         let genesis = first.as_ref().map(import::genesis_of).transpose()?;
         let has_rows = self.has_rows().await?;
         match (first, genesis) {
             (_, Some(genesis)) if import::is_imported(&genesis) && has_rows => {
-                let end = self.import(log, shard, &genesis).await?;
+                let end = self.import(log, shard, epoch, &genesis).await?;
                 self.begin_place(shard, end).await?;
                 if head.seq > end.seq { self.follow(log, shard, end, head).await } else { Ok(end) }
             }
@@ -79,7 +85,7 @@ impl Ledger {
     }
 
     /// Whether the tables have anything. A ledger that was served has its prices at least.
-    async fn has_rows(&self) -> Result<bool, LedgerError> {
+    pub(super) async fn has_rows(&self) -> Result<bool, LedgerError> {
         let sql = "SELECT 1 WHERE EXISTS (SELECT 1 FROM account) OR EXISTS (SELECT 1 FROM price_version)";
         Ok(self.row(sql, []).await?.is_some())
     }
@@ -109,7 +115,7 @@ impl Ledger {
             if logged.is_empty() {
                 return Err(Broken::Gap { after: done.seq, found: end.seq }.into());
             }
-            match self.project(shard, &logged).await {
+            match self.project(&logged).await {
                 Ok(_) => done = last,
                 // A transaction of the former owner arrived meanwhile: it made the same rows.
                 Err(LedgerError::Fenced) if overtaken < OVERTAKEN => {
@@ -141,8 +147,7 @@ pub(super) fn read(row: &Row) -> Result<Logged, LedgerError> {
         Ok(Body::Genesis(_) | Body::Imported(_)) => (Vec::new(), None),
         Err(error) => return Err(LedgerError::Unusable(format!("row {} of the log {error}", row.seq))),
     };
-    let Row { seq, hash, prev_hash, epoch, at, .. } = *row;
-    Ok(Logged { seq, hash, prev_hash, epoch, at, transitions, prices })
+    Ok(Logged::new(row, transitions, prices))
 }
 
 /// The system's time, which no test moves.
@@ -153,12 +158,12 @@ pub(super) fn now() -> Timestamp {
 
 #[cfg(test)]
 mod tests {
-    use std::{fs, path::Path, time::Duration};
+    use std::{fs, path::Path, slice, time::Duration};
 
     use billing::{account::Header, entry::Transition, ids::AccountId, plan::Plan};
 
     use super::*;
-    use crate::{Opening, log::tail::Tail};
+    use crate::Opening;
 
     const LOG: &str = "ledger-log.db";
 
@@ -180,14 +185,18 @@ mod tests {
 
     /// Appends rows that nobody projects, each of one transition that moves the account's clock.
     async fn append(ledger: &Ledger, count: i64) {
-        let mut tail = Tail { shard: Shard::ONLY, head: ledger.head(), epoch: ledger.epoch() };
+        let mut tail = ledger.tail(Shard::FIRST).unwrap();
         for at in 1..=count {
             let mut header = Header::new(Plan::Free, Timestamp(0));
             header.clock = Timestamp(at);
             let row = tail.next(&[Transition::unchanged(account(), 0, Timestamp(at), header)], Timestamp(at));
-            ledger.append(&row).await.unwrap();
+            assert!(ledger.append(slice::from_ref(&row)).await.unwrap().is_empty());
             tail.advance(&row);
         }
+    }
+
+    fn head(ledger: &Ledger) -> Head {
+        ledger.tail(Shard::FIRST).unwrap().head
     }
 
     async fn clock(ledger: &Ledger) -> Timestamp {
@@ -209,8 +218,8 @@ mod tests {
         drop(ledger);
         for _ in 0..2 {
             let again = open(folder.path()).await.unwrap();
-            assert_eq!((clock(&again).await, again.head().seq), (Timestamp(700), 701));
-            assert_eq!(again.place(Shard::ONLY).await.unwrap(), Some(again.head()));
+            assert_eq!((clock(&again).await, head(&again).seq), (Timestamp(700), 701));
+            assert_eq!(again.place(Shard::FIRST).await.unwrap(), Some(head(&again)));
         }
     }
 
@@ -228,7 +237,7 @@ mod tests {
         drop(ledger);
         fs::copy(empty.path().join("ledger.db"), folder.path().join("ledger.db")).unwrap();
         let again = open(folder.path()).await.unwrap();
-        assert_eq!((clock(&again).await, again.head().seq), (Timestamp(300), 301));
+        assert_eq!((clock(&again).await, head(&again).seq), (Timestamp(300), 301));
     }
 
     #[tokio::test]

@@ -71,26 +71,26 @@ pub fn of(transition: &Transition) -> Vec<Claim> {
 /// The names taken by rows of the log that the tables may not have yet.
 #[derive(Debug, Default)]
 pub struct Claims {
-    by_row: BTreeMap<u64, Vec<Claim>>,
+    by_append: BTreeMap<u64, Vec<Claim>>,
     taken: HashSet<Claim>,
 }
 
 impl Claims {
-    /// Forgets the names of rows up to `projected`, which the tables have.
+    /// Forgets the names of appends up to `projected`, which the tables have.
     pub fn forget(&mut self, projected: u64) {
-        while let Some(row) = self.by_row.first_entry().filter(|row| *row.key() <= projected) {
-            for claim in row.remove() {
+        while let Some(append) = self.by_append.first_entry().filter(|append| *append.key() <= projected) {
+            for claim in append.remove() {
                 self.taken.remove(&claim);
             }
         }
     }
 
-    /// Notes the names that a row of the log takes.
-    pub fn take(&mut self, seq: u64, transitions: &[Transition]) {
+    /// Notes the names that a row of the log takes, which was appended by this number.
+    pub fn take(&mut self, number: u64, transitions: &[Transition]) {
         let claims: Vec<Claim> = transitions.iter().flat_map(of).collect();
         if !claims.is_empty() {
             self.taken.extend(claims.iter().cloned());
-            self.by_row.insert(seq, claims);
+            self.by_append.entry(number).or_default().extend(claims);
         }
     }
 

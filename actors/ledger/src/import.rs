@@ -43,7 +43,13 @@ pub(super) fn schema() -> u32 {
 
 impl Ledger {
     /// Brings the rows of all tables into a log that has its genesis, and perhaps some of them. Returns the log's end.
-    pub(super) async fn import(&self, log: &Log, shard: Shard, genesis: &Genesis) -> Result<Head, LedgerError> {
+    pub(super) async fn import(
+        &self,
+        log: &Log,
+        shard: Shard,
+        epoch: i64,
+        genesis: &Genesis,
+    ) -> Result<Head, LedgerError> {
         if genesis.schema != schema() {
             return Err(LedgerError::Unusable(format!(
                 "another version of this program began to bring these tables into a log: finish with that version, or remove \
@@ -53,6 +59,12 @@ impl Ledger {
             )));
         }
         let mut import = begun(log, shard).await?;
+        let append = async |head: &mut Head, imported: &Imported| {
+            let row = chain::next(shard, *head, epoch, catch_up::now(), body::encode_imported(imported));
+            log.append(&row).await?;
+            *head = row.head();
+            Ok::<_, LedgerError>(())
+        };
         if import.is_whole {
             return Ok(import.head);
         }
@@ -77,26 +89,13 @@ impl Ledger {
                 count += some.len();
                 let (table, columns) = (table.name.to_owned(), names.clone());
                 let imported = Imported { table, columns, rows: some, is_last: false };
-                self.append_imported(log, shard, &mut import.head, &imported).await?;
+                append(&mut import.head, &imported).await?;
             }
         }
         let last = Imported { table: String::new(), columns: Vec::new(), rows: Vec::new(), is_last: true };
-        self.append_imported(log, shard, &mut import.head, &last).await?;
+        append(&mut import.head, &last).await?;
         tracing::info!(rows = count, "the tables are in the log");
         Ok(import.head)
-    }
-
-    async fn append_imported(
-        &self,
-        log: &Log,
-        shard: Shard,
-        head: &mut Head,
-        imported: &Imported,
-    ) -> Result<(), LedgerError> {
-        let row = chain::next(shard, *head, self.epoch, catch_up::now(), body::encode_imported(imported));
-        log.append(&row).await?;
-        *head = row.head();
-        Ok(())
     }
 
     /// Writes imported rows to tables that lack them.

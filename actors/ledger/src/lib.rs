@@ -47,9 +47,13 @@ pub mod usage;
 mod watch;
 pub mod webhooks;
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::{
+    collections::BTreeMap,
+    slice,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
 
-use billing::Timestamp;
+use billing::{Timestamp, entry::Transition};
 use sea_orm::{AccessMode, DatabaseTransaction, DbBackend, IsolationLevel, QueryResult, Statement, Value};
 
 pub use self::{
@@ -61,7 +65,7 @@ pub use self::{
 };
 use self::{
     idempotency::Turns,
-    log::{Head, Row, Shard, chain, read::Reader, store::Log},
+    log::{Row, Shard, Shards, body, chain, read::Reader, store::Log, tail::Tail},
     open::Keeper,
     pool::{Pool, Watched},
     project::Logged,
@@ -89,11 +93,11 @@ pub struct Ledger {
     recent: RecentKeys,
     /// The changes of idempotency keys that wait.
     keys: Turns,
-    /// The end of the log before the journal appends to it.
-    head: Arc<Mutex<Head>>,
+    shards: Shards,
+    /// The ends of the logs that this process owns, before the journal appends to them. Their epochs are incremented by
+    /// every owner. Every commit carries its shard's, and is refused once there is a newer owner.
+    tails: Arc<Mutex<BTreeMap<Shard, Tail>>>,
     backend: DbBackend,
-    /// Incremented by every owner. Every commit carries it, and is refused once there is a newer owner.
-    epoch: i64,
     standing: Standing,
     /// The watch over SQLite's files, while the ledger is open for writing.
     watched: Watched,
@@ -102,9 +106,23 @@ pub struct Ledger {
 }
 
 impl Ledger {
-    /// The owner's epoch.
-    pub const fn epoch(&self) -> i64 {
-        self.epoch
+    /// The shards of the ledger.
+    pub const fn shards(&self) -> Shards {
+        self.shards
+    }
+
+    /// The ends of the logs that this process owns, before the journal appends to them, in the order of their shards.
+    pub fn tails(&self) -> Vec<Tail> {
+        self.owned().values().copied().collect()
+    }
+
+    fn owned(&self) -> MutexGuard<'_, BTreeMap<Shard, Tail>> {
+        self.tails.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The end of a log that this process owns.
+    fn tail(&self, shard: Shard) -> Result<Tail, LedgerError> {
+        self.owned().get(&shard).copied().ok_or(LedgerError::Fenced)
     }
 
     /// Whether the ledger can be used now, or the reason why not.
@@ -112,15 +130,15 @@ impl Ledger {
         &self.standing
     }
 
-    /// The end of the log before the journal appends to it.
-    pub fn head(&self) -> Head {
-        *self.head.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Notes that a row is in the log. Called before anything is answered.
-    pub fn appended(&self, row: &Logged) {
-        self.recent.note(row.seq, &row.transitions);
-        self.progress.appended(row.seq);
+    /// Notes that rows are in the log. Called before anything is answered. Returns the number of this call, from 1 on:
+    /// [`Self::projected`] takes it.
+    pub fn appended(&self, rows: &[Logged]) -> u64 {
+        let number = self.progress.last() + 1;
+        for row in rows {
+            self.recent.note(number, &row.transitions);
+        }
+        self.progress.appended(number);
+        number
     }
 
     /// The public parts of keys that are revoked from now on, each when that is durable.
@@ -128,10 +146,10 @@ impl Ledger {
         self.recent.revocations()
     }
 
-    /// Notes that the tables have everything up to a row.
-    pub fn projected(&self, seq: u64) {
-        self.progress.projected(seq);
-        self.recent.forget(seq);
+    /// Notes that the tables have everything up to a call of [`Self::appended`].
+    pub fn projected(&self, number: u64) {
+        self.progress.projected(number);
+        self.recent.forget(number);
     }
 
     /// How far the tables are behind the log.
@@ -139,39 +157,49 @@ impl Ledger {
         &self.progress
     }
 
-    /// Appends a row to the log. It is durable when this returns. The same row may be appended again: it is in the log
-    /// once.
+    /// Appends rows to the log, at most one of each shard. They are durable when this returns, but for those of the shards
+    /// that it returns, which have a newer owner. The same rows may be appended again: each is in the log once.
     ///
     /// # Errors
     ///
-    /// The row is not in the log, unless the error [leaves that unknown](LedgerError::leaves_unknown): then append the
-    /// same row again. After [`LedgerError::Fenced`] this process must stop.
-    pub async fn append(&self, row: &Row) -> Result<(), LedgerError> {
+    /// No row is in the log, unless the error [leaves that unknown](LedgerError::leaves_unknown): then append the same
+    /// rows again.
+    pub async fn append(&self, rows: &[Row]) -> Result<Vec<Shard>, LedgerError> {
         match &self.log {
-            Some(log) => log.append(row).await,
+            Some(log) => log.append_all(rows).await,
             None => Err(LedgerError::NotWritten("the ledger is open for reading only".into())),
         }
     }
 
     /// Appends a row and brings it into the tables, before there is a journal that does both.
-    async fn append_by_itself(&self, body: Vec<u8>, at: Timestamp) -> Result<(), LedgerError> {
-        let row = chain::next(Shard::ONLY, self.head(), self.epoch, at, body);
-        self.append(&row).await?;
-        self.project(Shard::ONLY, &[catch_up::read(&row)?]).await?;
-        *self.head.lock().unwrap_or_else(PoisonError::into_inner) = row.head();
-        self.progress.appended(row.seq);
-        self.projected(row.seq);
+    async fn append_by_itself(&self, shard: Shard, body: Vec<u8>, at: Timestamp) -> Result<(), LedgerError> {
+        let mut tail = self.tail(shard)?;
+        let row = chain::next(shard, tail.head, tail.epoch, at, body);
+        if !self.append(slice::from_ref(&row)).await?.is_empty() {
+            return Err(LedgerError::Fenced);
+        }
+        let logged = [catch_up::read(&row)?];
+        self.project(&logged).await?;
+        tail.advance(&row);
+        self.owned().insert(shard, tail);
+        let number = self.appended(&logged);
+        self.projected(number);
         Ok(())
     }
 
-    /// The rows of the log after a number, as they are projected.
+    /// Appends a transition by itself.
+    async fn append_transition(&self, transition: Transition, at: Timestamp) -> Result<(), LedgerError> {
+        self.append_by_itself(self.shards.of(transition.account_id), body::encode(&[transition]), at).await
+    }
+
+    /// The rows of a shard's log after a number, as they are projected.
     ///
     /// # Errors
     ///
     /// The log can't be read now, or a row's body can't be read.
-    pub async fn logged_after(&self, seq: u64) -> Result<Vec<Logged>, LedgerError> {
+    pub async fn logged_after(&self, shard: Shard, seq: u64) -> Result<Vec<Logged>, LedgerError> {
         let Some(log) = &self.logged else { return Ok(Vec::new()) };
-        log.read(Shard::ONLY, seq, 64).await?.iter().map(catch_up::read).collect()
+        log.read(shard, seq, 64).await?.iter().map(catch_up::read).collect()
     }
 
     /// Brings SQLite's write-ahead log of the log into its file, if that is due. Called where nobody waits, it spares the

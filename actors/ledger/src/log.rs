@@ -9,16 +9,51 @@ pub(crate) mod read;
 pub(crate) mod store;
 pub mod tail;
 
-use billing::Timestamp;
+use std::num::NonZeroU16;
+
+use billing::{Timestamp, ids::AccountId};
 
 /// A part of the accounts, with a log and an owner of its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Shard(pub i64);
 
 impl Shard {
-    /// The only shard of a ledger with one owner.
-    pub const ONLY: Self = Self(0);
+    /// The first shard: the only one of SQLite's ledgers. Its log has what belongs to no account, too.
+    pub const FIRST: Self = Self(0);
 }
+
+/// The number of a ledger's shards. It is chosen when the ledger is made, and stays: an account's shard depends on it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Shards(NonZeroU16);
+
+impl Shards {
+    /// One shard for all accounts.
+    pub const ONE: Self = Self(NonZeroU16::MIN);
+    /// The shards of a new ledger in PostgreSQL, unless its settings say otherwise.
+    pub const USUAL: Self = Self(NonZeroU16::MIN.saturating_add(15));
+
+    /// So many shards.
+    pub const fn new(count: NonZeroU16) -> Self {
+        Self(count)
+    }
+
+    /// Their number.
+    pub const fn count(self) -> u16 {
+        self.0.get()
+    }
+
+    /// The shard of an account: the last two bytes of its id, which are random, as a number modulo the number of shards.
+    pub fn of(self, account: AccountId) -> Shard {
+        let [.., high, low] = *account.0.as_bytes();
+        Shard((u16::from_be_bytes([high, low]) % self.0).into())
+    }
+
+    /// All of them, in order.
+    pub fn all(self) -> impl Iterator<Item = Shard> {
+        (0..self.0.get()).map(|number| Shard(number.into()))
+    }
+}
+
 
 /// A BLAKE3 hash.
 pub type Hash = [u8; 32];
@@ -55,5 +90,27 @@ impl Row {
     /// The row as the end of its log.
     pub const fn head(&self) -> Head {
         Head { seq: self.seq, hash: self.hash }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use uuid::Uuid;
+
+    use super::*;
+
+    #[test]
+    fn an_accounts_shard_is_one_of_the_ledgers_and_never_changes() {
+        let id = |low: u128| AccountId(Uuid::from_u128(0x0199_c0de_aaaa_7bbb_8ccc_0123_4567_0000 | low));
+        let shards = |count: u16| Shards::new(NonZeroU16::new(count).unwrap());
+        for (count, low, shard) in [(1, 0xffff, 0), (16, 0x0005, 5), (16, 0x0015, 5), (16, 0xffff, 15), (7, 0x0100, 4)] {
+            assert_eq!(shards(count).of(id(low)), Shard(shard), "{low:#x} of {count}");
+        }
+        let mut found = vec![0; 16];
+        for low in 0..1_600 {
+            found[usize::try_from(Shards::USUAL.of(id(low)).0).unwrap()] += 1;
+        }
+        assert!(found.iter().all(|count| *count == 100), "{found:?}");
+        assert_eq!(Shards::USUAL.all().map(|shard| shard.0).collect::<Vec<_>>(), (0..16).collect::<Vec<_>>());
     }
 }

@@ -1,6 +1,6 @@
 //! Which row of the log has what: the row that ended a request, by its number and its hash; and one row's content.
 
-use std::path::Path;
+use std::{collections::BTreeMap, path::Path};
 
 use billing::{
     Timestamp,
@@ -58,20 +58,24 @@ impl Ledger {
         let Some((seq, hash)) = seq.zip(hash) else { return Ok(None) };
         let corrupt = || LedgerError::Corrupt(format!("the batch of the log's row {seq}"));
         let (seq, hash) = (u64::try_from(seq).map_err(|_| corrupt())?, hash.try_into().map_err(|_| corrupt())?);
-        Ok(Some(LogRow { shard: Shard::ONLY, seq, hash }))
+        Ok(Some(LogRow { shard: self.shards.of(account), seq, hash }))
     }
 
-    /// The row of a signed checkpoint, at which the log begins; `None` if it begins at row 0.
+    /// The rows of signed checkpoints, at which the logs of shards begin that don't begin at row 0.
     ///
     /// # Errors
     ///
     /// The log can't be read now.
-    pub async fn log_begins_at(&self) -> Result<Option<u64>, LedgerError> {
-        let Some(log) = &self.logged else { return Ok(None) };
-        Ok(log.checkpoint(Shard::ONLY).await?.map(|kept| kept.head.seq))
+    pub async fn log_begins_at(&self) -> Result<BTreeMap<Shard, u64>, LedgerError> {
+        let mut begins = BTreeMap::new();
+        let Some(log) = &self.logged else { return Ok(begins) };
+        for shard in self.shards.all() {
+            begins.extend(log.checkpoint(shard).await?.map(|kept| (shard, kept.head.seq)));
+        }
+        Ok(begins)
     }
 
-    /// What a row of the log says of a request's end; `None` if neither the log nor the archive, if one is named, has such
+    /// What a row of a shard's log says of a request's end; `None` if neither the log nor the archive, if one is named, has such
     /// a row.
     ///
     /// # Errors
@@ -80,13 +84,14 @@ impl Ledger {
     /// file with it was.
     pub async fn logged_end(
         &self,
+        shard: Shard,
         seq: u64,
         request: RequestId,
         archive: Option<&Path>,
     ) -> Result<Option<LoggedEnd>, LedgerError> {
         let Some(log) = &self.logged else { return Ok(None) };
-        let row = match (log.row(Shard::ONLY, seq).await?, archive) {
-            (None, Some(folder)) => archive::find(folder, seq)?,
+        let row = match (log.row(shard, seq).await?, archive) {
+            (None, Some(folder)) => archive::find(folder, shard, seq)?,
             (row, _) => row,
         };
         let Some(row) = row else { return Ok(None) };

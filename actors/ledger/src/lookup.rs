@@ -9,7 +9,7 @@ use billing::{
 };
 use sea_orm::QueryResult;
 
-use super::{Ledger, LedgerError, log::body};
+use super::{Ledger, LedgerError};
 
 /// An account's row, without money.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -40,7 +40,7 @@ impl Ledger {
     ) -> Result<(), LedgerError> {
         let opened = Some(Opened { email: email.to_owned() });
         let transition = Transition { opened, ..Transition::unchanged(id, 0, now, Header::new(plan, now)) };
-        self.append_by_itself(body::encode(&[transition]), now).await
+        self.append_transition(transition, now).await
     }
 
     /// Finds an account by its id.

@@ -3,6 +3,8 @@
 //! files alone are the ledger while no process serves it.
 
 use std::{
+    collections::BTreeMap,
+    num::NonZeroU16,
     path::{Path, PathBuf},
     sync::{Arc, mpsc},
     time::Duration,
@@ -23,9 +25,10 @@ use super::{
     Ledger, LedgerError,
     idempotency::Turns,
     log::{
-        Head, Shard,
+        Shard, Shards,
         read::Reader,
         store::{Log, Missing},
+        tail::Tail,
     },
     owner::{
         Claim, Owner, in_use,
@@ -73,12 +76,14 @@ pub struct Opening {
     /// Files that exist only beside a ledger that was served. If one exists and the database is gone, no new ledger is
     /// begun.
     pub kept: Vec<PathBuf>,
+    /// The shards of a new ledger in PostgreSQL. SQLite's have one.
+    pub shards: Shards,
 }
 
 impl Default for Opening {
     /// A ledger without an owner, in any place.
     fn default() -> Self {
-        Self { claim: Claim::IfFree, kept: Vec::new() }
+        Self { claim: Claim::IfFree, kept: Vec::new(), shards: Shards::USUAL }
     }
 }
 
@@ -124,7 +129,7 @@ impl Ledger {
         if url.starts_with("sqlite:") {
             Self::open_sqlite(url, opening).await
         } else {
-            Self::open_postgres(url, opening.claim).await
+            Self::open_postgres(url, opening).await
         }
     }
 
@@ -133,7 +138,7 @@ impl Ledger {
         let mut ledger = Self::connect(url, Access::Write(file.clone())).await?;
         ledger.prepare(&file, &lock, opening).await?;
         let of_log = place::log_of(&file);
-        let missing = match ledger.place(Shard::ONLY).await? {
+        let missing = match ledger.place(Shard::FIRST).await? {
             None => Missing::Begin,
             Some(_) => Missing::Refuse,
         };
@@ -141,17 +146,19 @@ impl Ledger {
         // Before anything is taken from a living owner: a process that is stopped may hold the log's lock.
         log.check_writable().await?;
         let owner = Owner::here(Some(lock.path()));
-        ledger.epoch = ledger.take_over(&owner, log.reader().epoch(Shard::ONLY).await?.unwrap_or_default()).await?;
+        let others = log.reader().epoch(Shard::FIRST).await?.unwrap_or_default();
+        let epochs = ledger.take_over(&owner, others).await?;
+        let epoch = epochs.get(&Shard::FIRST).copied().unwrap_or_default();
         lock.served()?;
         ledger.bring_in().await;
         let watch = watch_of(&file)?;
-        log.take_over(Shard::ONLY, &owner.text(), ledger.epoch).await?;
+        log.take_over(Shard::FIRST, &owner.text(), epoch).await?;
         let log_watch = watch_of(&of_log)?;
         log.watch(Arc::clone(&log_watch));
-        ledger.follow_log(log).await?;
+        ledger.follow_log(log, &epochs).await?;
         // The place of new tables is durable before the log goes on.
         ledger.bring_in().await;
-        let looking = look_after(&file, lock, [Arc::clone(&watch), log_watch], ledger.epoch, ledger.standing.clone())?;
+        let looking = look_after(&file, lock, [Arc::clone(&watch), log_watch], epoch, ledger.standing.clone())?;
         let _ = ledger.watched.set(watch);
         let keeper = Keeper { owner, probing: Mutex::default(), _looking: Some(looking), session: None };
         ledger.keeper = Some(Arc::new(keeper));
@@ -177,15 +184,22 @@ impl Ledger {
         Ok(Migrator::up(self.tables.connections(), None).await?)
     }
 
-    async fn open_postgres(url: &str, claim: Claim) -> Result<Self, LedgerError> {
-        let session = Session::open(url, claim).await?;
+    async fn open_postgres(url: &str, opening: &Opening) -> Result<Self, LedgerError> {
+        let session = Session::open(url, opening.claim).await?;
         let mut ledger = Self::connect(url, Access::Read).await?;
         Migrator::up(ledger.tables.connections(), None).await?;
+        ledger.shards = match ledger.stored_shards().await? {
+            Some(shards) => shards,
+            // Tables from before there were leases have one log for all of them.
+            None if ledger.has_rows().await? => Shards::ONE,
+            None => opening.shards,
+        };
         let owner = Owner::here(None);
-        ledger.epoch = ledger.take_over(&owner, 0).await?;
+        let epochs = ledger.take_over(&owner, 0).await?;
         let log = Log::open_postgres(url, ledger.as_they_are.clone(), ledger.standing.clone()).await?;
-        ledger.follow_log(log).await?;
-        let session = Some(tokio::spawn(session.keep(ledger.epoch, ledger.standing.clone())));
+        ledger.follow_log(log, &epochs).await?;
+        let epoch = epochs.get(&Shard::FIRST).copied().unwrap_or_default();
+        let session = Some(tokio::spawn(session.keep(epoch, ledger.standing.clone())));
         ledger.keeper = Some(Arc::new(Keeper { owner, probing: Mutex::default(), _looking: None, session }));
         Ok(ledger)
     }
@@ -230,12 +244,13 @@ impl Ledger {
         if !ledger.has_tables().await? {
             return Err(LedgerError::NoLedger("there is no ledger: the database has none of its tables".into()));
         }
+        ledger.shards = ledger.stored_shards().await?.unwrap_or(Shards::ONE);
         ledger.logged = if ledger.backend == DbBackend::Postgres {
             Some(Reader::new(ledger.as_they_are.clone(), ledger.backend))
         } else {
             let file = place::log_of(&place::file_of(url)?);
             let standing = ledger.standing.clone();
-            match ledger.place(Shard::ONLY).await? {
+            match ledger.place(Shard::FIRST).await? {
                 // The tables are older than any log, and no owner has begun one yet.
                 None if !file.exists() => None,
                 None => {
@@ -274,7 +289,6 @@ impl Ledger {
         let read = Pool::new(read, standing.clone(), Arc::clone(&watched)).after(&progress);
         let look = Database::connect(options(url, &access, 1, settings)).await?;
         let as_they_are = Pool::new(look, standing.clone(), Arc::clone(&watched));
-        let head = Arc::new(std::sync::Mutex::new(Head { seq: 0, hash: [0; 32] }));
         Ok(Self {
             tables,
             write,
@@ -285,21 +299,21 @@ impl Ledger {
             progress,
             recent: RecentKeys::default(),
             keys: Turns::default(),
-            head,
+            shards: Shards::ONE,
+            tails: Arc::default(),
             backend,
-            epoch: 0,
             standing,
             watched,
             keeper: None,
         })
     }
 
-    /// Brings the tables up to the log, and owns it from then on.
-    async fn follow_log(&mut self, log: Log) -> Result<(), LedgerError> {
-        let head = self.catch_up(&log, Shard::ONLY).await?;
-        self.head = Arc::new(std::sync::Mutex::new(head));
-        self.progress.appended(head.seq);
-        self.progress.projected(head.seq);
+    /// Brings the tables up to the logs of these shards, and owns them from then on.
+    async fn follow_log(&mut self, log: Log, epochs: &BTreeMap<Shard, i64>) -> Result<(), LedgerError> {
+        for (shard, epoch) in epochs {
+            let head = self.catch_up(&log, *shard, *epoch).await?;
+            self.owned().insert(*shard, Tail { shard: *shard, head, epoch: *epoch });
+        }
         self.logged = Some(log.reader().clone());
         self.log = Some(log);
         Ok(())
@@ -319,15 +333,34 @@ impl Ledger {
         Ok(count > 0)
     }
 
-    /// Makes an epoch of the owner's own, later than all before it and than `others`.
-    async fn take_over(&self, owner: &Owner, others: i64) -> Result<i64, LedgerError> {
-        let sql = "INSERT INTO shard_lease (shard, owner, epoch) VALUES (0, ?, ?) ON CONFLICT (shard) DO UPDATE SET \
-                   owner = excluded.owner, epoch = CASE WHEN shard_lease.epoch < excluded.epoch THEN excluded.epoch \
-                   ELSE shard_lease.epoch + 1 END RETURNING epoch";
-        let values = [owner.text().into(), (others + 1).into()];
-        let row = self.tables.query_one_raw(self.statement(sql, values)).await?;
-        let row = row.ok_or_else(|| LedgerError::Corrupt("no lease came back".into()))?;
-        Ok(row.try_get_by_index(0)?)
+    /// The shards that the ledger was made with; `None` before its first owner.
+    async fn stored_shards(&self) -> Result<Option<Shards>, LedgerError> {
+        let row = self.row("SELECT COUNT(*), COALESCE(MAX(shard), -1) FROM shard_lease", []).await?;
+        let row = row.ok_or_else(|| LedgerError::Corrupt("no count came back".into()))?;
+        let (count, last): (i64, i64) = (row.try_get_by_index(0)?, row.try_get_by_index(1)?);
+        let corrupt = || LedgerError::Corrupt(format!("{count} shards, of which the last is {last}"));
+        match (NonZeroU16::new(u16::try_from(count).map_err(|_| corrupt())?), count - 1 == last) {
+            (None, _) => Ok(None),
+            (Some(count), true) => Ok(Some(Shards::new(count))),
+            (Some(_), false) => Err(corrupt()),
+        }
+    }
+
+    /// Makes an epoch of the owner's own for each shard, later than all before it and than `others`.
+    async fn take_over(&self, owner: &Owner, others: i64) -> Result<BTreeMap<Shard, i64>, LedgerError> {
+        let rows = vec!["(?, ?, ?)"; self.shards.count().into()].join(", ");
+        let sql = format!(
+            "INSERT INTO shard_lease (shard, owner, epoch) VALUES {rows} ON CONFLICT (shard) DO UPDATE SET \
+             owner = excluded.owner, epoch = CASE WHEN shard_lease.epoch < excluded.epoch THEN excluded.epoch \
+             ELSE shard_lease.epoch + 1 END RETURNING shard, epoch"
+        );
+        let row = |shard: Shard| [shard.0.into(), owner.text().into(), (others + 1).into()];
+        let values: Vec<_> = self.shards.all().flat_map(row).collect();
+        let rows = self.tables.query_all_raw(self.statement(&sql, values)).await?;
+        if rows.len() != usize::from(self.shards.count()) {
+            return Err(LedgerError::Corrupt(format!("{} of {} leases came back", rows.len(), self.shards.count())));
+        }
+        rows.iter().map(|row| Ok((Shard(row.try_get_by_index(0)?), row.try_get_by_index(1)?))).collect()
     }
 
     /// Checks whether the ledger can commit now, durably. If the last commit is too old to tell, a probe is committed.
@@ -358,14 +391,15 @@ impl Ledger {
     async fn probe(&self, keeper: &Keeper) -> Result<(), LedgerError> {
         let Some(log) = &self.log else { return Ok(()) };
         let owner = keeper.owner.seen_now().text();
+        let epoch = self.tail(Shard::FIRST)?.epoch;
         let probe = async {
-            log.probe(Shard::ONLY, &owner, self.epoch).await?;
+            log.probe(Shard::FIRST, &owner, epoch).await?;
             if self.backend == DbBackend::Postgres {
                 return Ok(());
             }
             let sql = "UPDATE shard_lease SET owner = ? WHERE shard = 0 AND epoch = ?";
             let changed =
-                self.tables.execute_raw(self.statement(sql, [owner.as_str().into(), self.epoch.into()])).await?;
+                self.tables.execute_raw(self.statement(sql, [owner.as_str().into(), epoch.into()])).await?;
             if changed.rows_affected() == 0 { Err(LedgerError::Fenced) } else { Ok(()) }
         };
         probe.await.inspect(|()| self.standing.committed()).inspect_err(|error| self.standing.not_committed(error))

@@ -10,7 +10,10 @@ use sea_orm::QueryResult;
 
 use super::{
     Ledger, LedgerError,
-    log::body::{self, PriceBook},
+    log::{
+        Shard,
+        body::{self, PriceBook},
+    },
     query::{LARGEST_PAGE, page},
 };
 
@@ -76,7 +79,7 @@ impl Ledger {
             return Ok(version);
         }
         let book = PriceBook { version: known.last + 1, hash: hash.to_owned(), at: now, prices: prices.to_owned() };
-        self.append_by_itself(body::encode_prices(&book), now).await?;
+        self.append_by_itself(Shard::FIRST, body::encode_prices(&book), now).await?;
         Ok(book.version)
     }
 

@@ -1,5 +1,6 @@
 //! How far the tables are behind the log. Whoever reads the tables waits until they have everything that was appended
-//! before the read began, so that a read sees its own writes. The projector is told that somebody waits.
+//! before the read began, so that a read sees its own writes. The projector is told that somebody waits. What is appended
+//! is counted in the order of this process, whichever shards' rows it is.
 
 use std::{
     sync::{
@@ -18,9 +19,9 @@ const PATIENCE: Duration = Duration::from_secs(5);
 
 #[derive(Debug)]
 struct Inner {
-    /// The number of the log's last row.
+    /// The number of the last append.
     appended: AtomicU64,
-    /// The number of the last row that the tables have.
+    /// The number of the last append that the tables have.
     projected: watch::Sender<u64>,
     /// A copy of `projected`, which every read looks at.
     known: AtomicU64,
@@ -59,33 +60,38 @@ impl Drop for Waiting<'_> {
 }
 
 impl Progress {
-    /// Notes that a row is in the log. Called before anything is answered.
-    pub fn appended(&self, seq: u64) {
+    /// The number of the last append.
+    pub fn last(&self) -> u64 {
+        self.0.appended.load(Ordering::Acquire)
+    }
+
+    /// Notes an append. Called before anything is answered.
+    pub fn appended(&self, number: u64) {
         if self.lag() == 0 {
             self.moved();
         }
-        self.0.appended.fetch_max(seq, Ordering::AcqRel);
+        self.0.appended.fetch_max(number, Ordering::AcqRel);
     }
 
-    /// Notes that the tables have everything up to a row.
-    pub fn projected(&self, seq: u64) {
+    /// Notes that the tables have everything up to an append.
+    pub fn projected(&self, number: u64) {
         self.moved();
-        self.0.known.fetch_max(seq, Ordering::AcqRel);
+        self.0.known.fetch_max(number, Ordering::AcqRel);
         self.0.projected.send_if_modified(|known| {
-            let is_new = seq > *known;
-            *known = seq.max(*known);
+            let is_new = number > *known;
+            *known = number.max(*known);
             is_new
         });
     }
 
-    /// The number of the last row that the tables have.
+    /// The number of the last append that the tables have.
     pub fn place(&self) -> u64 {
         self.0.known.load(Ordering::Acquire)
     }
 
-    /// The number of rows that the tables are behind the log.
+    /// The number of appends that the tables are behind the log.
     pub fn lag(&self) -> u64 {
-        self.0.appended.load(Ordering::Acquire).saturating_sub(self.place())
+        self.last().saturating_sub(self.place())
     }
 
     fn moved(&self) {
@@ -118,7 +124,7 @@ impl Progress {
     }
 
     async fn caught_up_within(&self, patience: Duration) -> Result<(), LedgerError> {
-        let target = self.0.appended.load(Ordering::Acquire);
+        let target = self.last();
         if self.place() >= target {
             return Ok(());
         }

@@ -13,7 +13,10 @@ mod resources;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeMap, HashSet};
+use std::{
+    borrow::Borrow,
+    collections::{BTreeMap, HashSet},
+};
 
 use billing::{Timestamp, entry::Transition, ids::AccountId};
 use sea_orm::{ConnectionTrait as _, DatabaseTransaction};
@@ -22,7 +25,7 @@ use uuid::Uuid;
 use self::merge::Merged;
 use super::{
     Ledger, LedgerError,
-    log::{Hash, Head, Shard, body::PriceBook},
+    log::{Hash, Head, Row, Shard, body::PriceBook},
     rollup,
     rows::{Rows, Write},
     transaction::Transaction,
@@ -31,6 +34,8 @@ use super::{
 /// A row of the log whose transitions are to be projected.
 #[derive(Debug, Clone)]
 pub struct Logged {
+    /// The shard whose log it is.
+    pub shard: Shard,
     /// The row's number.
     pub seq: u64,
     /// The row's hash.
@@ -61,14 +66,49 @@ pub(super) fn batch_id(hash: &Hash) -> Uuid {
     uuid::Builder::from_custom_bytes(bytes).into_uuid()
 }
 
+impl Logged {
+    /// A row of the log that carries this.
+    pub fn new(row: &Row, transitions: Vec<Transition>, prices: Option<PriceBook>) -> Self {
+        let Row { shard, seq, hash, prev_hash, epoch, at, .. } = *row;
+        Self { shard, seq, hash, prev_hash, epoch, at, transitions, prices }
+    }
+
+    /// The row as the end of its log.
+    pub const fn head(&self) -> Head {
+        Head { seq: self.seq, hash: self.hash }
+    }
+}
+
+/// The rows of several shards that tables at these places still lack; `None` if a place is of another log.
+pub fn lacking_of_all(rows: Vec<Logged>, places: &BTreeMap<Shard, Head>) -> Option<Vec<Logged>> {
+    let mut lacking_of_all = Vec::new();
+    for rows in by_shard(&rows).into_values() {
+        let rest = match rows.first().and_then(|row| places.get(&row.shard)) {
+            Some(place) => lacking(&rows, *place)?,
+            None => &rows[..],
+        };
+        lacking_of_all.extend(rest.iter().map(|row| (*row).clone()));
+    }
+    Some(lacking_of_all)
+}
+
+/// The rows of each shard, in their order.
+fn by_shard(rows: &[Logged]) -> BTreeMap<Shard, Vec<&Logged>> {
+    let mut by_shard = BTreeMap::<_, Vec<_>>::new();
+    for row in rows {
+        by_shard.entry(row.shard).or_default().push(row);
+    }
+    by_shard
+}
+
 /// The rows that tables at a place still lack. Whatever brought the tables there, an earlier try or another process, took
 /// the rows from the same log; `None` if it was another log.
-pub fn lacking(rows: &[Logged], place: Head) -> Option<&[Logged]> {
-    let is_other = |row: &Logged| row.seq == place.seq && row.hash != place.hash;
-    if rows.iter().any(is_other) || rows.first().is_some_and(|row| row.seq > place.seq + 1) {
+pub fn lacking<R: Borrow<Logged>>(rows: &[R], place: Head) -> Option<&[R]> {
+    let is_other = |row: &R| row.borrow().seq == place.seq && row.borrow().hash != place.hash;
+    if rows.iter().any(is_other) || rows.first().is_some_and(|row| row.borrow().seq > place.seq + 1) {
         return None;
     }
-    let known = rows.iter().take_while(|row| row.seq <= place.seq).count();
+    let known = rows.iter().take_while(|row| (*row).borrow().seq <= place.seq).count();
     rows.get(known..)
 }
 
@@ -93,8 +133,8 @@ pub(super) struct Entry<'a> {
 type Parts<'a> = BTreeMap<AccountId, (&'a Logged, Vec<Entry<'a>>)>;
 
 impl Ledger {
-    /// Applies rows of the log, in order, to the tables, in one transaction that also stores the new place. Returns the
-    /// accounts that this call stopped.
+    /// Applies rows of the logs of some shards, each log's in their order, to the tables, in one transaction that also
+    /// stores the new places. Returns the accounts that this call stopped.
     ///
     /// # Errors
     ///
@@ -102,29 +142,29 @@ impl Ledger {
     /// are at another place, or the rows do not follow one another; nothing was written.
     /// [`LedgerError::Refused`]: a row that belongs to no account breaks a rule of the database; nothing was written. All
     /// other errors leave the outcome unknown: [`Ledger::place`] tells.
-    pub async fn project(&self, shard: Shard, rows: &[Logged]) -> Result<Vec<Stopped>, LedgerError> {
+    pub async fn project(&self, rows: &[Logged]) -> Result<Vec<Stopped>, LedgerError> {
         tokio::select! {
             biased;
-            done = self.project_rows(shard, rows) => done,
+            done = self.project_rows(rows) => done,
             fault = self.standing.broken() => Err(fault.into()),
         }
     }
 
-    async fn project_rows(&self, shard: Shard, rows: &[Logged]) -> Result<Vec<Stopped>, LedgerError> {
-        follow_one_another(rows)?;
-        match self.project_together(shard, rows).await {
+    async fn project_rows(&self, rows: &[Logged]) -> Result<Vec<Stopped>, LedgerError> {
+        let moves = moves(rows)?;
+        match self.project_together(&moves, rows).await {
             Err(LedgerError::Refused(why)) => {
                 tracing::error!(why, "the database refused a row: each account is projected by itself");
-                self.project_apart(shard, rows).await
+                self.project_apart(&moves, rows).await
             }
             done => done.map(|()| Vec::new()),
         }
     }
 
-    async fn project_together(&self, shard: Shard, rows: &[Logged]) -> Result<(), LedgerError> {
+    async fn project_together(&self, moves: &[Move], rows: &[Logged]) -> Result<(), LedgerError> {
         let mut tx = self.tables.begin_to_write().await?;
-        self.move_place(&mut tx, shard, rows).await?;
-        let stopped = stopped(&mut tx, shard).await?;
+        move_places(&mut tx, moves).await?;
+        let stopped = stopped(&mut tx).await?;
         let entries = entries(rows).map(|(_, entry)| entry);
         let entries = entries.filter(|entry| !stopped.contains(&entry.transition.account_id)).collect();
         write_facts(&mut tx, rows).await?;
@@ -133,10 +173,10 @@ impl Ledger {
     }
 
     /// Applies each account's part under a savepoint of its own.
-    async fn project_apart(&self, shard: Shard, rows: &[Logged]) -> Result<Vec<Stopped>, LedgerError> {
+    async fn project_apart(&self, moves: &[Move], rows: &[Logged]) -> Result<Vec<Stopped>, LedgerError> {
         let mut tx = self.tables.begin_to_write().await?;
-        self.move_place(&mut tx, shard, rows).await?;
-        let known = stopped(&mut tx, shard).await?;
+        move_places(&mut tx, moves).await?;
+        let known = stopped(&mut tx).await?;
         write_facts(&mut tx, rows).await?;
         let mut parts = Parts::new();
         for (row, entry) in entries(rows) {
@@ -152,7 +192,7 @@ impl Ledger {
                 Ok(()) => tx.keep_part().await?,
                 Err(LedgerError::Refused(why)) => {
                     tx.undo_part().await?;
-                    stop_account(&mut tx, shard, account_id, first, &why).await?;
+                    stop_account(&mut tx, account_id, first, &why).await?;
                     stopped.push(Stopped { account_id, why });
                 }
                 Err(error) => return Err(error),
@@ -163,37 +203,6 @@ impl Ledger {
             tracing::error!(account.id = %account_id, why, "ACCOUNT STOPPED: its rows can't be made from the log");
         }
         Ok(stopped)
-    }
-
-    /// Moves the place over the rows, or finds out why that is impossible.
-    pub(super) async fn move_place(
-        &self,
-        tx: &mut Transaction,
-        shard: Shard,
-        rows: &[Logged],
-    ) -> Result<(), LedgerError> {
-        let Some((first, last)) = rows.first().zip(rows.last()) else { return Ok(()) };
-        let before = Head { seq: first.seq.saturating_sub(1), hash: first.prev_hash };
-        let sql = "UPDATE projection SET seq = ?, hash = ? WHERE shard = ? AND seq = ? AND hash = ?";
-        let values = [
-            number(last.seq)?.into(),
-            last.hash.as_slice().into(),
-            shard.0.into(),
-            number(before.seq)?.into(),
-            before.hash.as_slice().into(),
-        ];
-        if tx.execute(sql, values).await? == 1 {
-            return Ok(());
-        }
-        let row = tx.rows(PLACE, shard.0).await?.pop();
-        match row.map(head).transpose()? {
-            Some(place) if place.seq > before.seq => Err(LedgerError::Fenced),
-            Some(place) => {
-                let (place, before) = (spelled(place), spelled(before));
-                Err(LedgerError::Corrupt(format!("the tables are at the log's row {place}, not at row {before}")))
-            }
-            None => Err(LedgerError::Corrupt(format!("the tables of shard {} have no place in the log", shard.0))),
-        }
     }
 
     /// Commits. A commit to files that the next start will not open counts as failed.
@@ -207,13 +216,23 @@ impl Ledger {
     /// # Errors
     ///
     /// The database can't be read now: try again later.
-    pub async fn stopped_accounts(&self, shard: Shard) -> Result<Vec<Stopped>, LedgerError> {
-        let sql = "SELECT account_id, why FROM projection_fault WHERE shard = ?";
-        let rows = self.as_they_are.query_all_raw(self.statement(sql, [shard.0.into()])).await?;
+    pub async fn stopped_accounts(&self) -> Result<Vec<Stopped>, LedgerError> {
+        let sql = "SELECT account_id, why FROM projection_fault";
+        let rows = self.as_they_are.query_all_raw(self.statement(sql, [])).await?;
         let stopped = |row: &sea_orm::QueryResult| {
             Ok(Stopped { account_id: AccountId(row.try_get_by_index(0)?), why: row.try_get_by_index(1)? })
         };
         rows.iter().map(stopped).collect()
+    }
+
+    /// How far the tables are in each shard that has a place.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Self::place`].
+    pub async fn places(&self) -> Result<BTreeMap<Shard, Head>, LedgerError> {
+        let rows = self.as_they_are.query_all_raw(self.statement("SELECT seq, hash, shard FROM projection", [])).await?;
+        rows.iter().map(place_of_shard).collect()
     }
 
     /// How far the tables are; `None` before the first place.
@@ -263,21 +282,71 @@ async fn write_facts(tx: &mut Transaction, rows: &[Logged]) -> Result<(), Ledger
     Ok(())
 }
 
-async fn stopped(tx: &mut Transaction, shard: Shard) -> Result<HashSet<AccountId>, LedgerError> {
-    let sql = "SELECT account_id FROM projection_fault WHERE shard = ?";
-    let rows: Vec<(Uuid,)> = tx.rows(sql, shard.0).await?;
+/// How one shard's place moves.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Move {
+    shard: Shard,
+    from: Head,
+    to: Head,
+}
+
+/// How the places move over rows, each shard's in their order.
+///
+/// # Errors
+///
+/// [`LedgerError::Corrupt`]: the rows of a shard do not follow one another.
+pub(super) fn moves(rows: &[Logged]) -> Result<Vec<Move>, LedgerError> {
+    let mut moves = Vec::new();
+    for (shard, rows) in by_shard(rows) {
+        follow_one_another(&rows)?;
+        if let Some((first, last)) = rows.first().zip(rows.last()) {
+            let from = Head { seq: first.seq.saturating_sub(1), hash: first.prev_hash };
+            moves.push(Move { shard, from, to: last.head() });
+        }
+    }
+    Ok(moves)
+}
+
+/// Moves the places, or finds out why that is impossible.
+pub(super) async fn move_places(tx: &mut Transaction, moves: &[Move]) -> Result<(), LedgerError> {
+    for Move { shard, from, to } in moves {
+        let sql = "UPDATE projection SET seq = ?, hash = ? WHERE shard = ? AND seq = ? AND hash = ?";
+        let values = [
+            number(to.seq)?.into(),
+            to.hash.as_slice().into(),
+            shard.0.into(),
+            number(from.seq)?.into(),
+            from.hash.as_slice().into(),
+        ];
+        if tx.execute(sql, values).await? == 1 {
+            continue;
+        }
+        let row = tx.rows(PLACE, shard.0).await?.pop();
+        return match row.map(head).transpose()? {
+            Some(place) if place.seq > from.seq => Err(LedgerError::Fenced),
+            Some(place) => {
+                let (place, from) = (spelled(place), spelled(*from));
+                Err(LedgerError::Corrupt(format!("the tables are at the log's row {place}, not at row {from}")))
+            }
+            None => Err(LedgerError::Corrupt(format!("the tables of shard {} have no place in the log", shard.0))),
+        };
+    }
+    Ok(())
+}
+
+async fn stopped(tx: &mut Transaction) -> Result<HashSet<AccountId>, LedgerError> {
+    let rows: Vec<(Uuid,)> = tx.rows("SELECT account_id FROM projection_fault WHERE shard >= ?", 0).await?;
     Ok(rows.into_iter().map(|(id,)| AccountId(id)).collect())
 }
 
 async fn stop_account(
     tx: &mut Transaction,
-    shard: Shard,
     account_id: AccountId,
     first: &Logged,
     why: &str,
 ) -> Result<(), LedgerError> {
     let sql = "INSERT INTO projection_fault (account_id, shard, seq, at, why) VALUES (?, ?, ?, ?, ?)";
-    let values = [account_id.0.into(), shard.0.into(), number(first.seq)?.into(), first.at.0.into(), why.into()];
+    let values = [account_id.0.into(), first.shard.0.into(), number(first.seq)?.into(), first.at.0.into(), why.into()];
     tx.execute(sql, values).await?;
     Ok(())
 }
@@ -317,6 +386,11 @@ pub(super) fn place(row: &sea_orm::QueryResult) -> Result<Head, LedgerError> {
     head((row.try_get_by_index(0)?, row.try_get_by_index(1)?))
 }
 
+/// A place, with its shard in the third column.
+pub(super) fn place_of_shard(row: &sea_orm::QueryResult) -> Result<(Shard, Head), LedgerError> {
+    Ok((Shard(row.try_get_by_index(2)?), place(row)?))
+}
+
 fn head((seq, hash): (i64, Vec<u8>)) -> Result<Head, LedgerError> {
     let corrupt = || LedgerError::Corrupt(format!("the place of the tables: row {seq}"));
     Ok(Head { seq: u64::try_from(seq).map_err(|_| corrupt())?, hash: hash.try_into().map_err(|_| corrupt())? })
@@ -331,7 +405,7 @@ fn number(seq: u64) -> Result<i64, LedgerError> {
     i64::try_from(seq).map_err(|_| LedgerError::Corrupt(format!("the log's row {seq}")))
 }
 
-fn follow_one_another(rows: &[Logged]) -> Result<(), LedgerError> {
+fn follow_one_another(rows: &[&Logged]) -> Result<(), LedgerError> {
     match rows.windows(2).find(|pair| pair[1].seq != pair[0].seq + 1 || pair[1].prev_hash != pair[0].hash) {
         Some(pair) => {
             Err(LedgerError::Corrupt(format!("the log's row {} does not follow row {}", pair[1].seq, pair[0].seq)))

@@ -6,7 +6,7 @@ mod compare;
 mod postgres;
 mod sqlite;
 
-use std::path::Path;
+use std::{collections::BTreeMap, path::Path};
 
 use migrations::Migrator;
 use sea_orm::DatabaseTransaction;
@@ -23,7 +23,7 @@ use super::{
         chain,
         read::Reader,
     },
-    project::{Logged, Stopped},
+    project::{Logged, Stopped, move_places, moves},
 };
 
 /// Rows of the log that are read at once.
@@ -41,8 +41,8 @@ pub enum Then {
 /// Tables that were made from the log.
 #[derive(Debug, Clone, serde::Serialize)]
 pub struct Rebuilt {
-    /// The last row of the log that they have.
-    pub place: u64,
+    /// The last row of each shard's log that they have.
+    pub places: Vec<u64>,
     /// The number of their rows.
     pub rows: u64,
     /// Each table with differences to the one that was there.
@@ -59,20 +59,21 @@ pub struct Rebuilt {
 struct Source {
     archived: Option<Pages>,
     log: Reader,
+    shard: Shard,
     /// The row at which the log begins, if not with its genesis.
     joint: Option<Head>,
 }
 
 impl Source {
-    async fn new(log: Reader, archive: Option<&Path>) -> Result<Self, LedgerError> {
-        let joint = log.checkpoint(Shard::ONLY).await?.map(|kept| kept.head);
+    async fn new(log: Reader, shard: Shard, archive: Option<&Path>) -> Result<Self, LedgerError> {
+        let joint = log.checkpoint(shard).await?.map(|kept| kept.head);
         // A log that has all its rows needs no archive.
-        let archived = archive.filter(|_| joint.is_some()).map(Pages::of).transpose()?;
-        Ok(Self { archived, log, joint })
+        let archived = archive.filter(|_| joint.is_some()).map(|folder| Pages::of(folder, shard)).transpose()?;
+        Ok(Self { archived, log, shard, joint })
     }
 
     /// Some of the rows after a row, or the first ones; none at the end.
-    async fn after(&mut self, shard: Shard, done: Option<Head>) -> Result<Vec<Row>, LedgerError> {
+    async fn after(&mut self, done: Option<Head>) -> Result<Vec<Row>, LedgerError> {
         while let Some(pages) = &mut self.archived {
             let Some(mut rows) = pages.next_page()? else { break };
             let until = self.joint.map_or(0, |joint| joint.seq);
@@ -93,14 +94,14 @@ impl Source {
             )));
         }
         let Some(done) = done else {
-            let first = self.log.row(shard, 0).await?;
+            let first = self.log.row(self.shard, 0).await?;
             return first.map(|first| vec![first]).ok_or_else(|| {
                 LedgerError::NoLedger(
                     "the log's first rows are not there: name the archive that they were moved to".into(),
                 )
             });
         };
-        self.log.read(shard, done.seq, PAGE).await
+        self.log.read(self.shard, done.seq, PAGE).await
     }
 }
 
@@ -121,17 +122,29 @@ impl Ledger {
         }
     }
 
-    /// Makes tables in an empty database, up to a row of the log or to its end. Returns their place, and the accounts that
-    /// were stopped.
+    /// Makes tables in an empty database from the logs of all shards, up to these rows or to their ends. Returns the
+    /// tables' places, and the accounts that were stopped.
     async fn make_from(
         &self,
-        mut source: Source,
-        shard: Shard,
-        to: Option<Head>,
-    ) -> Result<(Head, Vec<Stopped>), LedgerError> {
+        log: &Reader,
+        archive: Option<&Path>,
+        ends: &BTreeMap<Shard, Head>,
+    ) -> Result<(BTreeMap<Shard, Head>, Vec<Stopped>), LedgerError> {
+        let (mut places, mut stopped) = (BTreeMap::new(), Vec::new());
+        for shard in self.shards.all() {
+            let source = Source::new(log.clone(), shard, archive).await?;
+            let (place, of_shard) = self.make_shard(source, ends.get(&shard).copied()).await?;
+            places.insert(shard, place);
+            stopped.extend(of_shard);
+        }
+        Ok((places, stopped))
+    }
+
+    /// Makes the rows of one shard.
+    async fn make_shard(&self, mut source: Source, to: Option<Head>) -> Result<(Head, Vec<Stopped>), LedgerError> {
         let (mut done, mut stopped, mut is_importing) = (None, Vec::new(), false);
         loop {
-            let mut rows = source.after(shard, done).await?;
+            let mut rows = source.after(done).await?;
             rows.retain(|row| to.is_none_or(|to| row.seq <= to.seq));
             if rows.is_empty() {
                 break;
@@ -140,13 +153,13 @@ impl Ledger {
             for row in &rows {
                 done = Some(match done {
                     None => {
-                        is_importing = self.begin_from(shard, row).await?;
+                        is_importing = self.begin_from(row).await?;
                         row.head()
                     }
                     Some(done) => {
                         let next = chain::follow(done, row)?;
                         if is_importing {
-                            is_importing = self.import_row(shard, row).await?;
+                            is_importing = self.import_row(row).await?;
                         } else {
                             batch.push(catch_up::read(row)?);
                         }
@@ -154,10 +167,10 @@ impl Ledger {
                     }
                 });
                 if batch.len() >= PAGE {
-                    stopped.extend(self.project(shard, &std::mem::take(&mut batch)).await?);
+                    stopped.extend(self.project(&std::mem::take(&mut batch)).await?);
                 }
             }
-            stopped.extend(self.project(shard, &batch).await?);
+            stopped.extend(self.project(&batch).await?);
             self.keep_small().await;
         }
         match done {
@@ -172,7 +185,7 @@ impl Ledger {
     }
 
     /// Makes the tables that a log begins with, empty. Returns whether rows of earlier tables follow.
-    async fn begin_from(&self, shard: Shard, first: &Row) -> Result<bool, LedgerError> {
+    async fn begin_from(&self, first: &Row) -> Result<bool, LedgerError> {
         chain::check(first)?;
         let genesis = import::genesis_of(first)?;
         let is_importing = import::is_imported(&genesis);
@@ -180,12 +193,12 @@ impl Ledger {
             return Err(LedgerError::Unusable("this log begins after tables that it does not have".into()));
         }
         Migrator::up(self.tables.connections(), is_importing.then_some(genesis.schema)).await?;
-        self.begin_place(shard, first.head()).await?;
+        self.begin_place(first.shard, first.head()).await?;
         Ok(is_importing)
     }
 
     /// Writes a row of the log that has rows of an earlier table. Returns whether further ones follow.
-    async fn import_row(&self, shard: Shard, row: &Row) -> Result<bool, LedgerError> {
+    async fn import_row(&self, row: &Row) -> Result<bool, LedgerError> {
         let imported = match body::decode(&row.body) {
             Ok(Body::Imported(imported)) => imported,
             Ok(_) => return Err(LedgerError::Unusable(format!("row {} of the log is no import", row.seq))),
@@ -193,7 +206,7 @@ impl Ledger {
         };
         let mut tx = self.tables.begin_to_write().await?;
         let logged: [Logged; 1] = [catch_up::read(row)?];
-        self.move_place(&mut tx, shard, &logged).await?;
+        move_places(&mut tx, &moves(&logged)?).await?;
         self.write_imported(&mut tx, &imported).await?;
         self.commit(tx).await?;
         if imported.is_last {
@@ -204,16 +217,20 @@ impl Ledger {
     }
 }
 
-/// The place of the tables in a snapshot.
-async fn place_of(ledger: &Ledger, moment: &DatabaseTransaction) -> Result<Head, LedgerError> {
-    let none = || LedgerError::NoLedger("the tables have no place in a log yet: serve the ledger once".into());
-    ledger.place_in(moment, Shard::ONLY).await?.ok_or_else(none)
+/// The places of the tables in a snapshot.
+async fn places_of(ledger: &Ledger, moment: &DatabaseTransaction) -> Result<BTreeMap<Shard, Head>, LedgerError> {
+    let mut places = BTreeMap::new();
+    for shard in ledger.shards.all() {
+        let none = || LedgerError::NoLedger("the tables have no place in a log yet: serve the ledger once".into());
+        places.insert(shard, ledger.place_in(moment, shard).await?.ok_or_else(none)?);
+    }
+    Ok(places)
 }
 
 impl Rebuilt {
     /// Tables that were compared with none yet, and are not the ledger's.
-    fn new(place: Head, rows: u64, stopped: &[Stopped]) -> Self {
+    fn new(places: &BTreeMap<Shard, Head>, rows: u64, stopped: &[Stopped]) -> Self {
         let stopped = stopped.iter().map(|Stopped { account_id, why }| format!("{account_id}: {why}")).collect();
-        Self { place: place.seq, rows, differences: Vec::new(), is_compared: false, is_replaced: false, stopped }
+        Self { places: places.values().map(|place| place.seq).collect(), rows, differences: Vec::new(), is_compared: false, is_replaced: false, stopped }
     }
 }

@@ -12,8 +12,8 @@ use tokio::sync::broadcast;
 /// The changes of one key.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Recent {
-    /// The number of the log's row with the last change.
-    seq: u64,
+    /// The number of the append with the last change.
+    number: u64,
     /// The key, if it is new.
     pub(super) opened: Option<ApiKey>,
     /// When the key was revoked, if it was.
@@ -39,8 +39,8 @@ impl Default for RecentKeys {
 }
 
 impl RecentKeys {
-    /// Notes the changes in a row of the log.
-    pub(super) fn note(&self, seq: u64, transitions: &[Transition]) {
+    /// Notes the changes in a row of the log, which was appended by this number.
+    pub(super) fn note(&self, number: u64, transitions: &[Transition]) {
         for resource in transitions.iter().flat_map(|transition| &transition.resources) {
             let (public, change): (_, &dyn Fn(&mut Recent)) = match resource {
                 Resource::KeyOpened(key) => (&key.public, &|recent| recent.opened = Some(key.clone())),
@@ -49,7 +49,7 @@ impl RecentKeys {
             };
             let mut keys = self.keys.write().unwrap_or_else(PoisonError::into_inner);
             let recent = keys.entry(public.clone()).or_default();
-            recent.seq = seq;
+            recent.number = number;
             change(recent);
             drop(keys);
             if matches!(resource, Resource::KeyRevoked { .. }) {
@@ -64,10 +64,10 @@ impl RecentKeys {
         self.revoked.subscribe()
     }
 
-    /// Forgets the changes in rows up to `projected`, which the tables have.
+    /// Forgets the changes in appends up to `projected`, which the tables have.
     pub(super) fn forget(&self, projected: u64) {
         if !self.keys.read().unwrap_or_else(PoisonError::into_inner).is_empty() {
-            self.keys.write().unwrap_or_else(PoisonError::into_inner).retain(|_, recent| recent.seq > projected);
+            self.keys.write().unwrap_or_else(PoisonError::into_inner).retain(|_, recent| recent.number > projected);
         }
     }
 
@@ -79,6 +79,8 @@ impl RecentKeys {
 
 #[cfg(test)]
 mod tests {
+    use std::slice;
+
     use billing::{
         account::Header,
         ids::{AccountId, KeyId},
@@ -90,7 +92,8 @@ mod tests {
     use super::*;
     use crate::{
         Ledger, catch_up,
-        log::{Row, Shard, tail::Tail},
+        log::{Shard, tail::Tail},
+        project::Logged,
         tests::new_ledger,
     };
 
@@ -117,32 +120,33 @@ mod tests {
     }
 
     /// Appends a change that is not in the tables.
-    async fn append(ledger: &Ledger, tail: &mut Tail, resource: Resource) -> Row {
+    async fn append(ledger: &Ledger, tail: &mut Tail, resource: Resource) -> (Logged, u64) {
         let unchanged = Transition::unchanged(ACCOUNT, 0, Timestamp(0), Header::new(Plan::Free, Timestamp(0)));
         let row = tail.next(&[Transition { resources: vec![resource], ..unchanged }], Timestamp(0));
-        ledger.append(&row).await.unwrap();
+        assert!(ledger.append(slice::from_ref(&row)).await.unwrap().is_empty());
         tail.advance(&row);
-        ledger.appended(&catch_up::read(&row).unwrap());
-        row
+        let logged = catch_up::read(&row).unwrap();
+        let number = ledger.appended(slice::from_ref(&logged));
+        (logged, number)
     }
 
     #[tokio::test]
     async fn a_key_is_known_from_the_log_before_the_tables_have_it() {
         let (ledger, _folder) = new_ledger().await;
         ledger.create_account(ACCOUNT, "a@b.org", Plan::Free, Timestamp(0)).await.unwrap();
-        let mut tail = Tail { shard: Shard::ONLY, head: ledger.head(), epoch: ledger.epoch() };
-        let first = append(&ledger, &mut tail, opened("one")).await;
+        let mut tail = ledger.tail(Shard::FIRST).unwrap();
+        let (first, first_number) = append(&ledger, &mut tail, opened("one")).await;
         let found = ledger.key("one").await.unwrap().unwrap();
         assert_eq!((found.id, found.revoked_at), (KEY, None));
         assert_eq!(ledger.key("two").await.unwrap(), None);
         // The tables have the key, and not yet that it was revoked.
-        let second = append(&ledger, &mut tail, revoked("one")).await;
-        ledger.project(Shard::ONLY, &[catch_up::read(&first).unwrap()]).await.unwrap();
-        ledger.projected(first.seq);
+        let (second, second_number) = append(&ledger, &mut tail, revoked("one")).await;
+        ledger.project(&[first]).await.unwrap();
+        ledger.projected(first_number);
         let found = ledger.key("one").await.unwrap().unwrap();
         assert_eq!(found.revoked_at, Some(Timestamp(5)));
-        ledger.project(Shard::ONLY, &[catch_up::read(&second).unwrap()]).await.unwrap();
-        ledger.projected(second.seq);
+        ledger.project(&[second]).await.unwrap();
+        ledger.projected(second_number);
         assert!(ledger.recent.of("one").opened.is_none(), "what the tables have is forgotten");
         assert_eq!(ledger.key("one").await.unwrap().unwrap().revoked_at, Some(Timestamp(5)));
         assert_eq!(ledger.working_keys(ACCOUNT).await.unwrap(), 0);

@@ -206,7 +206,7 @@ mod tests {
     use sea_orm_migration::MigratorTrait;
 
     use super::*;
-    use crate::{Opening, log::body};
+    use crate::Opening;
 
     /// A ledger from before reversals had rows: a purchase of $10 of which $4 were reversed (one was left, three were
     /// spent and became debt), and a plan whose first fee of $3 was reversed after its cycle.
@@ -275,8 +275,7 @@ mod tests {
         let at = Timestamp(at);
         let unchanged = Transition::unchanged(account, 0, at, Header::new(billing::plan::Plan::Free, at));
         let resources = vec![Resource::CardChosen { reference: "pm_1".into(), at }];
-        let body = body::encode(&[Transition { resources, ..unchanged }]);
-        ledger.append_by_itself(body, at).await.unwrap();
+        ledger.append_transition(Transition { resources, ..unchanged }, at).await.unwrap();
     }
 
     #[tokio::test]

@@ -16,8 +16,7 @@ use billing::{entry::Transition, ids::AccountId};
 use futures::FutureExt;
 use ledger::{
     Ledger, LedgerError,
-    log::Shard,
-    project::{Logged, Stopped, lacking},
+    project::{Logged, Stopped, lacking_of_all},
 };
 use runtime::{
     exit::ExitGuard,
@@ -36,11 +35,22 @@ const CHECKPOINT: Duration = Duration::from_secs(1);
 /// The longest wait between two tries.
 const AGAIN: Duration = Duration::from_secs(1);
 
+/// Rows that were appended together, and the number of that append.
+struct Appended {
+    number: u64,
+    rows: Vec<Logged>,
+}
+
+impl Appended {
+    fn transitions(&self) -> usize {
+        self.rows.iter().map(|row| row.transitions.len()).sum()
+    }
+}
+
 struct Shared {
     ledger: Arc<Ledger>,
     health: Health,
-    shard: Shard,
-    queue: Mutex<VecDeque<Logged>>,
+    queue: Mutex<VecDeque<Appended>>,
     /// Transitions that are appended and not projected.
     behind: AtomicUsize,
     /// Notified when a row waits, and when no further row can come.
@@ -64,11 +74,10 @@ impl Drop for Projector {
 
 impl Projector {
     /// Starts the thread.
-    pub(super) fn start(ledger: Arc<Ledger>, shard: Shard, health: Health) -> std::io::Result<Self> {
+    pub(super) fn start(ledger: Arc<Ledger>, health: Health) -> std::io::Result<Self> {
         let shared = Arc::new(Shared {
             ledger,
             health,
-            shard,
             queue: Mutex::default(),
             behind: AtomicUsize::new(0),
             wake: Notify::new(),
@@ -82,12 +91,13 @@ impl Projector {
         Ok(Self(shared))
     }
 
-    /// Takes a row that is in the log.
-    pub(super) fn push(&self, row: Logged) {
-        let count = row.transitions.len();
+    /// Takes rows that are in the log, and the number of the append.
+    pub(super) fn push(&self, number: u64, rows: Vec<Logged>) {
+        let appended = Appended { number, rows };
+        let count = appended.transitions();
         let behind = self.0.behind.fetch_add(count, Ordering::AcqRel) + count;
         gauge(behind);
-        self.0.queue().push_back(row);
+        self.0.queue().push_back(appended);
         self.0.wake.notify_one();
     }
 
@@ -119,7 +129,7 @@ impl Projector {
 }
 
 impl Shared {
-    fn queue(&self) -> MutexGuard<'_, VecDeque<Logged>> {
+    fn queue(&self) -> MutexGuard<'_, VecDeque<Appended>> {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -142,8 +152,8 @@ impl Shared {
                 continue;
             }
             self.gather().await;
-            let rows = self.take();
-            if !self.project(&rows).await {
+            let (number, rows) = self.take();
+            if !self.project(number, rows).await {
                 return;
             }
             if checkpointed.elapsed() >= CHECKPOINT {
@@ -169,25 +179,27 @@ impl Shared {
         }
     }
 
-    fn take(&self) -> Vec<Logged> {
+    /// Takes rows from the queue, and the number of the append that has the last of them.
+    fn take(&self) -> (u64, Vec<Logged>) {
         let mut queue = self.queue();
-        let (mut rows, mut transitions) = (Vec::new(), 0);
+        let (mut last, mut rows, mut transitions) = (0, Vec::new(), 0);
         while transitions < TOGETHER
-            && let Some(row) = queue.pop_front()
+            && let Some(appended) = queue.pop_front()
         {
-            transitions += row.transitions.len();
-            rows.push(row);
+            transitions += appended.transitions();
+            last = appended.number;
+            rows.extend(appended.rows);
         }
-        rows
+        (last, rows)
     }
 
     /// Projects rows, as often as it takes. Returns whether this process may go on to project.
-    async fn project(&self, rows: &[Logged]) -> bool {
-        let (Some(last), began) = (rows.last(), Instant::now()) else { return true };
+    async fn project(&self, number: u64, rows: Vec<Logged>) -> bool {
+        let began = Instant::now();
         let transitions: usize = rows.iter().map(|row| row.transitions.len()).sum();
         let (mut pause, mut left) = (GATHER, rows);
         while !left.is_empty() {
-            let error = match self.project_once(left).await {
+            let error = match self.project_once(&left).await {
                 Ok(stopped) => {
                     self.note(stopped);
                     break;
@@ -198,14 +210,15 @@ impl Shared {
             let why = format!("the tables are behind the log: {error}");
             self.health.trouble(Kind::Projector, Kind::Projector.name(), Some((Verdict::Degraded, why)));
             // An earlier try may have taken place, though its answer was lost.
-            if let Ok(Some(place)) = self.ledger.place(self.shard).await {
-                let Some(rest) = lacking(left, place) else {
+            if let Ok(places) = self.ledger.places().await {
+                let before = left.len();
+                let Some(rest) = lacking_of_all(left, &places) else {
                     self.ledger.standing().not_committed(&LedgerError::Fenced);
                     return false;
                 };
                 // What that try stopped was not heard either.
-                if rest.len() < left.len()
-                    && let Ok(stopped) = self.ledger.stopped_accounts(self.shard).await
+                if rest.len() < before
+                    && let Ok(stopped) = self.ledger.stopped_accounts().await
                 {
                     self.note(stopped);
                 }
@@ -219,7 +232,7 @@ impl Shared {
         self.health.trouble(Kind::Projector, Kind::Projector.name(), None);
         self.health.handled(Kind::Projector, transitions, began, began);
         metrics::histogram!("farebox_projection_seconds").record(began.elapsed().as_secs_f64());
-        self.ledger.projected(last.seq);
+        self.ledger.projected(number);
         let behind = self.behind.fetch_sub(transitions, Ordering::AcqRel) - transitions;
         gauge(behind);
         self.moved.notify_waiters();
@@ -227,7 +240,7 @@ impl Shared {
     }
 
     async fn project_once(&self, rows: &[Logged]) -> Result<Vec<Stopped>, LedgerError> {
-        let projected = AssertUnwindSafe(self.ledger.project(self.shard, rows)).catch_unwind().await;
+        let projected = AssertUnwindSafe(self.ledger.project(rows)).catch_unwind().await;
         projected.unwrap_or_else(|_| Err(LedgerError::Writer("a projection made it panic".into())))
     }
 

@@ -6,6 +6,7 @@
 use std::{
     collections::HashMap,
     panic::AssertUnwindSafe,
+    slice,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering},
@@ -19,7 +20,11 @@ use futures::FutureExt;
 use ledger::{
     Ledger, LedgerError,
     claims::{self, Claims},
-    log::{Head, Row, Shard, body::PriceBook, tail::Tail},
+    log::{
+        Row, Shard,
+        body::PriceBook,
+        tail::{Tail, Tails},
+    },
     project::Logged,
 };
 use runtime::{
@@ -108,11 +113,11 @@ impl Journal {
         // A runtime of its own, because writing to SQLite blocks. While the thread waits, the runtime serves
         // PostgreSQL's connections.
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        let projector = Arc::new(Projector::start(Arc::clone(&ledger), Shard::ONLY, shared.health.clone())?);
-        let tail = Tail { shard: Shard::ONLY, head: ledger.head(), epoch: ledger.epoch() };
+        let projector = Arc::new(Projector::start(Arc::clone(&ledger), shared.health.clone())?);
+        let tails = Tails::new(ledger.shards(), ledger.tails());
         let (threads, projecting) = (Arc::clone(&shared), Arc::clone(&projector));
         let claims = Claims::default();
-        let writer = Writer { shared: threads, ledger, clock, projector: projecting, tail, claims, books: Vec::new() };
+        let writer = Writer { shared: threads, ledger, clock, projector: projecting, tails, claims, books: Vec::new() };
         std::thread::Builder::new().name("journal".into()).spawn(move || runtime.block_on(writer.run()))?;
         Ok(Self { shared, projector })
     }
@@ -170,7 +175,7 @@ struct Writer {
     ledger: Arc<Ledger>,
     clock: Clock,
     projector: Arc<Projector>,
-    tail: Tail,
+    tails: Tails,
     claims: Claims,
     /// The versions of price books that it appended, by hash: the tables may not have them yet.
     books: Vec<(String, i64)>,
@@ -228,21 +233,23 @@ impl Writer {
         }
     }
 
-    /// Takes over the rows that are in the log and were not noted before a panic.
+    /// Takes over the rows that are in the logs and were not noted before a panic.
     async fn resume(&mut self) {
-        loop {
-            match self.ledger.logged_after(self.tail.head.seq).await {
-                Ok(rows) if rows.is_empty() => return,
-                Ok(rows) if rows.iter().any(|row| row.epoch != self.tail.epoch) => {
-                    // Another owner appends now.
-                    self.ledger.standing().not_committed(&LedgerError::Fenced);
-                    return;
-                }
-                Ok(rows) => rows.into_iter().for_each(|row| self.appended(row)),
-                Err(error) => {
-                    tracing::error!(%error, "the log can't be read after a panic");
-                    if !self.ledger.standing().back().await {
+        for Tail { shard, epoch, .. } in self.tails.all() {
+            while let Some(Tail { head, .. }) = self.tails.of(shard) {
+                match self.ledger.logged_after(shard, head.seq).await {
+                    Ok(rows) if rows.is_empty() => break,
+                    Ok(rows) if rows.iter().any(|row| row.epoch != epoch) => {
+                        // Another owner appends now.
+                        self.ledger.standing().not_committed(&LedgerError::Fenced);
                         return;
+                    }
+                    Ok(rows) => rows.into_iter().for_each(|row| self.appended(vec![row])),
+                    Err(error) => {
+                        tracing::error!(%error, "the log can't be read after a panic");
+                        if !self.ledger.standing().back().await {
+                            return;
+                        }
                     }
                 }
             }
@@ -286,13 +293,26 @@ impl Writer {
         if batch.is_empty() {
             return failed;
         }
-        let row = self.tail.next(&batch, self.clock.now());
-        match self.append(&row).await {
-            Ok(()) => {
-                let Row { seq, hash, prev_hash, epoch, at, .. } = row;
-                self.appended(Logged { seq, hash, prev_hash, epoch, at, transitions: batch, prices: None });
+        let (batches, not_owned) = self.tails.next(batch, self.clock.now());
+        failed.extend(all(&not_owned, &LedgerError::Fenced));
+        let (rows, transitions): (Vec<_>, Vec<_>) = batches.into_iter().unzip();
+        if rows.is_empty() {
+            return failed;
+        }
+        match self.append(&rows).await {
+            Ok(lost) => {
+                let (mut logged, batches) = (Vec::new(), rows.iter().zip(transitions));
+                for (row, transitions) in batches {
+                    if lost.contains(&row.shard) {
+                        failed.extend(all(&transitions, &LedgerError::Fenced));
+                    } else {
+                        logged.push(Logged::new(row, transitions, None));
+                    }
+                }
+                self.appended(logged);
             }
             Err(error) => {
+                let batch = transitions.concat();
                 tracing::error!(%error, transitions = batch.len(), "a batch was not appended to the log");
                 failed.extend(all(&batch, &error));
             }
@@ -309,20 +329,23 @@ impl Writer {
         }
         let last = self.books.iter().map(|(_, version)| *version).max().unwrap_or(0).max(known.last);
         let book = PriceBook { version: last + 1, hash, at: self.clock.now(), prices };
-        let row = self.tail.next_prices(&book);
-        self.append(&row).await?;
-        let Row { seq, hash, prev_hash, epoch, at, .. } = row;
-        self.appended(Logged { seq, hash, prev_hash, epoch, at, transitions: Vec::new(), prices: Some(book) });
+        let row = self.tails.next_prices(&book).ok_or(LedgerError::Fenced)?;
+        if !self.append(slice::from_ref(&row)).await?.is_empty() {
+            return Err(LedgerError::Fenced);
+        }
+        self.appended(vec![Logged::new(&row, Vec::new(), Some(book))]);
         Ok(last + 1)
     }
 
-    /// Goes on after a row that is in the log.
-    fn appended(&mut self, row: Logged) {
-        self.tail.head = Head { seq: row.seq, hash: row.hash };
-        self.claims.take(row.seq, &row.transitions);
-        self.books.extend(row.prices.as_ref().map(|book| (book.hash.clone(), book.version)));
-        self.ledger.appended(&row);
-        self.projector.push(row);
+    /// Goes on after rows that are in the log.
+    fn appended(&mut self, rows: Vec<Logged>) {
+        let number = self.ledger.appended(&rows);
+        for row in &rows {
+            self.tails.advance(row.shard, row.head());
+            self.claims.take(number, &row.transitions);
+            self.books.extend(row.prices.as_ref().map(|book| (book.hash.clone(), book.version)));
+        }
+        self.projector.push(number, rows);
     }
 
     /// The accounts whose transitions may not become a part of the log, each with the reason.
@@ -336,27 +359,30 @@ impl Writer {
         Ok(refused)
     }
 
-    /// Appends a row until the outcome is known. While the ledger is away, the row waits for it; nothing else is
-    /// appended meanwhile, so that the row's place stays free.
-    async fn append(&self, row: &Row) -> Result<(), LedgerError> {
+    /// Appends rows until the outcome is known. While the ledger is away, the rows wait for it; nothing else is appended
+    /// meanwhile, so that their places stay free. Returns the shards that have a newer owner.
+    async fn append(&self, rows: &[Row]) -> Result<Vec<Shard>, LedgerError> {
         let (standing, mut was_unknown) = (self.ledger.standing(), false);
         loop {
-            let append = AssertUnwindSafe(self.ledger.append(row)).catch_unwind().await;
+            let append = AssertUnwindSafe(self.ledger.append(rows)).catch_unwind().await;
             let error = match append.unwrap_or_else(|_| Err(LedgerError::Writer("a batch made it panic".into()))) {
-                Ok(()) => {
+                Ok(lost) if lost.is_empty() => {
                     standing.committed();
-                    return Ok(());
+                    return Ok(lost);
+                }
+                Ok(lost) => {
+                    standing.not_committed(&LedgerError::Fenced);
+                    return Ok(lost);
                 }
                 Err(error) => error,
             };
             standing.not_committed(&error);
             // What failed after a try of unknown outcome says nothing of that try.
-            let is_known = matches!(error, LedgerError::Fenced) || !(was_unknown || error.leaves_unknown());
-            if is_known {
+            if !(was_unknown || error.leaves_unknown()) {
                 return Err(error);
             }
             was_unknown = true;
-            tracing::error!(%error, row.seq, "whether a row is in the log is not known yet");
+            tracing::error!(%error, rows = rows.len(), "whether a batch is in the log is not known yet");
             if !standing.back().await {
                 return Err(LedgerError::Fenced);
             }

@@ -99,7 +99,7 @@ impl Journal {
             protocol: Protocol::default(),
             mailbox: VecDeque::new(),
             writing: None,
-            tail: Tail { shard: Shard::ONLY, head, epoch },
+            tail: Tail { shard: Shard::FIRST, head, epoch },
             claims: Claims::default(),
             has_answered: false,
             mutant,

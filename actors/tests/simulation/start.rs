@@ -74,7 +74,7 @@ impl World {
     /// Begins the log of accounts that existed before it.
     pub(crate) fn begin_log(&mut self, epoch: i64, at: Timestamp) {
         let genesis = Genesis { log_id: Uuid::from_u128(1), began: Began::AfterTables, schema: 1 };
-        let row = chain::genesis(Shard::ONLY, epoch, at, body::encode_genesis(&genesis));
+        let row = chain::genesis(Shard::FIRST, epoch, at, body::encode_genesis(&genesis));
         // Without an error the next step finds the row; a newer owner begins the log otherwise.
         let _ = self.disk.append(&row);
     }

@@ -147,6 +147,5 @@ impl Tables {
 
 /// A row of the log, as it is projected.
 pub(crate) fn logged(row: &Row, transitions: Vec<Transition>) -> Logged {
-    let Row { seq, hash, prev_hash, epoch, at, .. } = *row;
-    Logged { seq, hash, prev_hash, epoch, at, transitions, prices: None }
+    Logged::new(row, transitions, None)
 }

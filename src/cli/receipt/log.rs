@@ -38,11 +38,13 @@ async fn of_request(ledger: &Ledger, content: &Value, archive: Option<&Path>) ->
     let Some(seq) = content["log"]["row"].as_u64() else {
         return Ok(vec!["the receipt names no row of the log: the request ended before there was a log".to_owned()]);
     };
-    let end = match ledger.logged_end(seq, request, archive).await {
+    // An account's shard is known by its id: a receipt that names another one is told below.
+    let shard = ledger.shards().of(AccountId(id(content, "account_id")?));
+    let end = match ledger.logged_end(shard, seq, request, archive).await {
         Ok(Some(end)) => end,
         Ok(None) => {
-            let told = match (ledger.log_begins_at().await?, archive) {
-                (Some(begin), None) if seq < begin => {
+            let told = match (ledger.log_begins_at().await?.get(&shard), archive) {
+                (Some(begin), None) if seq < *begin => {
                     format!("the log begins at row {begin}, and row {seq} is in its archive: name that with --archive")
                 }
                 _ => format!("the log has no row {seq}"),
@@ -53,7 +55,7 @@ async fn of_request(ledger: &Ledger, content: &Value, archive: Option<&Path>) ->
         Err(error) => return Err(error.into()),
     };
     let LoggedEnd { hash, usage, .. } = end;
-    let mut expected = vec![("log", json!({"shard": 0, "row": seq, "hash": hex(&hash)}))];
+    let mut expected = vec![("log", json!({"shard": shard.0, "row": seq, "hash": hex(&hash)}))];
     let Some((account, usage)) = usage else {
         return Ok(vec![format!("row {seq} of the log ends no request {request}")]);
     };

@@ -1,9 +1,12 @@
-//! The balances of all accounts at a row of the log: those that the tables have at their place, less what the rows between
-//! changed. So the past is known without the log's beginning.
+//! The balances of a shard's accounts at a row of its log: those that the tables have at their place, less what the rows
+//! between changed. So the past is known without the log's beginning.
 
 use std::collections::BTreeMap;
 
-use billing::entry::{Line, Transition};
+use billing::{
+    entry::{Line, Transition},
+    ids::AccountId,
+};
 use sea_orm::{ConnectionTrait, DatabaseTransaction};
 use uuid::Uuid;
 
@@ -72,18 +75,20 @@ impl Balances {
 }
 
 impl Ledger {
-    /// The balances at a row of the log that the tables have, which are at `place` in this snapshot.
+    /// The balances at a row of a shard's log that the tables have, which are at `place` in this snapshot.
     pub(super) async fn balances_at(
         &self,
         tx: &DatabaseTransaction,
         log: &Reader,
+        shard: Shard,
         row: Head,
         place: Head,
     ) -> Result<Balances, LedgerError> {
         let mut balances = self.balances(tx).await?;
+        balances.0.retain(|account, _| self.shards.of(AccountId(*account)) == shard);
         let mut head = row;
         while head.seq < place.seq {
-            let rows = log.read(Shard::ONLY, head.seq, PAGE).await?;
+            let rows = log.read(shard, head.seq, PAGE).await?;
             if rows.is_empty() {
                 return Err(Broken::Gap { after: head.seq, found: place.seq }.into());
             }

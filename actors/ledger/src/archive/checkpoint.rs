@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     Ledger, LedgerError,
-    log::{Head, Row, Shard, read::Kept},
+    log::{Head, Row, read::Kept},
 };
 
 /// The version of a checkpoint's form.
@@ -105,7 +105,7 @@ pub(crate) fn check_signed(kept: &Kept, open: Option<Open<'_>>) -> Result<(), St
     }
     let says: Checkpoint = serde_json::from_str(&kept.content).map_err(|error| error.to_string())?;
     let is_it =
-        says.shard == Shard::ONLY.0 && says.row == kept.head.seq && from_hex(&says.hash) == Some(kept.head.hash);
+        says.shard == kept.shard.0 && says.row == kept.head.seq && from_hex(&says.hash) == Some(kept.head.hash);
     if is_it { Ok(()) } else { Err(format!("it is of row {} ({})", says.row, says.hash)) }
 }
 
@@ -119,7 +119,7 @@ impl Ledger {
     ) -> Result<Option<String>, LedgerError> {
         let Some(log) = &self.logged else { return Ok(None) };
         let Ok(says) = serde_json::from_str::<Checkpoint>(&kept.content) else { return Ok(None) };
-        let found = self.balances_at(tx, log, kept.head, place).await?;
+        let found = self.balances_at(tx, log, kept.shard, kept.head, place).await?;
         let (root, totals) = (hex(&found.root()), Totals::of(&found));
         if root == says.balances && totals == says.totals && found.accounts() == says.accounts {
             return Ok(None);

@@ -70,8 +70,8 @@ impl Archived {
 }
 
 /// A file that is being filled.
-#[derive(Default)]
 pub(super) struct Writing {
+    shard: Shard,
     plain: Vec<u8>,
     rows: u64,
     ends: Option<(u64, Head)>,
@@ -79,6 +79,7 @@ pub(super) struct Writing {
 
 /// A file's content.
 pub(super) struct Made {
+    pub(super) shard: Shard,
     pub(super) first: u64,
     pub(super) end: Head,
     pub(super) rows: u64,
@@ -87,6 +88,11 @@ pub(super) struct Made {
 }
 
 impl Writing {
+    /// A file for rows of a shard.
+    pub(super) const fn new(shard: Shard) -> Self {
+        Self { shard, plain: Vec::new(), rows: 0, ends: None }
+    }
+
     /// Adds the next row.
     pub(super) fn add(&mut self, row: &Row) {
         self.plain.extend(Archived::from(row).encode_length_delimited_to_vec());
@@ -103,7 +109,7 @@ impl Writing {
     pub(super) fn finish(self) -> Option<Made> {
         let (first, end) = self.ends?;
         let bytes = compress_to_vec(Cursor::new(&self.plain), CompressionLevel::Fastest);
-        Some(Made { first, end, rows: self.rows, plain_bytes: self.plain.len() as u64, bytes })
+        Some(Made { shard: self.shard, first, end, rows: self.rows, plain_bytes: self.plain.len() as u64, bytes })
     }
 }
 
@@ -138,6 +144,9 @@ pub(super) fn read(
         match head {
             Some(head) => drop(chain::follow(head, &row).map_err(broken)?),
             None => chain::check(&row).map_err(broken)?,
+        }
+        if row.shard.0 != listed.shard {
+            return Err(wrong("it has rows of another shard"));
         }
         if rows == 0 && row.seq != listed.first {
             return Err(wrong("it begins with another row than is listed"));

@@ -14,7 +14,7 @@ use super::file::Made;
 use crate::{
     LedgerError,
     backup::files::{self, Content, cannot},
-    log::{Hash, Head},
+    log::{Hash, Head, Shard},
 };
 
 /// The file's name.
@@ -26,6 +26,9 @@ const FORMAT: u32 = 1;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Listed {
     pub(super) name: String,
+    /// The shard whose log has the rows; 0 where an earlier version wrote no shard.
+    #[serde(default)]
+    pub(super) shard: i64,
     /// The number of the first row.
     pub(super) first: u64,
     /// The last row.
@@ -40,8 +43,8 @@ pub(super) struct Listed {
 
 impl Listed {
     pub(super) const fn new(name: String, made: &Made, content: Content) -> Self {
-        let Made { first, end, rows, plain_bytes, .. } = made;
-        Self { name, first: *first, end: *end, rows: *rows, plain_bytes: *plain_bytes, content }
+        let Made { shard, first, end, rows, plain_bytes, .. } = made;
+        Self { name, shard: shard.0, first: *first, end: *end, rows: *rows, plain_bytes: *plain_bytes, content }
     }
 }
 
@@ -111,9 +114,14 @@ impl Manifest {
         files::write(&folder.join(NAME), format!("{text}\n").as_bytes())
     }
 
-    /// The last row of the last file.
-    pub(super) fn end(&self) -> Option<Head> {
-        self.files.last().map(|file| file.end)
+    /// The files with a shard's rows, in their order.
+    pub(super) fn of_shard(&self, shard: Shard) -> impl DoubleEndedIterator<Item = &Listed> {
+        self.files.iter().filter(move |file| file.shard == shard.0)
+    }
+
+    /// The last row of a shard's last file.
+    pub(super) fn end(&self, shard: Shard) -> Option<Head> {
+        self.of_shard(shard).next_back().map(|file| file.end)
     }
 }
 

@@ -15,64 +15,84 @@ use crate::{
         Head, Row, Shard,
         chain::{self, Broken},
         read::Reader,
+        tail::Tail,
     },
     open::{Access, options},
     place,
-    project::EPOCH,
 };
 
-/// What became of a log.
+/// What became of a shard's log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Retired {
+    /// The shard.
+    pub shard: Shard,
     /// The row at which the log begins now.
     pub begins_at: u64,
     /// The number of rows that left it.
     pub rows: u64,
 }
 
-/// Takes the rows of an archive from the log of an address, where a signed checkpoint stays. Nothing happens if none can go.
+/// Takes the rows of an archive from the logs of an address, where signed checkpoints stay. Returns what became of each
+/// shard's log. Nothing happens if no row can go.
 ///
 /// # Errors
 ///
 /// [`LedgerError::Owned`] if a process owns the ledger: stop it first. [`LedgerError::Unusable`] if the archive is not whole, if
 /// the ledger was last served by an earlier version, or if an account is stopped: it is cured from the log. Any other error
 /// if the database does not answer. Whatever the error is, the rows are in the log, or the checkpoint is.
-pub async fn retire(url: &str, archive: &mut Archive, sign: Sign<'_>) -> Result<Retired, LedgerError> {
+pub async fn retire(url: &str, archive: &mut Archive, sign: Sign<'_>) -> Result<Vec<Retired>, LedgerError> {
     // As its owner: one that takes the ledger over meanwhile ends this by its epoch.
     let ledger = Ledger::open(url, &Opening::default()).await?;
     let Some(log) = &ledger.logged else {
         return Err(LedgerError::Corrupt("the ledger has no log any more".into()));
     };
-    let begin = log.checkpoint(Shard::ONLY).await?.map_or(0, |kept| kept.head.seq);
-    let until = archive.manifest.end().map_or(begin, |end| end.seq.min(archive.until));
-    if until <= begin {
-        return Ok(Retired { begins_at: begin, rows: 0 });
+    let (mut retired, mut going) = (Vec::new(), Vec::new());
+    for tail in ledger.tails() {
+        let begin = log.checkpoint(tail.shard).await?.map_or(0, |kept| kept.head.seq);
+        let until = archive.until.get(&tail.shard).copied().unwrap_or(begin);
+        let until = archive.manifest.end(tail.shard).map_or(begin, |end| end.seq.min(until));
+        if until <= begin {
+            retired.push(Retired { shard: tail.shard, begins_at: begin, rows: 0 });
+            continue;
+        }
+        let row = log.row(tail.shard, until).await?.ok_or(Broken::Gap { after: begin, found: until })?;
+        chain::check(&row)?;
+        check_archived(archive, tail.shard, begin, row.head())?;
+        going.push((tail, row));
     }
-    let row = log.row(Shard::ONLY, until).await?.ok_or(Broken::Gap { after: begin, found: until })?;
-    chain::check(&row)?;
-    check_archived(archive, begin, row.head())?;
-    let text = ledger.checkpoint_of(log, &row).await?.text()?;
-    let jws = sign(&text);
+    if going.is_empty() {
+        return Ok(retired);
+    }
     // Without the rows that go, tables that a power cut loses could not be made again.
     ledger.checkpoint_tables().await?;
-    // The archive says of itself that it was trusted.
-    archive.manifest.checkpoints.push(jws.clone());
-    archive.manifest.write(&archive.folder)?;
     let connection = connect(url).await?;
-    let rows = replace(&connection, ledger.epoch(), &row, &text, &jws).await?;
+    let mut epoch = None;
+    for (tail, row) in going {
+        let text = ledger.checkpoint_of(log, &row).await?.text()?;
+        let jws = sign(&text);
+        // The archive says of itself that it was trusted.
+        archive.manifest.checkpoints.push(jws.clone());
+        archive.manifest.write(&archive.folder)?;
+        let rows = replace(&connection, &tail, &row, &text, &jws).await?;
+        retired.push(Retired { shard: tail.shard, begins_at: row.seq, rows });
+        epoch = Some(tail);
+    }
     ledger.close().await?;
     // The files are this process's alone still, until the ledger is given back at the end.
-    if epoch_of(&connection).await? == Some(ledger.epoch()) {
+    if let Some(tail) = epoch
+        && epoch_of(&connection, tail.shard).await? == Some(tail.epoch)
+    {
         shrink(&connection).await;
     }
     connection.close().await?;
-    Ok(Retired { begins_at: until, rows })
+    retired.sort_by_key(|log| log.shard);
+    Ok(retired)
 }
 
 /// Reads the files again that have the rows which are to go.
-fn check_archived(archive: &Archive, begin: u64, until: Head) -> Result<(), LedgerError> {
+fn check_archived(archive: &Archive, shard: Shard, begin: u64, until: Head) -> Result<(), LedgerError> {
     let (mut before, mut found) = (None, None);
-    for listed in &archive.manifest.files {
+    for listed in archive.manifest.of_shard(shard) {
         if listed.end.seq >= begin && listed.first <= until.seq {
             file::read(&archive.folder, listed, before, &mut |row| {
                 found = found.or_else(|| (row.seq == until.seq).then(|| row.head()));
@@ -81,7 +101,7 @@ fn check_archived(archive: &Archive, begin: u64, until: Head) -> Result<(), Ledg
         }
         before = Some(listed.end);
     }
-    match archive.manifest.files.first() {
+    match archive.manifest.of_shard(shard).next() {
         Some(first) if first.first <= begin && found == Some(until) => Ok(()),
         _ => Err(LedgerError::Unusable(format!(
             "the archive in {} lacks rows of the log, or has others",
@@ -104,9 +124,9 @@ impl Ledger {
         }
         // The place and the balances are of one moment.
         let tx = self.snapshot().await?;
-        let place = self.place_in(&tx, Shard::ONLY).await?;
+        let place = self.place_in(&tx, row.shard).await?;
         let place = place.ok_or_else(|| LedgerError::Corrupt("the tables have no place in the log".into()))?;
-        let balances = self.balances_at(&tx, log, row.head(), place).await?;
+        let balances = self.balances_at(&tx, log, row.shard, row.head(), place).await?;
         tx.rollback().await?;
         Ok(Checkpoint::new(row, &balances, catch_up::now()))
     }
@@ -126,18 +146,19 @@ async fn connect(url: &str) -> Result<DatabaseConnection, LedgerError> {
     Ok(connection)
 }
 
-/// The epoch of the log's owner. Within a transaction PostgreSQL keeps it until the end.
-async fn epoch_of(connection: &impl ConnectionTrait) -> Result<Option<i64>, LedgerError> {
+/// The epoch of a shard's owner. Within a transaction PostgreSQL keeps it until the end.
+async fn epoch_of(connection: &impl ConnectionTrait, shard: Shard) -> Result<Option<i64>, LedgerError> {
     let backend = connection.get_database_backend();
     let lock = if backend == DbBackend::Postgres { " FOR SHARE" } else { "" };
-    let row = connection.query_one_raw(Statement::from_string(backend, format!("{EPOCH}{lock}"))).await?;
+    let sql = format!("SELECT epoch FROM shard_lease WHERE shard = $1{lock}");
+    let row = connection.query_one_raw(Statement::from_sql_and_values(backend, sql, [shard.0.into()])).await?;
     Ok(row.map(|row| row.try_get_by_index(0)).transpose()?)
 }
 
 /// Writes the checkpoint, and ends the rows before its row.
 async fn replace(
     connection: &DatabaseConnection,
-    epoch: i64,
+    tail: &Tail,
     row: &Row,
     text: &str,
     jws: &str,
@@ -151,7 +172,7 @@ async fn replace(
         LedgerError::Unusable(format!("the log takes no checkpoint: serve it once with this version ({error})"))
     })?;
     // After the first write nobody else can take the ledger over before the end; in PostgreSQL the lease is locked for that.
-    if epoch_of(&tx).await? != Some(epoch) {
+    if epoch_of(&tx, tail.shard).await? != Some(tail.epoch) {
         return Err(LedgerError::Fenced);
     }
     let gone = run(&tx, "DELETE FROM log WHERE shard = $1 AND seq < $2", [row.shard.0.into(), seq.into()]).await?;

@@ -34,7 +34,7 @@ impl Ledger {
         trust: Trust<'_>,
     ) -> Result<(), LedgerError> {
         if let Err(why) = check_signed(kept, trust.open) {
-            audit.note(19, SIGNED, format!("row {}: {why}", kept.head.seq));
+            audit.note(19, SIGNED, self.of_shard(kept.shard, &format!("row {}: {why}", kept.head.seq)));
         }
         self.check_balances(tx, audit, kept).await
     }
@@ -44,24 +44,28 @@ impl Ledger {
         &self,
         audit: &mut Audit,
         folder: &Path,
+        shard: Shard,
         kept: Option<&Kept>,
         see: &mut impl FnMut(&Transition),
     ) -> Result<bool, LedgerError> {
         let until = kept.map_or(0, |kept| kept.head.seq);
         let mut joint = None;
-        let read = read_archive(folder, until, &mut joint, see);
-        match read {
-            Ok((first, _)) if first > 0 => audit.note(19, ARCHIVE, format!("it begins at row {first}")),
-            Ok((_, end)) if joint.is_none_or(|joint| joint.seq < until) => {
-                audit.note(19, ARCHIVE, format!("it ends at row {}, and the log begins at row {until}", end.seq));
+        let why = match read_archive(folder, shard, until, &mut joint, see) {
+            // Nothing was to be archived of a log that has all its rows.
+            Ok(None) if kept.is_none() => return Ok(true),
+            Ok(None) => "it has no rows".to_owned(),
+            Ok(Some((first, _))) if first > 0 => format!("it begins at row {first}"),
+            Ok(Some((_, end))) if joint.is_none_or(|joint| joint.seq < until) => {
+                format!("it ends at row {}, and the log begins at row {until}", end.seq)
             }
-            Ok(_) => {
-                self.check_joint(audit, kept, joint).await?;
+            Ok(Some(_)) => {
+                self.check_joint(audit, shard, kept, joint).await?;
                 return Ok(true);
             }
-            Err(LedgerError::Unusable(why)) => audit.note(19, ARCHIVE, why),
+            Err(LedgerError::Unusable(why)) => why,
             Err(error) => return Err(error),
-        }
+        };
+        audit.note(19, ARCHIVE, self.of_shard(shard, &why));
         Ok(false)
     }
 
@@ -71,10 +75,11 @@ impl Ledger {
         audit: &mut Audit,
         kept: &Kept,
     ) -> Result<(), LedgerError> {
-        let Some(place) = self.place_in(tx, Shard::ONLY).await? else { return Ok(()) };
+        let Some(place) = self.place_in(tx, kept.shard).await? else { return Ok(()) };
         match self.balances_differ(tx, kept, place).await {
             Ok(Some(difference)) => {
-                audit.note(19, BALANCES, format!("row {}: {difference}", kept.head.seq));
+                let why = format!("row {}: {difference}", kept.head.seq);
+                audit.note(19, BALANCES, self.of_shard(kept.shard, &why));
                 Ok(())
             }
             // A log that is not whole is told where the chain is followed.
@@ -87,14 +92,15 @@ impl Ledger {
     async fn check_joint(
         &self,
         audit: &mut Audit,
+        shard: Shard,
         kept: Option<&Kept>,
         joint: Option<Head>,
     ) -> Result<(), LedgerError> {
         let (Some(log), Some(joint)) = (&self.logged, joint) else { return Ok(()) };
-        let row = log.row(Shard::ONLY, joint.seq).await?;
+        let row = log.row(shard, joint.seq).await?;
         let is_same = row.is_some_and(|row| row.hash == joint.hash) && kept.is_none_or(|kept| kept.head == joint);
         if !is_same {
-            audit.note(19, ARCHIVE, format!("its row {} is not the log's", joint.seq));
+            audit.note(19, ARCHIVE, self.of_shard(shard, &format!("its row {} is not the log's", joint.seq)));
         }
         Ok(())
     }
@@ -104,11 +110,12 @@ impl Ledger {
 /// end.
 pub(super) fn read_archive(
     folder: &Path,
+    shard: Shard,
     until: u64,
     joint: &mut Option<Head>,
     see: &mut impl FnMut(&Transition),
-) -> Result<(u64, Head), LedgerError> {
-    archive::read_whole(folder, |row| {
+) -> Result<Option<(u64, Head)>, LedgerError> {
+    archive::read_whole(folder, shard, |row| {
         if row.seq < until {
             catch_up::read(row)?.transitions.iter().for_each(&mut *see);
         }

@@ -442,11 +442,7 @@ impl<T: Table> Compare for Compared<T> {
 mod tests {
     use billing::{decide::open, ids::AccountId, plan::Plan};
 
-    use crate::{
-        log::{Shard, tail::Tail},
-        project::Logged,
-        tests::new_ledger,
-    };
+    use crate::{project::Logged, tests::new_ledger};
 
     use super::*;
 
@@ -460,20 +456,11 @@ mod tests {
             *opened.transition.unwrap()
         });
         let transitions: Vec<_> = opened.collect();
-        let row =
-            Tail { shard: Shard::ONLY, head: ledger.head(), epoch: ledger.epoch() }.next(&transitions, Timestamp(9));
-        ledger.append(&row).await.unwrap();
-        let logged = Logged {
-            seq: row.seq,
-            hash: row.hash,
-            prev_hash: row.prev_hash,
-            epoch: row.epoch,
-            at: row.at,
-            transitions,
-            prices: None,
-        };
+        let rows = [ledger.tails()[0].next(&transitions, Timestamp(9))];
+        assert!(ledger.append(&rows).await.unwrap().is_empty());
+        let logged = Logged::new(&rows[0], transitions, None);
         assert_eq!(ledger.audit().await.unwrap().behind, 1);
-        ledger.project(Shard::ONLY, &[logged]).await.unwrap();
+        ledger.project(&[logged]).await.unwrap();
         let audit = ledger.audit().await.unwrap();
         assert!(audit.ok && audit.behind == 0, "{:?}", audit.violations);
 

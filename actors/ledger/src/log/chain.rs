@@ -80,10 +80,10 @@ mod tests {
     use super::*;
 
     fn log() -> Vec<Row> {
-        let mut rows = vec![genesis(Shard::ONLY, 1, Timestamp(5), b"first".to_vec())];
+        let mut rows = vec![genesis(Shard::FIRST, 1, Timestamp(5), b"first".to_vec())];
         for n in 1..5_u8 {
             let head = rows.last().unwrap().head();
-            rows.push(next(Shard::ONLY, head, 1, Timestamp(5 + i64::from(n)), vec![n]));
+            rows.push(next(Shard::FIRST, head, 1, Timestamp(5 + i64::from(n)), vec![n]));
         }
         rows
     }
@@ -127,7 +127,7 @@ mod tests {
         assert_eq!(followed(&rows), Err(Broken::Gap { after: 1, found: 3 }));
         // Written anew by hand, with a hash that is right by itself.
         let mut rows = log();
-        rows[2] = next(Shard::ONLY, rows[1].head(), 1, Timestamp(7), b"other".to_vec());
+        rows[2] = next(Shard::FIRST, rows[1].head(), 1, Timestamp(7), b"other".to_vec());
         assert_eq!(followed(&rows), Err(Broken::Unchained(3)));
     }
 }

@@ -31,6 +31,12 @@ pub(super) enum Bound<'a> {
     Bytes(&'a [u8]),
 }
 
+/// The values of many rows in one column.
+pub(super) enum Array<'a> {
+    Ints(Vec<i64>),
+    Bytes(Vec<&'a [u8]>),
+}
+
 enum Open {
     /// SQLite's connection is never closed while the log is open: its last connection would delete the write-ahead
     /// file. A statement that is no longer awaited ends before the next one begins.
@@ -77,6 +83,24 @@ impl Connection {
             Open::Postgres { options, connection } => {
                 let mut open = take(options, connection).await?;
                 let done = postgres(sql, values).execute(&mut open).await;
+                put_back(connection, open, &done);
+                done.map(|done| done.rows_affected())
+            }
+        };
+        done.map_err(|error| failed(&error))
+    }
+
+    /// The same for a statement that takes arrays, which SQLite has not.
+    pub(super) async fn execute_arrays(&self, sql: &'static str, values: &[Array<'_>]) -> Result<u64, LedgerError> {
+        let done = match &mut *self.0.lock().await {
+            Open::Sqlite { .. } => return Err(LedgerError::NotWritten("SQLite's ledger has one shard".into())),
+            Open::Postgres { options, connection } => {
+                let mut open = take(options, connection).await?;
+                let query = values.iter().fold(sqlx::query(sql), |query, value| match value {
+                    Array::Ints(numbers) => query.bind(&numbers[..]),
+                    Array::Bytes(bytes) => query.bind(&bytes[..]),
+                });
+                let done = query.execute(&mut open).await;
                 put_back(connection, open, &done);
                 done.map(|done| done.rows_affected())
             }

@@ -20,6 +20,8 @@ const READERS: u32 = 2;
 /// A checkpoint as the log keeps it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Kept {
+    /// The shard whose log it is.
+    pub(crate) shard: Shard,
     /// The row at which the log begins.
     pub(crate) head: Head,
     /// What the checkpoint says.
@@ -117,7 +119,7 @@ impl Reader {
         let Some(row) = self.one(sql, vec![shard.0.into()]).await? else { return Ok(None) };
         let seq: i64 = row.try_get_by_index(0)?;
         let head = Head { seq: seq.unsigned_abs(), hash: hash(&row, 1, seq)? };
-        Ok(Some(Kept { head, content: row.try_get_by_index(2)?, jws: row.try_get_by_index(3)? }))
+        Ok(Some(Kept { shard, head, content: row.try_get_by_index(2)?, jws: row.try_get_by_index(3)? }))
     }
 
     /// The number of the first row that was made after a time; `None` if there is none.

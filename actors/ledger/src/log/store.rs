@@ -4,6 +4,7 @@
 use std::{
     fs,
     path::Path,
+    slice,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -16,7 +17,7 @@ use sea_orm_migration::MigratorTrait as _;
 
 use super::{
     Row, Shard,
-    connection::{Bound, Connection, PAGE, writing},
+    connection::{Array, Bound, Connection, PAGE, writing},
     read::{Reader, number},
 };
 use crate::{
@@ -37,6 +38,15 @@ const APPEND_LOCKED: &str = "INSERT INTO log (shard, seq, epoch, at, prev_hash, 
                              SELECT shard, $1, epoch, $2, $3, $4, $5 FROM shard_lease WHERE shard = $6 AND epoch = $7 \
                              AND ($1 = 0 OR EXISTS (SELECT 1 FROM log WHERE shard = $6 AND seq = $1 - 1 AND hash = $3)) \
                              FOR SHARE ON CONFLICT (shard, seq) DO NOTHING";
+/// [`APPEND_LOCKED`] for rows of several shards. Each is appended or not by itself; the leases are locked in one order.
+const APPEND_ALL: &str = "INSERT INTO log (shard, seq, epoch, at, prev_hash, hash, body) \
+                          SELECT l.shard, r.seq, l.epoch, r.at, r.prev_hash, r.hash, r.body \
+                          FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::bigint[], $5::bytea[], $6::bytea[], \
+                          $7::bytea[]) AS r (shard, seq, epoch, at, prev_hash, hash, body) \
+                          JOIN shard_lease l ON l.shard = r.shard AND l.epoch = r.epoch \
+                          WHERE r.seq = 0 OR EXISTS \
+                          (SELECT 1 FROM log b WHERE b.shard = r.shard AND b.seq = r.seq - 1 AND b.hash = r.prev_hash) \
+                          ORDER BY l.shard FOR SHARE OF l ON CONFLICT (shard, seq) DO NOTHING";
 const TAKE_OVER: &str = "INSERT INTO shard_lease (shard, owner, epoch) VALUES ($1, $2, $3) ON CONFLICT (shard) \
                          DO UPDATE SET owner = excluded.owner, epoch = excluded.epoch \
                          WHERE shard_lease.epoch < excluded.epoch";
@@ -135,35 +145,62 @@ impl Log {
     ///
     /// # Errors
     ///
-    /// [`LedgerError::Refused`]: the row was not appended, and never can be. [`LedgerError::Fenced`]: there is a newer
-    /// owner, and the row is not in the log; this process must stop. Any other error leaves the outcome unknown: append
-    /// the same row again until it is known, and no other row before. With PostgreSQL a row whose connection was lost
-    /// may still arrive meanwhile; it takes the same place, or none.
+    /// [`LedgerError::Fenced`]: there is a newer owner, and the row is not in the log. All others as for
+    /// [`Self::append_all`].
     pub(crate) async fn append(&self, row: &Row) -> Result<(), LedgerError> {
-        self.checkpoint_if_due().await;
-        self.again_if_lost(async || self.append_or_find(row).await).await
+        if self.append_all(slice::from_ref(row)).await?.is_empty() { Ok(()) } else { Err(LedgerError::Fenced) }
     }
 
-    async fn append_or_find(&self, row: &Row) -> Result<(), LedgerError> {
-        let (seq, shard) = (Bound::Int(number(row.seq)?), Bound::Int(row.shard.0));
-        let (prev_hash, hash, body) = (Bound::Bytes(&row.prev_hash), Bound::Bytes(&row.hash), Bound::Bytes(&row.body));
-        let values = [seq, Bound::Int(row.at.0), prev_hash, hash, body, shard, Bound::Int(row.epoch)];
-        let sql = if self.backend == DbBackend::Postgres { APPEND_LOCKED } else { APPEND };
-        if self.append.execute(sql, &values).await? > 0 {
+    /// Appends rows, at most one of each shard, in one statement. The same rows may be appended again, also when they are
+    /// there already. Returns the shards that have a newer owner: their rows are not in the log.
+    ///
+    /// # Errors
+    ///
+    /// [`LedgerError::Refused`]: no row was appended, and one of them never can be. Any other error leaves the outcome
+    /// unknown: append the same rows again until it is known, and no other rows of these shards before. With PostgreSQL
+    /// rows whose connection was lost may still arrive meanwhile; they take the same places, or none.
+    pub(crate) async fn append_all(&self, rows: &[Row]) -> Result<Vec<Shard>, LedgerError> {
+        self.checkpoint_if_due().await;
+        self.again_if_lost(async || self.append_or_find(rows).await).await
+    }
+
+    async fn append_or_find(&self, rows: &[Row]) -> Result<Vec<Shard>, LedgerError> {
+        let appended = match rows {
+            [row] => self.append.execute(self.append_sql(), &bound(row)?).await?,
+            rows => self.append.execute_arrays(APPEND_ALL, &arrays(rows)?).await?,
+        };
+        if appended == rows.len() as u64 {
             let page = u64::from(PAGE);
-            let pages = row.body.len() as u64 / page + PAGES;
+            let pages = rows.iter().map(|row| row.body.len() as u64 / page + PAGES).sum::<u64>();
             self.written.fetch_add(pages * page, Ordering::Relaxed);
-            return Ok(());
+            return Ok(Vec::new());
         }
-        // The place is taken, or the epoch is not the owner's. An earlier try may have appended the row.
-        let found = self.append.bytes("SELECT hash FROM log WHERE shard = $1 AND seq = $2", &[shard, seq]).await?;
-        if found.is_some_and(|found| found == row.hash) {
-            return Ok(());
+        // A place is taken, or an epoch is not the owner's. An earlier try may have appended the row.
+        let mut lost = Vec::new();
+        for row in rows {
+            if !self.is_there(row).await? {
+                lost.push(row.shard);
+            }
+        }
+        Ok(lost)
+    }
+
+    const fn append_sql(&self) -> &'static str {
+        match self.backend {
+            DbBackend::Postgres => APPEND_LOCKED,
+            _ => APPEND,
+        }
+    }
+
+    /// Whether a row that could not be appended now is in the log.
+    async fn is_there(&self, row: &Row) -> Result<bool, LedgerError> {
+        const HASH: &str = "SELECT hash FROM log WHERE shard = $1 AND seq = $2";
+        let (shard, seq) = (Bound::Int(row.shard.0), Bound::Int(number(row.seq)?));
+        if self.append.bytes(HASH, &[shard, seq]).await?.is_some_and(|found| found == row.hash) {
+            return Ok(true);
         }
         if row.seq > 0 {
-            let before = Bound::Int(number(row.seq - 1)?);
-            let found =
-                self.append.bytes("SELECT hash FROM log WHERE shard = $1 AND seq = $2", &[shard, before]).await?;
+            let found = self.append.bytes(HASH, &[shard, Bound::Int(number(row.seq - 1)?)]).await?;
             if found.is_none_or(|found| found != row.prev_hash) {
                 let lost = row.seq - 1;
                 tracing::error!(
@@ -171,7 +208,7 @@ impl Log {
                 );
             }
         }
-        Err(LedgerError::Fenced)
+        Ok(false)
     }
 
     /// Shows that SQLite's log can be written, without a change to it.
@@ -265,6 +302,29 @@ impl Log {
     }
 }
 
+/// A row's values, as [`APPEND`] names them.
+fn bound(row: &Row) -> Result<[Bound<'_>; 7], LedgerError> {
+    let (prev_hash, hash, body) = (Bound::Bytes(&row.prev_hash), Bound::Bytes(&row.hash), Bound::Bytes(&row.body));
+    let (seq, shard, epoch) = (Bound::Int(number(row.seq)?), Bound::Int(row.shard.0), Bound::Int(row.epoch));
+    Ok([seq, Bound::Int(row.at.0), prev_hash, hash, body, shard, epoch])
+}
+
+/// The values of rows, column by column, as [`APPEND_ALL`] names them.
+fn arrays(rows: &[Row]) -> Result<[Array<'_>; 7], LedgerError> {
+    let numbers = rows.iter().map(|row| number(row.seq)).collect::<Result<_, _>>()?;
+    let ints = |of: fn(&Row) -> i64| Array::Ints(rows.iter().map(of).collect());
+    let bytes = |of: fn(&Row) -> &[u8]| Array::Bytes(rows.iter().map(of).collect());
+    Ok([
+        ints(|row| row.shard.0),
+        Array::Ints(numbers),
+        ints(|row| row.epoch),
+        ints(|row| row.at.0),
+        bytes(|row| &row.prev_hash),
+        bytes(|row| &row.hash),
+        bytes(|row| &row.body),
+    ])
+}
+
 /// Brings the schema of SQLite's log up to date. Creates the file if it is missing.
 async fn migrate(file: &Path) -> Result<(), LedgerError> {
     let failed = |error: sea_orm::sqlx::Error| LedgerError::Writer(error.to_string());
@@ -294,7 +354,7 @@ mod tests {
         async fn new() -> Self {
             let folder = tempfile::tempdir().unwrap();
             let log = open(&folder, Missing::Begin).await;
-            log.take_over(Shard::ONLY, OWNER, 1).await.unwrap();
+            log.take_over(Shard::FIRST, OWNER, 1).await.unwrap();
             Self { folder, log }
         }
 
@@ -309,7 +369,7 @@ mod tests {
         }
 
         async fn rows(&self) -> u64 {
-            self.log.reader().head(Shard::ONLY).await.unwrap().map_or(0, |row| row.seq + 1)
+            self.log.reader().head(Shard::FIRST).await.unwrap().map_or(0, |row| row.seq + 1)
         }
 
         /// Another program's change of the file.
@@ -327,7 +387,7 @@ mod tests {
     }
 
     fn rows_of(epoch: i64, count: u64) -> Vec<Row> {
-        let mut rows = vec![chain::genesis(Shard::ONLY, epoch, Timestamp(1), b"first".to_vec())];
+        let mut rows = vec![chain::genesis(Shard::FIRST, epoch, Timestamp(1), b"first".to_vec())];
         for n in 1..count {
             let body = vec![u8::try_from(n % 250).unwrap(); 700];
             rows.push(after(rows.last().unwrap(), epoch, body));
@@ -345,11 +405,11 @@ mod tests {
         drop(stage.log);
         let log = open(&stage.folder, Missing::Refuse).await;
         let reader = log.reader();
-        assert_eq!(reader.head(Shard::ONLY).await.unwrap().as_ref(), rows.last());
-        assert_eq!(reader.row(Shard::ONLY, 0).await.unwrap().as_ref(), rows.first());
-        assert_eq!(reader.row(Shard::ONLY, 5).await.unwrap(), None);
-        assert_eq!(reader.read(Shard::ONLY, 0, 2).await.unwrap(), rows[1..3]);
-        assert_eq!(reader.read(Shard::ONLY, 2, 9).await.unwrap(), rows[3..]);
+        assert_eq!(reader.head(Shard::FIRST).await.unwrap().as_ref(), rows.last());
+        assert_eq!(reader.row(Shard::FIRST, 0).await.unwrap().as_ref(), rows.first());
+        assert_eq!(reader.row(Shard::FIRST, 5).await.unwrap(), None);
+        assert_eq!(reader.read(Shard::FIRST, 0, 2).await.unwrap(), rows[1..3]);
+        assert_eq!(reader.read(Shard::FIRST, 2, 9).await.unwrap(), rows[3..]);
         assert_eq!(reader.head(Shard(1)).await.unwrap(), None, "another shard has another log");
     }
 
@@ -362,21 +422,21 @@ mod tests {
         let other = after(&rows[1], 1, b"other".to_vec());
         let refused = stage.log.append(&other).await;
         assert!(matches!(refused, Err(LedgerError::Fenced)), "{refused:?}");
-        assert_eq!(stage.log.reader().head(Shard::ONLY).await.unwrap().as_ref(), rows.last());
+        assert_eq!(stage.log.reader().head(Shard::FIRST).await.unwrap().as_ref(), rows.last());
     }
 
     #[tokio::test]
     async fn an_owner_that_was_taken_over_appends_nothing() {
         let (stage, rows) = Stage::with(3).await;
         let late = after(&rows[2], 1, b"late".to_vec());
-        assert_eq!(stage.log.reader().epoch(Shard::ONLY).await.unwrap(), Some(1));
+        assert_eq!(stage.log.reader().epoch(Shard::FIRST).await.unwrap(), Some(1));
         let new_owner = open(&stage.folder, Missing::Refuse).await;
-        new_owner.take_over(Shard::ONLY, "two 2", 2).await.unwrap();
+        new_owner.take_over(Shard::FIRST, "two 2", 2).await.unwrap();
         let outcomes = [
             stage.log.append(&late).await,
-            stage.log.probe(Shard::ONLY, OWNER, 1).await,
-            stage.log.take_over(Shard::ONLY, OWNER, 1).await,
-            stage.log.take_over(Shard::ONLY, OWNER, 2).await,
+            stage.log.probe(Shard::FIRST, OWNER, 1).await,
+            stage.log.take_over(Shard::FIRST, OWNER, 1).await,
+            stage.log.take_over(Shard::FIRST, OWNER, 2).await,
         ];
         for outcome in outcomes {
             assert!(matches!(outcome, Err(LedgerError::Fenced)), "{outcome:?}");
@@ -385,7 +445,7 @@ mod tests {
         // The old owner learns of the rows that it did append, although it is fenced now.
         stage.log.append(&rows[2]).await.unwrap();
         new_owner.append(&after(&rows[2], 2, b"new".to_vec())).await.unwrap();
-        new_owner.probe(Shard::ONLY, "two 2", 2).await.unwrap();
+        new_owner.probe(Shard::FIRST, "two 2", 2).await.unwrap();
     }
 
     #[tokio::test]
@@ -410,7 +470,7 @@ mod tests {
         let (stage, rows) = Stage::with(6).await;
         stage.change("DROP TRIGGER log_no_DELETE").await.unwrap();
         assert_eq!(stage.change("DELETE FROM log WHERE seq = 3").await.unwrap(), 1);
-        let read = stage.log.reader().read(Shard::ONLY, 0, 100).await.unwrap();
+        let read = stage.log.reader().read(Shard::FIRST, 0, 100).await.unwrap();
         let followed = read.iter().try_fold(rows[0].head(), chain::follow);
         assert_eq!(followed, Err(Broken::Gap { after: 2, found: 4 }));
     }
@@ -432,7 +492,7 @@ mod tests {
         let stage = Stage::new().await;
         let watch = Arc::new(Watch::begin(&file(&stage.folder)).unwrap());
         stage.log.watch(Arc::clone(&watch));
-        let mut row = chain::genesis(Shard::ONLY, 1, Timestamp(1), vec![7; 300_000]);
+        let mut row = chain::genesis(Shard::FIRST, 1, Timestamp(1), vec![7; 300_000]);
         let known = watch.known_change();
         for _ in 0..40 {
             stage.log.append(&row).await.unwrap();

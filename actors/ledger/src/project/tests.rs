@@ -23,17 +23,9 @@ fn logged(transitions: Vec<Transition>, sizes: &[usize]) -> Vec<Logged> {
     while left.peek().is_some() {
         let transitions: Vec<_> = left.by_ref().take(*sizes.next().unwrap()).collect();
         let at = transitions[0].at;
-        let row = chain::next(Shard::ONLY, head, 3, at, Vec::new());
+        let row = chain::next(Shard::FIRST, head, 3, at, Vec::new());
         head = row.head();
-        rows.push(Logged {
-            seq: row.seq,
-            hash: row.hash,
-            prev_hash: row.prev_hash,
-            epoch: 3,
-            at,
-            transitions,
-            prices: None,
-        });
+        rows.push(Logged::new(&row, transitions, None));
     }
     rows
 }
@@ -49,7 +41,7 @@ async fn with_accounts() -> (Ledger, tempfile::TempDir) {
     }
     // These tests make their own log.
     ledger.tables.execute_raw(ledger.statement("DELETE FROM projection", [])).await.unwrap();
-    ledger.begin_place(Shard::ONLY, GENESIS).await.unwrap();
+    ledger.begin_place(Shard::FIRST, GENESIS).await.unwrap();
     (ledger, folder)
 }
 
@@ -76,8 +68,8 @@ async fn projected(rows: &[Logged], calls: &[usize]) -> Vec<String> {
     let (mut left, mut sizes) = (rows, calls.iter().cycle());
     while !left.is_empty() {
         let (call, rest) = left.split_at(left.len().min(*sizes.next().unwrap()));
-        assert_eq!(ledger.project(Shard::ONLY, call).await.unwrap(), []);
-        assert_eq!(ledger.place(Shard::ONLY).await.unwrap().unwrap().hash, call.last().unwrap().hash);
+        assert_eq!(ledger.project(call).await.unwrap(), []);
+        assert_eq!(ledger.place(Shard::FIRST).await.unwrap().unwrap().hash, call.last().unwrap().hash);
         left = rest;
     }
     dump(&ledger).await
@@ -128,15 +120,15 @@ async fn seq_of(ledger: &Ledger, account: u128) -> u64 {
 async fn rows_that_were_projected_are_not_projected_again() {
     let (ledger, _folder) = with_accounts().await;
     let rows = logged((1..=4).map(|seq| with_line(0, seq, 0)).collect(), &[1]);
-    ledger.project(Shard::ONLY, &rows[..3]).await.unwrap();
+    ledger.project(&rows[..3]).await.unwrap();
     let before = dump(&ledger).await;
     for again in [&rows[..3], &rows[..2], &rows[2..3], &rows[1..]] {
-        let refused = ledger.project(Shard::ONLY, again).await;
+        let refused = ledger.project(again).await;
         assert!(matches!(refused, Err(LedgerError::Fenced)), "{refused:?}");
     }
     assert_eq!(dump(&ledger).await, before);
-    assert_eq!(ledger.project(Shard::ONLY, &[]).await.unwrap(), []);
-    ledger.project(Shard::ONLY, &rows[3..]).await.unwrap();
+    assert_eq!(ledger.project(&[]).await.unwrap(), []);
+    ledger.project(&rows[3..]).await.unwrap();
     assert_eq!(seq_of(&ledger, 0).await, 4);
 }
 
@@ -145,33 +137,34 @@ async fn rows_of_another_place_change_nothing_and_both_places_are_named() {
     let (ledger, _folder) = with_accounts().await;
     let rows = logged((1..=3).map(|seq| with_line(0, seq, 0)).collect(), &[1]);
     let before = dump(&ledger).await;
-    let corrupt = async |shard, rows: &[Logged]| match ledger.project(shard, rows).await {
+    let corrupt = async |rows: &[Logged]| match ledger.project(rows).await {
         Err(LedgerError::Corrupt(why)) => why,
         other => panic!("{other:?}"),
     };
-    let [mut changed, other] = [rows[0].clone(), rows[0].clone()];
+    let [mut changed, mut other] = [rows[0].clone(), rows[0].clone()];
     changed.prev_hash[0] = 8;
-    let why = corrupt(Shard::ONLY, &[changed]).await;
+    other.shard = Shard(1);
+    let why = corrupt(&[changed]).await;
     assert_eq!(why, "the tables are at the log's row 0 (07070707), not at row 0 (08070707)");
-    let why = corrupt(Shard::ONLY, &rows[1..]).await;
+    let why = corrupt(&rows[1..]).await;
     assert!(why.starts_with("the tables are at the log's row 0 (07070707), not at row 1 ("), "{why}");
-    assert_eq!(corrupt(Shard(1), &[other]).await, "the tables of shard 1 have no place in the log");
+    assert_eq!(corrupt(&[other]).await, "the tables of shard 1 have no place in the log");
     let gap = [rows[0].clone(), rows[2].clone()];
-    assert_eq!(corrupt(Shard::ONLY, &gap).await, "the log's row 3 does not follow row 1");
+    assert_eq!(corrupt(&gap).await, "the log's row 3 does not follow row 1");
     assert_eq!(dump(&ledger).await, before);
-    assert_eq!(ledger.place(Shard::ONLY).await.unwrap(), Some(GENESIS));
+    assert_eq!(ledger.place(Shard::FIRST).await.unwrap(), Some(GENESIS));
 }
 
 #[tokio::test]
 async fn the_first_place_is_stored_once() {
     let (ledger, _folder) = new_ledger().await;
     ledger.tables.execute_raw(ledger.statement("DELETE FROM projection", [])).await.unwrap();
-    assert_eq!(ledger.place(Shard::ONLY).await.unwrap(), None);
+    assert_eq!(ledger.place(Shard::FIRST).await.unwrap(), None);
     for _ in 0..2 {
-        ledger.begin_place(Shard::ONLY, GENESIS).await.unwrap();
-        assert_eq!(ledger.place(Shard::ONLY).await.unwrap(), Some(GENESIS));
+        ledger.begin_place(Shard::FIRST, GENESIS).await.unwrap();
+        assert_eq!(ledger.place(Shard::FIRST).await.unwrap(), Some(GENESIS));
     }
-    let other = ledger.begin_place(Shard::ONLY, Head { hash: [8; 32], ..GENESIS }).await;
+    let other = ledger.begin_place(Shard::FIRST, Head { hash: [8; 32], ..GENESIS }).await;
     assert!(matches!(other, Err(LedgerError::Corrupt(_))), "{other:?}");
 }
 
@@ -191,13 +184,13 @@ async fn an_account_whose_row_is_refused_stops_alone() {
         all.extend([with_line(0, 2, 0), Transition { account_id: who, ..with_line(1, 3, 0) }, with_line(0, 3, 0)]);
         let rows = logged(all, &[1]);
         let (first, later) = rows.split_at(part + 2);
-        let stopped = ledger.project(Shard::ONLY, first).await.unwrap();
+        let stopped = ledger.project(first).await.unwrap();
         assert_eq!(stopped.iter().map(|it| it.account_id).collect::<Vec<_>>(), [who], "{what}");
         assert_eq!(seq_of(&ledger, 0).await, 2, "{what}: others go on");
         // Its later transitions would be fine, and are skipped.
-        assert_eq!(ledger.project(Shard::ONLY, later).await.unwrap(), [], "{what}");
+        assert_eq!(ledger.project(later).await.unwrap(), [], "{what}");
         assert_eq!(seq_of(&ledger, 0).await, 3, "{what}");
-        assert_eq!(ledger.place(Shard::ONLY).await.unwrap().unwrap().seq, rows.len() as u64);
+        assert_eq!(ledger.place(Shard::FIRST).await.unwrap().unwrap().seq, rows.len() as u64);
         let lines = ledger.row("SELECT COUNT(*) FROM journal WHERE account_id = ?", [who.0.into()]).await;
         assert_eq!(lines.unwrap().unwrap().try_get_by_index::<i64>(0).unwrap(), 0, "{what}: its part is undone");
         let fault = ledger.row("SELECT seq, why FROM projection_fault", []).await.unwrap().unwrap();
@@ -215,14 +208,14 @@ async fn an_account_whose_row_is_refused_stops_alone() {
 async fn several_accounts_stop_in_one_call() {
     let (ledger, _folder) = with_accounts().await;
     let rows = logged(vec![with_line(0, 1, 5), with_line(1, 1, 5)], &[2]);
-    assert_eq!(ledger.project(Shard::ONLY, &rows).await.unwrap().len(), 2);
+    assert_eq!(ledger.project(&rows).await.unwrap().len(), 2);
 }
 
 #[tokio::test]
 async fn each_row_of_the_log_is_a_batch_of_its_lines() {
     let (ledger, _folder) = with_accounts().await;
     let rows = logged(vec![with_line(0, 1, 0), with_line(1, 1, 0), with_line(0, 2, 0)], &[2, 1]);
-    ledger.project(Shard::ONLY, &rows).await.unwrap();
+    ledger.project(&rows).await.unwrap();
     let sql = "SELECT b.transitions, b.epoch, b.at, COUNT(*) FROM batch b JOIN journal j ON j.batch_id = b.id \
                AND j.epoch = b.epoch GROUP BY b.id ORDER BY b.transitions";
     let found = ledger.rows(sql, []).await.unwrap();

@@ -1,15 +1,15 @@
 //! PostgreSQL's tables, made again in a schema of their own.
 
-use std::path::Path;
+use std::{collections::BTreeMap, path::Path};
 
 use sea_orm::{ConnectionTrait, Database, DatabaseConnection, DbBackend, Statement};
 
-use super::{Rebuilt, Source, Then, compare::compare, place_of};
+use super::{Rebuilt, Then, compare::compare, places_of};
 use crate::{
     Ledger, LedgerError, Opening,
     log::{Head, Shard},
     open::{Access, options},
-    project::place,
+    project::place_of_shard,
     tables::{self, MADE},
 };
 
@@ -33,17 +33,16 @@ pub(super) async fn rebuild(url: &str, then: Then, archive: Option<&Path>) -> Re
     execute(&format!("CREATE SCHEMA {SCHEMA}")).await?;
     let done = async {
         let moment = there.snapshot().await?;
-        let place = place_of(&there, &moment).await?;
-        let made = Ledger::connect_in_schema(url, IN_SCHEMA).await?;
-        let source = Source::new(log, archive).await?;
-        let (head, stopped) = made.make_from(source, Shard::ONLY, Some(place)).await?;
+        let places = places_of(&there, &moment).await?;
+        let made = Ledger { shards: there.shards, ..Ledger::connect_in_schema(url, IN_SCHEMA).await? };
+        let (places, stopped) = made.make_from(&log, archive, &places).await?;
         let (rows, differences) = compare(&moment, made.tables.connections()).await?;
         moment.rollback().await?;
         if then == Then::Replace {
-            replace(&there, head).await?;
+            replace(&there, &places).await?;
         }
         let is_replaced = then == Then::Replace;
-        Ok(Rebuilt { differences, is_compared: true, is_replaced, ..Rebuilt::new(head, rows, &stopped) })
+        Ok(Rebuilt { differences, is_compared: true, is_replaced, ..Rebuilt::new(&places, rows, &stopped) })
     };
     let done: Result<Rebuilt, LedgerError> = done.await;
     execute(&format!("DROP SCHEMA IF EXISTS {SCHEMA} CASCADE")).await?;
@@ -55,12 +54,12 @@ pub(super) async fn rebuild(url: &str, then: Then, archive: Option<&Path>) -> Re
 }
 
 /// Puts the rows that were made in the place of those that there are, in one transaction.
-async fn replace(there: &Ledger, made: Head) -> Result<(), LedgerError> {
+async fn replace(there: &Ledger, made: &BTreeMap<Shard, Head>) -> Result<(), LedgerError> {
     let tx = there.tables.begin().await?;
     // Nobody else may have made or dropped those tables meanwhile.
-    let sql = format!("SELECT seq, hash FROM {SCHEMA}.projection WHERE shard = 0");
-    let found = tx.query_one_raw(Statement::from_string(DbBackend::Postgres, sql)).await?;
-    if found.as_ref().map(place).transpose()? != Some(made) {
+    let sql = format!("SELECT seq, hash, shard FROM {SCHEMA}.projection");
+    let found = tx.query_all_raw(Statement::from_string(DbBackend::Postgres, sql)).await?;
+    if found.iter().map(place_of_shard).collect::<Result<BTreeMap<_, _>, _>>()? != *made {
         return Err(LedgerError::Corrupt("the tables that were made are not there any more".into()));
     }
     let execute = async |sql: String| tx.execute_raw(Statement::from_string(DbBackend::Postgres, sql)).await;

@@ -1,6 +1,7 @@
 //! SQLite's tables, made again in a new file beside them.
 
 use std::{
+    collections::BTreeMap,
     fs, io,
     os::unix::fs::{MetadataExt as _, chown},
     path::{Path, PathBuf},
@@ -9,9 +10,9 @@ use std::{
 use sea_orm::{ConnectionTrait, Statement};
 
 use super::{
-    Rebuilt, Source, Then,
+    Rebuilt, Then,
     compare::{compare, count},
-    place_of,
+    places_of,
 };
 use crate::{
     Ledger, LedgerError, Opening,
@@ -49,12 +50,12 @@ async fn check(url: &str, file: &Path, archive: Option<&Path>) -> Result<Rebuilt
     let there = Ledger::for_reading(url).await?;
     let log = there.logged.clone().ok_or_else(|| LedgerError::NoLedger("the ledger has no log yet".into()))?;
     let moment = there.snapshot().await?;
-    let place = place_of(&there, &moment).await?;
+    let places = places_of(&there, &moment).await?;
     let made = Made::new(file).await?;
-    let (head, stopped) = made.ledger.make_from(Source::new(log, archive).await?, Shard::ONLY, Some(place)).await?;
+    let (places, stopped) = made.ledger.make_from(&log, archive, &places).await?;
     let (rows, differences) = compare(&moment, made.ledger.tables.connections()).await?;
     moment.rollback().await?;
-    let rebuilt = Rebuilt::new(head, rows, &stopped);
+    let rebuilt = Rebuilt::new(&places, rows, &stopped);
     Ok(Rebuilt { differences, is_compared: true, ..rebuilt })
 }
 
@@ -64,13 +65,13 @@ async fn replace(url: &str, file: &Path, archive: Option<&Path>) -> Result<Rebui
     let owned = Ledger::open(url, &Opening::default()).await?;
     let log = owned.logged.clone().ok_or_else(|| LedgerError::NoLedger("the ledger has no log".into()))?;
     let made = Made::new(file).await?;
-    let end = Some(owned.head());
-    let (head, stopped) = made.ledger.make_from(Source::new(log, archive).await?, Shard::ONLY, end).await?;
+    let ends = owned.tails().into_iter().map(|tail| (tail.shard, tail.head)).collect();
+    let (places, stopped) = made.ledger.make_from(&log, archive, &ends).await?;
     let (rows, differences) = compare(owned.read.connections(), made.ledger.tables.connections()).await?;
     take_along(&made.ledger, file).await?;
     owned.close().await?;
     made.take_place(file, Some(&place::beside(file, OLD))).await?;
-    let rebuilt = Rebuilt::new(head, rows, &stopped);
+    let rebuilt = Rebuilt::new(&places, rows, &stopped);
     Ok(Rebuilt { differences, is_compared: true, is_replaced: true, ..rebuilt })
 }
 
@@ -85,10 +86,10 @@ async fn from_the_log_alone(file: &Path, then: Then, archive: Option<&Path>) -> 
         return Err(LedgerError::Unusable(format!("{left} belongs to tables that are gone: move it away first")));
     }
     let made = Made::new(file).await?;
-    let end = log.head(Shard::ONLY).await?.map(|row| row.head());
-    let (head, stopped) = made.ledger.make_from(Source::new(log, archive).await?, Shard::ONLY, end).await?;
+    let end = log.head(Shard::FIRST).await?.map(|row| (Shard::FIRST, row.head()));
+    let (places, stopped) = made.ledger.make_from(&log, archive, &BTreeMap::from_iter(end)).await?;
     let rows = count(made.ledger.tables.connections()).await?;
-    let rebuilt = Rebuilt::new(head, rows, &stopped);
+    let rebuilt = Rebuilt::new(&places, rows, &stopped);
     if then == Then::Discard {
         return Ok(rebuilt);
     }

@@ -3,7 +3,7 @@
 use billing::{account::Header, entry::Transition, event::Event, plan::Plan, resource::Resource};
 
 use super::*;
-use crate::{log::body, tests::new_ledger};
+use crate::tests::new_ledger;
 
 const NOW: Timestamp = Timestamp(1_800_000_000_000);
 
@@ -50,7 +50,7 @@ impl Stage {
     async fn write(&self, resources: Vec<Resource>, events: Vec<Event>) {
         let header = Header::new(Plan::Payg, NOW);
         let transition = Transition { resources, events, ..Transition::unchanged(self.account, 0, NOW, header) };
-        self.ledger.append_by_itself(body::encode(&[transition]), NOW).await.unwrap();
+        self.ledger.append_transition(transition, NOW).await.unwrap();
     }
 
     async fn count(&self, endpoint: Uuid) -> usize {
