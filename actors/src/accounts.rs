@@ -3,7 +3,7 @@
 
 use std::{
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
     time::Duration,
@@ -18,7 +18,7 @@ use billing::{
     ids::{AccountId, IdMap},
 };
 use cards::Processor;
-use ledger::{Ledger, LedgerError};
+use ledger::{Ledger, LedgerError, log::Shard};
 use runtime::{
     clock::Clock,
     exit::ExitGuard,
@@ -27,8 +27,9 @@ use runtime::{
 };
 
 use crate::{
-    account::{AccountActor, AccountError, Enter, Entered, Tick},
+    account::{AccountActor, AccountError, Asked, End, Enter, Entered, Leave, Tick},
     context::{AccountContext, Charges, Surroundings},
+    elsewhere::Elsewhere,
     journal::Append,
     running::Running,
 };
@@ -49,6 +50,8 @@ struct Inner {
     around: Arc<Surroundings>,
     processor: Processor,
     health: Health,
+    /// The other nodes, where there may be some.
+    elsewhere: OnceLock<Arc<dyn Elsewhere>>,
     /// One change of an account's resources is decided at a time; accounts share turns by their ids.
     turns: Vec<tokio::sync::Mutex<()>>,
 }
@@ -87,8 +90,24 @@ impl Accounts {
             around: Arc::new(Surroundings { ledger, journal, charges, running: Running::default(), clock }),
             processor,
             health,
+            elsewhere: OnceLock::new(),
             turns: (0..TURNS).map(|_| tokio::sync::Mutex::new(())).collect(),
         }))
+    }
+
+    /// From now on other nodes own some of the shards. Called once, before any account is asked.
+    pub fn join(&self, elsewhere: Arc<dyn Elsewhere>) {
+        // A second call changes nothing.
+        let _ = self.0.elsewhere.set(elsewhere);
+    }
+
+    pub(crate) fn elsewhere(&self) -> Option<&Arc<dyn Elsewhere>> {
+        self.0.elsewhere.get()
+    }
+
+    /// Whether several nodes may own accounts.
+    pub(crate) fn is_shared(&self) -> bool {
+        self.elsewhere().is_some()
     }
 
     /// The card processor.
@@ -187,14 +206,12 @@ impl Accounts {
     /// [`Overloaded`](AccountError::Overloaded) where the account's mailbox is full: nothing was done.
     /// [`Unavailable`](AccountError::Unavailable) where the ledger is away, or no answer came in time: the question may
     /// have been handled, so the caller must look before it repeats an act. Other errors are the account's own answer.
-    pub async fn ask<Q, R>(&self, id: AccountId, question: Q) -> Result<R, AccountError>
+    pub async fn ask<Q: Asked>(&self, id: AccountId, question: Q) -> Result<Q::Answer, AccountError>
     where
-        AccountActor: Handler<Ask<Q, Result<R, AccountError>>>,
-        Context<AccountActor>: ToEnvelope<AccountActor, Ask<Q, Result<R, AccountError>>>,
-        Q: Send + 'static,
-        R: Send + 'static,
+        AccountActor: Handler<Ask<Q, Result<Q::Answer, AccountError>>>,
+        Context<AccountActor>: ToEnvelope<AccountActor, Ask<Q, Result<Q::Answer, AccountError>>>,
     {
-        self.unless_away(self.ask_within(id, question, DEADLINE)).await
+        self.unless_away(self.ask_anywhere(id, question, DEADLINE)).await
     }
 
     /// Asks nothing, and stops waiting, while the ledger is known to be away: no answer could leave. Whether a question
@@ -217,15 +234,19 @@ impl Accounts {
     /// where no answer comes: [`crate::admission::enter`] does.
     pub(crate) async fn enter(&self, id: AccountId, enter: Enter) -> Result<Entered, AccountError> {
         let deadline = DEADLINE + enter.max_wait;
-        self.unless_away(self.ask_within(id, enter, deadline)).await
+        self.unless_away(self.enter_anywhere(id, enter, deadline)).await
     }
 
-    async fn ask_within<Q, R>(&self, id: AccountId, question: Q, deadline: Duration) -> Result<R, AccountError>
+    /// Asks an account whose actor lives in this process.
+    pub(crate) async fn ask_here<Q: Asked>(
+        &self,
+        id: AccountId,
+        question: Q,
+        deadline: Duration,
+    ) -> Result<Q::Answer, AccountError>
     where
-        AccountActor: Handler<Ask<Q, Result<R, AccountError>>>,
-        Context<AccountActor>: ToEnvelope<AccountActor, Ask<Q, Result<R, AccountError>>>,
-        Q: Send + 'static,
-        R: Send + 'static,
+        AccountActor: Handler<Ask<Q, Result<Q::Answer, AccountError>>>,
+        Context<AccountActor>: ToEnvelope<AccountActor, Ask<Q, Result<Q::Answer, AccountError>>>,
     {
         match mailbox::ask(&self.address(id), self.health(), question, deadline).await {
             Ok(answer) => answer,
@@ -243,19 +264,23 @@ impl Accounts {
     /// As for [`Self::ask`].
     pub async fn decide(&self, id: AccountId, command: Command) -> Result<Answer, AccountError> {
         let is_cost = matches!(command, Command::Settle(_));
-        let asked = self.ask_within(id, command, DEADLINE);
+        let asked = self.ask_anywhere(id, command, DEADLINE);
         if is_cost { asked.await } else { self.unless_away(asked).await }
     }
 
     /// Posts a command without waiting for an answer. Bounded by the running requests: each posts one command a second,
     /// and one at its end.
     pub fn post(&self, id: AccountId, command: Command) {
+        if self.is_shared() {
+            self.post_anywhere(id, command);
+            return;
+        }
         let (reply, _) = tokio::sync::oneshot::channel::<Result<Answer, AccountError>>();
         let posted = self.health().posted(Kind::Account);
         mailbox::tell(&self.address(id), Ask { question: command, reply, posted });
     }
 
-    /// Sends an account a message without an answer. The caller names the bound of such messages.
+    /// Sends an account of this process a message without an answer. The caller names the bound of such messages.
     pub fn tell<M>(&self, id: AccountId, message: M)
     where
         AccountActor: Handler<M>,
@@ -265,12 +290,44 @@ impl Accounts {
         mailbox::tell(&self.address(id), message);
     }
 
+    /// Has the actors of a shard's accounts end, each once everything that it sent is durable and answered. Returns when
+    /// the last has ended. Nobody may ask them any more.
+    pub async fn leave(&self, shard: Shard) {
+        loop {
+            let addresses = self.of_shard(shard);
+            if addresses.is_empty() {
+                return;
+            }
+            for address in addresses {
+                mailbox::tell(&address, Leave);
+            }
+            tokio::time::sleep(LEAVES_WITHIN).await;
+        }
+    }
+
+    /// Has the actors of a shard's accounts end now. They tell nobody anything any more.
+    pub fn end(&self, shard: Shard) {
+        for address in self.of_shard(shard) {
+            mailbox::tell(&address, End);
+        }
+    }
+
+    fn of_shard(&self, shard: Shard) -> Vec<Addr<AccountActor>> {
+        let shards = self.ledger().shards();
+        let accounts = self.accounts();
+        let its = accounts.iter().filter(|(id, (_, address))| shards.of(**id) == shard && address.connected());
+        its.map(|(_, (_, address))| address.clone()).collect()
+    }
+
     /// Whether exactly this record is in the ledger.
     pub async fn is_recorded(&self, id: AccountId, record: &UsageRecord) -> bool {
         let found = self.ledger().charged(id, record.request_id).await;
         matches!(found, Ok(Some(charged)) if charged == record.charged)
     }
 }
+
+/// How often it is looked whether the last account of a shard has ended.
+const LEAVES_WITHIN: Duration = Duration::from_millis(5);
 
 fn unavailable(error: &LedgerError) -> AccountError {
     AccountError::Unavailable(error.to_string())

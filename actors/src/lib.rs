@@ -7,6 +7,7 @@ pub mod account;
 pub mod accounts;
 pub mod admission;
 pub mod context;
+pub mod elsewhere;
 pub mod delivery;
 #[cfg(feature = "faults")]
 pub mod faults;

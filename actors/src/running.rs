@@ -9,10 +9,11 @@ use billing::{
     Nanos,
     ids::{IdMap, RequestId},
 };
+use serde::{Deserialize, Serialize};
 use tokio::sync::Notify;
 
 /// The amounts held for a running request, as they last became durable.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Amounts {
     /// The whole hold.
     pub held: Nanos,

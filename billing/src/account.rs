@@ -1,6 +1,7 @@
 //! An account's state: its grants in draw order, its open holds, its debt and its permits. Only [`crate::decide`]
 //! changes it; [`Account::load`] loads it from the ledger's rows.
 
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
 use crate::{
@@ -23,7 +24,7 @@ use crate::{
 pub const TIER_NOTICE_MS: i64 = 3 * DAY_MS;
 
 /// The row of an account: its state without grants and holds.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Header {
     /// The account's plan.
     pub plan: Plan,
@@ -65,7 +66,7 @@ impl Header {
 
 /// A token bucket for the free plan's limit on closed models: 10 requests a second, 10 at once. It counts thousandths
 /// of a request.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Bucket {
     milli: i64,
     refilled_at: Timestamp,
@@ -100,7 +101,7 @@ impl Bucket {
 pub const MOST: Nanos = Nanos::dollars(9_000_000_000);
 
 /// An account's balance as it is shown.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Balance {
     /// Credits that can be held.
     pub available: Nanos,
@@ -119,7 +120,7 @@ pub struct Balance {
 }
 
 /// An account's automatic purchases.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Automatic {
     /// The owner's settings.
     pub settings: AutoSettings,
@@ -167,7 +168,7 @@ impl Stored {
 }
 
 /// The time at which a tier will fall, and the next tier.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TierFall {
     /// The time.
     pub at: Timestamp,

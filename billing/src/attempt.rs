@@ -1,6 +1,7 @@
 //! Attempts to serve a request that may run on several models. The request's record has those that came before the one that it
 //! records, so that a receipt tells by which way the answer came and what was charged on it.
 
+use serde::{Deserialize, Serialize};
 use std::{borrow::Cow, sync::Arc};
 
 use crate::{ids::RequestId, nanos::Nanos, time::Timestamp};
@@ -11,7 +12,7 @@ pub const MOST_ATTEMPTS: usize = 16;
 const LONGEST_NAME: usize = 256;
 
 /// An attempt to serve a request with a model, after which another one was asked.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Attempt {
     /// The request's id in that attempt, under which it has a record of its own; `None` where nothing was held for it.
     pub request_id: Option<RequestId>,

@@ -17,7 +17,7 @@ pub const RETRIES_MS: [i64; 3] = [HOUR_MS, 6 * HOUR_MS, 24 * HOUR_MS];
 const LARGEST: Nanos = Nanos::dollars(1_000_000);
 
 /// An account's settings for automatic purchases.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AutoSettings {
     /// Whether credits are bought when they run low.
     pub reload: Switch,
@@ -37,7 +37,7 @@ pub struct AutoSettings {
 
 /// A change of the settings. Missing fields stay unchanged. The account applies the change to its current settings, so
 /// that two concurrent changes never undo each other.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AutoChange {
     /// Whether credits are bought when they run low.
     pub reload: Option<Switch>,
@@ -56,7 +56,7 @@ pub struct AutoChange {
 }
 
 /// A change of the card that automatic purchases are charged to.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum MethodChange {
     /// This card from now on.
     To(String),
@@ -169,7 +169,7 @@ impl AutoSettings {
 
 /// The spending of automatic purchases in one calendar month. A reservation is settled or returned when its payment
 /// ends.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SpendWindow {
     /// The month.
     pub month: Month,
@@ -249,7 +249,7 @@ impl SpendWindow {
 }
 
 /// The state of automatic purchases: declines, and the time of the next attempt.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AutoState {
     /// The number of automatic purchases ever begun. It makes their ids unique.
     pub begun: u64,

@@ -1,6 +1,7 @@
 //! Saved cards. Card numbers are never stored: only the processor's references, and the fields that people recognise. An
 //! account has at most one default card at each processor.
 
+use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::{ids::AccountId, resource::Resource, time::Timestamp};
@@ -9,7 +10,7 @@ use crate::{ids::AccountId, resource::Resource, time::Timestamp};
 pub const MOST_METHODS: usize = 10;
 
 /// A saved card, with the fields that people recognise and the processor's ids.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Card {
     /// The processor's id of the card's owner.
     pub customer: String,
@@ -26,7 +27,7 @@ pub struct Card {
 }
 
 /// A card that an account has saved.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct PaymentMethod {
     /// The card's id in the ledger.
     pub id: Uuid,

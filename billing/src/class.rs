@@ -4,7 +4,7 @@
 use serde::{Deserialize, Serialize};
 
 /// Permits are counted in half units, so that the weight 1.5 is whole.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Units(pub u32);
 
 impl Units {

@@ -1,6 +1,7 @@
 //! The commands of an account, its replies and its refusals.
 
-use std::sync::Arc;
+use serde::{Deserialize, Serialize};
+use std::{borrow::Cow, sync::Arc};
 
 use crate::{
     account::Balance,
@@ -19,7 +20,7 @@ use crate::{
 };
 
 /// A request to be admitted.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Admit {
     /// The request's id.
     pub request_id: RequestId,
@@ -44,7 +45,7 @@ pub struct Admit {
 }
 
 /// Credits to add.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Fund {
     /// The new grant's id.
     pub grant_id: GrantId,
@@ -64,7 +65,7 @@ pub struct Fund {
 
 /// News of a payment's refunds and disputes. News of one payment must be applied one after another, each with the
 /// stored payment, rows and grant.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Reverse {
     /// The payment.
     pub payment: Payment,
@@ -83,7 +84,7 @@ pub struct Reverse {
 }
 
 /// A command to an account.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Command {
     /// Admit a request.
     Admit(Admit),
@@ -154,7 +155,7 @@ pub enum Command {
 }
 
 /// The reply of an account.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Reply {
     /// The request may run once the admission is durable.
     Admitted {
@@ -186,7 +187,7 @@ pub enum Reply {
 }
 
 /// The outcome of buying permits for a request.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Scale {
     /// Neither the request nor the account asks for a purchase.
     Off,
@@ -203,7 +204,7 @@ pub enum Scale {
 }
 
 /// Why an account refuses a command, with the numbers that the reader needs to act.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
 pub enum Refusal {
     /// Fewer credits are available than the request needs, or the account has a debt.
     #[error("insufficient credits: {available} available, {needed} needed")]
@@ -294,14 +295,21 @@ pub enum Refusal {
     #[error("{field}: {message}")]
     BadAmount {
         /// The field.
-        field: &'static str,
+        field: Cow<'static, str>,
         /// The reason.
-        message: &'static str,
+        message: Cow<'static, str>,
     },
 }
 
+impl Refusal {
+    /// An invalid value of a field.
+    pub const fn bad_amount(field: &'static str, message: &'static str) -> Self {
+        Self::BadAmount { field: Cow::Borrowed(field), message: Cow::Borrowed(message) }
+    }
+}
+
 /// An answer, with the balance after the command.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Answer {
     /// The reply or the refusal.
     pub result: Result<Reply, Refusal>,

@@ -2,6 +2,7 @@
 //! rows). Its other rows are the state after the decision, so that an account is loaded without a replay of its
 //! history.
 
+use serde::{Deserialize, Serialize};
 use std::{borrow::Cow, sync::Arc};
 
 use crate::{
@@ -118,7 +119,7 @@ impl Line {
 }
 
 /// How a request ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Ending {
     /// The answer was complete.
     Completed,
@@ -146,7 +147,7 @@ impl Ending {
 }
 
 /// The record of a request that ended.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct UsageRecord {
     /// The request.
     pub request_id: RequestId,
@@ -212,7 +213,7 @@ impl UsageRecord {
 }
 
 /// An event of a card processor that caused a command. It is kept in the same commit as the changes.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Notice {
     /// The processor.
     pub processor: Cow<'static, str>,
@@ -226,7 +227,7 @@ pub struct Notice {
 
 /// Proof that a request was carried out, kept in the same commit as its effect. By it a retry finds out that the effect
 /// exists. A request has at most one proof: the ledger refuses a second one, and with it the repeated effect.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Proof {
     /// The request.
     pub request_id: RequestId,

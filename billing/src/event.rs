@@ -2,12 +2,13 @@
 //! a key near its limit. An event is written in the same commit as the decision that caused it. An account has at most
 //! one event of the same kind and subject.
 
+use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
 
 use crate::{nanos::Nanos, time::Timestamp};
 
 /// The kind of an event.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum EventKind {
     /// The available credits have fallen below the threshold.
     LowBalance,
@@ -85,7 +86,7 @@ impl EventKind {
 }
 
 /// One event. Its data are named texts: amounts in dollars, times in RFC 3339.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Event {
     /// The kind.
     pub kind: EventKind,

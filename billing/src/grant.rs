@@ -68,7 +68,7 @@ impl Source {
 
 /// The credits that refunds and disputes of the payment took from the grant, by the bucket they were in. The total
 /// equals the reversals in force.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Taken {
     /// Taken from available credits: voided.
     pub unused: Nanos,
@@ -88,7 +88,7 @@ impl Taken {
 }
 
 /// Credits from one source.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Grant {
     /// The grant's id.
     pub id: GrantId,

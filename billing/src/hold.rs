@@ -1,5 +1,6 @@
 //! Holds: credits set aside for one running request, and the size of a hold (design, chapter 2.7).
 
+use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
 use rust_decimal::Decimal;
@@ -19,7 +20,7 @@ pub const DEADLINE_MS: i64 = 30 * 60_000;
 pub const CHECKPOINT_MS: i64 = 5_000;
 
 /// The work that a hold pays for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Work {
     /// A request to an open model, with its permit.
     Open {
@@ -33,7 +34,7 @@ pub enum Work {
 }
 
 /// Credits set aside for one running request.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Hold {
     /// The request.
     pub request_id: RequestId,
@@ -88,7 +89,7 @@ impl Hold {
 }
 
 /// The inputs of a closed request's expected cost, for accounts that have learned the usual length of answers.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OutputPrice {
     /// The prompt's cost in dollars, fee included.
     pub input: Decimal,
@@ -106,7 +107,7 @@ impl OutputPrice {
 }
 
 /// The hold that a request asks for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HoldRequest {
     /// The request is refused if less than this is available.
     pub minimum: Nanos,

@@ -65,7 +65,7 @@ impl KeyWindow {
 }
 
 /// A key's limits. By default nothing is limited.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct KeyLimits {
     /// Dollars for each window, in the order of [`KeyWindow::ALL`].
     pub amounts: [Option<Nanos>; 4],
@@ -74,7 +74,7 @@ pub struct KeyLimits {
 }
 
 /// By what names a request's model may stand in the list of a key, beside its own.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Names {
     /// The provider that has the model, also where an earlier answer of it is given again; `farebox` for an open model.
     pub provider: Arc<str>,
@@ -106,7 +106,7 @@ impl KeyLimits {
 }
 
 /// A permission of a key, beyond reading the key's own usage.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Scope {
     /// Run models.
     Inference,
@@ -139,7 +139,7 @@ impl Scope {
 }
 
 /// A set of scopes.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Scopes(u8);
 
 impl Scopes {
@@ -191,7 +191,7 @@ impl Scopes {
 }
 
 /// An API key. Its text is `fb_<12 public>_<40 secret>`; only its hash is kept.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct ApiKey {
     /// The key's id.
     pub id: KeyId,
@@ -216,7 +216,7 @@ pub struct ApiKey {
 }
 
 /// The limit that refuses a request.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum KeyRefusal {
     /// The key may not use this model.
     Model {

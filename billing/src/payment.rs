@@ -62,7 +62,7 @@ impl Purpose {
 }
 
 /// The status of a payment.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum PaymentStatus {
     /// The processor has not answered yet, or the card's owner must confirm.
     Pending,
@@ -92,7 +92,7 @@ impl PaymentStatus {
 }
 
 /// A charge to a card.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Payment {
     /// The payment's id, also the processor's idempotency key.
     pub id: PaymentId,
@@ -121,7 +121,7 @@ pub struct Payment {
 }
 
 /// The monthly maxima in force when a purchase was reserved.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Maxima {
     /// Of auto-reload.
     pub reload: Nanos,

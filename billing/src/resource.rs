@@ -2,6 +2,7 @@
 //! an account may have thousands. A change is decided from rows that were read before, and names the account's revision
 //! then; the account takes it only if nothing has changed since.
 
+use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::{
@@ -14,7 +15,7 @@ use crate::{
 };
 
 /// A resource, as it is after a change.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Resource {
     /// A new key.
     KeyOpened(ApiKey),
@@ -57,7 +58,7 @@ pub enum Resource {
 }
 
 /// A change of resources.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Change {
     /// The account's revision when the change was decided.
     pub revision: u64,

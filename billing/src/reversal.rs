@@ -2,6 +2,7 @@
 //! of the rows in force, in both directions. News only move a row's state forward, so that repeated or reordered news
 //! give the same rows.
 
+use serde::{Deserialize, Serialize};
 use std::fmt;
 
 use crate::{
@@ -14,7 +15,7 @@ use crate::{
 pub const MOST: usize = 2_000;
 
 /// The kind of a reversal.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Kind {
     /// A refund, made by an operator of the gateway or at the processor.
     Refund,
@@ -44,7 +45,7 @@ impl Kind {
 }
 
 /// The state of a refund or a dispute.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum State {
     /// A refund that the processor has not made yet, or that the bank has not accepted yet.
     Pending,
@@ -106,7 +107,7 @@ impl State {
 }
 
 /// A refund or a dispute of a payment.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Reversal {
     /// The id in the ledger. For a refund requested here it is the id of that request, and the processor's idempotency
     /// key.
@@ -139,7 +140,7 @@ impl Reversal {
 }
 
 /// News of a refund or a dispute: its state as it is known now.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct News {
     /// The id in the ledger, where the processor knows it.
     pub id: Option<ReversalId>,
@@ -154,7 +155,7 @@ pub struct News {
 }
 
 /// Whether news cover all of a payment's reversals.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Listing {
     /// Some of the refunds and disputes.
     Some,

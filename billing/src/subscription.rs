@@ -1,6 +1,7 @@
 //! The cycles of the pay-as-you-go plan: sign-up, renewal, cancellation, and declined renewals (design, chapter 2.2).
 //! The end of the paid time is in the account's header; this file decides what follows from it.
 
+use serde::{Deserialize, Serialize};
 use crate::{
     nanos::Nanos,
     time::{FOUR_WEEKS_MS, HOUR_MS, Timestamp},
@@ -14,7 +15,7 @@ pub const FEE: Nanos = Nanos::dollars(3);
 pub const RETRIES_MS: [i64; 3] = [HOUR_MS, 6 * HOUR_MS, 24 * HOUR_MS];
 
 /// The status of a subscription.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Status {
     /// Paid.
     Active,
@@ -41,7 +42,7 @@ impl Status {
 }
 
 /// What happens when the paid time is over.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum AtEnd {
     /// The next cycle is paid for.
     Renew,
@@ -50,7 +51,7 @@ pub enum AtEnd {
 }
 
 /// An account's subscription.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Subscription {
     /// The current status.
     pub status: Status,

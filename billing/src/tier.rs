@@ -1,12 +1,13 @@
 //! The unlock table: the models and permits that the dollars purchased in the last 28 days allow (design, chapter 2.3).
 
+use serde::{Deserialize, Serialize};
 use crate::{
     class::{SizeClass, Units},
     nanos::Nanos,
 };
 
 /// A row of the table.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Tier {
     /// The least amount purchased for this tier.
     pub purchased: Nanos,

@@ -83,7 +83,7 @@ impl Timestamp {
 }
 
 /// A UTC calendar month, counted from January of the year 0.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Month(pub i64);
 
 impl Month {

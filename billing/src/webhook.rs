@@ -1,5 +1,6 @@
 //! Webhooks: where an account's events are delivered.
 
+use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::{event::EventKind, ids::AccountId, time::Timestamp};
@@ -8,7 +9,7 @@ use crate::{event::EventKind, ids::AccountId, time::Timestamp};
 pub const MOST_ENDPOINTS: usize = 10;
 
 /// Why an endpoint is off.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Because {
     /// Its deliveries failed for too long.
     Failing,
@@ -38,7 +39,7 @@ impl Because {
 }
 
 /// An endpoint of an account.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Endpoint {
     /// The endpoint's id.
     pub id: Uuid,

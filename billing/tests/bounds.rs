@@ -65,7 +65,7 @@ fn buy(account: &mut Account, number: u128) -> Result<Reply, Refusal> {
 }
 
 fn is_about(answer: &Result<Reply, Refusal>, wanted: &str) -> bool {
-    matches!(answer, Err(Refusal::BadAmount { field, .. }) if *field == wanted)
+    matches!(answer, Err(Refusal::BadAmount { field, .. }) if field == wanted)
 }
 
 #[test]

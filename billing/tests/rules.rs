@@ -195,7 +195,7 @@ fn an_operator_voids_what_is_left_and_what_requests_hold_as_they_end() {
         grant_id: GrantId(Uuid::from_u128(1)),
         amount: amount.map(Nanos::dollars),
     };
-    assert!(matches!(story.say(void(Some(4))), Err(Refusal::BadAmount { field: "amount", .. })));
+    assert!(matches!(story.say(void(Some(4))), Err(Refusal::BadAmount { field, .. }) if field == "amount"));
     story.say(void(Some(2))).unwrap();
     assert_eq!(story.money(), (Nanos::ZERO, Nanos::dollars(2), Nanos::ZERO), "one was left, one is held");
     story.say(void(None)).unwrap();

@@ -389,7 +389,7 @@ impl From<Refusal> for ApiError {
                     .after(u64::try_from(retry_after_ms).unwrap_or(1_000).div_ceil(1_000))
             }
             Refusal::KeyLimit(refused) => key_limit(refused),
-            Refusal::BadAmount { field, message } => Self::invalid(field, message),
+            Refusal::BadAmount { field, message } => Self::invalid(&field, &message),
             Refusal::NotSubscribed | Refusal::NoGrant(_) => {
                 Self::new(StatusCode::NOT_FOUND, Code::NotFound, refusal.to_string())
             }

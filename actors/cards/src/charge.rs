@@ -6,6 +6,7 @@ use billing::{
     ids::{AccountId, PaymentId, ReversalId},
     reversal::State,
 };
+use serde::{Deserialize, Serialize};
 
 /// Nano-dollars in a cent.
 const NANOS_PER_CENT: i64 = 10_000_000;
@@ -36,7 +37,7 @@ pub struct Order {
 }
 
 /// The step that the card's owner must take before the card can be charged.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NextAction {
     /// The processor's id of the charge.
     pub reference: String,

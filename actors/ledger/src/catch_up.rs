@@ -9,7 +9,7 @@ use uuid::Uuid;
 use super::{
     Ledger, LedgerError, import,
     log::{
-        Head, Row, Shard,
+        Head, Row, Shard, Shards,
         body::{self, Began, Body, Genesis},
         chain::{self, Broken},
         store::Log,
@@ -47,7 +47,7 @@ impl Ledger {
     }
 
     async fn begin_log(&self, log: &Log, shard: Shard, epoch: i64) -> Result<Head, LedgerError> {
-        let began = if self.has_rows().await? { Began::AfterTables } else { Began::New };
+        let began = if self.has_rows_of(shard).await? { Began::AfterTables } else { Began::New };
         let genesis = Genesis { log_id: Uuid::new_v4(), began, schema: import::schema() };
         let row = chain::genesis(shard, epoch, now(), body::encode_genesis(&genesis));
         log.append(&row).await?;
@@ -64,7 +64,7 @@ impl Ledger {
     ) -> Result<Head, LedgerError> {
         let first = log.reader().row(shard, 0).await?;
         let genesis = first.as_ref().map(import::genesis_of).transpose()?;
-        let has_rows = self.has_rows().await?;
+        let has_rows = self.has_rows_of(shard).await?;
         match (first, genesis) {
             (_, Some(genesis)) if import::is_imported(&genesis) && has_rows => {
                 let end = self.import(log, shard, epoch, &genesis).await?;
@@ -88,6 +88,36 @@ impl Ledger {
     pub(super) async fn has_rows(&self) -> Result<bool, LedgerError> {
         let sql = "SELECT 1 WHERE EXISTS (SELECT 1 FROM account) OR EXISTS (SELECT 1 FROM price_version)";
         Ok(self.row(sql, []).await?.is_some())
+    }
+
+    /// Whether the tables have anything of a shard. What belongs to no account is the first one's.
+    async fn has_rows_of(&self, shard: Shard) -> Result<bool, LedgerError> {
+        if self.shards == Shards::ONE {
+            return self.has_rows().await;
+        }
+        let of_shard = self.in_shards("id", &[shard]);
+        let of_all = if shard == Shard::FIRST { " OR EXISTS (SELECT 1 FROM price_version)" } else { "" };
+        let sql = format!("SELECT 1 WHERE EXISTS (SELECT 1 FROM account WHERE {of_shard}){of_all}");
+        Ok(self.row(&sql, []).await?.is_some())
+    }
+
+    /// The condition, in SQL, that the account whose id is in a column is of one of these shards.
+    pub(super) fn in_shards(&self, column: &str, shards: &[Shard]) -> String {
+        if shards.len() == usize::from(self.shards.count()) {
+            return "1 = 1".to_owned();
+        }
+        let bytes = format!("uuid_send({column})");
+        let shards = shards.iter().map(|shard| shard.0.to_string()).collect::<Vec<_>>().join(", ");
+        let count = self.shards.count();
+        // As `Shards::of` has it. SQLite's ledgers have one shard.
+        format!("(get_byte({bytes}, 14) * 256 + get_byte({bytes}, 15)) % {count} IN ({})", if shards.is_empty() { "-1" } else { &shards })
+    }
+
+    /// The same for the shards that this process owns.
+    pub(super) fn in_owned_shards(&self, column: &str) -> String {
+        let owned: Vec<_> = self.owned().keys().copied().collect();
+        // One that only reads asks for all.
+        if self.log.is_none() { "1 = 1".to_owned() } else { self.in_shards(column, &owned) }
     }
 
     /// Brings the tables from their place to the end of the log.

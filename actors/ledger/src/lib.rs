@@ -24,6 +24,7 @@ pub mod load;
 pub mod log;
 pub mod log_rows;
 pub mod lookup;
+pub mod nodes;
 mod open;
 mod owner;
 pub mod payments;
@@ -85,6 +86,8 @@ pub struct Ledger {
     read: Pool,
     /// A connection for short looks at the tables as they are. The journal has it, so no long read may use it.
     as_they_are: Pool,
+    /// The connection for nodes and leases; `None` if one process owns all shards.
+    leases: Option<Pool>,
     /// The log; `None` if the ledger is only read.
     log: Option<Log>,
     /// The log, to be read; `None` if there is none.

@@ -135,9 +135,12 @@ impl Ledger {
     ///
     /// The database can't be read now: try again later.
     pub async fn unfinished_accounts(&self) -> Result<Vec<AccountId>, LedgerError> {
-        let sql = "SELECT account_id FROM hold \
-                   UNION SELECT account_id FROM payment WHERE status = 'pending'";
-        let rows = self.rows(sql, []).await?;
+        let its = self.in_owned_shards("account_id");
+        let sql = format!(
+            "SELECT account_id FROM hold WHERE {its} \
+             UNION SELECT account_id FROM payment WHERE status = 'pending' AND {its}"
+        );
+        let rows = self.rows(&sql, []).await?;
         rows.iter().map(|row| Ok(AccountId(row.try_get_by_index(0)?))).collect()
     }
 
@@ -147,9 +150,10 @@ impl Ledger {
     ///
     /// The database can't be read now: try again later.
     pub async fn due_accounts(&self, now: Timestamp, limit: u64) -> Result<Vec<AccountId>, LedgerError> {
-        let sql = "SELECT id FROM account WHERE wake_at <= ? ORDER BY wake_at LIMIT ?";
+        let its = self.in_owned_shards("id");
+        let sql = format!("SELECT id FROM account WHERE wake_at <= ? AND {its} ORDER BY wake_at LIMIT ?");
         let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-        let rows = self.rows(sql, [now.0.into(), limit.into()]).await?;
+        let rows = self.rows(&sql, [now.0.into(), limit.into()]).await?;
         rows.iter().map(|row| Ok(AccountId(row.try_get_by_index(0)?))).collect()
     }
 }

@@ -185,23 +185,64 @@ impl Ledger {
     }
 
     async fn open_postgres(url: &str, opening: &Opening) -> Result<Self, LedgerError> {
-        let session = Session::open(url, opening.claim).await?;
+        let mut session = Session::open(url, opening.claim).await?;
         let mut ledger = Self::connect(url, Access::Read).await?;
-        Migrator::up(ledger.tables.connections(), None).await?;
-        ledger.shards = match ledger.stored_shards().await? {
-            Some(shards) => shards,
-            // Tables from before there were leases have one log for all of them.
-            None if ledger.has_rows().await? => Shards::ONE,
-            None => opening.shards,
-        };
         let owner = Owner::here(None);
-        let epochs = ledger.take_over(&owner, 0).await?;
+        let epochs = if opening.claim == Claim::Share {
+            ledger.leases = Some(ledger.connect_again(url, &[]).await?);
+            session.alone(async || ledger.begin_shared(opening.shards).await).await?;
+            ledger.shards = ledger.stored_shards().await?.unwrap_or(Shards::ONE);
+            BTreeMap::new()
+        } else {
+            Migrator::up(ledger.tables.connections(), None).await?;
+            ledger.shards = ledger.shards_to_be(opening.shards).await?;
+            ledger.take_over(&owner, 0).await?
+        };
         let log = Log::open_postgres(url, ledger.as_they_are.clone(), ledger.standing.clone()).await?;
         ledger.follow_log(log, &epochs).await?;
-        let epoch = epochs.get(&Shard::FIRST).copied().unwrap_or_default();
+        let epoch = epochs.get(&Shard::FIRST).copied();
         let session = Some(tokio::spawn(session.keep(epoch, ledger.standing.clone())));
         ledger.keeper = Some(Arc::new(Keeper { owner, probing: Mutex::default(), _looking: None, session }));
         Ok(ledger)
+    }
+
+    /// Brings the schema up to date, and makes the leases of a new ledger, which nobody has.
+    async fn begin_shared(&self, of_new: Shards) -> Result<(), LedgerError> {
+        Migrator::up(self.tables.connections(), None).await?;
+        let shards = self.shards_to_be(of_new).await?;
+        // In one statement: the number of rows is the number of shards.
+        let rows = vec!["(?, 'nobody', 1)"; shards.count().into()].join(", ");
+        let sql = format!("INSERT INTO shard_lease (shard, owner, epoch) VALUES {rows} ON CONFLICT DO NOTHING");
+        self.tables.execute_raw(self.statement(&sql, shards.all().map(|shard| shard.0.into()))).await?;
+        Ok(())
+    }
+
+    /// The shards that the ledger was made with, or will have.
+    async fn shards_to_be(&self, of_new: Shards) -> Result<Shards, LedgerError> {
+        Ok(match self.stored_shards().await? {
+            Some(shards) => shards,
+            // Tables from before there were leases have one log for all of them.
+            None if self.has_rows().await? => Shards::ONE,
+            None => of_new,
+        })
+    }
+
+    /// Begins to own a shard that was taken in an epoch: brings the tables up to its log. Returns the log's end.
+    ///
+    /// # Errors
+    ///
+    /// [`LedgerError::Fenced`] if another node has taken it meanwhile. [`LedgerError::Unusable`] if the log is not whole:
+    /// an operator must examine it. Any other error if the database does not answer: try again later.
+    pub async fn begin_shard(&self, shard: Shard, epoch: i64) -> Result<Tail, LedgerError> {
+        let log = self.log.as_ref().ok_or_else(|| LedgerError::NotWritten("the ledger is open for reading only".into()))?;
+        let tail = Tail { shard, head: self.catch_up(log, shard, epoch).await?, epoch };
+        self.owned().insert(shard, tail);
+        Ok(tail)
+    }
+
+    /// Ceases to own a shard.
+    pub fn end_shard(&self, shard: Shard) {
+        self.owned().remove(&shard);
     }
 
     /// Brings the schema up to date, and nothing else. Refused beside a living owner, which would notice the change.
@@ -294,6 +335,7 @@ impl Ledger {
             write,
             read,
             as_they_are,
+            leases: None,
             log: None,
             logged: None,
             progress,
@@ -306,6 +348,16 @@ impl Ledger {
             watched,
             keeper: None,
         })
+    }
+
+    /// A connection of its own.
+    async fn connect_again(
+        &self,
+        url: &str,
+        settings: &'static [(&'static str, &'static str)],
+    ) -> Result<Pool, LedgerError> {
+        let connection = Database::connect(options(url, &Access::Read, 1, settings)).await?;
+        Ok(Pool::new(connection, self.standing.clone(), Arc::clone(&self.watched)))
     }
 
     /// Brings the tables up to the logs of these shards, and owns them from then on.
@@ -351,7 +403,8 @@ impl Ledger {
         let rows = vec!["(?, ?, ?)"; self.shards.count().into()].join(", ");
         let sql = format!(
             "INSERT INTO shard_lease (shard, owner, epoch) VALUES {rows} ON CONFLICT (shard) DO UPDATE SET \
-             owner = excluded.owner, epoch = CASE WHEN shard_lease.epoch < excluded.epoch THEN excluded.epoch \
+             owner = excluded.owner, node = NULL, expires_at = 0, version = shard_lease.version + 1, \
+             epoch = CASE WHEN shard_lease.epoch < excluded.epoch THEN excluded.epoch \
              ELSE shard_lease.epoch + 1 END RETURNING shard, epoch"
         );
         let row = |shard: Shard| [shard.0.into(), owner.text().into(), (others + 1).into()];
@@ -391,9 +444,10 @@ impl Ledger {
     async fn probe(&self, keeper: &Keeper) -> Result<(), LedgerError> {
         let Some(log) = &self.log else { return Ok(()) };
         let owner = keeper.owner.seen_now().text();
-        let epoch = self.tail(Shard::FIRST)?.epoch;
+        // A node without shards has nothing that it could probe; it is asked nothing either.
+        let Some(Tail { shard, epoch, .. }) = self.tails().first().copied() else { return Ok(()) };
         let probe = async {
-            log.probe(Shard::FIRST, &owner, epoch).await?;
+            log.probe(shard, &owner, epoch).await?;
             if self.backend == DbBackend::Postgres {
                 return Ok(());
             }

@@ -45,9 +45,9 @@ impl Ledger {
     /// The database can't be read now: try again later. A row is [`LedgerError::Corrupt`]: an operator must examine the
     /// database.
     pub async fn pending_payments(&self) -> Result<Vec<(AccountId, Payment)>, LedgerError> {
-        let rows = self
-            .rows(&format!("SELECT account_id, {PAYMENT} FROM payment WHERE status = 'pending' ORDER BY id"), [])
-            .await?;
+        let its = self.in_owned_shards("account_id");
+        let sql = format!("SELECT account_id, {PAYMENT} FROM payment WHERE status = 'pending' AND {its} ORDER BY id");
+        let rows = self.rows(&sql, []).await?;
         rows.iter().map(|row| Ok((AccountId(row.try_get("", "account_id")?), load::payment(row)?))).collect()
     }
 }

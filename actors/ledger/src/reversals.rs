@@ -103,7 +103,8 @@ impl Ledger {
     pub async fn unanswered_refunds(&self) -> Result<Vec<Unanswered>, LedgerError> {
         let sql = format!(
             "SELECT account_id, {REVERSAL} FROM payment_reversal WHERE kind = 'refund' AND state = 'pending' \
-             AND reference IS NULL ORDER BY created_at, id"
+             AND reference IS NULL AND {} ORDER BY created_at, id",
+            self.in_owned_shards("account_id")
         );
         let rows = self.rows(&sql, []).await?;
         let unanswered = |row: &QueryResult| {

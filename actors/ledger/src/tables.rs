@@ -57,7 +57,7 @@ pub(super) const BESIDE: [&str; 5] =
 
 /// Tables about the ledger itself.
 #[cfg(test)]
-const ITS_OWN: [&str; 4] = ["projection", "projection_fault", "seaql_migrations", "shard_lease"];
+const ITS_OWN: [&str; 5] = ["node", "projection", "projection_fault", "seaql_migrations", "shard_lease"];
 
 /// The type of a column.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -116,12 +116,6 @@ const ENDPOINT: &str = "id, account_id, url, description, secret, kinds, created
                         disabled_because";
 /// The oldest due delivery of each endpoint. An endpoint gets one delivery at a time, so more are not needed. Due
 /// deliveries are read first, by their index: SQLite would otherwise scan the whole table in the order of the window.
-const DUE: &str = "WITH due AS MATERIALIZED (SELECT endpoint_id, event_id, account_id, kind, at, data, attempts, due_at \
-     FROM webhook_delivery WHERE due_at <= ?), \
-     next AS (SELECT due.*, ROW_NUMBER() OVER (PARTITION BY endpoint_id ORDER BY event_id) AS place FROM due) \
-     SELECT next.endpoint_id, next.event_id, next.account_id, next.kind, next.at, next.data, next.attempts, e.url, e.secret, \
-     e.failing_since FROM next JOIN webhook_endpoint e ON e.id = next.endpoint_id WHERE next.place = 1 AND e.enabled = 1 \
-     ORDER BY next.due_at LIMIT ?";
 const ATTEMPTED: &str = "UPDATE webhook_delivery SET status = ?, attempts = attempts + 1, due_at = ?, ended_at = ?, \
      attempted_at = ?, answer_status = ?, answer_body = ?, error = ? \
      WHERE endpoint_id = ? AND event_id = ? AND status = 'waiting'";
@@ -156,7 +150,8 @@ impl Ledger {
     /// The database can't be read now: try again later.
     pub async fn due_deliveries(&self, now: Timestamp, limit: usize) -> Result<Vec<Due>, LedgerError> {
         let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-        self.rows(DUE, [now.0.into(), limit.into()]).await?.iter().map(due).collect()
+        let sql = due_sql(&self.in_owned_shards("account_id"));
+        self.rows(&sql, [now.0.into(), limit.into()]).await?.iter().map(due).collect()
     }
 
     /// Writes the outcome of an attempt, unless its delivery has ended meanwhile.
@@ -308,6 +303,18 @@ pub(super) fn endpoint(row: &QueryResult) -> Result<KnownEndpoint, LedgerError> 
         },
         failing_since: time(row, "failing_since")?,
     })
+}
+
+/// The next due delivery of each endpoint whose account meets a condition.
+fn due_sql(its: &str) -> String {
+    format!(
+        "WITH due AS MATERIALIZED (SELECT endpoint_id, event_id, account_id, kind, at, data, attempts, due_at \
+         FROM webhook_delivery WHERE due_at <= ? AND {its}), \
+         next AS (SELECT due.*, ROW_NUMBER() OVER (PARTITION BY endpoint_id ORDER BY event_id) AS place FROM due) \
+         SELECT next.endpoint_id, next.event_id, next.account_id, next.kind, next.at, next.data, next.attempts, e.url, \
+         e.secret, e.failing_since FROM next JOIN webhook_endpoint e ON e.id = next.endpoint_id \
+         WHERE next.place = 1 AND e.enabled = 1 ORDER BY next.due_at LIMIT ?"
+    )
 }
 
 fn due(row: &QueryResult) -> Result<Due, LedgerError> {

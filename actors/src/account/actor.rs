@@ -18,7 +18,7 @@ use tokio::sync::{mpsc, oneshot};
 use uuid::Uuid;
 
 use super::{
-    AccountError, Bought, Buy, Enter, Entered, Live, Look, Open, Picture, Preview, Subscribe, Tick, Waits,
+    AccountError, Bought, Buy, End, Enter, Entered, Leave, Live, Look, Open, Picture, Preview, Subscribe, Tick, Waits,
     machine::{Askers, Departure, Input, Machine, Moment, Output, Outputs, Stop},
 };
 use crate::{
@@ -209,6 +209,22 @@ impl Handler<Tick> for AccountActor {
     fn handle(&mut self, _: Tick, ctx: &mut Self::Context) {
         let running = self.shell.context.around.running.clone();
         self.drive(ctx, |machine, now, hands| machine.tick(|id| running.contains(id), now, hands));
+    }
+}
+
+impl Handler<Leave> for AccountActor {
+    type Result = ();
+
+    fn handle(&mut self, _: Leave, ctx: &mut Self::Context) {
+        self.drive(ctx, |machine, _, hands| machine.leave_to_others(hands));
+    }
+}
+
+impl Handler<End> for AccountActor {
+    type Result = ();
+
+    fn handle(&mut self, _: End, ctx: &mut Self::Context) {
+        ctx.stop();
     }
 }
 

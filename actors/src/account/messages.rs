@@ -15,12 +15,13 @@ use billing::{
     subscription::Subscription,
 };
 use cards::NextAction;
+use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
 
 use crate::running::Amounts;
 
 /// Why an account can't answer. Nothing was changed, or the change is being read again from the ledger.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
 pub enum AccountError {
     /// There is no such account.
     #[error("no such account")]
@@ -31,10 +32,13 @@ pub enum AccountError {
     /// Too many messages are waiting.
     #[error("account overloaded")]
     Overloaded,
+    /// Another node answers for the account from now on. Nothing was changed: ask there.
+    #[error("the account moves to another node")]
+    Moved,
 }
 
 /// Let a request run. [`Entered`] is the answer.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Enter {
     /// The request's admission.
     pub admit: billing::command::Admit,
@@ -47,8 +51,18 @@ pub struct Enter {
 #[rtype(result = "()")]
 pub(crate) struct Tick;
 
+/// Another node answers for the account from now on: tell whoever waits, and end once everything sent is durable.
+#[derive(Debug, Clone, Copy, Message)]
+#[rtype(result = "()")]
+pub(crate) struct Leave;
+
+/// Another node may answer for the account by now: end, and tell nobody anything.
+#[derive(Debug, Clone, Copy, Message)]
+#[rtype(result = "()")]
+pub(crate) struct End;
+
 /// The answer to [`Enter`]. A plain value, because it may come from another process; its reader makes the guard.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Entered {
     /// The request.
     pub request_id: RequestId,
@@ -61,7 +75,7 @@ pub struct Entered {
 }
 
 /// A hold as it was placed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Placed {
     /// The amount held, and the amount claimed by the limits of the request's key.
     pub amounts: Amounts,
@@ -72,11 +86,11 @@ pub struct Placed {
 }
 
 /// Begin a purchase. Answered when the card network's answer is durable.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Buy(pub Payment);
 
 /// The result of a purchase.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Bought {
     /// The payment, as it ended.
     pub payment: Payment,
@@ -98,7 +112,7 @@ pub struct Waits {
 
 /// Open an account that does not exist. Answered when the account is durable with its plan's first credits. An existing
 /// account with this id was opened by the same request.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Open {
     /// The owner's e-mail address.
     pub email: String,
@@ -107,15 +121,15 @@ pub struct Open {
 }
 
 /// Ask for a picture of the account.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 pub struct Look;
 
 /// Ask for the decision on a request. It is made on a copy, so that nothing is placed.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Preview(pub billing::command::Admit);
 
 /// A picture of the account.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Picture {
     /// The account's money.
     pub balance: Balance,
@@ -138,7 +152,7 @@ pub struct Picture {
 }
 
 /// The use of a key with limits.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct KeyUse {
     /// The key.
     pub id: KeyId,

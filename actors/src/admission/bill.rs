@@ -94,7 +94,7 @@ impl Bill {
             Ok(entered) => entered,
             // The answer is late, or lost with its account: a hold may be placed.
             Err(error @ AccountError::Unavailable(_)) => return Err(error.into()),
-            Err(error @ (AccountError::NoAccount | AccountError::Overloaded)) => {
+            Err(error @ (AccountError::NoAccount | AccountError::Overloaded | AccountError::Moved)) => {
                 self.stage = Stage::Over;
                 return Err(error.into());
             }

@@ -112,6 +112,11 @@ impl Projector {
         }
     }
 
+    /// Waits until the tables have everything that was appended.
+    pub(super) async fn caught_up(&self) -> Result<(), LedgerError> {
+        self.0.ledger.progress().caught_up().await
+    }
+
     /// Whether the tables have everything.
     pub(super) fn is_idle(&self) -> bool {
         self.0.behind.load(Ordering::Acquire) == 0 && self.0.ledger.progress().lag() == 0

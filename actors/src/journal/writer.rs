@@ -50,11 +50,20 @@ struct Book {
     answer: oneshot::Sender<Result<i64, LedgerError>>,
 }
 
+/// A change of what the journal owns.
+enum Order {
+    /// From now on it appends to this log.
+    Own(Tail),
+    /// It appends to this shard's log no longer. What waits for it fails.
+    Disown(Shard),
+}
+
 #[derive(Default)]
 struct Queue {
     protocol: Protocol<WeakRecipient<Committed>, Opened>,
     /// Since when the oldest entry waits.
     since: Option<Instant>,
+    orders: Vec<Order>,
     /// The price book that waits. The next one takes its place: nobody waits for a book that was changed meanwhile.
     book: Option<Book>,
 }
@@ -141,6 +150,37 @@ impl Journal {
         answered.await.unwrap_or_else(|_| Err(LedgerError::Writer("the journal did not write the price book".into())))
     }
 
+    /// Appends to this log from now on.
+    pub fn own(&self, tail: Tail) {
+        self.order(Order::Own(tail));
+    }
+
+    /// Appends to a shard's log no longer. Transitions of its accounts fail from now on.
+    pub fn disown(&self, shard: Shard) {
+        self.order(Order::Disown(shard));
+    }
+
+    fn order(&self, order: Order) {
+        self.shared.queue().orders.push(order);
+        self.shared.wake.notify_one();
+    }
+
+    /// Waits until everything that was sent before is decided, and the tables have it.
+    ///
+    /// # Errors
+    ///
+    /// [`LedgerError::Away`]: the tables did not get so far in time.
+    pub async fn drained(&self) -> Result<(), LedgerError> {
+        // Nobody's account: its entry stands behind all that wait.
+        let (nobody, incarnation) = (AccountId(uuid::Uuid::nil()), 0);
+        let (ready, drained) = oneshot::channel();
+        self.open(nobody, incarnation, ready);
+        let drained = drained.await;
+        self.ended(nobody, incarnation);
+        drained.map_err(|_| LedgerError::Away("the journal has ended".into()))?;
+        self.projector.caught_up().await
+    }
+
     /// Has it die of a panic.
     #[cfg(feature = "faults")]
     pub fn panic(&self) {
@@ -199,6 +239,7 @@ impl Writer {
     async fn live(&mut self, _exit: ExitGuard) {
         loop {
             self.shared.health.beats(Kind::Journal, Kind::Journal.name());
+            self.carry_out_orders();
             let book = self.shared.queue().book.take();
             if let Some(Book { hash, prices, answer }) = book {
                 // Who asked may have stopped meanwhile.
@@ -229,6 +270,16 @@ impl Writer {
                 None if self.shared.closed.load(Ordering::Acquire) => return,
                 // Nothing to do, and alive.
                 None => drop(tokio::time::timeout(BEAT, self.shared.wake.notified()).await),
+            }
+        }
+    }
+
+    fn carry_out_orders(&mut self) {
+        let orders = std::mem::take(&mut self.shared.queue().orders);
+        for order in orders {
+            match order {
+                Order::Own(tail) => self.tails.own(tail),
+                Order::Disown(shard) => self.tails.disown(shard),
             }
         }
     }

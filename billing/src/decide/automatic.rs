@@ -24,7 +24,7 @@ pub(super) fn set(draft: &mut Draft<'_>, change: AutoChange) -> Result<Reply, Re
     let before = draft.account.automatic().map(|automatic| automatic.settings.clone()).unwrap_or_default();
     let (reload, scale) = (change.reload, change.scale);
     let settings = change.apply(&before);
-    settings.check().map_err(|(field, message)| Refusal::BadAmount { field, message })?;
+    settings.check().map_err(|(field, message)| Refusal::bad_amount(field, message))?;
     // After credits were taken back, purchases resume only when their owner turns them on. Turning on something else
     // never causes a reload.
     let resumes = reload == Some(Switch::On) || (scale == Some(Switch::On) && !settings.reload.is_on());

@@ -17,15 +17,13 @@ use crate::{
 pub(super) const LARGEST_GRANT: Nanos = Nanos::dollars(1_000_000);
 
 /// The refusal of an account that has reached the most it can hold.
-pub(super) const FULL: Refusal = Refusal::BadAmount {
-    field: "amount",
-    message: "would bring the account above $9,000,000,000, the most it can hold",
-};
+pub(super) const FULL: Refusal =
+    Refusal::bad_amount("amount", "would bring the account above $9,000,000,000, the most it can hold");
 
 /// Adds credits if the account has room for them.
 pub(super) fn fund(draft: &mut Draft<'_>, fund: Fund) -> Result<Reply, Refusal> {
     if fund.expires_at.is_some_and(|at| at > Timestamp::LAST) {
-        return Err(Refusal::BadAmount { field: "expires_at", message: "must be in the year 9999 or before" });
+        return Err(Refusal::bad_amount("expires_at", "must be in the year 9999 or before"));
     }
     if !draft.account.has_room(fund.amount, fund.paid, draft.now) {
         return Err(FULL);
@@ -36,11 +34,11 @@ pub(super) fn fund(draft: &mut Draft<'_>, fund: Fund) -> Result<Reply, Refusal> 
 /// Adds credits without checking the room, which a payment has reserved since it began.
 pub(super) fn add(draft: &mut Draft<'_>, fund: Fund) -> Result<Reply, Refusal> {
     if !fund.amount.is_positive() || fund.amount > LARGEST_GRANT {
-        return Err(Refusal::BadAmount { field: "amount", message: "must be above $0 and at most $1,000,000" });
+        return Err(Refusal::bad_amount("amount", "must be above $0 and at most $1,000,000"));
     }
     let expires_at = fund.expires_at.unwrap_or(draft.now.plus_ms(FOUR_WEEKS_MS));
     if expires_at <= draft.now {
-        return Err(Refusal::BadAmount { field: "expires_at", message: "must be in the future" });
+        return Err(Refusal::bad_amount("expires_at", "must be in the future"));
     }
     if draft.account.grants.iter().any(|grant| grant.source == fund.source && *grant.source_key == *fund.source_key) {
         return Err(Refusal::AlreadyFunded(fund.source_key));

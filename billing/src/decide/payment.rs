@@ -38,11 +38,11 @@ pub(super) fn begin(draft: &mut Draft<'_>, payment: Payment) -> Result<Reply, Re
                 return Err(Refusal::PaymentInFlight);
             }
             if payment.amount != FEE {
-                return Err(Refusal::BadAmount { field: "amount", message: "must be the plan's fee" });
+                return Err(Refusal::bad_amount("amount", "must be the plan's fee"));
             }
         }
         Purpose::AutoReload | Purpose::AutoScale => {
-            return Err(Refusal::BadAmount { field: "purpose", message: "is for the rules alone to begin" });
+            return Err(Refusal::bad_amount("purpose", "is for the rules alone to begin"));
         }
     }
     draft.insert_payment(payment);
@@ -51,10 +51,10 @@ pub(super) fn begin(draft: &mut Draft<'_>, payment: Payment) -> Result<Reply, Re
 
 fn check_amount(amount: Nanos) -> Result<(), Refusal> {
     if amount < Nanos::dollars(1) || amount > LARGEST_GRANT {
-        return Err(Refusal::BadAmount { field: "amount", message: "must be at least $1 and at most $1,000,000" });
+        return Err(Refusal::bad_amount("amount", "must be at least $1 and at most $1,000,000"));
     }
     if amount.get() % 10_000_000 != 0 {
-        return Err(Refusal::BadAmount { field: "amount", message: "must be whole cents" });
+        return Err(Refusal::bad_amount("amount", "must be whole cents"));
     }
     Ok(())
 }

@@ -21,7 +21,7 @@ pub(super) fn reverse(draft: &mut Draft<'_>, reverse: Reverse) -> Result<Reply, 
         return Err(Refusal::NoPayment(payment.id));
     }
     if news.iter().any(|told| told.amount < Nanos::ZERO) {
-        return Err(Refusal::BadAmount { field: "amount", message: "can't be below $0" });
+        return Err(Refusal::bad_amount("amount", "can't be below $0"));
     }
     let merged = reversal::merge(payment.id, &known, &news, listing, draft.now);
     let Merged { mut rows, changed } = merged.map_err(|TooMany| Refusal::TooManyReversals(payment.id))?;

@@ -64,7 +64,7 @@ pub(super) fn accrue(draft: &mut Draft<'_>, id: RequestId, accrued: Nanos, slice
 pub(super) fn settle(draft: &mut Draft<'_>, usage: UsageRecord) -> Result<Reply, Refusal> {
     let id = usage.request_id;
     if usage.charged < Nanos::ZERO {
-        return Err(Refusal::BadAmount { field: "charged", message: "a charge can't be negative" });
+        return Err(Refusal::bad_amount("charged", "a charge can't be negative"));
     }
     let hold = draft.account.remove_hold(id).ok_or(Refusal::NoHold(id))?;
     let claim = hold.claim();

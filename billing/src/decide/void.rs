@@ -19,7 +19,7 @@ pub(super) fn void(draft: &mut Draft<'_>, id: GrantId, amount: Option<Nanos>) ->
     let amount = amount.unwrap_or(left);
     if !amount.is_positive() || amount > left {
         let message = "must be above $0 and at most what is available or held by running requests";
-        return Err(Refusal::BadAmount { field: "amount", message });
+        return Err(Refusal::bad_amount("amount", message));
     }
     let now = amount.min(available);
     draft.account.grants[index].recall += amount - now;

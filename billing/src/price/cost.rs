@@ -1,5 +1,6 @@
 //! Exact costs in `Decimal`, with Farebox's fee apart. The total is rounded once (design, chapter 2.1).
 
+use serde::{Deserialize, Serialize};
 use rust_decimal::Decimal;
 
 use crate::nanos::{AmountError, Nanos};
@@ -8,7 +9,7 @@ use crate::nanos::{AmountError, Nanos};
 pub const FEE: Decimal = Decimal::from_parts(2, 0, 0, false, 2);
 
 /// An exact cost in dollars.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Cost {
     /// The provider's price, or our own compute.
     pub base: Decimal,

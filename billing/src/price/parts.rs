@@ -2,6 +2,7 @@
 //! form is `tokens.input=12@0.00000015 tokens.output=9@0.0000006`. Quantities without a rate are included in another
 //! price, or were recorded before rates were kept. `limited` at the end marks a charge below the sum of its parts.
 
+use serde::{Deserialize, Serialize};
 use std::{fmt, str::FromStr};
 
 use rust_decimal::Decimal;
@@ -21,7 +22,8 @@ pub struct Part {
 }
 
 /// All parts, in the order of their keys.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(into = "String", try_from = "String")]
 pub struct Parts {
     parts: Vec<Part>,
     /// Whether less was charged than the sum of the parts.
@@ -119,6 +121,20 @@ impl fmt::Display for Parts {
             (true, true) => f.write_str(LIMITED),
             (true, false) => write!(f, " {LIMITED}"),
         }
+    }
+}
+
+impl From<Parts> for String {
+    fn from(parts: Parts) -> Self {
+        parts.to_string()
+    }
+}
+
+impl TryFrom<String> for Parts {
+    type Error = NoParts;
+
+    fn try_from(text: String) -> Result<Self, NoParts> {
+        text.parse()
     }
 }
 

@@ -83,6 +83,16 @@ impl Tails {
         Some(self.of(Shard::FIRST)?.next_prices(book))
     }
 
+    /// Owns a shard from now on.
+    pub fn own(&mut self, tail: Tail) {
+        self.owned.insert(tail.shard, tail);
+    }
+
+    /// Owns a shard no longer.
+    pub fn disown(&mut self, shard: Shard) {
+        self.owned.remove(&shard);
+    }
+
     /// Goes on after a row that was appended.
     pub fn advance(&mut self, shard: Shard, head: Head) {
         if let Some(tail) = self.owned.get_mut(&shard) {

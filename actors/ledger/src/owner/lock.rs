@@ -41,6 +41,10 @@ impl Lock {
     /// Takes the lock. If a living process holds it, that is an error with the process id, unless the ledger is to be
     /// taken over. In that case the owner finds another process id in the file, and a thread waits for the lock.
     pub(crate) fn take(database: &Path, claim: Claim) -> Result<Self, LedgerError> {
+        if claim == Claim::Share {
+            let why = "a ledger in SQLite has one node: several need PostgreSQL (setting `database.url`)";
+            return Err(LedgerError::Unusable(why.into()));
+        }
         let path = Self::path_of(database);
         let file = Arc::new(open(&path).map_err(|error| cannot(&path, &error))?);
         match file.try_lock() {

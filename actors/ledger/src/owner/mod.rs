@@ -16,6 +16,8 @@ pub enum Claim {
     IfFree,
     /// Even from a living owner, which is fenced.
     TakeOver,
+    /// Beside other nodes: shards are taken one by one, by leases. Only in PostgreSQL.
+    Share,
 }
 
 /// An owner, as written in the lease.

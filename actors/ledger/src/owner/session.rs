@@ -20,6 +20,10 @@ const LOCK: i32 = 0x4661_7265;
 const HAS_LOCK: &str = "lock.locktype = 'advisory' AND lock.granted AND lock.classid = $1::int8::oid AND lock.database = \
     (SELECT oid FROM pg_database WHERE datname = current_database()) AND lock.objid::int8 = \
     hashtext(coalesce(current_schema()::text, ''))::int8 & 4294967295";
+/// The id of the lock for what one node at a time does when it starts, and how long a node waits for it: another may bring
+/// the schema up to date.
+const BEGINS: i32 = 0x4661_7266;
+const BEGINS_WITHIN: Duration = Duration::from_mins(2);
 /// How often the lease is read.
 const EVERY: Duration = Duration::from_secs(1);
 /// How long an answer may take before PostgreSQL counts as away.
@@ -34,9 +38,10 @@ const COME_BACK: Duration = Duration::from_secs(4);
 const KEEPALIVE: [(&str, &str); 3] =
     [("tcp_keepalives_idle", "5"), ("tcp_keepalives_interval", "2"), ("tcp_keepalives_count", "3")];
 
-/// The session of an owner, or of a future one.
+/// The session of an owner, or of a future one, or of one of several nodes.
 #[derive(Debug)]
 pub(crate) struct Session {
+    claim: Claim,
     connection: PgConnection,
     options: PgConnectOptions,
     /// Whether the session has the lock. Not yet after a takeover of a living owner.
@@ -56,10 +61,10 @@ impl Session {
         let options = url.parse::<PgConnectOptions>().map_err(unusable)?;
         let options = options.options(KEEPALIVE).application_name(&format!("farebox, {name}"));
         let connection = connect(&options).await?;
-        let mut session = Self { connection, options, has_lock: false };
+        let mut session = Self { claim, connection, options, has_lock: false };
         session.wait_for_others().await?;
         session.has_lock = session.try_lock().await.map_err(|error| away(&error))?;
-        if !session.has_lock && claim == Claim::IfFree {
+        if !session.has_lock && claim != Claim::TakeOver {
             return Err(LedgerError::Owned(in_use(&session.holder().await)));
         }
         Ok(session)
@@ -80,9 +85,33 @@ impl Session {
     }
 
     async fn try_lock(&mut self) -> Result<bool, sqlx::Error> {
-        let sql = "SELECT pg_try_advisory_lock($1, hashtext(coalesce(current_schema()::text, '')))";
+        // Nodes share the lock with one another, and with no owner of everything.
+        let sql = match self.claim {
+            Claim::IfFree | Claim::TakeOver => {
+                "SELECT pg_try_advisory_lock($1, hashtext(coalesce(current_schema()::text, '')))"
+            }
+            Claim::Share => "SELECT pg_try_advisory_lock_shared($1, hashtext(coalesce(current_schema()::text, '')))",
+        };
         let ask = sqlx::query_scalar(sql).bind(LOCK).fetch_one(&mut self.connection);
         tokio::time::timeout(ANSWERS_WITHIN, ask).await.map_err(|_| late())?
+    }
+
+    /// Does what one node at a time does when it starts.
+    pub(crate) async fn alone<T>(
+        &mut self,
+        work: impl AsyncFnOnce() -> Result<T, LedgerError>,
+    ) -> Result<T, LedgerError> {
+        let turn = [("pg_advisory_lock", BEGINS), ("pg_advisory_unlock", BEGINS)];
+        let [lock, unlock] = turn.map(|(what, number)| {
+            format!("SELECT {what}({number}, hashtext(coalesce(current_schema()::text, '')))")
+        });
+        let waits = sqlx::query(sqlx::AssertSqlSafe(lock)).execute(&mut self.connection);
+        let waited = tokio::time::timeout(BEGINS_WITHIN, waits).await.map_err(|_| away(&late()))?;
+        waited.map_err(|error| away(&error))?;
+        let done = work().await;
+        // A session that is lost gives the lock back, too.
+        let _ = sqlx::query(sqlx::AssertSqlSafe(unlock)).execute(&mut self.connection).await;
+        done
     }
 
     /// The holder of the lock, by its session's name.
@@ -122,8 +151,9 @@ impl Session {
         Ok(())
     }
 
-    /// Keeps the session, and sets the standing of the ledger for the owner of this epoch, forever.
-    pub(crate) async fn keep(mut self, epoch: i64, standing: Standing) {
+    /// Keeps the session, and sets the standing of the ledger for the owner of this epoch, forever. Nodes have no epoch
+    /// of all shards: for them it is kept whether PostgreSQL is there.
+    pub(crate) async fn keep(mut self, epoch: Option<i64>, standing: Standing) {
         // The epoch is this process's by now: the older owner can't write any more.
         if !self.has_lock
             && let Err(error) = self.take_over().await
@@ -144,7 +174,7 @@ impl Session {
                 found = self.epoch().await;
             }
             match found {
-                Ok(found) if found == Some(epoch) => {
+                Ok(found) if epoch.is_none() || found == epoch => {
                     if !self.has_lock {
                         self.has_lock = self.try_lock().await.unwrap_or(false);
                     }

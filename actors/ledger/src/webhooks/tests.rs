@@ -116,7 +116,7 @@ async fn looking_for_what_is_due_reads_an_index_that_is_empty_when_nothing_waits
     let stage = Stage::set().await;
     let ledger = &stage.ledger;
     let values: [Value; 2] = [0_i64.into(), 1_i64.into()];
-    let rows = ledger.rows(&format!("EXPLAIN QUERY PLAN {DUE}"), values).await.unwrap();
+    let rows = ledger.rows(&format!("EXPLAIN QUERY PLAN {}", due_sql("1 = 1")), values).await.unwrap();
     let steps: Vec<String> = rows.iter().map(|row| row.try_get("", "detail").unwrap()).collect();
     let plan = steps.join("\n");
     assert!(plan.contains("SEARCH webhook_delivery USING INDEX webhook_delivery_due"), "{plan}");

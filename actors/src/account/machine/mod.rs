@@ -61,6 +61,8 @@ pub struct Machine<A: Askers> {
     purchases: BTreeMap<PaymentId, A::Reply<Bought>>,
     watchers: Vec<A::Watcher>,
     line: Queue<A>,
+    /// Whether another node answers for the account from now on.
+    is_leaving: bool,
     /// Whether a message came from anyone other than the sweeper.
     is_used: bool,
     idle_ticks: u32,
@@ -83,6 +85,7 @@ impl<A: Askers> Machine<A> {
             purchases: BTreeMap::new(),
             watchers: Vec::new(),
             line: Queue::default(),
+            is_leaving: false,
             is_used: false,
             idle_ticks: 0,
         }
@@ -121,6 +124,7 @@ impl<A: Askers> Machine<A> {
 
     fn run(&mut self, input: Input<A>, counted: Option<A::Counted>, now: Moment, out: &mut impl Outputs<A>) {
         match input {
+            input if self.is_leaving => out.put_all(input.refused(&AccountError::Moved)),
             Input::Enter(enter, reply) => self.enter(enter, reply, now, out),
             Input::Decide(command, reply) => self.command(command, reply, now, out),
             Input::Buy(payment, reply) => self.buy(payment, reply, now, out),
@@ -172,8 +176,32 @@ impl<A: Askers> Machine<A> {
                 while let Some(departure) = self.outbox.next() {
                     out.put(Output::Depart(departure));
                 }
+                if self.is_leaving && self.outbox.is_settled() {
+                    out.put(Output::Stop(Stop::Done));
+                }
             }
             Err(error) => out.put(Output::Stop(Stop::NotCommitted(error))),
+        }
+    }
+
+    /// Leaves the account to another node: whoever waits is told to ask there, and the life ends once everything that was
+    /// sent to the journal is durable, and answered. Purchases go on there, under the same ids.
+    pub fn leave_to_others(&mut self, out: &mut impl Outputs<A>) {
+        if self.is_leaving {
+            return;
+        }
+        self.is_leaving = true;
+        if let State::Loading(parked) = &mut self.state {
+            for (input, counted) in std::mem::take(parked) {
+                out.put_all(input.refused(&AccountError::Moved));
+                counted.into_iter().for_each(|counted| out.handled(counted));
+            }
+        }
+        for visitor in self.line.leave() {
+            out.put(Output::Depart(Departure::Entered(visitor.reply, Err(AccountError::Moved))));
+        }
+        if self.outbox.is_settled() {
+            out.put(Output::Stop(Stop::Done));
         }
     }
 
@@ -181,6 +209,9 @@ impl<A: Askers> Machine<A> {
     pub fn tick(&mut self, runs: impl Fn(RequestId) -> bool, now: Moment, out: &mut impl Outputs<A>) {
         self.idle_ticks += 1;
         let State::Ready(account) = &self.state else { return };
+        if self.is_leaving {
+            return;
+        }
         if account.next_wake().is_some_and(|at| at <= now.ledger) {
             for hold in holds_that(account, |hold| hold.deadline <= now.ledger && !runs(hold.request_id)) {
                 self.settle_abandoned(&hold, now, out);

@@ -71,6 +71,21 @@ impl<A: Askers> Input<A> {
     }
 }
 
+impl<A: Askers> Input<A> {
+    /// The answer to an input that is not taken, if somebody waits for one. A watcher is dropped, and learns it so.
+    pub(super) fn refused(self, error: &AccountError) -> Option<Departure<A>> {
+        Some(match self {
+            Self::Enter(_, reply) => Departure::Entered(reply, Err(error.clone())),
+            Self::Decide(_, reply) | Self::Open(_, reply) | Self::Preview(_, reply) => {
+                Departure::Answer(reply, Err(error.clone()))
+            }
+            Self::Buy(_, reply) => Departure::Bought(reply, Box::new(Err(error.clone()))),
+            Self::Look(reply) => Departure::Picture(reply, Box::new(Err(error.clone()))),
+            Self::Watch(_) | Self::Waits(_) => return None,
+        })
+    }
+}
+
 /// A message that leaves an account once everything that it depends on is durable.
 pub enum Departure<A: Askers> {
     /// Whether a request is admitted.
@@ -148,6 +163,11 @@ pub enum Stop {
 pub trait Outputs<A: Askers> {
     /// Takes an output.
     fn put(&mut self, output: Output<A>);
+
+    /// Takes departures that depend on nothing.
+    fn put_all(&mut self, departures: impl IntoIterator<Item = Departure<A>>) {
+        departures.into_iter().for_each(|departure| self.put(Output::Depart(departure)));
+    }
 
     /// Notes that a message was handled.
     fn handled(&mut self, counted: A::Counted);

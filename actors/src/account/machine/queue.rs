@@ -77,6 +77,11 @@ impl<A: Askers> Default for Queue<A> {
 }
 
 impl<A: Askers> Queue<A> {
+    /// Ends the line: whoever waits in it leaves.
+    pub(super) fn leave(&mut self) -> impl Iterator<Item = Visitor<A>> {
+        std::mem::take(&mut self.0).into_iter().map(|waiting| waiting.visitor)
+    }
+
     /// The number of waiting requests.
     pub(super) fn len(&self) -> usize {
         self.0.len()

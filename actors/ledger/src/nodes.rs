@@ -1,0 +1,219 @@
+//! Nodes that share a ledger in PostgreSQL, and their leases of its shards. Each statement here is one transaction, by a
+//! connection that nothing else uses. What follows from the rows is not decided here. All times are the database's.
+
+use billing::Timestamp;
+use sea_orm::{ConnectionTrait, DatabaseTransaction, QueryResult, Value};
+use uuid::Uuid;
+
+use super::{Ledger, LedgerError, log::Shard, pool::Pool};
+
+/// The channel by which nodes tell one another that a lease has changed.
+pub(super) const CHANNEL: &str = "farebox_shards";
+/// The database's time in milliseconds.
+const NOW: &str = "CAST(extract(epoch FROM clock_timestamp()) * 1000 AS BIGINT)";
+/// How long the row of a node that is gone is kept, for those who look at nodes.
+const KEPT_MS: i64 = 24 * 60 * 60 * 1_000;
+
+/// A node, as it says of itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Node {
+    /// One life of a process.
+    pub id: Uuid,
+    /// The machine and the process, for people.
+    pub name: String,
+    /// The address at which other nodes reach it.
+    pub address: String,
+    /// The version of its program.
+    pub version: String,
+    /// Whether it ends, and hands over what it has.
+    pub leaves: bool,
+    /// The number of its newest heartbeat.
+    pub beat: u64,
+    /// When that was.
+    pub beat_at: Timestamp,
+    /// When its first heartbeat was.
+    pub since: Timestamp,
+}
+
+/// A shard's lease.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Lease {
+    /// The shard.
+    pub shard: Shard,
+    /// The node that owns it; `None` if it is free, or one process owns all shards.
+    pub node: Option<Uuid>,
+    /// Raised by each owner. Each append checks it.
+    pub epoch: i64,
+    /// Until when its owner has it, unless it is renewed.
+    pub expires_at: Timestamp,
+    /// Raised each time that the row is written.
+    pub version: i64,
+}
+
+/// All nodes and leases, as one statement read them.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Nodes {
+    /// The database's time.
+    pub now: Timestamp,
+    /// The nodes of the last day, the oldest first.
+    pub nodes: Vec<Node>,
+    /// The leases, in the order of their shards.
+    pub leases: Vec<Lease>,
+}
+
+impl Ledger {
+    fn of_leases(&self) -> Result<&Pool, LedgerError> {
+        self.leases.as_ref().ok_or_else(|| LedgerError::Unusable("this ledger is not shared by nodes".into()))
+    }
+
+    /// Writes a node's heartbeat, unless a later one is there; moves the expiry of those of these leases that are still
+    /// its, in these epochs; and reads everything. Returns the leases that were renewed, too.
+    ///
+    /// # Errors
+    ///
+    /// The database does not answer now, or this ledger has one owner. The outcome is unknown: repeating the call is safe.
+    pub async fn beat(
+        &self,
+        node: &Node,
+        keep: &[(Shard, i64)],
+        lease_ms: i64,
+    ) -> Result<(Nodes, Vec<(Shard, i64)>), LedgerError> {
+        let tx = self.of_leases()?.begin().await?;
+        let sql = format!(
+            "INSERT INTO node (id, name, address, version, leaves, beat, beat_at, since) \
+             VALUES (?, ?, ?, ?, ?, ?, {NOW}, {NOW}) ON CONFLICT (id) DO UPDATE SET \
+             leaves = excluded.leaves, beat = excluded.beat, beat_at = excluded.beat_at WHERE node.beat < excluded.beat"
+        );
+        let beat = i64::try_from(node.beat).unwrap_or(i64::MAX);
+        let text = |text: &str| Value::from(text);
+        let values = [
+            node.id.into(),
+            text(&node.name),
+            text(&node.address),
+            text(&node.version),
+            i64::from(node.leaves).into(),
+            beat.into(),
+        ];
+        tx.execute_raw(self.statement(&sql, values)).await?;
+        let renewed = if keep.is_empty() { Vec::new() } else { self.renew(&tx, node.id, keep, lease_ms).await? };
+        let nodes = self.read_nodes(&tx).await?;
+        tx.commit().await?;
+        Ok((nodes, renewed))
+    }
+
+    async fn renew(
+        &self,
+        tx: &DatabaseTransaction,
+        node: Uuid,
+        keep: &[(Shard, i64)],
+        lease_ms: i64,
+    ) -> Result<Vec<(Shard, i64)>, LedgerError> {
+        let marks = vec!["(CAST(? AS BIGINT), CAST(? AS BIGINT))"; keep.len()].join(", ");
+        // In one order, as a take of another node waits for each row.
+        let sql = format!(
+            "UPDATE shard_lease l SET expires_at = {NOW} + ?, version = l.version + 1 FROM \
+             (SELECT shard FROM shard_lease WHERE node = ? AND (shard, epoch) IN (VALUES {marks}) ORDER BY shard FOR UPDATE) its \
+             WHERE l.shard = its.shard RETURNING l.shard, l.epoch"
+        );
+        let mut values: Vec<Value> = vec![lease_ms.into(), node.into()];
+        values.extend(keep.iter().flat_map(|(shard, epoch)| [Value::from(shard.0), Value::from(*epoch)]));
+        let rows = tx.query_all_raw(self.statement(&sql, values)).await?;
+        rows.iter().map(|row| Ok((Shard(row.try_get_by_index(0)?), row.try_get_by_index(1)?))).collect()
+    }
+
+    /// Reads all nodes and leases.
+    ///
+    /// # Errors
+    ///
+    /// The database does not answer now.
+    pub async fn nodes(&self) -> Result<Nodes, LedgerError> {
+        let tx = match &self.leases {
+            Some(pool) => pool.begin().await?,
+            None => self.snapshot().await?,
+        };
+        let nodes = self.read_nodes(&tx).await?;
+        tx.rollback().await?;
+        Ok(nodes)
+    }
+
+    async fn read_nodes(&self, tx: &DatabaseTransaction) -> Result<Nodes, LedgerError> {
+        let now = tx.query_one_raw(self.statement(&format!("SELECT {NOW}"), [])).await?;
+        let now = now.ok_or_else(|| LedgerError::Corrupt("no time came back".into()))?.try_get_by_index(0)?;
+        let sql = "SELECT id, name, address, version, leaves, beat, beat_at, since FROM node \
+                   WHERE beat_at > ? ORDER BY since, id";
+        let nodes = tx.query_all_raw(self.statement(sql, [Value::from(now - KEPT_MS)])).await?;
+        let sql = "SELECT shard, node, epoch, expires_at, version FROM shard_lease ORDER BY shard";
+        let leases = tx.query_all_raw(self.statement(sql, [])).await?;
+        Ok(Nodes {
+            now: Timestamp(now),
+            nodes: nodes.iter().map(node).collect::<Result<_, _>>()?,
+            leases: leases.iter().map(lease).collect::<Result<_, _>>()?,
+        })
+    }
+
+    /// Makes a node the owner of a shard whose row is still as it was read. Returns the new epoch; `None` if the row has
+    /// changed. The other nodes are told.
+    ///
+    /// # Errors
+    ///
+    /// The database does not answer now, or this ledger has one owner. The outcome is unknown.
+    pub async fn take_shard(&self, node: Uuid, seen: Lease, lease_ms: i64) -> Result<Option<i64>, LedgerError> {
+        let tx = self.of_leases()?.begin().await?;
+        let sql = format!(
+            "UPDATE shard_lease SET node = ?, owner = 'a node', epoch = epoch + 1, expires_at = {NOW} + ?, \
+             version = version + 1 WHERE shard = ? AND epoch = ? AND version = ? RETURNING epoch"
+        );
+        let values: [Value; 5] =
+            [node.into(), lease_ms.into(), seen.shard.0.into(), seen.epoch.into(), seen.version.into()];
+        let row = tx.query_one_raw(self.statement(&sql, values)).await?;
+        let epoch = row.map(|row| row.try_get_by_index(0)).transpose()?;
+        self.tell_nodes(&tx).await?;
+        tx.commit().await?;
+        Ok(epoch)
+    }
+
+    /// Gives a shard back that is still a node's, in this epoch. The other nodes are told.
+    ///
+    /// # Errors
+    ///
+    /// The database does not answer now, or this ledger has one owner. The outcome is unknown: repeating the call is safe.
+    pub async fn release_shard(&self, node: Uuid, shard: Shard, epoch: i64) -> Result<(), LedgerError> {
+        let tx = self.of_leases()?.begin().await?;
+        let sql = "UPDATE shard_lease SET node = NULL, expires_at = 0, version = version + 1 \
+                   WHERE shard = ? AND node = ? AND epoch = ?";
+        let values: [Value; 3] = [shard.0.into(), node.into(), epoch.into()];
+        tx.execute_raw(self.statement(sql, values)).await?;
+        self.tell_nodes(&tx).await?;
+        Ok(tx.commit().await?)
+    }
+
+    /// Tells the nodes when the transaction is committed.
+    async fn tell_nodes(&self, tx: &DatabaseTransaction) -> Result<(), LedgerError> {
+        tx.execute_raw(self.statement(&format!("NOTIFY {CHANNEL}"), [])).await?;
+        Ok(())
+    }
+}
+
+fn node(row: &QueryResult) -> Result<Node, LedgerError> {
+    let (leaves, beat): (i64, i64) = (row.try_get_by_index(4)?, row.try_get_by_index(5)?);
+    Ok(Node {
+        id: row.try_get_by_index(0)?,
+        name: row.try_get_by_index(1)?,
+        address: row.try_get_by_index(2)?,
+        version: row.try_get_by_index(3)?,
+        leaves: leaves != 0,
+        beat: beat.unsigned_abs(),
+        beat_at: Timestamp(row.try_get_by_index(6)?),
+        since: Timestamp(row.try_get_by_index(7)?),
+    })
+}
+
+fn lease(row: &QueryResult) -> Result<Lease, LedgerError> {
+    Ok(Lease {
+        shard: Shard(row.try_get_by_index(0)?),
+        node: row.try_get_by_index(1)?,
+        epoch: row.try_get_by_index(2)?,
+        expires_at: Timestamp(row.try_get_by_index(3)?),
+        version: row.try_get_by_index(4)?,
+    })
+}

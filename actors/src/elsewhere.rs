@@ -1,0 +1,210 @@
+//! Accounts that other nodes answer for. A question goes to the account's actor where this process owns its shard, and to
+//! the node that owns it elsewhere; while a shard moves it is asked again. Where one process owns everything, nothing of
+//! this is used.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use actix::{Context, Handler, dev::ToEnvelope};
+use billing::{
+    command::{Answer, Command, Reply},
+    ids::AccountId,
+};
+use futures::future::BoxFuture;
+use ledger::log::Shard;
+use runtime::mailbox::Ask;
+use tokio::{
+    runtime::Handle,
+    sync::{mpsc, oneshot},
+};
+
+use crate::{
+    account::{AccountActor, AccountError, Asked, Enter, Entered, Live, Look, Question, Said, Subscribe},
+    accounts::{Accounts, DEADLINE},
+    admission::bill::{Bill, Settling, Tried},
+    running::Amounts,
+};
+
+/// How long after it was told to ask elsewhere a question is asked again. A shard has no owner for about so long when it
+/// is handed over.
+const MOVED: Duration = Duration::from_millis(20);
+/// How often a balance of another node's account is looked at for whoever watches it.
+const WATCHED: Duration = Duration::from_millis(500);
+/// Balances that a watcher may be behind.
+const BEHIND: usize = 16;
+
+/// The other nodes, as accounts see them.
+pub trait Elsewhere: Send + Sync {
+    /// Whether this process answers for a shard now. To be asked each time: a lease ends by itself.
+    fn is_here(&self, shard: Shard) -> bool;
+
+    /// Asks an account at the node that owns its shard. [`AccountError::Moved`] says that nothing was done there, or that no
+    /// node is known: it is asked again. [`AccountError::Unavailable`] says that the question may have been handled.
+    fn ask(
+        &self,
+        shard: Shard,
+        account_id: AccountId,
+        question: Question,
+        within: Duration,
+    ) -> BoxFuture<'static, Result<Said, AccountError>>;
+}
+
+impl Accounts {
+    fn shard_of(&self, id: AccountId) -> Shard {
+        self.ledger().shards().of(id)
+    }
+
+    /// Asks an account, wherever it is.
+    pub(crate) async fn ask_anywhere<Q: Asked>(
+        &self,
+        id: AccountId,
+        question: Q,
+        deadline: Duration,
+    ) -> Result<Q::Answer, AccountError>
+    where
+        AccountActor: Handler<Ask<Q, Result<Q::Answer, AccountError>>>,
+        Context<AccountActor>: ToEnvelope<AccountActor, Ask<Q, Result<Q::Answer, AccountError>>>,
+    {
+        let Some(elsewhere) = self.elsewhere() else { return self.ask_here(id, question, deadline).await };
+        let (shard, until) = (self.shard_of(id), Instant::now() + deadline);
+        loop {
+            let left = until.saturating_duration_since(Instant::now());
+            let answer = if elsewhere.is_here(shard) {
+                self.ask_here(id, question.clone(), left).await
+            } else {
+                self.ask_there(elsewhere, id, question.clone().into(), left).await.and_then(Q::Answer::try_from)
+            };
+            match answer {
+                Err(AccountError::Moved) if left > MOVED => tokio::time::sleep(MOVED).await,
+                Err(AccountError::Moved) => {
+                    return Err(AccountError::Unavailable("no node answers for the account now".into()));
+                }
+                answer => return answer,
+            }
+        }
+    }
+
+    /// Asks an account of another node. A hold that grew is published here, where its request runs.
+    async fn ask_there(
+        &self,
+        elsewhere: &Arc<dyn Elsewhere>,
+        id: AccountId,
+        question: Question,
+        within: Duration,
+    ) -> Result<Said, AccountError> {
+        let grows = match &question {
+            Question::Decide(command) => match **command {
+                Command::Accrue { request_id, .. } => Some(request_id),
+                _ => None,
+            },
+            _ => None,
+        };
+        let said = elsewhere.ask(self.shard_of(id), id, question, within).await?;
+        if let (Some(request_id), Said::Answer(answer)) = (grows, &said)
+            && let Ok(Reply::Accrued { held, claimed }) = answer.result
+        {
+            self.running().holds(request_id, Amounts { held, claimed });
+        }
+        Ok(said)
+    }
+
+    /// Asks an account to let a request in, wherever it is. An asker that stops waiting may have been let in: its hold is
+    /// given back here, as a message that gives it back may arrive at another node before the question does.
+    pub(crate) async fn enter_anywhere(
+        &self,
+        id: AccountId,
+        enter: Enter,
+        deadline: Duration,
+    ) -> Result<Entered, AccountError> {
+        if !self.is_shared() {
+            return self.ask_here(id, enter, deadline).await;
+        }
+        let (reply, answered) = oneshot::channel();
+        let accounts = self.clone();
+        let mut bill = Bill::asking(&enter.admit, self.clock().now());
+        tokio::spawn(async move {
+            let answer = accounts.ask_anywhere(id, enter, deadline).await;
+            if let Err(Ok(Entered { placed: Some(placed), .. })) = reply.send(answer)
+                && let Some(record) = bill.abandoned(placed.amounts.held, accounts.clock().now())
+            {
+                accounts.post(id, Command::Settle(record));
+            }
+        });
+        answered.await.unwrap_or_else(|_| Err(AccountError::Unavailable("the question was dropped".into())))
+    }
+
+    /// Posts a command to an account, wherever it is. A settlement is tried several times.
+    pub(crate) fn post_anywhere(&self, id: AccountId, command: Command) {
+        // Whoever posts runs in a task of a worker's.
+        let Ok(handle) = Handle::try_current() else { return };
+        let accounts = self.clone();
+        handle.spawn(async move {
+            let Command::Settle(record) = command else {
+                let _: Result<Answer, _> = accounts.ask_anywhere(id, command, DEADLINE).await;
+                return;
+            };
+            let mut settling = Settling::default();
+            while let Some(wait) = settling.next_wait() {
+                tokio::time::sleep(wait).await;
+                let answer = accounts.ask_anywhere(id, Command::Settle(record.clone()), DEADLINE).await;
+                match settling.tried(&answer) {
+                    Tried::Settled | Tried::IfRecorded(_) | Tried::Refused(_) => return,
+                    Tried::Again(error) => {
+                        tracing::warn!(request.id = %record.request_id, %error, "could not be settled yet");
+                    }
+                }
+            }
+        });
+    }
+
+    /// Watches the balance of an account, wherever it is. A slow watcher is dropped, and learns it by its channel's end.
+    pub fn watch(&self, id: AccountId, watcher: mpsc::Sender<Live>) {
+        let Some(elsewhere) = self.elsewhere().cloned() else { return self.tell(id, Subscribe(watcher)) };
+        let accounts = self.clone();
+        tokio::spawn(async move {
+            let mut last = None;
+            while !watcher.is_closed() {
+                if elsewhere.is_here(accounts.shard_of(id)) {
+                    let (own, mut heard) = mpsc::channel(BEHIND);
+                    accounts.tell(id, Subscribe(own));
+                    // It ends when the account moves.
+                    while let Some(live) = heard.recv().await {
+                        if watcher.try_send(live).is_err() {
+                            return;
+                        }
+                    }
+                    last = None;
+                } else if let Ok(picture) = accounts.ask(id, Look).await
+                    && last.as_ref() != Some(&picture.balance)
+                {
+                    last = Some(picture.balance.clone());
+                    if watcher.try_send(Live::Balance(picture.balance)).is_err() {
+                        return;
+                    }
+                }
+                tokio::time::sleep(WATCHED).await;
+            }
+        });
+    }
+
+    /// Answers another node's question from an account of this process.
+    ///
+    /// # Errors
+    ///
+    /// [`AccountError::Moved`]: this process does not answer for the account. All others are the account's own answer.
+    pub async fn answer(&self, id: AccountId, question: Question, within: Duration) -> Result<Said, AccountError> {
+        if !self.elsewhere().is_some_and(|elsewhere| elsewhere.is_here(self.shard_of(id))) {
+            return Err(AccountError::Moved);
+        }
+        Ok(match question {
+            Question::Enter(enter) => self.ask_here(id, enter, within).await?.into(),
+            Question::Decide(command) => self.ask_here(id, *command, within).await?.into(),
+            Question::Buy(buy) => self.ask_here(id, buy, within).await?.into(),
+            Question::Open(open) => self.ask_here(id, open, within).await?.into(),
+            Question::Look(look) => self.ask_here(id, look, within).await?.into(),
+            Question::Preview(preview) => self.ask_here(id, preview, within).await?.into(),
+        })
+    }
+}
