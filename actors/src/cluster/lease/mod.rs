@@ -248,7 +248,8 @@ impl Leases {
         self.ask(now, commands);
     }
 
-    /// The node ends: it hands over all that it has.
+    /// The node ends: it hands over all that it has. Where the database is away that has no end; the process then ends in its
+    /// own time, and its leases by themselves.
     pub fn leave(&mut self, now: Duration, commands: &mut Commands) {
         self.end_in_time(now, commands);
         self.standing = Standing::Leaving;
