@@ -26,6 +26,7 @@ const LAYERS: &[(&str, &str, &[&str])] = &[
     ("actors/engine", "engine", &["wire"]),
     ("actors/client", "client", &[]),
     ("actors/link", "link", &["runtime"]),
+    ("actors/hints", "hints", &["billing", "runtime"]),
     ("actors/hub", "hub", &["client"]),
     ("actors/upstream", "upstream", &["wire", "client"]),
     ("actors/cards", "cards", &["billing", "client"]),
@@ -81,7 +82,7 @@ const FENCES: &[(&str, &[&str])] = &[
     ("tokio_rustls", &["actors/link/"]),
     ("rustls_platform_verifier", &["actors/client/"]),
     ("tower_service", &["actors/client/"]),
-    ("redis", &["actors/src/cluster/"]),
+    ("redis", &["actors/hints/"]),
     // Exact dollars: prices and what they come to, what is kept of them, and nothing that multiplies them (`PRICES`).
     (
         "rust_decimal",
