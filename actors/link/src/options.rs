@@ -44,7 +44,7 @@ impl Default for Options {
             clocks: Duration::from_secs(5),
             connect: Duration::from_secs(2),
             back_off: Duration::from_secs(2),
-            alive: Duration::from_secs(1),
+            alive: Duration::from_secs(2),
             asks: 4_096,
             subscriptions: 16_384,
             forwards: 1_024,
@@ -54,6 +54,16 @@ impl Default for Options {
             hops: 2,
             connections: 256,
         }
+    }
+}
+
+/// The most bytes of a request's or an answer's headers.
+pub(crate) const HEADERS: u32 = 256 << 10;
+
+impl Options {
+    /// The most streams of one connection; a few more than all bounds together, so that each of these refuses by itself.
+    pub(crate) fn streams(&self) -> usize {
+        self.asks + self.subscriptions + self.forwards + 16
     }
 }
 

@@ -25,7 +25,9 @@ use crate::{
     forward::{self, Forwarded, Outcome},
     frame::{Answer, Ask, Tell},
     hello::{Hello, Refusal},
-    io, path,
+    io,
+    options::HEADERS,
+    path,
     proof::{Begun, Binding, LENGTH, Side, random},
 };
 
@@ -101,7 +103,6 @@ async fn serve_one<H: Handler>(
 ) {
     let options = common.options.clone();
     let Ok(Ok((io, binding))) = timeout(options.connect, io::accept(stream, common.tls.as_ref())).await else { return };
-    let streams = options.asks + options.subscriptions + options.forwards + 16;
     let connection = Arc::new(Connection {
         asks: Arc::new(Semaphore::new(options.asks)),
         subscriptions: Arc::new(Semaphore::new(options.subscriptions)),
@@ -122,7 +123,8 @@ async fn serve_one<H: Handler>(
         .timer(TokioTimer::new())
         .keep_alive_interval(options.alive)
         .keep_alive_timeout(options.alive)
-        .max_concurrent_streams(u32::try_from(streams).unwrap_or(u32::MAX))
+        .max_concurrent_streams(u32::try_from(options.streams()).unwrap_or(u32::MAX))
+        .max_header_list_size(HEADERS)
         .serve_connection(TokioIo::new(io), service);
     let mut serving = std::pin::pin!(serving);
     tokio::select! {

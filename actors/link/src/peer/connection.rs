@@ -24,15 +24,18 @@ use crate::{
     body::Sent,
     error::{LinkError, NotSent, Unknown, cause},
     hello::{Hello, Refusal},
-    io, path,
+    io,
+    options::HEADERS,
+    path,
     proof::{Begun, LENGTH, Side, random},
 };
 
 /// The first wait between two tries to connect.
 const FIRST_WAIT: Duration = Duration::from_millis(50);
-/// Bytes that may be under way to this node before they are read: in one answer, and in all.
-const READ_AHEAD: u32 = 1 << 20;
-const READ_AHEAD_ALL: u32 = 16 << 20;
+/// Bytes of one answer that are read before they are wanted.
+const READ_AHEAD: u32 = 64 << 10;
+/// The most bytes that HTTP/2 lets be under way on a connection.
+const MOST_AHEAD: usize = (1 << 31) - 1;
 
 /// How a connection stands.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -183,13 +186,16 @@ fn jittered(wait: Duration) -> Duration {
 async fn open(common: &Common, node: NodeId, address: &str) -> Result<(Connected, Task), Failed> {
     let away = |error: &(dyn std::error::Error + 'static)| Failed::Away(cause(error));
     let (io, binding) = io::connect(address, common.tls.as_ref()).await.map_err(|error| away(&error))?;
+    // So much that answers which nobody reads, as many as there may be, do not stop the others.
+    let all = (common.options.streams() * READ_AHEAD as usize).min(MOST_AHEAD);
     let (requests, serving) = Builder::new(TokioExecutor::new())
         .timer(TokioTimer::new())
         .keep_alive_interval(common.options.alive)
         .keep_alive_timeout(common.options.alive)
         .keep_alive_while_idle(true)
         .initial_stream_window_size(READ_AHEAD)
-        .initial_connection_window_size(READ_AHEAD_ALL)
+        .initial_connection_window_size(u32::try_from(all).unwrap_or(READ_AHEAD))
+        .max_header_list_size(HEADERS)
         .handshake(TokioIo::new(io))
         .await
         .map_err(|error| away(&error))?;

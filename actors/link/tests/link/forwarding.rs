@@ -6,7 +6,7 @@ use bytes::Bytes;
 use http::Request;
 use link::{Cut, LinkError, NotSent, Unknown};
 
-use crate::node::{Node, SOON, identity, link, options, way};
+use crate::node::{Node, SOON, ask, identity, link, options, said, way};
 
 fn request(path: &str) -> Request<Bytes> {
     Request::post(path).header("host", "api.example").body(Bytes::from_static(b"body")).unwrap()
@@ -55,6 +55,33 @@ async fn who_leaves_an_answer_is_noticed() {
     let sender = node.desk.pieces.lock().unwrap().pop().unwrap();
     drop(response);
     tokio::time::timeout(SOON, sender.closed()).await.unwrap();
+}
+
+#[tokio::test]
+async fn answers_that_nobody_reads_stop_no_other() {
+    let node = Node::start(identity(1), options()).await;
+    let from = link(identity(2), options());
+    let peer = way(&from, 1, node.address);
+    let mut unread = Vec::new();
+    for _ in 0..200 {
+        unread.push(peer.forward(request("/flood"), None, 1, SOON).await.unwrap());
+    }
+    // As much of each as may be is under way by now, or soon.
+    for _ in 0..50 {
+        let body = "x".repeat(10_000).leak();
+        assert_eq!(said(&peer.ask(ask(body)).await.unwrap()), body);
+    }
+    assert_eq!(from.health()[0].connections, 1);
+}
+
+#[tokio::test]
+async fn large_headers_pass() {
+    let node = Node::start(identity(1), options()).await;
+    let from = link(identity(2), options());
+    let mut request = request("/");
+    request.headers_mut().insert("x-large", "x".repeat(100_000).parse().unwrap());
+    let response = way(&from, 1, node.address).forward(request, None, 1, SOON).await.unwrap();
+    assert_eq!(response.status(), 418);
 }
 
 #[tokio::test]

@@ -107,6 +107,11 @@ impl Handler for Desk {
                 });
                 Response::builder().header("x-streamed", "yes").body(Sent::Pieces(receiver)).unwrap()
             }
+            "/flood" => {
+                let (sender, receiver) = mpsc::channel(1);
+                tokio::spawn(async move { while sender.send(Ok(Bytes::from(vec![0; 64 << 10]))).await.is_ok() {} });
+                Response::new(Sent::Pieces(receiver))
+            }
             "/cut" => {
                 let (sender, receiver) = mpsc::channel(2);
                 self.pieces.lock().unwrap().push(sender);
