@@ -58,7 +58,7 @@ test:
 # The unit tests, the architecture, and the simulation with a tenth of its seeds.
 test-fast: export FAREBOX_TEST_SEEDS ?= 500
 test-fast:
-	cargo test -q --workspace --lib --test architecture --test simulation --test placement
+	cargo test -q --workspace --lib --test architecture --test simulation --test placement --test cluster
 
 bench:
 	cargo bench --bench gateway

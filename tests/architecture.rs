@@ -25,6 +25,8 @@ const LAYERS: &[(&str, &str, &[&str])] = &[
     ("actors/ledger", "ledger", &["billing", "migrations"]),
     ("actors/engine", "engine", &["wire"]),
     ("actors/client", "client", &[]),
+    ("actors/link", "link", &["runtime"]),
+    ("actors/hints", "hints", &["billing", "runtime"]),
     ("actors/hub", "hub", &["client"]),
     ("actors/upstream", "upstream", &["wire", "client"]),
     ("actors/cards", "cards", &["billing", "client"]),
@@ -71,15 +73,16 @@ const FENCES: &[(&str, &[&str])] = &[
     ("tokenizers", &["actors/engine/"]),
     // What tests and benchmarks call with, and nothing that ships.
     ("reqwest", &[]),
-    // The one HTTP client stands on these, and all others call with it.
-    ("hyper", &["actors/client/"]),
-    ("hyper_util", &["actors/client/"]),
+    // The one HTTP client stands on these, and all others call with it; so does the link between nodes, which is both sides.
+    ("hyper", &["actors/client/", "actors/link/"]),
+    ("hyper_util", &["actors/client/", "actors/link/"]),
     ("hyper_rustls", &["actors/client/"]),
-    ("http_body_util", &["actors/client/"]),
-    ("h2", &["actors/client/"]),
+    ("http_body_util", &["actors/client/", "actors/link/"]),
+    ("h2", &["actors/client/", "actors/link/"]),
+    ("tokio_rustls", &["actors/link/"]),
     ("rustls_platform_verifier", &["actors/client/"]),
     ("tower_service", &["actors/client/"]),
-    ("redis", &["actors/src/cluster/"]),
+    ("redis", &["actors/hints/"]),
     // Exact dollars: prices and what they come to, what is kept of them, and nothing that multiplies them (`PRICES`).
     (
         "rust_decimal",

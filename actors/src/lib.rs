@@ -6,6 +6,7 @@
 pub mod account;
 pub mod accounts;
 pub mod admission;
+pub mod cluster;
 pub mod context;
 pub mod elsewhere;
 pub mod delivery;

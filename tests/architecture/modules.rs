@@ -28,6 +28,8 @@ const TABLES: &[(&str, &[Module])] = &[
         "actors/src/",
         &[
             ("running", &[], &["billing"]),
+            // Of the ledger it knows what a shard is called.
+            ("cluster", &[], &["billing", "ledger", "runtime"]),
             ("journal", &[], &["billing", "ledger", "runtime"]),
             ("context", &["journal", "running"], &["billing", "ledger", "runtime"]),
             // Nothing of where accounts live, of payments, or of the thread that writes.

@@ -1,4 +1,4 @@
-//! What actors stand on: bounded mailboxes that report lost replies, supervisors, exits, health, the clock.
+//! What actors stand on: bounded mailboxes that report lost replies, supervisors, exits, health, the clock, the names of nodes.
 
 // Callers of this crate learn from its rustdoc when a function fails; crates whose rustdoc lacks that do not warn yet.
 #![warn(clippy::missing_errors_doc, clippy::missing_panics_doc)]
@@ -7,4 +7,5 @@ pub mod clock;
 pub mod exit;
 pub mod health;
 pub mod mailbox;
+pub mod node;
 pub mod supervisor;
