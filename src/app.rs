@@ -3,6 +3,7 @@
 //! in [`stopping`].
 
 mod devices;
+mod nodes;
 mod pools;
 pub mod prices;
 mod providers;
@@ -21,7 +22,7 @@ use actors::{
     accounts::Accounts,
     delivery::{DeliveryActor, Webhooks},
     journal::Journal,
-    payment::PaymentActor,
+    payment::{PaymentActor, TakeUp},
     sweeper::Sweeper,
 };
 use anyhow::{Context, Result, bail};
@@ -35,7 +36,7 @@ use ledger::{Claim, Ledger, Opening, log::Shards};
 use runtime::{
     clock::Clock,
     health::Health,
-    mailbox::Handle,
+    mailbox::{self, Handle},
     supervisor::{Supervisor, Vacancy, supervise},
 };
 use tokio::net::TcpSocket;
@@ -100,7 +101,7 @@ pub async fn start(settings: &Settings, metrics: Metrics, claim: Claim) -> Resul
     if !models.is_empty() {
         warn_without_runtime(&library(settings));
     }
-    let catalogue = prices::catalogue(settings, &ledger, &clock).await?.with_open(models);
+    let book = prices::book(settings)?;
     let arbiters: Vec<_> = (0..actor_threads()).map(|_| Arbiter::new().handle()).collect();
     let main = arbiters.first().context("no thread for actors")?.clone();
     // What can still fail comes before the first actor. A token is made behind the ledger: one without a ledger is a sign
@@ -109,6 +110,16 @@ pub async fn start(settings: &Settings, metrics: Metrics, claim: Claim) -> Resul
     let chief = Supervisor::new(&health).start();
     let Money { journal, accounts, payments } =
         start_money(&chief, arbiters, Arc::clone(&ledger), processor, clock.clone(), health.clone())?;
+    let told = payments.clone();
+    let cluster =
+        nodes::join(settings, &accounts, &journal, clock.clone(), move || mailbox::tell(&told.address(), TakeUp))
+            .await?
+            .map(Arc::new);
+    let versions = cluster.as_ref().map_or_else(
+        || nodes::Versions::Own(Arc::clone(&journal)),
+        |cluster| nodes::Versions::Shared(Arc::clone(cluster)),
+    );
+    let catalogue = prices::catalogue(book, &versions, &clock).await?.with_open(models);
     let _sweeper = {
         let accounts = accounts.clone();
         let make = move |obituary| Sweeper::new(accounts.clone(), obituary);
@@ -138,12 +149,12 @@ pub async fn start(settings: &Settings, metrics: Metrics, claim: Claim) -> Resul
             gateway.warm().await;
         }
     });
-    prices::follow(settings, &gateway, &journal);
+    prices::follow(settings, &gateway, versions);
     let webhook_timeout = Duration::from_secs(settings.webhooks.timeout_seconds);
     let known = Arc::clone(&signer);
     let open = move |text: &str| jws::text_of(text, signing::CHECKPOINT, known.keys());
     let service = Service::new(gateway.accounts.clone(), journal, payments, webhooks, webhook_timeout, open);
-    let state = web::Data::new(State::new(gateway, settings.clone(), &admin_token, metrics, service, signer));
+    let state = web::Data::new(State::new(gateway, settings.clone(), &admin_token, metrics, service, signer, cluster));
     actix_rt::spawn({
         let (state, revoked) = (state.clone(), ledger.revocations());
         async move { state.keys.follow(revoked).await }
@@ -239,6 +250,7 @@ pub fn processor(settings: &Settings, now: Timestamp) -> Result<Processor> {
 
 async fn open_ledger(settings: &Settings, claim: Claim) -> Result<Ledger> {
     let kept = ["admin_token", "quickstart.json"].map(|name| settings.data_dir.join(name)).to_vec();
+    let claim = if settings.cluster.listen.is_some() && claim == Claim::IfFree { Claim::Share } else { claim };
     let opening = Opening { claim, kept, shards: Shards::new(settings.database.shards) };
     let opened = Ledger::open(settings.database.url.as_str(), &opening).await;
     opened.with_context(|| format!("can't open the ledger at {}", settings.database.url))

@@ -2,6 +2,7 @@
 //! the one before. Only this module reads the environment; the rest of the gateway gets a [`Settings`]. An unknown key
 //! is refused with its nearest neighbour, and a value out of range with its key: no setting is silently ignored.
 
+mod cluster;
 mod hub;
 mod keys;
 mod layers;
@@ -13,6 +14,7 @@ mod validate;
 use std::env;
 use std::path::PathBuf;
 
+pub use cluster::Cluster;
 pub use hub::Hub;
 pub use keys::known_keys;
 pub use layers::Overrides;

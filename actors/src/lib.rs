@@ -8,8 +8,8 @@ pub mod accounts;
 pub mod admission;
 pub mod cluster;
 pub mod context;
-pub mod elsewhere;
 pub mod delivery;
+pub mod elsewhere;
 #[cfg(feature = "faults")]
 pub mod faults;
 pub mod journal;

@@ -3,14 +3,19 @@
 //! in any of its lives, publishes a request's hold here, and shares nothing with the request's task. No account and no
 //! rule is known here.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::{
+    collections::HashSet,
+    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock, Weak},
+};
 
 use billing::{
     Nanos,
     ids::{IdMap, RequestId},
 };
+use runtime::node::NodeId;
 use serde::{Deserialize, Serialize};
 use tokio::sync::Notify;
+use uuid::Uuid;
 
 /// The amounts held for a running request, as they last became durable.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -43,7 +48,34 @@ impl Held {
 
 /// Requests that run in this process, from before their admission until their guard is dropped.
 #[derive(Debug, Clone, Default)]
-pub struct Running(Arc<Mutex<IdMap<RequestId, Request>>>);
+pub struct Running {
+    requests: Arc<Mutex<IdMap<RequestId, Request>>>,
+    /// The marks of other nodes that live; `None` if there is one node.
+    others: Arc<RwLock<Option<HashSet<u16>>>>,
+    /// This process as one of several nodes.
+    node: Arc<OnceLock<NodeId>>,
+}
+
+/// Where a request is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Whereabouts {
+    /// It runs here, or may run at another node that lives.
+    Runs,
+    /// It does not run here. What ends it may be on its way.
+    Unknown,
+    /// It ran at a node that is no more.
+    Gone,
+}
+
+/// The mark that a node's requests have in their ids: two random bytes of both are alike. They are not the last ones, by
+/// which accounts are divided: an account may have the id of the request that opened it.
+const fn mark(id: Uuid) -> u16 {
+    let bytes = id.as_bytes();
+    u16::from_be_bytes([bytes[9], bytes[10]])
+}
+
+/// The bits of an id that are its mark.
+const MARK: u128 = 0xffff << 40;
 
 /// The state of a running request.
 #[derive(Debug)]
@@ -56,7 +88,37 @@ struct Request {
 
 impl Running {
     fn lock(&self) -> MutexGuard<'_, IdMap<RequestId, Request>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.requests.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Notes which other nodes live.
+    pub(crate) fn others(&self, nodes: impl Iterator<Item = NodeId>) {
+        let marks = nodes.map(|node| mark(node.0)).collect();
+        *self.others.write().unwrap_or_else(PoisonError::into_inner) = Some(marks);
+    }
+
+    /// Where a request is, as far as that is known here.
+    pub(crate) fn whereabouts(&self, id: RequestId) -> Whereabouts {
+        let others = self.others.read().unwrap_or_else(PoisonError::into_inner);
+        match (others.as_ref(), self.node.get()) {
+            _ if self.contains(id) => Whereabouts::Runs,
+            (Some(others), _) if others.contains(&mark(id.0)) => Whereabouts::Runs,
+            (Some(_), Some(node)) if mark(node.0) != mark(id.0) => Whereabouts::Gone,
+            _ => Whereabouts::Unknown,
+        }
+    }
+
+    /// This process is one of several nodes from now on.
+    pub(crate) fn is_node(&self, node: NodeId) {
+        // A process is one node.
+        let _ = self.node.set(node);
+    }
+
+    /// A new request's id. Where there are several nodes, it tells which one runs the request.
+    pub fn new_id(&self) -> RequestId {
+        let id = Uuid::now_v7();
+        let marked = self.node.get().map(|node| (id.as_u128() & !MARK) | (node.0.as_u128() & MARK));
+        RequestId(marked.map_or(id, Uuid::from_u128))
     }
 
     /// Notes a request that is about to be admitted. Its guard reads the hold where this returns.
@@ -108,7 +170,6 @@ impl Running {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use uuid::Uuid;
 
     #[test]
     fn a_request_hears_what_it_holds_until_it_is_over() {
@@ -121,6 +182,25 @@ mod tests {
         running.remove(id);
         running.holds(id, Amounts::NOTHING);
         assert_eq!((held.now(), running.contains(id), running.count()), (grown, false, 0));
+    }
+
+    #[test]
+    fn a_request_of_another_node_may_run_as_long_as_that_node_lives() {
+        let [here, there] = [(); 2].map(|()| Running::default());
+        let [one, two] = [(); 2].map(|()| NodeId(Uuid::now_v7()));
+        here.is_node(one);
+        there.is_node(two);
+        let id = there.new_id();
+        assert_eq!((here.whereabouts(id), id.0.get_version_num()), (Whereabouts::Unknown, 7), "no node was seen yet");
+        here.others([two].into_iter());
+        assert_eq!(here.whereabouts(id), Whereabouts::Runs);
+        assert_eq!(here.whereabouts(here.new_id()), Whereabouts::Unknown);
+        here.others([].into_iter());
+        assert_eq!(here.whereabouts(id), Whereabouts::Gone);
+        let _held = here.insert(id);
+        assert_eq!(here.whereabouts(id), Whereabouts::Runs);
+        let low = |id: RequestId| id.0.as_bytes()[14..].to_vec();
+        assert!((0..20).any(|_| low(there.new_id()) != low(id)), "ids are divided as accounts are");
     }
 
     #[tokio::test]

@@ -9,7 +9,7 @@ use std::{
 use actix::{Actor, ActorFutureExt, AsyncContext, Context, WrapFuture};
 use billing::{Timestamp, command::Command, ids::AccountId};
 use futures::{StreamExt, stream};
-use ledger::{Ledger, LedgerError, idempotency::KeyChange};
+use ledger::{Ledger, LedgerError, idempotency::KeyChange, log::Shard};
 use runtime::exit::ExitGuard;
 use runtime::health::{Kind, OfKind, Verdict};
 
@@ -93,6 +93,15 @@ impl Sweeper {
             }
             actor.accounts.health().acted(Kind::Sweeper, began);
         }));
+    }
+}
+
+/// Wakes the accounts of a shard that have unfinished work: they settle what an earlier owner left.
+pub(crate) async fn wake_unfinished(accounts: &Accounts, shard: Shard) {
+    let shards = accounts.ledger().shards();
+    match accounts.ledger().unfinished_accounts().await {
+        Ok(unfinished) => wake(accounts, unfinished.into_iter().filter(|id| shards.of(*id) == shard).collect()).await,
+        Err(error) => tracing::warn!(shard = shard.0, %error, "unfinished work is taken up when it is due"),
     }
 }
 

@@ -23,11 +23,7 @@ use billing::{
     time::HOUR_MS,
 };
 use clap::Args;
-use ledger::{
-    Ledger, Opening,
-    log::tail::Tail,
-    project::Logged,
-};
+use ledger::{Ledger, Opening, log::tail::Tail, project::Logged};
 use rust_decimal::Decimal;
 use uuid::Uuid;
 

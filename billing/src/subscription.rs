@@ -1,11 +1,11 @@
 //! The cycles of the pay-as-you-go plan: sign-up, renewal, cancellation, and declined renewals (design, chapter 2.2).
 //! The end of the paid time is in the account's header; this file decides what follows from it.
 
-use serde::{Deserialize, Serialize};
 use crate::{
     nanos::Nanos,
     time::{FOUR_WEEKS_MS, HOUR_MS, Timestamp},
 };
+use serde::{Deserialize, Serialize};
 
 /// The fee of a cycle.
 pub const FEE: Nanos = Nanos::dollars(3);

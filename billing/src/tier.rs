@@ -1,10 +1,10 @@
 //! The unlock table: the models and permits that the dollars purchased in the last 28 days allow (design, chapter 2.3).
 
-use serde::{Deserialize, Serialize};
 use crate::{
     class::{SizeClass, Units},
     nanos::Nanos,
 };
+use serde::{Deserialize, Serialize};
 
 /// A row of the table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

@@ -2,11 +2,10 @@
 
 use std::sync::Arc;
 
-use actors::journal::Journal;
 use anyhow::{Context, Result};
-use ledger::Ledger;
 use runtime::clock::Clock;
 
+use super::nodes::Versions;
 use crate::{
     catalogue::{Book, Catalogue},
     config::Settings,
@@ -25,26 +24,24 @@ pub fn book(settings: &Settings) -> Result<Book> {
     }
 }
 
-/// The models of the price book, which has a version in the ledger from here on.
+/// The models of a price book, which has a version in the ledger from here on.
 ///
 /// # Errors
 ///
 /// The book can't be used, or the ledger can't.
-pub(super) async fn catalogue(settings: &Settings, ledger: &Ledger, clock: &Clock) -> Result<Catalogue> {
-    let (book, now) = (book(settings)?, clock.now());
-    let version = ledger.price_version(&book.hash(), book.text(), now).await?;
+pub(super) async fn catalogue(book: Book, versions: &Versions, clock: &Clock) -> Result<Catalogue> {
+    let now = clock.now();
+    let version = versions.of(book.hash(), book.text().to_owned()).await?;
     Ok(Catalogue::of(Arc::new(book), version, now))
 }
 
 /// Keeps the price book up to the folder of prices, if there is one. Its versions are written by the journal.
-pub(super) fn follow(settings: &Settings, gateway: &Arc<Gateway>, journal: &Arc<Journal>) {
+pub(super) fn follow(settings: &Settings, gateway: &Arc<Gateway>, versions: Versions) {
     let Some(folder) = settings.prices.folder.clone() else { return };
-    let (gateway, journal) = (Arc::downgrade(gateway), Arc::downgrade(journal));
+    let gateway = Arc::downgrade(gateway);
     actix_rt::spawn(async move {
-        let version_of = async |hash: String, text: String| {
-            let journal = journal.upgrade().ok_or_else(|| "the process stops".to_owned())?;
-            journal.price_version(hash, text).await.map_err(|error| error.to_string())
-        };
+        let version_of =
+            async |hash: String, text: String| versions.of(hash, text).await.map_err(|error| error.to_string());
         loop {
             tokio::time::sleep(LOOK).await;
             let Some(gateway) = gateway.upgrade() else { return };

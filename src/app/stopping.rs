@@ -115,6 +115,11 @@ impl Running {
     async fn stop(&self, course: Course) {
         let began = Instant::now();
         self.state.stop_being_ready();
+        let cluster = self.state.cluster.as_deref();
+        // Where others take the accounts, running requests settle there. A node that is alone keeps them until the end.
+        if let Some(cluster) = cluster.filter(|cluster| cluster.has_others()) {
+            cluster.leave();
+        }
         sleep_until(began + course.notice).await;
         self.server.pause().await;
         // A paused server would accept no connection, and its clients would wait for nothing.
@@ -130,6 +135,10 @@ impl Running {
         // Connections without a request close at once; the others are cut with the process.
         let _ = timeout_at(began + course.parting, self.server.stop(true)).await;
         self.written_until(began + course.parting).await;
+        if let Some(cluster) = cluster {
+            cluster.leave();
+            cluster.left((began + course.deadline).saturating_duration_since(Instant::now()).max(CLOSING)).await;
+        }
         let ledger = self.state.gateway.accounts.ledger();
         match timeout_at((began + course.deadline).max(Instant::now() + CLOSING), ledger.close()).await {
             Ok(Ok(())) => tracing::info!(ms = began.elapsed().as_millis(), "stopped"),

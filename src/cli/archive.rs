@@ -80,10 +80,10 @@ fn in_words(Retired { shard, begins_at, rows }: Retired, shards: usize) -> Strin
 
 fn as_json(args: &Args, archive: &Archive, retired: &Result<Vec<Retired>, String>) -> Value {
     let rows = archive.rows().into_iter();
-    let rows: Vec<_> = rows.map(|(shard, (first, last))| json!({"shard": shard.0, "first": first, "last": last})).collect();
+    let rows: Vec<_> =
+        rows.map(|(shard, (first, last))| json!({"shard": shard.0, "first": first, "last": last})).collect();
     let logs = retired.as_ref().ok().map(|logs| {
-        let of_shard =
-            |log: &Retired| json!({"shard": log.shard.0, "begins_at": log.begins_at, "rows_gone": log.rows});
+        let of_shard = |log: &Retired| json!({"shard": log.shard.0, "begins_at": log.begins_at, "rows_gone": log.rows});
         logs.iter().map(of_shard).collect::<Vec<_>>()
     });
     json!({"folder": args.folder, "rows_added": archive.written(), "shards": rows, "bytes": archive.bytes(),

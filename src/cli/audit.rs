@@ -84,7 +84,11 @@ fn trusted(settings: &Settings, args: &Args) -> Result<Option<Keys>> {
     }
 }
 
-async fn audit(settings: &Settings, args: &Args, keys: Option<&Keys>) -> Result<(Audit, BTreeMap<Shard, u64>), LedgerError> {
+async fn audit(
+    settings: &Settings,
+    args: &Args,
+    keys: Option<&Keys>,
+) -> Result<(Audit, BTreeMap<Shard, u64>), LedgerError> {
     let ledger = Ledger::for_reading(settings.database.url.as_str()).await?;
     let open = keys.map(|keys| move |text: &str| jws::text_of(text, signing::CHECKPOINT, keys));
     let trust = Trust { open: open.as_ref().map(|open| open as _), archive: args.archive.as_deref() };

@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use billing::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{Hub, Pools, Providers};
+use super::{Cluster, Hub, Pools, Providers};
 
 /// The shards of a new ledger in PostgreSQL.
 const SHARDS: NonZeroU16 = NonZeroU16::MIN.saturating_add(15);
@@ -33,6 +33,8 @@ pub struct Settings {
     pub faults: bool,
     /// The ledger's database.
     pub database: Database,
+    /// This node among several.
+    pub cluster: Cluster,
     /// Fan-out between nodes.
     pub redis: Redis,
     /// The limits.
@@ -70,6 +72,7 @@ impl Default for Settings {
             #[cfg(feature = "faults")]
             faults: false,
             database: Database { url: ServerUrl("sqlite://data/farebox.db".to_owned()), shards: SHARDS },
+            cluster: Cluster::default(),
             redis: Redis::default(),
             limits: Limits::default(),
             prices: Prices::default(),

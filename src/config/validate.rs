@@ -53,6 +53,8 @@ fn ranges(settings: &Settings) -> Result<(), ConfigError> {
         ("runtime.threads", threads, 1..=1024),
         ("runtime.sequences", wide(settings.runtime.sequences.get()), 1..=256),
         ("runtime.cache_mib", settings.runtime.cache_mib, 1..=16 << 20),
+        ("cluster.lease_seconds", settings.cluster.lease_seconds, 3..=300),
+        ("cluster.renew_seconds", settings.cluster.renew_seconds, 1..=settings.cluster.lease_seconds / 3),
         ("hub.most_gib", settings.hub.most_gib, 1..=1 << 20),
         ("pools.wait_seconds", settings.pools.wait_seconds, 1..=3_600),
         ("pools.load_seconds", settings.pools.load_seconds, 1..=86_400),
@@ -122,6 +124,24 @@ fn addresses(settings: &Settings) -> Result<(), ConfigError> {
     begins("database.url", settings.database.url.as_str(), &["sqlite:", "postgres://", "postgresql://"])?;
     if settings.database.shards.get() > MOST_SHARDS {
         return Err(ConfigError::invalid("database.shards", &format!("must be at most {MOST_SHARDS}")));
+    }
+    if settings.cluster.listen.is_some() {
+        // A file has one node: nothing is begun that can't go on.
+        begins("database.url", settings.database.url.as_str(), &["postgres://", "postgresql://"])
+            .map_err(|_| ConfigError::invalid("database.url", "must be PostgreSQL's where cluster.listen is set"))?;
+        if settings.cluster.secret.as_ref().is_none_or(|secret| secret.expose().len() < 32) {
+            return Err(ConfigError::invalid(
+                "cluster.secret",
+                "must have at least 32 bytes where cluster.listen is set",
+            ));
+        }
+        // Retried requests are known by it, whichever node they come to.
+        if settings.admin_token.is_none() {
+            return Err(ConfigError::invalid(
+                "admin_token",
+                "must be set, to the same for all nodes, where cluster.listen is set",
+            ));
+        }
     }
     if let Some(url) = &settings.redis.url {
         begins("redis.url", url.as_str(), &["redis://", "rediss://"])?;

@@ -30,7 +30,9 @@ impl Arrival {
         if let Some(arrival) = request.extensions().get::<Self>() {
             return *arrival;
         }
-        let arrival = Self { id: RequestId(Uuid::now_v7()), life: Life::First, at: Instant::now() };
+        let state = request.app_data::<Shared>();
+        let id = state.map_or_else(|| RequestId(Uuid::now_v7()), |state| state.gateway.accounts.running().new_id());
+        let arrival = Self { id, life: Life::First, at: Instant::now() };
         request.extensions_mut().insert(arrival);
         arrival
     }

@@ -14,7 +14,7 @@ use std::{collections::HashMap, pin::pin, rc::Rc, sync::Arc, time::Duration};
 
 use actix_web::{HttpRequest, HttpResponse, web};
 use actix_ws::{AggregatedMessage, AggregatedMessageStream, CloseCode, CloseReason, Session};
-use billing::{Timestamp, ids::RequestId};
+use billing::Timestamp;
 use futures::StreamExt;
 use serde::Deserialize;
 use serde_json::{json, value::RawValue};
@@ -23,7 +23,6 @@ use tokio::{
     task::JoinHandle,
     time::{Instant, sleep_until},
 };
-use uuid::Uuid;
 use wire::{
     fields::{BadRequest, Fields},
     format::{
@@ -48,7 +47,7 @@ use super::{
     views::money,
 };
 use crate::gateway::serve::{self, Caller, Started};
-use actors::account::{Live, Subscribe};
+use actors::account::Live;
 use incoming::Frames;
 use outgoing::{Outgoing, outgoing};
 use sockets::Place;
@@ -272,7 +271,7 @@ impl Socket {
     fn subscribe(&self) -> mpsc::Receiver<Live> {
         let (watcher, balances) = mpsc::channel(BALANCES);
         // Each socket sends one such message.
-        self.state.gateway.accounts.tell(self.by.caller.account_id, Subscribe(watcher));
+        self.state.gateway.accounts.watch(self.by.caller.account_id, watcher);
         balances
     }
 
@@ -405,7 +404,7 @@ async fn start(
         return Err(ApiError::not_ready("stopping"));
     }
     let asking = Asking {
-        id: RequestId(Uuid::now_v7()),
+        id: state.gateway.accounts.running().new_id(),
         caller: by.caller,
         request,
         provider_key: None,

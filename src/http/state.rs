@@ -6,6 +6,7 @@ use std::sync::{
 };
 
 use actix_web::web;
+use actors::cluster::Cluster;
 use tokio::sync::watch;
 
 use super::{auth::Keys, guesses::Guesses, inference::background::Backgrounds, live::sockets::Sockets};
@@ -50,6 +51,8 @@ pub struct State {
     pub sockets: Sockets,
     /// The key of receipts.
     pub signer: Arc<Signer>,
+    /// The other nodes, if this is one of several.
+    pub cluster: Option<Arc<Cluster>>,
     pub(super) admin_token: blake3::Hash,
     /// Whether the process is stopping.
     stopping: watch::Sender<bool>,
@@ -66,6 +69,7 @@ impl State {
         metrics: Metrics,
         service: Service,
         signer: Arc<Signer>,
+        cluster: Option<Arc<Cluster>>,
     ) -> Self {
         let admin_token = blake3::hash(admin_token.as_bytes());
         let (stopping, _) = watch::channel(false);
@@ -86,6 +90,7 @@ impl State {
             guesses: Guesses::default(),
             sockets: Sockets::default(),
             signer,
+            cluster,
             admin_token,
             stopping,
             detached: Arc::default(),

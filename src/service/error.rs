@@ -89,6 +89,7 @@ impl From<AccountError> for ServiceError {
                 Self::not_ready(message)
             }
             AccountError::Overloaded => Self::Overloaded("Too many requests of this account are waiting.".into()),
+            AccountError::Moved => Self::Overloaded("The account moves to another node just now.".into()),
         }
     }
 }

@@ -31,6 +31,7 @@ mod key_models;
 mod libraries;
 mod media;
 mod moving;
+mod nodes;
 mod open;
 mod openapi;
 mod operator;

@@ -116,12 +116,7 @@ impl Archive {
     }
 
     /// The row with which the archive goes on: the log's first one, or the one after its own last one, which is known.
-    async fn next(
-        &self,
-        log: &Reader,
-        shard: Shard,
-        until: u64,
-    ) -> Result<(Option<Row>, Option<Head>), LedgerError> {
+    async fn next(&self, log: &Reader, shard: Shard, until: u64) -> Result<(Option<Row>, Option<Head>), LedgerError> {
         let begin = log.checkpoint(shard).await?.map_or(0, |kept| kept.head.seq);
         let Some(end) = self.manifest.end(shard) else {
             let first = log.row(shard, begin).await?.ok_or(Broken::Gap { after: begin, found: begin })?;

@@ -55,13 +55,7 @@ impl Ledger {
     }
 
     /// Goes on with a log that has its genesis, and that tables without a place belong to.
-    async fn go_on_beginning(
-        &self,
-        log: &Log,
-        shard: Shard,
-        epoch: i64,
-        head: &Row,
-    ) -> Result<Head, LedgerError> {
+    async fn go_on_beginning(&self, log: &Log, shard: Shard, epoch: i64, head: &Row) -> Result<Head, LedgerError> {
         let first = log.reader().row(shard, 0).await?;
         let genesis = first.as_ref().map(import::genesis_of).transpose()?;
         let has_rows = self.has_rows_of(shard).await?;
@@ -110,7 +104,10 @@ impl Ledger {
         let shards = shards.iter().map(|shard| shard.0.to_string()).collect::<Vec<_>>().join(", ");
         let count = self.shards.count();
         // As `Shards::of` has it. SQLite's ledgers have one shard.
-        format!("(get_byte({bytes}, 14) * 256 + get_byte({bytes}, 15)) % {count} IN ({})", if shards.is_empty() { "-1" } else { &shards })
+        format!(
+            "(get_byte({bytes}, 14) * 256 + get_byte({bytes}, 15)) % {count} IN ({})",
+            if shards.is_empty() { "-1" } else { &shards }
+        )
     }
 
     /// The same for the shards that this process owns.

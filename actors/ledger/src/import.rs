@@ -59,12 +59,6 @@ impl Ledger {
             )));
         }
         let mut import = begun(log, shard).await?;
-        let append = async |head: &mut Head, imported: &Imported| {
-            let row = chain::next(shard, *head, epoch, catch_up::now(), body::encode_imported(imported));
-            log.append(&row).await?;
-            *head = row.head();
-            Ok::<_, LedgerError>(())
-        };
         if import.is_whole {
             return Ok(import.head);
         }
@@ -89,11 +83,11 @@ impl Ledger {
                 count += some.len();
                 let (table, columns) = (table.name.to_owned(), names.clone());
                 let imported = Imported { table, columns, rows: some, is_last: false };
-                append(&mut import.head, &imported).await?;
+                append(log, shard, epoch, &mut import.head, &imported).await?;
             }
         }
         let last = Imported { table: String::new(), columns: Vec::new(), rows: Vec::new(), is_last: true };
-        append(&mut import.head, &last).await?;
+        append(log, shard, epoch, &mut import.head, &last).await?;
         tracing::info!(rows = count, "the tables are in the log");
         Ok(import.head)
     }
@@ -114,6 +108,13 @@ impl Ledger {
         }
         Ok(())
     }
+}
+
+async fn append(log: &Log, shard: Shard, epoch: i64, head: &mut Head, imported: &Imported) -> Result<(), LedgerError> {
+    let row = chain::next(shard, *head, epoch, catch_up::now(), body::encode_imported(imported));
+    log.append(&row).await?;
+    *head = row.head();
+    Ok(())
 }
 
 /// The statement that inserts rows. NULLs are written out, because a bound one would need the column's type.

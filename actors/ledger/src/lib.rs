@@ -114,6 +114,16 @@ impl Ledger {
         self.shards
     }
 
+    /// Whether several nodes own the shards, each for a while.
+    pub const fn is_shared(&self) -> bool {
+        self.leases.is_some()
+    }
+
+    /// The ledger for reads of accounts that this process owns: they wait for no other node.
+    fn as_owner(&self) -> Self {
+        Self { read: self.read.without_others(), ..self.clone() }
+    }
+
     /// The ends of the logs that this process owns, before the journal appends to them, in the order of their shards.
     pub fn tails(&self) -> Vec<Tail> {
         self.owned().values().copied().collect()
@@ -147,6 +157,16 @@ impl Ledger {
     /// The public parts of keys that are revoked from now on, each when that is durable.
     pub fn revocations(&self) -> tokio::sync::broadcast::Receiver<String> {
         self.recent.revocations()
+    }
+
+    /// The same, of those that this process itself makes durable.
+    pub fn revocations_here(&self) -> tokio::sync::broadcast::Receiver<String> {
+        self.recent.revocations_here()
+    }
+
+    /// Another node has revoked the key with this public part, durably.
+    pub fn revoked_elsewhere(&self, public: String) {
+        self.recent.revoked_elsewhere(public);
     }
 
     /// Notes that the tables have everything up to a call of [`Self::appended`].

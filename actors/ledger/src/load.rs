@@ -51,6 +51,10 @@ impl Ledger {
     /// If the rows break an invariant: see [`Account::load`]. The account must not run, and an operator must examine
     /// it.
     pub async fn load_account(&self, id: AccountId, now: Timestamp) -> Result<Option<Account>, LedgerError> {
+        self.as_owner().load(id, now).await
+    }
+
+    async fn load(&self, id: AccountId, now: Timestamp) -> Result<Option<Account>, LedgerError> {
         let Some(row) = self.row(ACCOUNT, [id.0.into()]).await? else {
             // An account that was stopped when it was opened has no row.
             let stopped = self.row("SELECT why FROM projection_fault WHERE account_id = ?", [id.0.into()]).await?;
@@ -140,7 +144,7 @@ impl Ledger {
             "SELECT account_id FROM hold WHERE {its} \
              UNION SELECT account_id FROM payment WHERE status = 'pending' AND {its}"
         );
-        let rows = self.rows(&sql, []).await?;
+        let rows = self.as_owner().rows(&sql, []).await?;
         rows.iter().map(|row| Ok(AccountId(row.try_get_by_index(0)?))).collect()
     }
 
@@ -153,7 +157,7 @@ impl Ledger {
         let its = self.in_owned_shards("id");
         let sql = format!("SELECT id FROM account WHERE wake_at <= ? AND {its} ORDER BY wake_at LIMIT ?");
         let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-        let rows = self.rows(&sql, [now.0.into(), limit.into()]).await?;
+        let rows = self.as_owner().rows(&sql, [now.0.into(), limit.into()]).await?;
         rows.iter().map(|row| Ok(AccountId(row.try_get_by_index(0)?))).collect()
     }
 }

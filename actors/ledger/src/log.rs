@@ -54,7 +54,6 @@ impl Shards {
     }
 }
 
-
 /// A BLAKE3 hash.
 pub type Hash = [u8; 32];
 
@@ -103,7 +102,8 @@ mod tests {
     fn an_accounts_shard_is_one_of_the_ledgers_and_never_changes() {
         let id = |low: u128| AccountId(Uuid::from_u128(0x0199_c0de_aaaa_7bbb_8ccc_0123_4567_0000 | low));
         let shards = |count: u16| Shards::new(NonZeroU16::new(count).unwrap());
-        for (count, low, shard) in [(1, 0xffff, 0), (16, 0x0005, 5), (16, 0x0015, 5), (16, 0xffff, 15), (7, 0x0100, 4)] {
+        for (count, low, shard) in [(1, 0xffff, 0), (16, 0x0005, 5), (16, 0x0015, 5), (16, 0xffff, 15), (7, 0x0100, 4)]
+        {
             assert_eq!(shards(count).of(id(low)), Shard(shard), "{low:#x} of {count}");
         }
         let mut found = vec![0; 16];

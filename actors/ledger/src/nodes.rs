@@ -1,11 +1,23 @@
 //! Nodes that share a ledger in PostgreSQL, and their leases of its shards. Each statement here is one transaction, by a
 //! connection that nothing else uses. What follows from the rows is not decided here. All times are the database's.
 
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+
 use billing::Timestamp;
-use sea_orm::{ConnectionTrait, DatabaseTransaction, QueryResult, Value};
+use sea_orm::{
+    ConnectionTrait, DatabaseConnection, DatabaseTransaction, DbBackend, QueryResult, Statement, Value, sqlx,
+};
 use uuid::Uuid;
 
-use super::{Ledger, LedgerError, log::Shard, pool::Pool};
+use super::{
+    Ledger, LedgerError,
+    log::{Shard, tail::Tail},
+    pool::Pool,
+};
 
 /// The channel by which nodes tell one another that a lease has changed.
 pub(super) const CHANNEL: &str = "farebox_shards";
@@ -59,6 +71,47 @@ pub struct Nodes {
     pub nodes: Vec<Node>,
     /// The leases, in the order of their shards.
     pub leases: Vec<Lease>,
+}
+
+/// How long a read waits for the tables of shards that other nodes own. A node that has died does not make them, until
+/// another one takes its shards over: then a read shows them as they are.
+const PATIENCE: Duration = Duration::from_secs(1);
+/// How often it is looked how far they are.
+const LOOK: Duration = Duration::from_millis(10);
+
+/// The tables of shards that other nodes own: a read waits until they have what was appended before it began.
+#[derive(Debug, Clone)]
+pub(super) struct Others {
+    connections: DatabaseConnection,
+    owned: Arc<Mutex<BTreeMap<Shard, Tail>>>,
+}
+
+impl Others {
+    pub(super) const fn new(connections: DatabaseConnection, owned: Arc<Mutex<BTreeMap<Shard, Tail>>>) -> Self {
+        Self { connections, owned }
+    }
+
+    pub(super) async fn caught_up(&self) -> Result<(), LedgerError> {
+        const BEHIND: &str = "SELECT p.shard, l.seq FROM projection p CROSS JOIN LATERAL \
+                              (SELECT seq FROM log WHERE log.shard = p.shard ORDER BY seq DESC LIMIT 1) l WHERE l.seq > p.seq";
+        let mut behind = self.rows(BEHIND).await?;
+        {
+            let owned = self.owned.lock().unwrap_or_else(PoisonError::into_inner);
+            behind.retain(|(shard, _)| !owned.contains_key(shard));
+        }
+        let until = Instant::now() + PATIENCE;
+        while !behind.is_empty() && Instant::now() < until {
+            tokio::time::sleep(LOOK).await;
+            let places: BTreeMap<_, _> = self.rows("SELECT shard, seq FROM projection").await?.into_iter().collect();
+            behind.retain(|(shard, target)| places.get(shard).is_none_or(|place| place < target));
+        }
+        Ok(())
+    }
+
+    async fn rows(&self, sql: &str) -> Result<Vec<(Shard, i64)>, LedgerError> {
+        let rows = self.connections.query_all_raw(Statement::from_string(DbBackend::Postgres, sql)).await?;
+        rows.iter().map(|row| Ok((Shard(row.try_get_by_index(0)?), row.try_get_by_index(1)?))).collect()
+    }
 }
 
 impl Ledger {
@@ -119,6 +172,18 @@ impl Ledger {
         values.extend(keep.iter().flat_map(|(shard, epoch)| [Value::from(shard.0), Value::from(*epoch)]));
         let rows = tx.query_all_raw(self.statement(&sql, values)).await?;
         rows.iter().map(|row| Ok((Shard(row.try_get_by_index(0)?), row.try_get_by_index(1)?))).collect()
+    }
+
+    /// The database's name, by which two nodes tell whether they have the same one.
+    ///
+    /// # Errors
+    ///
+    /// The database does not answer now, or this ledger has one owner.
+    pub async fn database(&self) -> Result<String, LedgerError> {
+        let sql = "SELECT current_database() || '/' || oid || '/' || coalesce(current_schema(), '') FROM pg_database \
+                   WHERE datname = current_database()";
+        let row = self.of_leases()?.query_one_raw(self.statement(sql, [])).await?;
+        Ok(row.ok_or_else(|| LedgerError::Corrupt("the database has no name".into()))?.try_get_by_index(0)?)
     }
 
     /// Reads all nodes and leases.
@@ -185,6 +250,27 @@ impl Ledger {
         tx.execute_raw(self.statement(sql, values)).await?;
         self.tell_nodes(&tx).await?;
         Ok(tx.commit().await?)
+    }
+
+    /// Hears from other nodes that leases have changed, until nobody listens any more.
+    ///
+    /// # Errors
+    ///
+    /// The database does not answer now: what happened meanwhile was not heard.
+    pub async fn hear_nodes(&self, news: &tokio::sync::mpsc::Sender<()>) -> Result<(), LedgerError> {
+        let pool = self.of_leases()?.connections().get_postgres_connection_pool();
+        let failed = |error: sqlx::Error| LedgerError::Writer(error.to_string());
+        let options = pool.connect_options();
+        let single = sqlx::postgres::PgPoolOptions::new().max_connections(1).connect_lazy_with((*options).clone());
+        let mut listener = sqlx::postgres::PgListener::connect_with(&single).await.map_err(failed)?;
+        listener.listen(CHANNEL).await.map_err(failed)?;
+        loop {
+            listener.recv().await.map_err(failed)?;
+            // One that waits already says the same.
+            if let Err(tokio::sync::mpsc::error::TrySendError::Closed(())) = news.try_send(()) {
+                return Ok(());
+            }
+        }
     }
 
     /// Tells the nodes when the transaction is committed.

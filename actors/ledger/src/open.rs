@@ -30,6 +30,7 @@ use super::{
         store::{Log, Missing},
         tail::Tail,
     },
+    nodes::Others,
     owner::{
         Claim, Owner, in_use,
         lock::{self, Lock},
@@ -192,6 +193,10 @@ impl Ledger {
             ledger.leases = Some(ledger.connect_again(url, &[]).await?);
             session.alone(async || ledger.begin_shared(opening.shards).await).await?;
             ledger.shards = ledger.stored_shards().await?.unwrap_or(Shards::ONE);
+            let look = Database::connect(options(url, &Access::Read, 2, &[])).await?;
+            let others = Others::new(look, Arc::clone(&ledger.tails));
+            ledger.read = ledger.read.after_others(&others);
+            ledger.write = ledger.write.after_others(&others);
             BTreeMap::new()
         } else {
             Migrator::up(ledger.tables.connections(), None).await?;
@@ -234,7 +239,8 @@ impl Ledger {
     /// [`LedgerError::Fenced`] if another node has taken it meanwhile. [`LedgerError::Unusable`] if the log is not whole:
     /// an operator must examine it. Any other error if the database does not answer: try again later.
     pub async fn begin_shard(&self, shard: Shard, epoch: i64) -> Result<Tail, LedgerError> {
-        let log = self.log.as_ref().ok_or_else(|| LedgerError::NotWritten("the ledger is open for reading only".into()))?;
+        let log =
+            self.log.as_ref().ok_or_else(|| LedgerError::NotWritten("the ledger is open for reading only".into()))?;
         let tail = Tail { shard, head: self.catch_up(log, shard, epoch).await?, epoch };
         self.owned().insert(shard, tail);
         Ok(tail)
@@ -452,8 +458,7 @@ impl Ledger {
                 return Ok(());
             }
             let sql = "UPDATE shard_lease SET owner = ? WHERE shard = 0 AND epoch = ?";
-            let changed =
-                self.tables.execute_raw(self.statement(sql, [owner.as_str().into(), epoch.into()])).await?;
+            let changed = self.tables.execute_raw(self.statement(sql, [owner.as_str().into(), epoch.into()])).await?;
             if changed.rows_affected() == 0 { Err(LedgerError::Fenced) } else { Ok(()) }
         };
         probe.await.inspect(|()| self.standing.committed()).inspect_err(|error| self.standing.not_committed(error))

@@ -47,7 +47,7 @@ impl Ledger {
     pub async fn pending_payments(&self) -> Result<Vec<(AccountId, Payment)>, LedgerError> {
         let its = self.in_owned_shards("account_id");
         let sql = format!("SELECT account_id, {PAYMENT} FROM payment WHERE status = 'pending' AND {its} ORDER BY id");
-        let rows = self.rows(&sql, []).await?;
+        let rows = self.as_owner().rows(&sql, []).await?;
         rows.iter().map(|row| Ok((AccountId(row.try_get("", "account_id")?), load::payment(row)?))).collect()
     }
 }

@@ -8,7 +8,9 @@ use sea_orm::{
     QueryResult, Statement, TransactionTrait,
 };
 
-use super::{LedgerError, progress::Progress, standing::Standing, transaction::Transaction, watch::Watch};
+use super::{
+    LedgerError, nodes::Others, progress::Progress, standing::Standing, transaction::Transaction, watch::Watch,
+};
 
 /// The watch over a database's files, once there is one.
 pub(super) type Watched = Arc<OnceLock<Arc<Watch>>>;
@@ -21,17 +23,29 @@ pub(super) struct Pool {
     watched: Watched,
     /// The progress that callers wait for; `None` for those who don't.
     progress: Option<Progress>,
+    /// The tables of shards that other nodes own, if there are some, for the same callers.
+    others: Option<Others>,
 }
 
 impl Pool {
     /// A pool whose callers see the tables as they are, even if they are behind the log.
     pub(super) const fn new(connections: DatabaseConnection, standing: Standing, watched: Watched) -> Self {
-        Self { connections, standing, watched, progress: None }
+        Self { connections, standing, watched, progress: None, others: None }
     }
 
     /// The same connections, for callers who wait until the tables have what the log has.
     pub(super) fn after(&self, progress: &Progress) -> Self {
         Self { progress: Some(progress.clone()), ..self.clone() }
+    }
+
+    /// The same, for callers who wait for what other nodes have appended, too.
+    pub(super) fn after_others(&self, others: &Others) -> Self {
+        Self { others: Some(others.clone()), ..self.clone() }
+    }
+
+    /// The same, for callers who do not.
+    pub(super) fn without_others(&self) -> Self {
+        Self { others: None, ..self.clone() }
     }
 
     /// Checks the standing, and the files that are written to.
@@ -50,6 +64,9 @@ impl Pool {
         self.look()?;
         if let Some(progress) = &self.progress {
             progress.caught_up().await?;
+        }
+        if let Some(others) = &self.others {
+            others.caught_up().await?;
         }
         let done = tokio::select! {
             biased;

@@ -231,7 +231,8 @@ impl Ledger {
     ///
     /// As for [`Self::place`].
     pub async fn places(&self) -> Result<BTreeMap<Shard, Head>, LedgerError> {
-        let rows = self.as_they_are.query_all_raw(self.statement("SELECT seq, hash, shard FROM projection", [])).await?;
+        let rows =
+            self.as_they_are.query_all_raw(self.statement("SELECT seq, hash, shard FROM projection", [])).await?;
         rows.iter().map(place_of_shard).collect()
     }
 

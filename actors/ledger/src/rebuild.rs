@@ -231,6 +231,13 @@ impl Rebuilt {
     /// Tables that were compared with none yet, and are not the ledger's.
     fn new(places: &BTreeMap<Shard, Head>, rows: u64, stopped: &[Stopped]) -> Self {
         let stopped = stopped.iter().map(|Stopped { account_id, why }| format!("{account_id}: {why}")).collect();
-        Self { places: places.values().map(|place| place.seq).collect(), rows, differences: Vec::new(), is_compared: false, is_replaced: false, stopped }
+        Self {
+            places: places.values().map(|place| place.seq).collect(),
+            rows,
+            differences: Vec::new(),
+            is_compared: false,
+            is_replaced: false,
+            stopped,
+        }
     }
 }

@@ -30,11 +30,17 @@ pub(super) struct RecentKeys {
     /// Tells the public part of each key that is revoked, when that is durable, whoever asked for it and whatever was
     /// answered.
     revoked: broadcast::Sender<String>,
+    /// The same for those that this process has made durable itself.
+    revoked_here: broadcast::Sender<String>,
 }
 
 impl Default for RecentKeys {
     fn default() -> Self {
-        Self { keys: Arc::default(), revoked: broadcast::Sender::new(UNTOLD) }
+        Self {
+            keys: Arc::default(),
+            revoked: broadcast::Sender::new(UNTOLD),
+            revoked_here: broadcast::Sender::new(UNTOLD),
+        }
     }
 }
 
@@ -55,8 +61,19 @@ impl RecentKeys {
             if matches!(resource, Resource::KeyRevoked { .. }) {
                 // There may be no receiver.
                 let _ = self.revoked.send(public.clone());
+                let _ = self.revoked_here.send(public.clone());
             }
         }
+    }
+
+    /// Another node has made a revocation durable.
+    pub(super) fn revoked_elsewhere(&self, public: String) {
+        let _ = self.revoked.send(public);
+    }
+
+    /// The revocations that this process makes durable from now on.
+    pub(super) fn revocations_here(&self) -> broadcast::Receiver<String> {
+        self.revoked_here.subscribe()
     }
 
     /// The revocations from now on.

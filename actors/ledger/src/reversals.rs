@@ -106,7 +106,7 @@ impl Ledger {
              AND reference IS NULL AND {} ORDER BY created_at, id",
             self.in_owned_shards("account_id")
         );
-        let rows = self.rows(&sql, []).await?;
+        let rows = self.as_owner().rows(&sql, []).await?;
         let unanswered = |row: &QueryResult| {
             let reversal = reversal(row)?;
             let account_id = AccountId(row.try_get("", "account_id")?);

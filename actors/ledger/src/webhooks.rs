@@ -151,7 +151,7 @@ impl Ledger {
     pub async fn due_deliveries(&self, now: Timestamp, limit: usize) -> Result<Vec<Due>, LedgerError> {
         let limit = i64::try_from(limit).unwrap_or(i64::MAX);
         let sql = due_sql(&self.in_owned_shards("account_id"));
-        self.rows(&sql, [now.0.into(), limit.into()]).await?.iter().map(due).collect()
+        self.as_owner().rows(&sql, [now.0.into(), limit.into()]).await?.iter().map(due).collect()
     }
 
     /// Writes the outcome of an attempt, unless its delivery has ended meanwhile.

@@ -198,7 +198,7 @@ impl Actor for AccountActor {
         };
         ctx.spawn(load.into_actor(self).map(|loaded, actor, ctx| {
             let running = actor.shell.context.around.running.clone();
-            actor.drive(ctx, |machine, now, hands| machine.loaded(loaded, |id| running.contains(id), now, hands));
+            actor.drive(ctx, |machine, now, hands| machine.loaded(loaded, |id| running.whereabouts(id), now, hands));
         }));
     }
 }
@@ -208,7 +208,7 @@ impl Handler<Tick> for AccountActor {
 
     fn handle(&mut self, _: Tick, ctx: &mut Self::Context) {
         let running = self.shell.context.around.running.clone();
-        self.drive(ctx, |machine, now, hands| machine.tick(|id| running.contains(id), now, hands));
+        self.drive(ctx, |machine, now, hands| machine.tick(|id| running.whereabouts(id), now, hands));
     }
 }
 

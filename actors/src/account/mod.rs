@@ -11,8 +11,8 @@ mod questions;
 pub use actor::AccountActor;
 pub(crate) use actor::new_grant_id;
 pub use machine::{LINE, PURCHASE};
-pub(crate) use messages::{End, Leave, Tick};
 pub use messages::{
     AccountError, Bought, Buy, Enter, Entered, KeyUse, Live, Look, Open, Picture, Placed, Preview, Subscribe, Waits,
 };
+pub(crate) use messages::{End, Leave, Tick};
 pub use questions::{Asked, Question, Said};

@@ -290,11 +290,8 @@ impl Writer {
             while let Some(Tail { head, .. }) = self.tails.of(shard) {
                 match self.ledger.logged_after(shard, head.seq).await {
                     Ok(rows) if rows.is_empty() => break,
-                    Ok(rows) if rows.iter().any(|row| row.epoch != epoch) => {
-                        // Another owner appends now.
-                        self.ledger.standing().not_committed(&LedgerError::Fenced);
-                        return;
-                    }
+                    // Another owner appends now.
+                    Ok(rows) if rows.iter().any(|row| row.epoch != epoch) => self.has_lost(&[shard]),
                     Ok(rows) => rows.into_iter().for_each(|row| self.appended(vec![row])),
                     Err(error) => {
                         tracing::error!(%error, "the log can't be read after a panic");
@@ -352,6 +349,7 @@ impl Writer {
         }
         match self.append(&rows).await {
             Ok(lost) => {
+                self.has_lost(&lost);
                 let (mut logged, batches) = (Vec::new(), rows.iter().zip(transitions));
                 for (row, transitions) in batches {
                     if lost.contains(&row.shard) {
@@ -381,11 +379,23 @@ impl Writer {
         let last = self.books.iter().map(|(_, version)| *version).max().unwrap_or(0).max(known.last);
         let book = PriceBook { version: last + 1, hash, at: self.clock.now(), prices };
         let row = self.tails.next_prices(&book).ok_or(LedgerError::Fenced)?;
-        if !self.append(slice::from_ref(&row)).await?.is_empty() {
+        let lost = self.append(slice::from_ref(&row)).await?;
+        if !lost.is_empty() {
+            self.has_lost(&lost);
             return Err(LedgerError::Fenced);
         }
         self.appended(vec![Logged::new(&row, Vec::new(), Some(book))]);
         Ok(last + 1)
+    }
+
+    /// Other nodes, or another process, own these shards now.
+    fn has_lost(&mut self, lost: &[Shard]) {
+        for shard in lost {
+            self.tails.disown(*shard);
+        }
+        if !lost.is_empty() && !self.ledger.is_shared() {
+            self.ledger.standing().not_committed(&LedgerError::Fenced);
+        }
     }
 
     /// Goes on after rows that are in the log.
@@ -417,12 +427,8 @@ impl Writer {
         loop {
             let append = AssertUnwindSafe(self.ledger.append(rows)).catch_unwind().await;
             let error = match append.unwrap_or_else(|_| Err(LedgerError::Writer("a batch made it panic".into()))) {
-                Ok(lost) if lost.is_empty() => {
-                    standing.committed();
-                    return Ok(lost);
-                }
                 Ok(lost) => {
-                    standing.not_committed(&LedgerError::Fenced);
+                    standing.committed();
                     return Ok(lost);
                 }
                 Err(error) => error,

@@ -61,6 +61,11 @@ pub struct Charge {
 #[derive(Debug, Clone)]
 pub struct ApplyEvent(pub ProcessorEvent);
 
+/// Resume what another node, or an earlier life, has left: some of the accounts are this process's from now on.
+#[derive(Debug, Clone, Copy, Message)]
+#[rtype(result = "()")]
+pub struct TakeUp;
+
 /// Ask for the step that a payment's owner must take.
 #[derive(Debug, Clone, Copy)]
 pub struct ActionOf(pub PaymentId);
@@ -153,6 +158,14 @@ impl PaymentActor {
         ctx.spawn(work.into_actor(self).map(move |(), actor, _| {
             actor.refunds.remove(&id);
         }));
+    }
+}
+
+impl Handler<TakeUp> for PaymentActor {
+    type Result = ();
+
+    fn handle(&mut self, _: TakeUp, ctx: &mut Self::Context) {
+        self.take_up(ctx);
     }
 }
 

@@ -11,6 +11,7 @@ use std::{
 use actors::{
     account::machine::{self, Askers, Input, Machine, Moment, Output, Outputs, Stop},
     journal::protocol::Pending,
+    running::Whereabouts,
 };
 use billing::{
     Nanos, Timestamp,
@@ -231,12 +232,12 @@ impl Actor {
             self.seen.witness.loaded(account);
         }
         let (now, runs) = (shell.now, shell.runs());
-        self.give(shell, |machine, hands| machine.loaded(loaded.map(Some), runs, now, hands))
+        self.give(shell, |machine, hands| machine.loaded(loaded.map(Some), whereabouts(runs), now, hands))
     }
 
     pub(crate) fn tick(&mut self, shell: &mut Shell<'_>) -> Checked {
         let (now, runs) = (shell.now, shell.runs());
-        self.give(shell, |machine, hands| machine.tick(runs, now, hands))
+        self.give(shell, |machine, hands| machine.tick(whereabouts(runs), now, hands))
     }
 
     /// Tries the queue again at an alarm.
@@ -495,4 +496,9 @@ fn second_grant(payment: PaymentId, grant_id: GrantId) -> Fund {
 /// A machine's time, with the time that has really passed.
 pub(crate) fn moment(ledger: Timestamp, elapsed: Timestamp) -> Moment {
     Moment { ledger, elapsed: Duration::from_millis(elapsed.0.unsigned_abs()) }
+}
+
+/// Where requests are, for one process that owns everything.
+fn whereabouts(runs: impl Fn(RequestId) -> bool) -> impl Fn(RequestId) -> Whereabouts {
+    move |id| if runs(id) { Whereabouts::Runs } else { Whereabouts::Unknown }
 }

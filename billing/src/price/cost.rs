@@ -1,7 +1,7 @@
 //! Exact costs in `Decimal`, with Farebox's fee apart. The total is rounded once (design, chapter 2.1).
 
-use serde::{Deserialize, Serialize};
 use rust_decimal::Decimal;
+use serde::{Deserialize, Serialize};
 
 use crate::nanos::{AmountError, Nanos};
 

@@ -8,7 +8,6 @@ use std::{
 };
 
 use billing::ids::RequestId;
-use uuid::Uuid;
 use wire::inference::Request;
 
 use super::route::{Made, Missed, Route};
@@ -101,7 +100,7 @@ pub(in crate::http) async fn ask<T>(
                 let made = Made { id, provider: provider_of(state, &model), model, at };
                 route.missed(made, missed, state.gateway.clock().now());
                 (asked, alias) = next;
-                id = RequestId(Uuid::now_v7());
+                id = state.gateway.accounts.running().new_id();
             }
             (Err(missed), _) => return Err(route.last(missed).error),
             (Ok(Reached { answer, waited }), _) => {

@@ -104,8 +104,7 @@ pub(crate) fn check_signed(kept: &Kept, open: Option<Open<'_>>) -> Result<(), St
         }
     }
     let says: Checkpoint = serde_json::from_str(&kept.content).map_err(|error| error.to_string())?;
-    let is_it =
-        says.shard == kept.shard.0 && says.row == kept.head.seq && from_hex(&says.hash) == Some(kept.head.hash);
+    let is_it = says.shard == kept.shard.0 && says.row == kept.head.seq && from_hex(&says.hash) == Some(kept.head.hash);
     if is_it { Ok(()) } else { Err(format!("it is of row {} ({})", says.row, says.hash)) }
 }
 

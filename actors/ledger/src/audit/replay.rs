@@ -196,12 +196,7 @@ async fn begins_new(log: &Reader, shard: Shard, trust: Trust<'_>) -> Result<bool
 
 /// Follows the log from its first row, which is its newest checkpoint's if it has one, to a row, or to its end if that is
 /// earlier.
-async fn follow(
-    log: &Reader,
-    shard: Shard,
-    to: u64,
-    see: &mut impl FnMut(&Transition),
-) -> Result<Head, LedgerError> {
+async fn follow(log: &Reader, shard: Shard, to: u64, see: &mut impl FnMut(&Transition)) -> Result<Head, LedgerError> {
     let begin = log.checkpoint(shard).await?.map_or(0, |kept| kept.head.seq);
     let first = log.row(shard, begin).await?.ok_or(Broken::Gap { after: begin, found: begin })?;
     chain::check(&first)?;

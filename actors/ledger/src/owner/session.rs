@@ -102,9 +102,8 @@ impl Session {
         work: impl AsyncFnOnce() -> Result<T, LedgerError>,
     ) -> Result<T, LedgerError> {
         let turn = [("pg_advisory_lock", BEGINS), ("pg_advisory_unlock", BEGINS)];
-        let [lock, unlock] = turn.map(|(what, number)| {
-            format!("SELECT {what}({number}, hashtext(coalesce(current_schema()::text, '')))")
-        });
+        let [lock, unlock] = turn
+            .map(|(what, number)| format!("SELECT {what}({number}, hashtext(coalesce(current_schema()::text, '')))"));
         let waits = sqlx::query(sqlx::AssertSqlSafe(lock)).execute(&mut self.connection);
         let waited = tokio::time::timeout(BEGINS_WITHIN, waits).await.map_err(|_| away(&late()))?;
         waited.map_err(|error| away(&error))?;

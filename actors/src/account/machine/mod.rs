@@ -30,7 +30,7 @@ use billing::{
 };
 
 use super::{AccountError, Bought};
-use crate::running::Amounts;
+use crate::running::{Amounts, Whereabouts};
 use outbox::Outbox;
 use queue::Queue;
 
@@ -139,12 +139,12 @@ impl<A: Askers> Machine<A> {
         }
     }
 
-    /// Continues after the load; `None` where there is no such account. `runs` tells which requests run in this
-    /// process: the holds of all others are settled as abandoned.
+    /// Continues after the load; `None` where there is no such account. `whereabouts` tells which requests run: the holds
+    /// of all others are settled as abandoned.
     pub fn loaded(
         &mut self,
         loaded: Result<Option<Account>, String>,
-        runs: impl Fn(RequestId) -> bool,
+        whereabouts: impl Fn(RequestId) -> Whereabouts,
         now: Moment,
         out: &mut impl Outputs<A>,
     ) {
@@ -152,7 +152,7 @@ impl<A: Askers> Machine<A> {
         match loaded {
             Ok(Some(account)) => {
                 self.state = State::Ready(Box::new(account));
-                self.recover(runs, now, out);
+                self.recover(whereabouts, now, out);
             }
             Ok(None) => {}
             Err(error) => {
@@ -206,16 +206,22 @@ impl<A: Askers> Machine<A> {
     }
 
     /// Does what is due after a second, and ends the life where nothing is left to do.
-    pub fn tick(&mut self, runs: impl Fn(RequestId) -> bool, now: Moment, out: &mut impl Outputs<A>) {
+    pub fn tick(&mut self, whereabouts: impl Fn(RequestId) -> Whereabouts, now: Moment, out: &mut impl Outputs<A>) {
         self.idle_ticks += 1;
         let State::Ready(account) = &self.state else { return };
         if self.is_leaving {
             return;
         }
-        if account.next_wake().is_some_and(|at| at <= now.ledger) {
-            for hold in holds_that(account, |hold| hold.deadline <= now.ledger && !runs(hold.request_id)) {
-                self.settle_abandoned(&hold, now, out);
-            }
+        let is_due = account.next_wake().is_some_and(|at| at <= now.ledger);
+        let is_abandoned = |hold: &Hold| match whereabouts(hold.request_id) {
+            Whereabouts::Runs => false,
+            Whereabouts::Unknown => is_due && hold.deadline <= now.ledger,
+            Whereabouts::Gone => true,
+        };
+        for hold in holds_that(account, is_abandoned) {
+            self.settle_abandoned(&hold, now, out);
+        }
+        if is_due {
             // Nobody waits for the answer.
             let _ = self.decide(Command::Sweep, now, out);
         }
@@ -230,12 +236,13 @@ impl<A: Askers> Machine<A> {
     }
 
     /// Settles the holds of requests that run nowhere, and resumes unanswered payments.
-    fn recover(&mut self, runs: impl Fn(RequestId) -> bool, now: Moment, out: &mut impl Outputs<A>) {
+    fn recover(&mut self, whereabouts: impl Fn(RequestId) -> Whereabouts, now: Moment, out: &mut impl Outputs<A>) {
         let State::Ready(account) = &self.state else { return };
         let mut payments: Vec<_> = account.pending_payments().cloned().collect();
         payments.sort_by_key(|payment| payment.id);
-        let (alive, abandoned): (Vec<_>, Vec<_>) =
-            holds_that(account, |_| true).into_iter().partition(|hold| runs(hold.request_id));
+        let (alive, abandoned): (Vec<_>, Vec<_>) = holds_that(account, |_| true)
+            .into_iter()
+            .partition(|hold| whereabouts(hold.request_id) == Whereabouts::Runs);
         for hold in alive {
             // An earlier life may have ended before it informed the request; this life does.
             let amounts = Amounts { held: hold.total(), claimed: hold.claimed };

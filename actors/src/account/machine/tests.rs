@@ -79,7 +79,7 @@ fn machine() -> Machine<Numbers> {
 
 fn loaded() -> (Machine<Numbers>, Noted) {
     let (mut machine, mut noted) = (machine(), Noted::default());
-    machine.loaded(Ok(Some(account())), |_| true, at(0), &mut noted);
+    machine.loaded(Ok(Some(account())), |_| Whereabouts::Runs, at(0), &mut noted);
     (machine, noted)
 }
 
@@ -122,7 +122,7 @@ fn what_comes_before_the_account_is_loaded_is_handled_then_in_order_and_is_bound
         machine.handle(Input::Decide(Command::Sweep, who), Some(who), at(0), &mut noted);
     }
     assert!(noted.handled.is_empty());
-    machine.loaded(Ok(Some(account())), |_| true, at(1), &mut noted);
+    machine.loaded(Ok(Some(account())), |_| Whereabouts::Runs, at(1), &mut noted);
     assert!(noted.handled.iter().copied().eq(0..most), "{} handled", noted.handled.len());
 }
 
@@ -130,7 +130,7 @@ fn what_comes_before_the_account_is_loaded_is_handled_then_in_order_and_is_bound
 fn an_account_that_is_not_there_answers_what_waited_and_ends() {
     let (mut machine, mut noted) = (machine(), Noted::default());
     machine.handle(Input::Decide(Command::Sweep, 2), None, at(0), &mut noted);
-    machine.loaded(Ok(None), |_| true, at(0), &mut noted);
+    machine.loaded(Ok(None), |_| Whereabouts::Runs, at(0), &mut noted);
     assert_eq!((noted.answered, noted.stopped), (vec![2], Some(Stop::Done)));
 }
 
@@ -189,7 +189,7 @@ fn an_account_with_nothing_to_do_ends_after_a_while_and_not_before() {
     machine.handle(enter(4, Duration::ZERO), None, at(0), &mut noted);
     machine.committed(Ok(noted.sent), &mut noted);
     for _ in 0..2 * IDLE_TICKS {
-        machine.tick(|_| true, at(0), &mut noted);
+        machine.tick(|_| Whereabouts::Runs, at(0), &mut noted);
     }
     assert_eq!(noted.stopped, None, "a request runs");
     let account = machine.account().unwrap();
@@ -197,9 +197,9 @@ fn an_account_with_nothing_to_do_ends_after_a_while_and_not_before() {
     machine.handle(Input::Decide(Command::Settle(record), 6), None, at(1), &mut noted);
     machine.committed(Ok(noted.sent), &mut noted);
     for _ in 0..IDLE_TICKS - 1 {
-        machine.tick(|_| true, at(0), &mut noted);
+        machine.tick(|_| Whereabouts::Runs, at(0), &mut noted);
     }
     assert_eq!(noted.stopped, None);
-    machine.tick(|_| true, at(0), &mut noted);
+    machine.tick(|_| Whereabouts::Runs, at(0), &mut noted);
     assert_eq!(noted.stopped, Some(Stop::Done));
 }

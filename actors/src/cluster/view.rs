@@ -1,0 +1,97 @@
+//! What this node knows of all shards: until when it answers for each, and which node does otherwise. Read at each
+//! question, written by the member.
+
+use std::{
+    sync::{
+        PoisonError, RwLock,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use ledger::log::{Shard, Shards};
+use runtime::node::NodeId;
+use rustix::time::{ClockId, clock_gettime};
+
+/// The owner of a shard, as it was read last.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Owner {
+    pub(super) node: NodeId,
+    pub(super) epoch: i64,
+    /// Where other nodes reach it; empty if that is not known.
+    pub(super) address: String,
+}
+
+/// What is known of one shard.
+#[derive(Debug, Default)]
+struct Known {
+    /// Until when this node answers for it, in milliseconds of [`now`]; 0 if it does not.
+    until: AtomicU64,
+    owner: RwLock<Option<Owner>>,
+}
+
+/// What is known of all shards.
+#[derive(Debug)]
+pub(super) struct View(Vec<Known>);
+
+/// The time since the machine was started, in which it may have slept.
+pub(super) fn now() -> Duration {
+    let time = clock_gettime(ClockId::Boottime);
+    let seconds = u64::try_from(time.tv_sec).unwrap_or_default();
+    Duration::new(seconds, u32::try_from(time.tv_nsec).unwrap_or_default())
+}
+
+impl View {
+    /// Nothing is known yet.
+    pub(super) fn new(shards: Shards) -> Self {
+        Self(shards.all().map(|_| Known::default()).collect())
+    }
+
+    fn of(&self, shard: Shard) -> Option<&Known> {
+        self.0.get(usize::try_from(shard.0).ok()?)
+    }
+
+    /// Whether this node answers for a shard now.
+    pub(super) fn is_here(&self, shard: Shard) -> bool {
+        let until = self.of(shard).map_or(0, |known| known.until.load(Ordering::Acquire));
+        until > 0 && now().as_millis() < u128::from(until)
+    }
+
+    /// This node answers for a shard until then, or not at all.
+    pub(super) fn answers_until(&self, shard: Shard, until: Option<Duration>) {
+        let until = until.map_or(0, |until| u64::try_from(until.as_millis()).unwrap_or(u64::MAX));
+        if let Some(known) = self.of(shard) {
+            known.until.store(until, Ordering::Release);
+        }
+    }
+
+    /// The owner of a shard.
+    pub(super) fn owner(&self, shard: Shard) -> Option<Owner> {
+        self.of(shard)?.owner.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Notes the owner of a shard.
+    pub(super) fn is_owned_by(&self, shard: Shard, owner: Option<Owner>) {
+        if let Some(known) = self.of(shard) {
+            *known.owner.write().unwrap_or_else(PoisonError::into_inner) = owner;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_node_answers_for_a_shard_until_its_time_is_over() {
+        let view = View::new(Shards::USUAL);
+        let shard = Shard(3);
+        assert!(!view.is_here(shard));
+        view.answers_until(shard, Some(now() + Duration::from_mins(1)));
+        assert!(view.is_here(shard) && !view.is_here(Shard(4)) && !view.is_here(Shard(99)));
+        view.answers_until(shard, Some(now()));
+        assert!(!view.is_here(shard), "its time is over");
+        view.answers_until(shard, None);
+        assert!(!view.is_here(shard));
+    }
+}

@@ -1,0 +1,92 @@
+//! This process as one of several nodes with one ledger.
+
+use std::{sync::Arc, time::Duration};
+
+use actors::{
+    accounts::Accounts,
+    cluster::{Cluster, Membership, PROTOCOL, lease::Rules},
+    journal::Journal,
+};
+use anyhow::{Context, Result};
+use ledger::LedgerError;
+use link::{Identity, Link, Options};
+use runtime::{clock::Clock, node::NodeId};
+
+use crate::config::{self, Settings};
+
+/// Joins the other nodes, if the settings say that there may be some.
+///
+/// # Errors
+///
+/// The address for other nodes is taken, or the secret can't be used.
+pub(super) async fn join(
+    settings: &Settings,
+    accounts: &Accounts,
+    journal: &Arc<Journal>,
+    clock: Clock,
+    on_begin: impl Fn() + Send + Sync + 'static,
+) -> Result<Option<Cluster>> {
+    let config::Cluster { listen: Some(listen), address, secret: Some(secret), .. } = &settings.cluster else {
+        return Ok(None);
+    };
+    let listener = tokio::net::TcpListener::bind(listen).await;
+    let listener = listener.with_context(|| format!("can't listen for other nodes on {listen} (cluster.listen)"))?;
+    let own = listener.local_addr()?;
+    let id = NodeId(uuid::Uuid::new_v4());
+    let identity = Identity {
+        node: id,
+        protocol: PROTOCOL,
+        program: env!("CARGO_PKG_VERSION").to_owned(),
+        database: accounts.ledger().database().await.context("can't read the database's name")?,
+        ledger: String::new(),
+        shards: accounts.ledger().shards().count().into(),
+    };
+    let link = Link::new(identity, secret.expose().as_bytes(), Options::default(), None, clock);
+    let membership = Membership {
+        id,
+        name: name(),
+        address: address.clone().unwrap_or_else(|| own.to_string()),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        rules: rules(settings),
+        link: link.context("setting `cluster.secret`")?,
+        listener,
+        on_begin: Arc::new(on_begin),
+    };
+    Ok(Some(Cluster::join(membership, accounts.clone(), Arc::clone(journal)).context("no thread for the cluster")?))
+}
+
+/// The machine and the process, for people.
+fn name() -> String {
+    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    format!("{} {}", host.trim(), std::process::id()).trim().to_owned()
+}
+
+/// The times of leases: those of the settings, and what depends on them.
+fn rules(settings: &Settings) -> Rules {
+    let (lease, renew) = (settings.cluster.lease_seconds, settings.cluster.renew_seconds);
+    let (lease, renew) = (Duration::from_secs(lease), Duration::from_secs(renew));
+    Rules { lease, renew, margin: lease / 10, settle: renew * 2 + Duration::from_secs(1), ..Rules::default() }
+}
+
+/// Who gives a price book its version.
+#[derive(Clone)]
+pub(super) enum Versions {
+    /// This process, which owns the whole ledger.
+    Own(Arc<Journal>),
+    /// The node that owns the first shard.
+    Shared(Arc<Cluster>),
+}
+
+impl Versions {
+    /// The version of a price book: its existing version, or a new one.
+    ///
+    /// # Errors
+    ///
+    /// The ledger can't be used now. Repeating the call is safe: a book has one version.
+    pub(super) async fn of(&self, hash: String, text: String) -> Result<i64, LedgerError> {
+        match self {
+            Self::Own(journal) => journal.price_version(hash, text).await,
+            Self::Shared(cluster) => cluster.price_version(hash, text).await,
+        }
+    }
+}
