@@ -9,6 +9,7 @@ mod call;
 mod import;
 mod keys;
 mod models;
+mod nodes;
 mod pools;
 mod prices;
 mod quickstart;
@@ -43,6 +44,8 @@ enum Command {
     Models(models::Args),
     /// List, import and compare the prices of closed models.
     Prices(prices::Args),
+    /// Show the nodes that share the running server's ledger, and who owns which part of the accounts.
+    Nodes(nodes::Args),
     /// Migrate the database to the current schema; exit status 1 if the ledger is not clean.
     ///
     /// The tables of a ledger from before there was a log become the beginning of its log. They are audited before and
@@ -118,6 +121,7 @@ pub fn run() -> Result<i32> {
         Command::Quickstart(args) => quickstart::run(&settings, &args),
         Command::Models(args) => models::run(&settings, &args),
         Command::Prices(args) => prices::run(&settings, &args),
+        Command::Nodes(args) => nodes::run(&settings, &args),
         Command::Serve(args) => serve::run(&settings, &args),
         Command::Migrate => audit::migrate(&settings),
         Command::Audit(args) => audit::run(&settings, &args),

@@ -101,6 +101,7 @@ fn configure_others(app: &mut web::ServiceConfig) {
         .configure(configure_accounts)
         .service(get("/admin/v1/actions", admin::accounts::actions))
         .service(get("/admin/v1/actors", admin::operations::actors))
+        .service(get("/admin/v1/nodes", admin::nodes::nodes))
         .service(get("/admin/v1/pools", admin::models::pools))
         .service(post("/admin/v1/models/{id:.+}/load", admin::models::load))
         .service(post("/admin/v1/models/{id:.+}/unload", admin::models::unload))

@@ -110,10 +110,32 @@ async fn any_node_takes_requests_of_any_account_and_all_say_the_same() {
         }
         assert!(balances.iter().all(|balance| *balance == balances[0] && balance["held"] == "0.00"), "{balances:?}");
     }
+    let seen = stage.nodes[1].api(Server::admin_token()).get("/admin/v1/nodes").await.ok();
+    let states: Vec<_> = seen["nodes"].as_array().unwrap().iter().map(|node| node["state"].clone()).collect();
+    assert_eq!((&seen["shared"], states), (&json!(true), vec![json!("serving"); 3]), "{seen}");
+    assert_eq!(seen["shards"].as_array().unwrap().len(), 16);
+    let told = stage.nodes[2].cli(&["nodes"]);
+    let told = String::from_utf8_lossy(&told.stdout).into_owned();
+    assert!(told.contains("serving") && told.contains("EPOCH"), "{told}");
     // A key is made at one node, used at another, and revoked at a third.
     let account = &customers[0].id;
     let key = stage.nodes[0].admin().create_key(account).await;
-    assert_eq!(stage.nodes[1].api(&key).post(CHAT, &chat()).await.status, 200);
+    for node in &stage.nodes {
+        assert_eq!(node.api(&key).post(CHAT, &chat()).await.status, 200);
+    }
+    let own = stage.nodes[2].api(&customers[0].key);
+    let keys = own.get("/v1/keys").await.ok();
+    let is_it = |it: &&Value| it["public"].as_str().is_some_and(|public| key.contains(public));
+    let id = keys["data"].as_array().unwrap().iter().find(is_it).map(|it| it["id"].as_str().unwrap().to_owned());
+    let id = id.unwrap_or_else(|| panic!("{keys}"));
+    let revoked = crate::support::client::answer(own.request(reqwest::Method::DELETE, &format!("/v1/keys/{id}"))).await;
+    assert!(revoked.status < 300, "{}", revoked.body);
+    let began = Instant::now();
+    for node in &stage.nodes {
+        while node.api(&key).post(CHAT, &chat()).await.status != 401 {
+            assert!(began.elapsed() < Duration::from_secs(2), "a revoked key is still taken");
+        }
+    }
     stage.assert_clean().await;
 }
 

@@ -60,6 +60,8 @@ pub struct Lease {
     pub expires_at: Timestamp,
     /// Raised each time that the row is written.
     pub version: i64,
+    /// The rows of its log that the tables do not have yet.
+    pub behind: u64,
 }
 
 /// All nodes and leases, as one statement read them.
@@ -207,7 +209,9 @@ impl Ledger {
         let sql = "SELECT id, name, address, version, leaves, beat, beat_at, since FROM node \
                    WHERE beat_at > ? ORDER BY since, id";
         let nodes = tx.query_all_raw(self.statement(sql, [Value::from(now - KEPT_MS)])).await?;
-        let sql = "SELECT shard, node, epoch, expires_at, version FROM shard_lease ORDER BY shard";
+        let sql = "SELECT s.shard, s.node, s.epoch, s.expires_at, s.version, COALESCE(l.seq - p.seq, 0) FROM shard_lease s \
+                   LEFT JOIN projection p ON p.shard = s.shard LEFT JOIN LATERAL \
+                   (SELECT seq FROM log WHERE log.shard = s.shard ORDER BY seq DESC LIMIT 1) l ON TRUE ORDER BY s.shard";
         let leases = tx.query_all_raw(self.statement(sql, [])).await?;
         Ok(Nodes {
             now: Timestamp(now),
@@ -301,5 +305,6 @@ fn lease(row: &QueryResult) -> Result<Lease, LedgerError> {
         epoch: row.try_get_by_index(2)?,
         expires_at: Timestamp(row.try_get_by_index(3)?),
         version: row.try_get_by_index(4)?,
+        behind: u64::try_from(row.try_get_by_index::<i64>(5)?).unwrap_or_default(),
     })
 }

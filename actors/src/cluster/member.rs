@@ -163,6 +163,16 @@ impl Cluster {
         self.seen.borrow().clone()
     }
 
+    /// This node.
+    pub const fn me(&self) -> NodeId {
+        self.me
+    }
+
+    /// Whether a node has been heard of lately.
+    pub fn is_alive(&self, node: &nodes::Node, seen: &Nodes) -> bool {
+        is_alive(node, seen, &self.rules)
+    }
+
     /// Whether another node lives, and does not end.
     pub fn has_others(&self) -> bool {
         let seen = self.seen.borrow();
@@ -444,6 +454,7 @@ impl Task {
             epoch: lease.epoch,
             expires_at: lease.expires_at,
             version: lease.version,
+            behind: 0,
         };
         let (ledger, events, me, lease_ms) =
             (Arc::clone(&self.ledger), self.events.clone(), self.row.id, self.lease_ms());

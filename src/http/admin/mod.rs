@@ -8,5 +8,6 @@ pub mod faults;
 pub mod grants;
 pub mod keys;
 pub mod models;
+pub mod nodes;
 pub mod operations;
 pub mod payments;

@@ -10,6 +10,7 @@ pub mod keys;
 pub mod list;
 pub mod models;
 pub mod money;
+pub mod nodes;
 pub mod operations;
 pub mod payments;
 pub mod pools;

@@ -1,0 +1,14 @@
+//! The nodes that share a ledger: who is there, and who owns what.
+
+use actix_web::{HttpRequest, HttpResponse};
+
+use crate::http::{auth, respond::answer, state::Shared, views::nodes::Nodes};
+
+/// `GET /admin/v1/nodes`: the nodes of this ledger, and its shards.
+pub async fn nodes(state: Shared, request: HttpRequest) -> HttpResponse {
+    let work = async {
+        auth::operator(&state, &request)?;
+        Ok(Nodes::of(state.cluster.as_deref()))
+    };
+    answer(&request, work.await)
+}

@@ -1,0 +1,89 @@
+//! The nodes that share a ledger, for operators.
+
+use actors::cluster::Cluster;
+use serde::Serialize;
+use utoipa::ToSchema;
+use uuid::Uuid;
+
+use super::Time;
+
+/// The nodes of this ledger.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Nodes {
+    /// Whether several nodes may share the ledger. If not, this process owns all of it, and the lists are empty.
+    shared: bool,
+    /// The nodes of the last day, the oldest first.
+    nodes: Vec<Node>,
+    /// The shards, in their order.
+    shards: Vec<Shard>,
+}
+
+/// A node: one life of a process.
+#[derive(Debug, Serialize, ToSchema)]
+struct Node {
+    id: Uuid,
+    /// Its machine and process.
+    name: String,
+    /// Where other nodes reach it.
+    address: String,
+    /// The version of its program.
+    version: String,
+    /// `serving`, `leaving` while it hands its shards over, `gone` once nothing is heard of it.
+    state: &'static str,
+    /// Whether it is the one that answers this.
+    here: bool,
+    /// The number of shards that it owns.
+    shards: usize,
+    /// When its first heartbeat was, by the database's clock.
+    since: Time,
+    /// When its newest one was.
+    heard_at: Time,
+}
+
+/// A part of the accounts, and who owns it.
+#[derive(Debug, Serialize, ToSchema)]
+struct Shard {
+    shard: i64,
+    /// The node that owns it; null if it is nobody's just now.
+    #[schema(required)]
+    node: Option<Uuid>,
+    /// Raised by each owner.
+    epoch: i64,
+    /// Until when its owner has it, unless it is renewed; null if it is nobody's.
+    #[schema(required)]
+    expires_at: Option<Time>,
+    /// The rows of its log that the tables do not have yet.
+    behind: u64,
+}
+
+impl Nodes {
+    /// The nodes, as this one has seen them last.
+    pub fn of(cluster: Option<&Cluster>) -> Self {
+        let Some((cluster, seen)) = cluster.and_then(|cluster| Some((cluster, cluster.seen()?))) else {
+            return Self { shared: cluster.is_some(), nodes: Vec::new(), shards: Vec::new() };
+        };
+        let nodes = seen.nodes.iter().map(|node| Node {
+            id: node.id,
+            name: node.name.clone(),
+            address: node.address.clone(),
+            version: node.version.clone(),
+            state: match (cluster.is_alive(node, &seen), node.leaves) {
+                (false, _) => "gone",
+                (true, true) => "leaving",
+                (true, false) => "serving",
+            },
+            here: node.id == cluster.me().0,
+            shards: seen.leases.iter().filter(|lease| lease.node == Some(node.id)).count(),
+            since: node.since.into(),
+            heard_at: node.beat_at.into(),
+        });
+        let shards = seen.leases.iter().map(|lease| Shard {
+            shard: lease.shard.0,
+            node: lease.node,
+            epoch: lease.epoch,
+            expires_at: lease.node.map(|_| lease.expires_at.into()),
+            behind: lease.behind,
+        });
+        Self { shared: true, nodes: nodes.collect(), shards: shards.collect() }
+    }
+}
