@@ -13,8 +13,9 @@ mod image;
 mod native;
 mod request;
 mod rerank;
+mod upload;
 
-pub use audio::{Speech, TranscriptForm, Transcription, Upload};
+pub use audio::{Speech, TranscriptForm, Transcription};
 pub use conversation::{
     Audio, CacheMark, CacheTtl, Content, Conversation, File, Image, Media, Message, OutputFormat, Part, Reasoning,
     ReasoningWanted, Role, Tool, ToolCall, ToolChoice, ToolKind, ToolResult,
@@ -28,3 +29,4 @@ pub use image::ImageGeneration;
 pub use native::NativeTask;
 pub use request::{Format, Header, Request, Source, Task, Unread, Work};
 pub use rerank::Rerank;
+pub use upload::Upload;

@@ -3,6 +3,7 @@
 
 pub mod drawn;
 mod events;
+mod form;
 pub mod images;
 pub mod speech;
 pub mod transcriptions;
