@@ -170,7 +170,7 @@ pub struct Limits {
 }
 
 /// The beginnings of paths whose bodies may be long.
-const LONG: [&str; 7] = [
+const LONG: [&str; 8] = [
     "/v1/messages",
     "/v1/responses",
     "/v2/chat",
@@ -179,6 +179,7 @@ const LONG: [&str; 7] = [
     "/v1/audio/transcriptions",
     "/v1/audio/translations",
 ];
+    "/v1/images/edits",
 
 impl Limits {
     /// The largest body of a request to this path.

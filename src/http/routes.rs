@@ -39,6 +39,8 @@ pub fn configure(app: &mut web::ServiceConfig, state: &Shared) {
         .service(post("/v1/audio/transcriptions", inference::transcriptions))
         .service(post("/v1/audio/translations", inference::translations))
         .service(post("/v1/images/generations", inference::images))
+        .service(post("/v1/images/edits", inference::image_edits))
+        .service(post("/v1/images/variations", inference::image_variations))
         .service(post("/v1/responses", responses::responses).route(web::get().to(responses::responses_upgrade)))
         .service(post("/v1/messages", inference::messages))
         .service(post("/v2/chat", cohere::chat))
@@ -271,6 +273,8 @@ mod tests {
         ("POST", "/v1/models/{model:.+}:embedContent", Record),
         ("POST", "/v1/models/{model:.+}:batchEmbedContents", Record),
         ("POST", "/v1/models/{model:.+}:countTokens", Nothing),
+        ("POST", "/v1/images/edits", Record),
+        ("POST", "/v1/images/variations", Nothing),
         ("POST", "/v1/quote", Nothing),
         ("POST", "/v1/subscription", Made("payment, or request_proof where a cancelled one goes on")),
         ("DELETE", "/v1/subscription", Changed),

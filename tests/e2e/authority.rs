@@ -35,6 +35,8 @@ const ROUTES: &[(&str, &str, Takes)] = &[
     ("POST", "/v1/audio/transcriptions", Scope("inference")),
     ("POST", "/v1/audio/translations", Scope("inference")),
     ("POST", "/v1/images/generations", Scope("inference")),
+    ("POST", "/v1/images/edits", Scope("inference")),
+    ("POST", "/v1/images/variations", Scope("inference")),
     ("POST", "/v1/responses", Scope("inference")),
     ("GET", "/v1/responses", Nothing),
     ("GET", "/v1/responses/{id}", Scope("inference")),

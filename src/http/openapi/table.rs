@@ -269,6 +269,11 @@ fn media() -> Vec<Operation> {
     ]
 }
 
+        run(
+            post("/v1/images/edits", INFERENCE, "Images that are edited").form_of(schemas::edits_form()),
+            (schemas::images(), schemas::edit_events()),
+        ),
+        post("/v1/images/variations", INFERENCE, "Refused: its provider retired the models that made them"),
 fn account() -> Vec<Operation> {
     vec![
         get("/v1/account", READ, "The account: plan, tier, balance, what it buys by itself").answers::<Account>(),

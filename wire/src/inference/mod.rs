@@ -25,7 +25,7 @@ pub use embedding::{Embedding, EmbeddingInput, VectorEncoding};
 pub use event::{CallDelta, Delta, Event, FinishReason, Made, Raw, TokenLogprob, Usage};
 pub use failure::{Failure, ProviderError, TooLong, Unserved};
 pub use generation::{Generation, OutputLimit, Sampling, TextPrompt};
-pub use image::ImageGeneration;
+pub use image::{ImageEdit, ImageGeneration};
 pub use native::NativeTask;
 pub use request::{Format, Header, Request, Source, Task, Unread, Work};
 pub use rerank::Rerank;

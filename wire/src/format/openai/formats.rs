@@ -98,6 +98,7 @@ impl ProviderFormat for OpenAi {
             media::TRANSCRIPTIONS,
             media::TRANSLATIONS,
             media::IMAGES,
+            media::EDITS,
         ]
     }
 
