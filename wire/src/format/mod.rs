@@ -13,6 +13,7 @@ mod count;
 pub mod feature;
 mod gathered;
 pub mod gemini;
+mod hosted;
 mod in_turn;
 mod incoming;
 mod kin;
@@ -45,6 +46,7 @@ use crate::{
     usage::Tier,
 };
 use count::count;
+pub use hosted::page as hosted_page;
 pub use receipt::{Particulars, Receipt};
 pub use terms::{Terms, bound, terms};
 pub use translation::page as translation_page;

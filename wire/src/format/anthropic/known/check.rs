@@ -7,20 +7,13 @@ use crate::{
     fields::{BadRequest, Fields, Pairs, text_of},
     format::{
         Terms,
+        hosted::{self, Costs},
         refused::{kept, names_kept, unknown, unpriced},
     },
     inference::{CacheMark, CacheTtl, Content, Part, Request, Unread, Work},
     usage::Tier,
 };
 
-/// Beginnings of the types of tools that the client runs, and of one that searches the tools given: they cost nothing
-/// but their tokens.
-const CLIENTS: [&str; 5] = ["bash_", "text_editor_", "computer_", "memory_", "tool_search_tool_"];
-/// The most tokens that the provider adds to a prompt for each such tool.
-const TOKENS_OF_A_TOOL: u64 = 1_500;
-/// Beginnings of the types of tools that the provider runs in turns, each bounded by `max_uses`.
-const SEARCHES: &str = "web_search_";
-const FETCHES: &str = "web_fetch_";
 /// The most uses of a tool.
 const MOST_USES: u64 = 1_000;
 /// The note on unknown cache times.
@@ -98,23 +91,30 @@ fn of_tools(body: &Fields, terms: &mut Terms) -> Result<(), BadRequest> {
         if kind == "custom" {
             continue;
         }
-        if CLIENTS.iter().any(|begin| kind.starts_with(begin)) {
-            terms.more_input = terms.more_input.saturating_add(TOKENS_OF_A_TOOL);
-            continue;
-        }
-        let is_search = kind.starts_with(SEARCHES);
-        if !is_search && !kind.starts_with(FETCHES) {
-            let note = "tools that you run have, and web_search and web_fetch with max_uses";
-            return Err(unpriced(format!("tools[{place}].type"), note));
-        }
+        let hosted = hosted::find(hosted::OF_MESSAGES, &kind);
+        let count = match hosted.map_or(Costs::Refused, |hosted| hosted.costs) {
+            Costs::Tokens(tokens) => {
+                terms.more_input = terms.more_input.saturating_add(tokens);
+                continue;
+            }
+            Costs::Context => {
+                terms.is_uncountable = true;
+                continue;
+            }
+            Costs::Searches => &mut terms.web_searches,
+            Costs::Fetches => &mut terms.web_fetches,
+            Costs::Turns(_) | Costs::Refused => {
+                let note = hosted.map_or("tools that you run have, and web_search and web_fetch", |hosted| hosted.note);
+                return Err(unpriced(format!("tools[{place}].type"), note));
+            }
+        };
         let uses: Option<u64> = tool.get("max_uses").and_then(|uses| uses.parse().ok());
         let uses = uses.filter(|uses| *uses <= MOST_USES).ok_or_else(|| {
             let message = format!("must bound this tool: a whole number from 0 to {MOST_USES}");
             BadRequest::new(format!("tools[{place}].max_uses"), message)
         })?;
-        terms.turns = terms.turns.saturating_add(uses);
-        let count = if is_search { &mut terms.web_searches } else { &mut terms.web_fetches };
         *count = count.saturating_add(uses);
+        terms.turns = terms.turns.saturating_add(uses);
     }
     Ok(())
 }
@@ -251,8 +251,7 @@ mod tests {
     fn a_tool_of_the_providers_counts_its_uses_and_turns() {
         let tools = json!({"tools": [{"type": "web_search_20260318", "name": "w", "max_uses": 8},
             {"type": "web_fetch_20260318", "name": "g", "max_uses": 2}, {"type": "bash_20250124", "name": "bash"}]});
-        let expected =
-            Terms { web_searches: 8, web_fetches: 2, turns: 10, more_input: TOKENS_OF_A_TOOL, ..Terms::default() };
+        let expected = Terms { web_searches: 8, web_fetches: 2, turns: 10, more_input: 1_500, ..Terms::default() };
         assert_eq!(of(&tools), Ok(expected));
     }
 
