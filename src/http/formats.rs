@@ -15,7 +15,7 @@ use wire::format::{
 };
 
 /// Routes of a format, by their patterns.
-const FORMATS: [(&str, ErrorShape); 18] = [
+const FORMATS: [(&str, ErrorShape); 22] = [
     ("/v1/chat/completions", errors::<Chat>()),
     ("/v1/completions", errors::<Completions>()),
     ("/v1/embeddings", errors::<Embeddings>()),
@@ -27,6 +27,10 @@ const FORMATS: [(&str, ErrorShape); 18] = [
     ("/v1/images/edits", errors::<Editing>()),
     ("/v1/images/variations", errors::<Editing>()),
     ("/v1/responses", errors::<Responses>()),
+    ("/v1/conversations", errors::<Responses>()),
+    ("/v1/conversations/{id}", errors::<Responses>()),
+    ("/v1/conversations/{id}/items", errors::<Responses>()),
+    ("/v1/conversations/{id}/items/{item}", errors::<Responses>()),
     ("/v1/messages", errors::<Messages>()),
     ("/v1/messages/count_tokens", errors::<Messages>()),
     ("/v2/chat", errors::<cohere::Chat>()),

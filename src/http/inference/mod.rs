@@ -3,6 +3,7 @@
 
 pub mod background;
 pub mod cohere;
+pub mod conversations;
 mod count;
 pub mod fallbacks;
 mod forwarded;

@@ -27,6 +27,6 @@ pub use failure::{Failure, ProviderError, TooLong, Unserved};
 pub use generation::{Generation, OutputLimit, Sampling, TextPrompt};
 pub use image::{ImageEdit, ImageGeneration};
 pub use native::NativeTask;
-pub use request::{Format, Header, Request, Source, Task, Unread, Work};
+pub use request::{Continues, Format, Header, Request, Source, Task, Unread, Work};
 pub use rerank::Rerank;
 pub use upload::Upload;

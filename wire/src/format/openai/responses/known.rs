@@ -46,7 +46,7 @@ const FIELDS: [Known; 33] = [
     ("background", Kept, "the answer is kept; `GET /v1/responses/{id}` reads it"),
     ("background_options", Refused, ""),
     ("previous_response_id", Kept, "all items before are put into the input, and count"),
-    ("conversation", Refused, "conversations are not kept here yet; send the earlier items again"),
+    ("conversation", Kept, "all its items are put into the input, and count; the answer is added to it"),
     ("prompt", Refused, "templates kept at the provider are the gateway's"),
     ("context_management", Refused, "compaction is a call of its own"),
     ("moderation", Refused, ""),
