@@ -229,6 +229,15 @@ async fn what_has_no_price_is_refused_unless_the_caller_pays_its_provider() {
     let told = stage.ask(tool).await.ok();
     // $0.063, of which two cents are the searches' (notes on usage), and two percent.
     assert_eq!(told["usage"]["cost"], "0.06426", "{told}");
+    // Fast mode costs twice as much, where it was served: (1,000 x 8 + 100 x 40) / 1e6 x 1.02, and half of that.
+    for (served, cost) in [
+        (r#"{"input_tokens":1000,"output_tokens":100,"service_tier":"standard","speed":"fast"}"#, "0.01224"),
+        (r#"{"input_tokens":1000,"output_tokens":100,"service_tier":"standard","speed":"standard"}"#, "0.00612"),
+    ] {
+        stage.claude.script(Behaviour::Usage(served));
+        let told = stage.ask(json!({"speed": "fast"})).await.ok();
+        assert_eq!(told["usage"]["cost"], cost, "{told}");
+    }
     stage.server.admin().assert_audit().await;
 }
 

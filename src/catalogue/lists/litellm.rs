@@ -138,6 +138,7 @@ fn model(provider: &'static str, id: &str, fields: &Fields<'_>) -> Result<Listed
     let images_of_tokens = images_without_tokens(&rates);
     without_alternatives(&mut rates);
     add_searches(fields, &mut rates);
+    add_fast(provider, fields, &mut rates);
     let doubt = match doubt(&rates) {
         Some(NO_PRICE) => return Err(NO_PRICE.to_owned()),
         doubt => doubt.or(images_of_tokens).map(str::to_owned),
@@ -215,6 +216,19 @@ fn add_searches(fields: &Fields<'_>, rates: &mut Rates) {
     rates.extend(cheaper.map(|(resolution, rate)| (Key { resolution, ..any }, rate)));
 }
 
+/// Adds the prices of Anthropic's fast mode, which the list has as a factor of all tokens ("Fast mode", Claude
+/// documentation: cache reads and writes are multiples of its input). Speed is a tier of its own price here.
+fn add_fast(provider: &str, fields: &Fields<'_>, rates: &mut Rates) {
+    let entry = fields.get("provider_specific_entry").filter(|_| provider == "anthropic");
+    let entry: Option<Fields<'_>> = entry.and_then(|entry| serde_json::from_str(entry.get()).ok());
+    let Some(factor) = entry.as_ref().and_then(|entry| entry.get("fast")) else { return };
+    let of_tokens = rates.iter().filter(|(key, _)| key.kind == Kind::Tokens && key.tier == ServiceTier::Standard);
+    let fast: Vec<_> = of_tokens
+        .filter_map(|(key, rate)| Some((key.in_tier(ServiceTier::Priority), rate.times_of_list(factor.get())?)))
+        .collect();
+    rates.extend(fast);
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -248,5 +262,24 @@ mod tests {
             assert_eq!(key(name), None, "{name}");
         }
         assert_eq!(rate("input_cost_per_token", "\"free\""), None);
+    }
+
+    #[test]
+    fn fast_mode_is_a_tier_of_so_many_times_the_price() {
+        let entry = r#"{"mode":"chat","input_cost_per_token":4e-06,"output_cost_per_token":2e-05,
+            "cache_read_input_token_cost":2e-07,"input_cost_per_token_batches":2e-06,"max_input_tokens":9,
+            "search_context_cost_per_query":{"search_context_size_medium":0.01},"provider_specific_entry":{"us":1.1,"fast":2.0}}"#;
+        let fields: Fields<'_> = serde_json::from_str(entry).unwrap();
+        let fast = |provider: &'static str| -> Vec<String> {
+            let rates = model(provider, "m", &fields).unwrap().rates.into_iter();
+            let fast = rates.filter(|(key, _)| key.tier == ServiceTier::Priority);
+            let mut fast: Vec<_> = fast.map(|(key, rate)| format!("{key}={}", rate.million_text())).collect();
+            fast.sort();
+            fast
+        };
+        let expected =
+            ["tokens.input.cache_read.priority=0.40", "tokens.input.priority=8.00", "tokens.output.priority=40.00"];
+        assert_eq!(fast("anthropic"), expected);
+        assert!(fast("openai").is_empty());
     }
 }

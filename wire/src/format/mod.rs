@@ -244,6 +244,12 @@ pub trait ProviderFormat: Send + Sync {
         self.read_whole(format, body)
     }
 
+    /// The service tier that served an answer, where a header of it tells. `header` finds a header's value by its name in small
+    /// letters.
+    fn served(&self, _header: &dyn Fn(&str) -> Option<String>) -> Option<Tier> {
+        None
+    }
+
     /// Reads a refusal by its HTTP status and its body.
     fn read_refusal(&self, status: u16, body: &[u8]) -> ProviderError;
 }
