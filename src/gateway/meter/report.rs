@@ -212,6 +212,8 @@ const fn of_tier(tier: Tier) -> ServiceTier {
         Tier::Batch => ServiceTier::Batch,
         Tier::Flex => ServiceTier::Flex,
         Tier::Priority => ServiceTier::Priority,
+        Tier::Us => ServiceTier::Us,
+        Tier::PriorityUs => ServiceTier::PriorityUs,
     }
 }
 

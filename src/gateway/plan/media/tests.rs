@@ -149,7 +149,7 @@ fn images_are_held_by_size_and_quality_and_refused_where_nothing_bounds_them() {
     assert!(held("gpt-image-2.5-flare", r#","size":"3840x2160","quality":"high""#) > 3_336 * 30 * 1_020);
     let refusal = |name: &str, fields: &str| refused(images(&model(name), fields, CREDITS));
     assert_eq!(refusal("gpt-image-1", r#","size":"2048x2048""#), "size");
-    assert_eq!(refusal("gpt-image-2", r#","size":"9000x9000""#), "size");
+    assert_eq!(refusal("gpt-image-2", r#","size":"4096x1024""#), "size");
     assert_eq!(refusal("gpt-image-1", r#","quality":"hd""#), "quality");
     assert_eq!(refusal("gpt-image-2.6-flare", ""), "model");
     assert_eq!(refusal("tts-1", ""), "model");

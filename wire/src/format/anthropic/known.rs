@@ -21,7 +21,7 @@ const FIELDS: [Known; 27] = {
         ("cache_control", Price, "`ttl`: `5m` or `1h`"),
         ("service_tier", Price, "`auto` and `standard_only`, both at the standard tier"),
         ("speed", Price, "`standard`; `fast` where the model has prices for it"),
-        ("inference_geo", Price, "`global`; other places have a price of their own, which is not known here"),
+        ("inference_geo", Price, "`global`; `us` where the model has prices for it"),
         ("fallbacks", Refused, "another model's price"),
         ("mcp_servers", Refused, "what servers return has no bound"),
         ("container", Refused, "billed by time"),

@@ -38,15 +38,19 @@ pub(in crate::format) fn terms(request: &Request) -> Result<Terms, BadRequest> {
         }
     }
     let word = |name: &str| body.read::<String>(name, "a string");
-    if word("inference_geo")?.is_some_and(|place| place != "global") {
-        return Err(unpriced("inference_geo", "only global has"));
-    }
+    let is_us = match word("inference_geo")?.as_deref() {
+        None | Some("global") => false,
+        Some("us") => true,
+        Some(_) => return Err(unpriced("inference_geo", "global and us have")),
+    };
     let tier = match word("service_tier")?.as_deref() {
         None | Some("auto" | "standard_only") => None,
         Some(_) => Some(("service_tier", None)),
     };
     let speed = match word("speed")?.as_deref() {
+        None | Some("standard") if is_us => Some(("inference_geo", Some(Tier::Us))),
         None | Some("standard") => None,
+        Some("fast") if is_us => Some(("speed", Some(Tier::PriorityUs))),
         Some("fast") => Some(("speed", Some(Tier::Priority))),
         Some(_) => Some(("speed", None)),
     };
@@ -190,7 +194,7 @@ mod tests {
             (json!({"container": "c"}), "container"),
             (json!({"fallbacks": [{"model": "m"}]}), "fallbacks"),
             (json!({"a_field_of_tomorrow": 1}), "a_field_of_tomorrow"),
-            (json!({"inference_geo": "us"}), "inference_geo"),
+            (json!({"inference_geo": "mars"}), "inference_geo"),
             (json!({"service_tier": 7}), "service_tier"),
             (json!({"tools": {}}), "tools"),
             (json!({"tools": [7]}), "tools[0]"),
@@ -259,6 +263,8 @@ mod tests {
     fn speed_is_a_tier_and_no_other_tier_has_a_price() {
         let of = |more: Value| of(&more).unwrap().tier;
         assert_eq!(of(json!({"speed": "fast"})), Some(("speed", Some(Tier::Priority))));
+        assert_eq!(of(json!({"inference_geo": "us"})), Some(("inference_geo", Some(Tier::Us))));
+        assert_eq!(of(json!({"speed": "fast", "inference_geo": "us"})), Some(("speed", Some(Tier::PriorityUs))));
         assert_eq!(of(json!({"speed": "ultra"})), Some(("speed", None)));
         assert_eq!(of(json!({"service_tier": "batch"})), Some(("service_tier", None)));
         assert_eq!(of(json!({"service_tier": "standard_only"})), None);
