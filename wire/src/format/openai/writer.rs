@@ -137,7 +137,8 @@ impl AnswerWriter for Writer {
     }
 
     fn failed(&mut self, error: &Value) -> String {
-        sse::encode(&error.to_string())
+        let before = self.waiting.take().map(|before| sse::encode(&before));
+        before.unwrap_or_default() + &sse::encode(&error.to_string())
     }
 }
 
@@ -199,6 +200,11 @@ mod tests {
         assert_eq!((told.len(), &told[1]["choices"]), (2, &Value::from(Vec::<Value>::new())));
         let cut = chunks("", vec![said(0, "hi", None)], true);
         assert_eq!((cut.len(), &cut[1]["choices"][0]["finish_reason"]), (2, &"length".into()));
+        let asked = read_chat(br#"{"model":"m","messages":[{"role":"user","content":"x"}],"stream":true}"#).unwrap();
+        let mut writer = Writer::new(&asked, "1", 1);
+        assert_eq!(writer.delta(said(0, "all of it", stop())), None);
+        let failed = writer.failed(&Value::Null);
+        assert!(failed.contains("all of it") && failed.ends_with("data: null\n\n"), "{failed}");
         let unended = chunks("", vec![said(0, "hi", None)], false);
         assert_eq!((unended.len(), &unended[1]["usage"]["cost"]), (2, &"0.01".into()));
     }
