@@ -88,7 +88,8 @@ impl Responses {
     ///
     /// As a change.
     pub async fn add_answer(&self, account: AccountId, id: &str, items: &[Box<RawValue>]) -> Result<(), KeptError> {
-        self.change(account, id, |conversation| Ok(drop(conversation.add(items.iter().cloned(), new_id)))).await
+        let add = |conversation: &mut Conversation| Ok(conversation.add(items.iter().cloned(), new_id));
+        self.change(account, id, add).await.map(drop)
     }
 
     /// Forgets a conversation. The responses that were made in it stay.

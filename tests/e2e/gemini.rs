@@ -144,9 +144,10 @@ async fn the_tier_that_an_answers_header_tells_is_charged_and_addresses_are_read
             "totalTokenCount": 1100}});
     let google = RawProvider::start(move |asked| {
         let tier = if asked.text.contains("busy") { "standard" } else { "PRIORITY" };
-        let (kind, text) = match asked.head.contains(":stream") {
-            true => ("text/event-stream", format!("data: {told}\r\n\r\n")),
-            false => ("application/json", told.to_string()),
+        let (kind, text) = if asked.head.contains(":stream") {
+            ("text/event-stream", format!("data: {told}\r\n\r\n"))
+        } else {
+            ("application/json", told.to_string())
         };
         raw_provider::answer(200, &[("content-type", kind), ("x-gemini-service-tier", tier)], &text)
     });
