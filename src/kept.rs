@@ -3,6 +3,8 @@
 //! found. What they say is sealed with a key made of the operator's token, which is not in the database. This file knows
 //! no HTTP, and of a response only that it has items.
 
+mod conversations;
+
 use std::{
     collections::BTreeMap,
     sync::{
@@ -17,10 +19,16 @@ use ledger::{
     LedgerError,
     kept::{KeptResponse, NewResponse},
 };
+use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
-use wire::format::openai::responses::kept::{Kept, Named};
+use wire::format::openai::responses::{
+    conversations::PREFIX,
+    kept::{Kept, Named},
+};
 
 use crate::sealing::Sealer;
+
+pub use conversations::{bytes, has_room, new_id};
 
 /// How long a response is kept, in milliseconds.
 pub const LIFE_MS: i64 = 30 * DAY_MS;
@@ -49,6 +57,18 @@ pub enum KeptError {
     /// The response has no answer (yet).
     #[error("response {0:.100} is not complete")]
     NoAnswer(String),
+    /// The account has no such conversation.
+    #[error("conversation {0:.100} is not kept here")]
+    NoConversation(String),
+    /// The response was made in a conversation.
+    #[error("response {0:.100} was made in a conversation: name that in its place")]
+    OfConversation(String),
+    /// The conversation has no room.
+    #[error("is full: all items of a conversation may have {0} bytes; begin another")]
+    Full(usize),
+    /// Others change the conversation all the time.
+    #[error("conversation {0:.100} is being changed")]
+    Busy(String),
     /// All that came before is longer than a request may be.
     #[error("what came before has more than {0} bytes, or more than {LONGEST_CHAIN} responses")]
     TooLong(usize),
@@ -92,8 +112,8 @@ impl Responses {
         self.0.sealer.seal(&[account.0.as_bytes(), id.as_bytes()], text)
     }
 
-    /// A response as it was kept; `None` where it was sealed with another token.
-    fn open(&self, account: AccountId, found: KeptResponse) -> Option<Kept> {
+    /// What was kept; `None` where it was sealed with another token, or is something else.
+    fn open<T: DeserializeOwned>(&self, account: AccountId, found: KeptResponse) -> Option<T> {
         let KeptResponse { id, sealed, .. } = found;
         let text = self.0.sealer.open(&[account.0.as_bytes(), id.as_bytes()], sealed)?;
         serde_json::from_slice(&text).ok()
@@ -121,7 +141,9 @@ impl Responses {
         previous: Option<&str>,
         replaces: bool,
     ) -> Result<(), KeptError> {
-        let Some(id) = kept.id().filter(|id| id.len() <= LONGEST_ID) else { return Ok(()) };
+        // What conversations are named no response is.
+        let is_id = |id: &String| id.len() <= LONGEST_ID && !id.starts_with(PREFIX);
+        let Some(id) = kept.id().filter(is_id) else { return Ok(()) };
         let is_long = kept.bytes() > LARGEST;
         if is_long {
             tracing::info!(account.id = %account, response = %id, bytes = kept.bytes(), "a response is too long to keep");
@@ -159,7 +181,7 @@ impl Responses {
     pub async fn find(&self, account: AccountId, id: &str) -> Result<(Kept, Option<String>), KeptError> {
         let found = self.0.accounts.ledger().kept_response(account, id, self.now()).await?;
         let previous = found.as_ref().and_then(|found| found.previous.clone());
-        let kept = found.and_then(|found| self.open(account, found));
+        let kept: Option<Kept> = found.and_then(|found| self.open(account, found));
         kept.map(|kept| (kept, previous)).ok_or_else(|| KeptError::NoResponse(id.to_owned()))
     }
 
@@ -169,7 +191,7 @@ impl Responses {
     ///
     /// There is none, or the ledger can't be written now.
     pub async fn forget(&self, account: AccountId, id: &str) -> Result<(), KeptError> {
-        if self.0.accounts.ledger().forget_response(account, id).await? {
+        if !id.starts_with(PREFIX) && self.0.accounts.ledger().forget_response(account, id).await? {
             Ok(())
         } else {
             Err(KeptError::NoResponse(id.to_owned()))
@@ -189,6 +211,9 @@ impl Responses {
             if !kept.has_answer() {
                 return Err(KeptError::NoAnswer(id));
             }
+            if kept.is_of_conversation() {
+                return Err(KeptError::OfConversation(id));
+            }
             bytes += kept.bytes();
             if bytes > most || earlier.responses.len() == LONGEST_CHAIN {
                 return Err(KeptError::TooLong(most));
@@ -202,7 +227,7 @@ impl Responses {
                 continue;
             }
             let found = self.0.accounts.ledger().response_of_item(account, id, self.now()).await?;
-            let kept = found.and_then(|found| self.open(account, found));
+            let kept: Option<Kept> = found.and_then(|found| self.open(account, found));
             bytes += kept.as_ref().map_or(0, Kept::bytes);
             if bytes > most {
                 return Err(KeptError::TooLong(most));

@@ -17,6 +17,12 @@ pub(super) struct Server {
     listen: String,
 }
 
+/// An answer that refuses.
+pub(super) struct Refused {
+    pub(super) status: u16,
+    pub(super) answer: Value,
+}
+
 impl Server {
     /// The server in the settings: its address, and the operator's token or the file that holds it.
     pub(super) fn of(settings: &Settings) -> Result<Self> {
@@ -36,6 +42,17 @@ impl Server {
 
     /// Calls a route. Returns the answer of a success; any other answer is an error.
     pub(super) fn call(&self, method: &str, path: &str, body: Option<&Value>) -> Result<Value> {
+        match self.ask(method, path, body)? {
+            Ok(answer) => Ok(answer),
+            Err(Refused { status, answer }) => match answer["message"].as_str() {
+                Some(message) => bail!("{message}"),
+                None => bail!("the server refused, with status {status} and no words"),
+            },
+        }
+    }
+
+    /// Calls a route. An answer that refuses is told apart from none.
+    pub(super) fn ask(&self, method: &str, path: &str, body: Option<&Value>) -> Result<Result<Value, Refused>> {
         let url = format!("{}{path}", self.url);
         let called = self
             .system
@@ -43,13 +60,7 @@ impl Server {
             .map_err(anyhow::Error::msg)
             .with_context(|| format!("no farebox answers at {}; start one with `farebox serve`", self.listen));
         let (status, answer) = called?;
-        if status >= 400 {
-            match answer["message"].as_str() {
-                Some(message) => bail!("{message}"),
-                None => bail!("the server refused, with status {status} and no words"),
-            }
-        }
-        Ok(answer)
+        Ok(if status >= 400 { Err(Refused { status, answer }) } else { Ok(answer) })
     }
 
     /// Up to `most` rows of a list, page by page. `query` has further parameters.

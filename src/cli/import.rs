@@ -21,7 +21,7 @@ use anyhow::{Context, Result};
 use runtime::clock::Clock;
 use serde_json::Value;
 
-use super::call::{Server, encoded};
+use super::call::{Refused, Server, encoded};
 use crate::config::Settings;
 use keys::NewKey;
 use litellm::Imported;
@@ -80,7 +80,7 @@ pub(super) fn run(settings: &Settings, args: &Args) -> Result<i32> {
     }
     tell(&imported, &left);
     match &args.account {
-        Some(account) => make(settings, account, &keys)?,
+        Some(account) => return make(settings, account, keys),
         None => keys.iter().for_each(|key| eprint(&format!("a key to make: {}", key.body))),
     }
     Ok(0)
@@ -135,16 +135,36 @@ fn tell(imported: &Imported, of_keys: &[Left]) {
     eprint(&format!("{providers} providers and {aliases} aliases; {} things have no counterpart", all.len()));
 }
 
-/// Makes keys on the running server.
-fn make(settings: &Settings, account: &str, keys: &[NewKey]) -> Result<()> {
+/// Makes keys on the running server. A model that the server does not know is told, and its key made without it; a key
+/// that is refused is told, and the others are made. Returns the exit status: 1 where one was refused.
+fn make(settings: &Settings, account: &str, keys: Vec<NewKey>) -> Result<i32> {
     let server = Server::of(settings)?;
     let path = format!("accounts/{}/keys", encoded(account));
-    for NewKey { name, body } in keys {
-        let made = server.call("POST", &path, Some(body)).with_context(|| format!("the key {name:?} is not made"))?;
-        let key = made["key"].as_str().with_context(|| format!("the server told no key for {name:?}"))?;
-        print(&format!("{name}\t{key}\n"));
+    let mut status = 0;
+    for NewKey { name, mut body } in keys {
+        loop {
+            let made =
+                server.ask("POST", &path, Some(&body)).with_context(|| format!("the key {name:?} is not made"))?;
+            let Refused { answer, .. } = match made {
+                Ok(made) => {
+                    let key = made["key"].as_str().with_context(|| format!("the server told no key for {name:?}"))?;
+                    print(&format!("{name}\t{key}\n"));
+                    break;
+                }
+                Err(refused) => refused,
+            };
+            let field = answer["field"].as_str().unwrap_or_default();
+            if let Some(model) = keys::without(&mut body, field) {
+                eprint(&format!("the key {name:?} is made without {model:?}, which the server does not know"));
+                continue;
+            }
+            let why = answer["message"].as_str().unwrap_or("the server does not say why");
+            eprint(&format!("the key {name:?} is not made: {why}"));
+            status = 1;
+            break;
+        }
     }
-    Ok(())
+    Ok(status)
 }
 
 #[expect(clippy::print_stdout, reason = "the command's output")]

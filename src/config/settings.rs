@@ -171,14 +171,15 @@ pub struct Limits {
     pub body_seconds: u64,
     /// Abandoned streams that are read to their end for their usage, per provider.
     pub drains: usize,
-    /// The longest that such a stream is read.
+    /// The longest that such a stream is read. A whole answer is read to its end, within the time limits of any call: what
+    /// it costs is told nowhere else, and it is made and billed whether it is read or not.
     pub drain_seconds: u64,
     /// The longest that stopping may take in all.
     pub stop_seconds: u64,
 }
 
 /// The beginnings of paths whose bodies may be long.
-const LONG: [&str; 7] = [
+const LONG: [&str; 8] = [
     "/v1/messages",
     "/v1/responses",
     "/v2/chat",
@@ -186,6 +187,7 @@ const LONG: [&str; 7] = [
     "/v1beta/models/",
     "/v1/audio/transcriptions",
     "/v1/audio/translations",
+    "/v1/images/edits",
 ];
 
 impl Limits {

@@ -9,13 +9,13 @@ use wire::format::{
     gemini::Generate,
     openai::{
         Chat, Completions, Embeddings, Responses,
-        media::{images::Drawing, speech::Speaking, transcriptions::Transcribing},
+        media::{edits::Editing, images::Drawing, speech::Speaking, transcriptions::Transcribing},
     },
     rerank::{CohereReranking, Reranking},
 };
 
 /// Routes of a format, by their patterns.
-const FORMATS: [(&str, ErrorShape); 16] = [
+const FORMATS: [(&str, ErrorShape); 22] = [
     ("/v1/chat/completions", errors::<Chat>()),
     ("/v1/completions", errors::<Completions>()),
     ("/v1/embeddings", errors::<Embeddings>()),
@@ -24,7 +24,13 @@ const FORMATS: [(&str, ErrorShape); 16] = [
     ("/v1/audio/transcriptions", errors::<Transcribing>()),
     ("/v1/audio/translations", errors::<Transcribing>()),
     ("/v1/images/generations", errors::<Drawing>()),
+    ("/v1/images/edits", errors::<Editing>()),
+    ("/v1/images/variations", errors::<Editing>()),
     ("/v1/responses", errors::<Responses>()),
+    ("/v1/conversations", errors::<Responses>()),
+    ("/v1/conversations/{id}", errors::<Responses>()),
+    ("/v1/conversations/{id}/items", errors::<Responses>()),
+    ("/v1/conversations/{id}/items/{item}", errors::<Responses>()),
     ("/v1/messages", errors::<Messages>()),
     ("/v1/messages/count_tokens", errors::<Messages>()),
     ("/v2/chat", errors::<cohere::Chat>()),

@@ -9,7 +9,7 @@ use super::{
     error::ApiError,
     idempotency::{act, post},
     inference,
-    inference::{cohere, gemini, responses},
+    inference::{cohere, conversations, gemini, responses},
     landing::landing,
     live, openapi, operations,
     respond::refuse,
@@ -39,6 +39,8 @@ pub fn configure(app: &mut web::ServiceConfig, state: &Shared) {
         .service(post("/v1/audio/transcriptions", inference::transcriptions))
         .service(post("/v1/audio/translations", inference::translations))
         .service(post("/v1/images/generations", inference::images))
+        .service(post("/v1/images/edits", inference::image_edits))
+        .service(post("/v1/images/variations", inference::image_variations))
         .service(post("/v1/responses", responses::responses).route(web::get().to(responses::responses_upgrade)))
         .service(post("/v1/messages", inference::messages))
         .service(post("/v2/chat", cohere::chat))
@@ -55,6 +57,23 @@ pub fn configure(app: &mut web::ServiceConfig, state: &Shared) {
         .service(web::scope("").wrap_fn(detached).configure(configure_others));
 }
 
+/// Conversations that responses go on from.
+fn configure_conversations(app: &mut web::ServiceConfig) {
+    app.service(post("/v1/conversations", conversations::begin))
+        .service(
+            post("/v1/conversations/{id}", conversations::change)
+                .route(web::get().to(conversations::read))
+                .route(web::delete().to(conversations::end)),
+        )
+        .service(post("/v1/conversations/{id}/items", conversations::add).route(web::get().to(conversations::list)))
+        .service(
+            web::resource("/v1/conversations/{id}/items/{item}")
+                .route(web::get().to(conversations::item))
+                .route(web::delete().to(conversations::remove))
+                .default_service(wrong_method()),
+        );
+}
+
 /// All routes except inference.
 fn configure_others(app: &mut web::ServiceConfig) {
     app.service(get("/", landing))
@@ -68,6 +87,7 @@ fn configure_others(app: &mut web::ServiceConfig) {
         )
         .service(get("/v1/responses/{id}/input_items", responses::input_items))
         .service(post("/v1/responses/{id}/cancel", responses::cancel_response))
+        .configure(configure_conversations)
         .service(post("/v1beta/models/{model:.+}:countTokens", gemini::count_tokens))
         .service(post("/v1/models/{model:.+}:countTokens", gemini::count_tokens))
         .service(get("/v1beta/models", inference::google_models))
@@ -254,9 +274,16 @@ mod tests {
         ("POST", "/v1/audio/transcriptions", Record),
         ("POST", "/v1/audio/translations", Record),
         ("POST", "/v1/images/generations", Record),
+        ("POST", "/v1/images/edits", Record),
+        ("POST", "/v1/images/variations", Nothing),
         ("POST", "/v1/responses", Record),
         ("DELETE", "/v1/responses/{id}", Changed),
         ("POST", "/v1/responses/{id}/cancel", Nothing),
+        ("POST", "/v1/conversations", Nothing),
+        ("POST", "/v1/conversations/{id}", Changed),
+        ("DELETE", "/v1/conversations/{id}", Changed),
+        ("POST", "/v1/conversations/{id}/items", Nothing),
+        ("DELETE", "/v1/conversations/{id}/items/{item}", Changed),
         ("POST", "/v1/messages", Record),
         ("POST", "/v1/messages/count_tokens", Nothing),
         ("POST", "/v2/chat", Record),

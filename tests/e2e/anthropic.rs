@@ -203,7 +203,8 @@ async fn what_has_no_price_is_refused_unless_the_caller_pays_its_provider() {
         (json!({"mcp_servers": [{"type": "url", "name": "x", "url": "https://x"}]}), "mcp_servers"),
         (json!({"container": "c"}), "container"),
         (json!({"fallbacks": [{"model": "m"}]}), "fallbacks"),
-        (json!({"inference_geo": "us"}), "inference_geo"),
+        (json!({"inference_geo": "eu"}), "inference_geo"),
+        (json!({"model": "claude-haiku-4-5", "inference_geo": "us"}), "inference_geo"),
         (json!({"model": "claude-haiku-4-5", "speed": "fast"}), "speed"),
         (json!({"tools": [{"type": "web_search_20260318", "name": "web_search"}]}), "tools[0].max_uses"),
         (json!({"max_tokens": null}), "max_tokens"),
@@ -229,6 +230,24 @@ async fn what_has_no_price_is_refused_unless_the_caller_pays_its_provider() {
     let told = stage.ask(tool).await.ok();
     // $0.063, of which two cents are the searches' (notes on usage), and two percent.
     assert_eq!(told["usage"]["cost"], "0.06426", "{told}");
+    // Fast mode costs twice as much, and one place a tenth more, where they were served: (1,000 x 4 + 100 x 20) / 1e6 x 1.02
+    // so many times.
+    let (fast, us) = (json!({"speed": "fast"}), json!({"inference_geo": "us"}));
+    let both = with(&fast, &us);
+    for (asked, served, cost) in [
+        (&fast, r#"{"input_tokens":1000,"output_tokens":100,"service_tier":"standard","speed":"fast"}"#, "0.01224"),
+        (&fast, r#"{"input_tokens":1000,"output_tokens":100,"service_tier":"standard","speed":"standard"}"#, "0.00612"),
+        (
+            &us,
+            r#"{"input_tokens":1000,"output_tokens":100,"service_tier":"standard","inference_geo":"us"}"#,
+            "0.006732",
+        ),
+        (&both, r#"{"input_tokens":1000,"output_tokens":100,"inference_geo":"us","speed":"fast"}"#, "0.013464"),
+    ] {
+        stage.claude.script(Behaviour::Usage(served));
+        let told = stage.ask(asked.clone()).await.ok();
+        assert_eq!(told["usage"]["cost"], cost, "{told}");
+    }
     stage.server.admin().assert_audit().await;
 }
 

@@ -24,8 +24,12 @@ struct Stage {
 impl Stage {
     /// A gateway before a fake provider, and a customer who pays as it goes: its plan's five dollars, and five more.
     async fn set() -> Self {
+        Self::set_with(Options::default()).await
+    }
+
+    async fn set_with(options: Options) -> Self {
         let fake = FakeOpenAi::start();
-        let options = Options::default().calling(fake.url()).set("FAREBOX_FAULTS", "true");
+        let options = options.calling(fake.url()).set("FAREBOX_FAULTS", "true");
         let server = Server::start(options).await;
         let customer = server.admin().customer("payg", "5").await;
         Self { fake, server, customer }
@@ -87,11 +91,11 @@ async fn a_stream_ends_with_usage_and_cost_after_it_is_durable() {
     assert_eq!(answer.timing().0, ["auth", "admission", "upstream"]);
     let usage: Value = serde_json::from_str(data[data.len() - 2]).unwrap();
     assert_eq!(usage["usage"]["cost"], COST);
-    let silent = json!({"index": 0, "delta": {}, "logprobs": null, "finish_reason": null});
+    let (choices, last) = (usage["choices"].as_array().unwrap(), &usage["choices"][0]);
     assert_eq!(
-        usage["choices"],
-        json!([silent]),
-        "a client that asked for no usage may read choices[0] of every chunk"
+        (choices.len(), &last["index"], &last["finish_reason"]),
+        (1, &json!(0), &json!("stop")),
+        "a client that asked for no usage may read choices[0] of every chunk, and the last for how it ended"
     );
     let text: String = data[..data.len() - 2]
         .iter()
@@ -174,6 +178,35 @@ async fn a_client_that_leaves_is_charged_what_was_used() {
     asked.abort();
     let records = stage.settled(2).await;
     assert_eq!((&records[0]["ending"], &records[0]["cost"]), (&json!("client_left"), &json!(COST)));
+    stage.server.admin().assert_audit().await;
+}
+
+#[tokio::test]
+async fn a_stream_is_read_on_for_so_long_and_a_whole_answer_as_long_as_it_takes() {
+    let stage = Stage::set_with(Options::default().set("FAREBOX_LIMITS__DRAIN_SECONDS", "1")).await;
+    let ask = |stream: bool| {
+        let body = json!({"model": "gpt-4o-mini", "stream": stream,
+            "messages": [{"role": "user", "content": "Say hello to me"}]});
+        stage.customer.api.request(reqwest::Method::POST, "/v1/chat/completions").json(&body)
+    };
+    stage.fake.script(Behaviour::Slow(1_500));
+    let mut streamed = ask(true).send().await.unwrap();
+    streamed.chunk().await.unwrap();
+    drop(streamed);
+    let records = stage.settled(1).await;
+    assert_eq!((&records[0]["ending"], &records[0]["estimated"]), (&json!("client_left"), &json!(true)));
+    // It is made and billed whole whether it is read or not: nothing but its usage says what it cost.
+    stage.fake.script(Behaviour::Slow(1_500));
+    let asked = tokio::spawn(ask(false).send());
+    while stage.fake.requests().len() < 2 {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    asked.abort();
+    let records = stage.settled(2).await;
+    assert_eq!(
+        (&records[0]["ending"], &records[0]["cost"], &records[0]["estimated"]),
+        (&json!("client_left"), &json!(COST), &json!(false))
+    );
     stage.server.admin().assert_audit().await;
 }
 

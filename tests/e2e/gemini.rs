@@ -138,6 +138,42 @@ async fn gemini_is_sent_the_clients_bytes_headers_and_query_and_no_key_of_ours()
 }
 
 #[tokio::test]
+async fn the_tier_that_an_answers_header_tells_is_charged_and_addresses_are_read_for_their_tokens() {
+    let told = json!({"candidates": [{"content": {"parts": [{"text": "x"}], "role": "model"}, "finishReason": "STOP"}],
+        "usageMetadata": {"promptTokenCount": 600, "toolUsePromptTokenCount": 400, "candidatesTokenCount": 100,
+            "totalTokenCount": 1100}});
+    let google = RawProvider::start(move |asked| {
+        let tier = if asked.text.contains("busy") { "standard" } else { "PRIORITY" };
+        let (kind, text) = if asked.head.contains(":stream") {
+            ("text/event-stream", format!("data: {told}\r\n\r\n"))
+        } else {
+            ("application/json", told.to_string())
+        };
+        raw_provider::answer(200, &[("content-type", kind), ("x-gemini-service-tier", tier)], &text)
+    });
+    let url = google.url().trim_end_matches("/v1").to_owned();
+    let server = Server::start(calling_google(Options::default(), &url)).await;
+    let customer = server.admin().customer("payg", "50").await;
+    // (1,000 x 1.35 + 100 x 6.75) / 1e6 x 1.02, and (1,000 x 0.75 + 100 x 3.75) / 1e6 x 1.02
+    let (priority, standard) = ("0.0020655", "0.0011475");
+    let mut count = 0;
+    for (text, tier, cost) in [("Say hello", "priority", priority), ("It is busy", "priority", standard)] {
+        for what in ["generateContent", "streamGenerateContent?alt=sse"] {
+            let asked =
+                json!({"contents": [{"parts": [{"text": text}]}], "serviceTier": tier, "tools": [{"urlContext": {}}]});
+            let path = format!("/v1beta/models/{MODEL}:{what}");
+            let answered = customer.api.post(&path, &asked).await;
+            assert_eq!(answered.status, 200, "{}", answered.body);
+            count += 1;
+            let record = customer.settled(count).await.swap_remove(0);
+            assert_eq!((&record["cost"], &record["estimated"]), (&json!(cost), &json!(false)), "{text} {what}");
+        }
+    }
+    assert_eq!(google.asked()[0].body["tools"], json!([{"urlContext": {}}]), "it passes as it came");
+    server.admin().assert_audit().await;
+}
+
+#[tokio::test]
 async fn gpt_and_claude_answer_in_googles_words() {
     let stage = Stage::set().await;
     for (model, says, finish) in

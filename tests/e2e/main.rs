@@ -18,6 +18,7 @@ mod codex;
 mod cohere;
 mod compatible;
 mod completions;
+mod conversations;
 mod edge;
 mod embeddings;
 mod fallbacks;

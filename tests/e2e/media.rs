@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use crate::support::{
     client::{Answer, Customer, answer},
-    fake_media::{Asked, FakeMedia, SOUND, TEXT, recording},
+    fake_media::{Asked, FakeMedia, IMAGE, SOUND, TEXT, recording},
     fake_provider::Misdeed,
     python::{python_script, run},
     server::{Options, Server},
@@ -359,6 +359,7 @@ async fn images_are_charged_as_their_answer_tells_and_held_by_size_and_quality()
     for (more, field) in [
         (json!({"prompt": ""}), "prompt"),
         (json!({"size": "2048x2048"}), "size"),
+        (json!({"model": "gpt-image-2", "size": "8192x1024"}), "size"),
         (json!({"quality": "hd"}), "quality"),
         (json!({"model": "gpt-image-2.6-flare"}), "model"),
         (json!({"n": 11}), "n"),
@@ -380,6 +381,80 @@ async fn images_are_charged_as_their_answer_tells_and_held_by_size_and_quality()
     assert_eq!(stage.post(IMAGES, &body).await.status, 502);
     assert_eq!(stage.fake.asked().len(), 6);
     stage.server.admin().assert_audit().await;
+}
+
+const EDITS: &str = "/v1/images/edits";
+
+/// A form of images and fields.
+fn edit(parts: &[(&str, &[u8])]) -> Vec<u8> {
+    let mut form = Vec::new();
+    for (name, value) in parts {
+        let file = if name.starts_with("image") || *name == "mask" { "; filename=\"a.png\"" } else { "" };
+        let head = format!("--xYz\r\ncontent-disposition: form-data; name=\"{name}\"{file}\r\n\r\n");
+        form.extend([head.as_bytes(), value, b"\r\n"].concat());
+    }
+    form.extend(b"--xYz--\r\n");
+    form
+}
+
+#[tokio::test]
+async fn images_are_edited_from_a_form_or_an_object_and_cost_what_was_read_and_made() {
+    let stage = Stage::set().await;
+    let edited = async |parts: &[(&str, &[u8])]| answer(transcribe(&stage, EDITS, "xYz", edit(parts))).await;
+    let (model, prompt) = (("model", &b"gpt-image-1"[..]), ("prompt", &b"a hat"[..]));
+    let (size, quality) = (("size", &b"1024x1024"[..]), ("quality", &b"low"[..]));
+    let image = [IMAGE, b"one"].concat();
+    let parts = [("image[]", IMAGE), model, prompt, ("image[]", &image), size, quality, ("mask", IMAGE), ("n", b"2")];
+    let told = edited(&parts).await;
+    // (9 x 5 + 6,000 x 10 + 544 x 40) / 1e6 x 1.02
+    let cost = "0.0834411";
+    assert_eq!((told.ok()["data"].as_array().unwrap().len(), told.header("x-farebox-cost")), (2, Some(cost)));
+    let asked = stage.fake.asked().remove(0);
+    let expected = json!({"model": "gpt-image-1", "prompt": "a hat", "size": "1024x1024", "quality": "low", "n": "2"});
+    assert_eq!((&*asked.path, &asked.fields), (EDITS, &expected), "its fields pass as they came");
+    let images: Vec<_> = asked.images.iter().map(|(field, bytes)| (&**field, &bytes[..])).collect();
+    assert_eq!(images, [("image[]", IMAGE), ("image[]", &image), ("mask", IMAGE)], "every byte of them");
+    let streamed =
+        edited(&[("image", IMAGE), model, prompt, size, quality, ("stream", b"true"), ("partial_images", b"1")]).await;
+    assert!(
+        streamed.body.starts_with("event: image_edit.partial_image\n") && streamed.body.ends_with("data: [DONE]\n\n"),
+        "{}",
+        streamed.body
+    );
+    // (9 x 5 + 1,000 x 10 + 372 x 40) / 1e6 x 1.02
+    assert!(streamed.body.contains("event: image_edit.completed\n") && streamed.body.contains(r#""cost":"0.0254235""#));
+    let named = json!({"model": "gpt-image-1", "prompt": "a hat", "size": "1024x1024", "quality": "low",
+        "images": [{"image_url": "data:image/png;base64,iVBORw0KGgo="}]});
+    let told = stage.post(EDITS, &named).await;
+    // (9 x 5 + 1,000 x 10 + 272 x 40) / 1e6 x 1.02
+    assert_eq!((told.status, told.header("x-farebox-cost")), (200, Some("0.0213435")));
+    let quoted = stage.post("/v1/quote?route=/v1/images/edits", &named).await.ok();
+    // ((2 + 2 x 256 + 6,821) x 10 + 272 x 40) / 1e6 x 1.02
+    assert_eq!(quoted["cost"]["most"], "0.0859146", "{quoted}");
+    for (more, field) in [
+        (("image", &b"<html>"[..]), "image"),
+        (("mask", &b"GIF89a"[..]), "mask"),
+        (("size", &b"2048x2048"[..]), "size"),
+        (("n", &b"0"[..]), "n"),
+        (("complexity", &b"high"[..]), "complexity"),
+        (("max_cost", &b"0.01"[..]), "max_cost"),
+    ] {
+        let rest = [("image", IMAGE), model, prompt].into_iter().filter(|(name, _)| *name != more.0);
+        let parts: Vec<_> = rest.chain([more]).collect();
+        assert_eq!(refusal(&edited(&parts).await), (400, Some(field.to_owned())));
+    }
+    assert_eq!(refusal(&edited(&[model, prompt]).await), (400, Some("image".into())));
+    let kept = with(&named, &json!({"images": [{"file_id": "file-1"}]}));
+    assert_eq!(refusal(&stage.post(EDITS, &kept).await), (400, Some("images[0].file_id".into())));
+    let varied = answer(transcribe(&stage, "/v1/images/variations", "xYz", edit(&[("image", IMAGE)]))).await;
+    assert_eq!(refusal(&varied), (400, Some("model".into())));
+    assert!(varied.body.contains("retired"), "{}", varied.body);
+    assert_eq!(stage.fake.asked().len(), 3, "what is refused here never reaches the provider");
+    stage.fake.script(Misdeed::NoUsage);
+    let counted = edited(&[("image", IMAGE), model, prompt, size, quality]).await.ok();
+    // (2 x 5 + 6,821 x 10 + 272 x 40) / 1e6 x 1.02
+    assert_eq!((&counted["farebox"]["estimated"], &counted["usage"]["cost"]), (&json!(true), &json!("0.080682")));
+    stage.is_left("9.7891099").await;
 }
 
 #[tokio::test]

@@ -42,7 +42,7 @@ async fn a_configuration_of_litellms_runs_and_its_keys_have_their_budgets() {
     );
     fs::write(at("config.yaml"), config).unwrap();
     let export = json!([
-        {"token": "h", "key_alias": "ada", "models": ["assistant"], "max_budget": 1, "budget_duration": "30d"},
+        {"token": "h", "key_alias": "ada", "models": ["assistant", "gone"], "max_budget": 1, "budget_duration": "30d"},
         {"token": "i", "key_alias": "none", "blocked": true},
     ]);
     fs::write(at("keys.json"), export.to_string()).unwrap();
@@ -64,6 +64,7 @@ async fn a_configuration_of_litellms_runs_and_its_keys_have_their_budgets() {
     for line in [
         "no counterpart: model_list[1].litellm_params.rpm: limits are dollars",
         "no counterpart: [1]: the key \"none\" is not made: it is blocked",
+        "no counterpart: [0].models: the key \"ada\" is made without \"gone\", which is no model of the configuration",
         &unpriced,
         &format!(r#"a key to make: {{"name":"ada","limits":{{"month":"1.00"}},"models":["{named}/gpt-4o-mini"]}}"#),
     ] {
@@ -100,6 +101,26 @@ async fn a_configuration_of_litellms_runs_and_its_keys_have_their_budgets() {
     }
     let refused = ask("local").await;
     assert_eq!((refused.status, refused.json()["code"].clone()), (403, json!("key_limit")), "{}", refused.body);
+    // A server that has no price for one of them makes the key without it, and others beside one that it refuses.
+    let export = json!([
+        {"token": "j", "key_alias": "bob", "models": ["assistant", "elsewhere"]},
+        {"token": "k", "key_alias": "eve", "models": ["elsewhere"]},
+        {"token": "l", "key_alias": "joe", "models": ["local"]},
+    ]);
+    fs::write(at("more.json"), export.to_string()).unwrap();
+    let config = fs::read_to_string(at("config.yaml")).unwrap();
+    let elsewhere = "model_list:\n- model_name: elsewhere\n  litellm_params: {model: groq/not-priced, api_key: sk-c}\n";
+    fs::write(at("more.yaml"), config.replacen("model_list:\n", elsewhere, 1)).unwrap();
+    let made = server.cli(&["import", "litellm", &at("more.yaml"), "--keys", &at("more.json"), "--account", &account]);
+    let (text, told) = (String::from_utf8_lossy(&made.stdout), String::from_utf8_lossy(&made.stderr));
+    let names: Vec<_> = text.lines().filter_map(|line| line.split_once('\t')).map(|(name, _)| name).collect();
+    assert_eq!((names, made.status.code()), (vec!["bob", "joe"], Some(1)), "{told}");
+    for line in [
+        r#"the key "bob" is made without "groq/not-priced", which the server does not know"#,
+        r#"the key "eve" is not made: models[0]: names no model or alias here"#,
+    ] {
+        assert!(told.contains(line), "{line} is not in {told}");
+    }
     let keys = server.admin().account(&account).await["keys"].as_array().unwrap().clone();
     let own: Vec<&Value> = keys.iter().filter(|key| key["name"] == "ada").collect();
     assert_eq!(own.len(), 1, "{keys:?}");

@@ -60,4 +60,21 @@ events = list(
 )
 assert [event.type for event in events] == ["image_generation.partial_image", "image_generation.completed"], events
 assert events[-1].usage.output_tokens == 372 and events[-1].b64_json, events[-1]
+image = ("a.png", b"\x89PNG\r\n\x1a\n", "image/png")
+edited = client.images.edit(
+    model="gpt-image-1", prompt="a hat", image=[image, image], mask=image, size="1024x1024", quality="low", n=2
+)
+assert len(edited.data) == 2 and edited.usage.input_tokens_details.image_tokens == 6000, edited
+assert edited.usage.cost == "0.0834411", edited.usage
+events = list(
+    client.images.edit(
+        model="gpt-image-1", prompt="a hat", image=image, size="1024x1024", quality="low", stream=True, partial_images=1
+    )
+)
+assert [event.type for event in events] == ["image_edit.partial_image", "image_edit.completed"], events
+try:
+    client.images.create_variation(image=image)
+    raise AssertionError("nothing was varied")
+except openai.BadRequestError as error:
+    assert error.param == "model", error
 print("ok")

@@ -2,7 +2,7 @@
 //! parts of a client's form separates those of the provider's: it is known to be in none of them. This file knows no
 //! field.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, sync::Arc};
 
 use bytes::Bytes;
 use serde_json::Value;
@@ -12,8 +12,6 @@ use crate::{
     inference::Upload,
 };
 
-/// The field of the file, wherever a form has one.
-pub const FILE: &str = "file";
 /// The most parts of a form, and the longest head of one.
 const MOST_PARTS: usize = 128;
 const LONGEST_HEAD: usize = 8 << 10;
@@ -24,7 +22,7 @@ const LONGEST_BOUNDARY: usize = 70;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Form {
     /// What separates its parts.
-    pub boundary: Box<str>,
+    pub boundary: Arc<str>,
     /// Its parts, in their order.
     pub parts: Vec<Part>,
 }
@@ -177,10 +175,11 @@ fn escaped(text: &str) -> String {
     ESCAPES.iter().fold(text.to_owned(), |text, (plain, escaped)| text.replace(plain, escaped))
 }
 
-/// Writes a form: the members of an object, then the file. A list is written as so many fields of one name.
-pub fn write(fields: &Fields, upload: &Upload) -> Vec<u8> {
-    let Upload { name, media_type, bytes, boundary } = upload;
-    let mut form = Vec::with_capacity(bytes.len() + (4 << 10));
+/// Writes a form: the members of an object, then the files. A list is written as so many fields of one name. The boundary
+/// separates the parts: it stands in none of them.
+pub fn write(fields: &Fields, uploads: &[Upload], boundary: &str) -> Vec<u8> {
+    let bytes = uploads.iter().map(|upload| upload.bytes.len()).sum::<usize>();
+    let mut form = Vec::with_capacity(bytes + (4 << 10));
     let mut put = |head: &str, value: &[u8]| {
         for piece in [b"--", boundary.as_bytes(), b"\r\ncontent-disposition: form-data; ", head.as_bytes()] {
             form.extend_from_slice(piece);
@@ -195,17 +194,19 @@ pub fn write(fields: &Fields, upload: &Upload) -> Vec<u8> {
             put(&head, text.as_bytes());
         }
     }
-    let mut head = format!("name=\"{FILE}\"");
-    if let Some(name) = name {
-        head.push_str("; filename=\"");
-        head.push_str(&escaped(name));
-        head.push('"');
+    for Upload { field, name, media_type, bytes, .. } in uploads {
+        let mut head = format!("name=\"{}\"", escaped(field));
+        if let Some(name) = name {
+            head.push_str("; filename=\"");
+            head.push_str(&escaped(name));
+            head.push('"');
+        }
+        if let Some(media_type) = media_type.as_deref().filter(|text| !text.contains(['\r', '\n'])) {
+            head.push_str("\r\ncontent-type: ");
+            head.push_str(media_type);
+        }
+        put(&head, bytes);
     }
-    if let Some(media_type) = media_type.as_deref().filter(|text| !text.contains(['\r', '\n'])) {
-        head.push_str("\r\ncontent-type: ");
-        head.push_str(media_type);
-    }
-    put(&head, bytes);
     form.extend_from_slice(b"--");
     form.extend_from_slice(boundary.as_bytes());
     form.extend_from_slice(b"--\r\n");
@@ -304,13 +305,15 @@ mod tests {
         let fields =
             br#"{"model":"m","stream":true,"temperature":0.20,"include[]":["a","b"],"gone":null,"q\"":"x\r\ny"}"#;
         let fields = Fields::parse(fields).unwrap();
-        let upload = Upload {
+        let upload = |field: &str, bytes| Upload {
+            field: field.into(),
             name: Some("a\".wav".into()),
             media_type: Some("audio/wav".into()),
-            bytes: Bytes::from_static(b"\r\n\0--"),
+            bytes: Bytes::from_static(bytes),
             boundary: "xYz".into(),
         };
-        let form = read(TYPE, &write(&fields, &upload).into()).unwrap();
+        let uploads = [upload("image[]", b"\r\n\0--"), upload("image[]", b"two")];
+        let form = read(TYPE, &write(&fields, &uploads, "xYz").into()).unwrap();
         let texts: Vec<_> = form.parts.iter().map(|part| (&*part.name, &part.bytes[..])).collect();
         assert_eq!(
             texts,
@@ -321,7 +324,8 @@ mod tests {
                 ("include[]", b"a"),
                 ("include[]", b"b"),
                 ("q\"", b"x\r\ny"),
-                ("file", b"\r\n\0--"),
+                ("image[]", b"\r\n\0--"),
+                ("image[]", b"two"),
             ]
         );
         let file = form.parts.last().unwrap();
@@ -352,8 +356,9 @@ mod tests {
 
         #[test]
         fn any_file_comes_back(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
-            let upload = Upload { name: None, media_type: None, bytes: bytes.clone().into(), boundary: "xYz".into() };
-            let form = read(TYPE, &write(&Fields::default(), &upload).into()).unwrap();
+            let (field, bytes_of, boundary) = ("file".into(), bytes.clone().into(), "xYz".into());
+            let upload = Upload { field, name: None, media_type: None, bytes: bytes_of, boundary };
+            let form = read(TYPE, &write(&Fields::default(), &[upload], "xYz").into()).unwrap();
             prop_assert_eq!(&form.parts[0].bytes[..], &bytes[..]);
         }
     }

@@ -72,6 +72,10 @@ pub enum Tier {
     Flex,
     /// Before others.
     Priority,
+    /// In the United States alone.
+    Us,
+    /// Before others, in the United States alone.
+    PriorityUs,
 }
 
 impl Tier {

@@ -40,6 +40,8 @@ const KEEP: &str = "INSERT INTO kept_response (account_id, id, previous, created
                     VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (account_id, id) DO ";
 const REPLACING: &str = "UPDATE SET previous = excluded.previous, bytes = excluded.bytes, sealed = excluded.sealed";
 const NOT_REPLACING: &str = "NOTHING";
+const REPLACE: &str = "UPDATE kept_response SET previous = ?, created_at = ?, expires_at = ?, bytes = ?, sealed = ? \
+                       WHERE account_id = ? AND id = ? AND previous = ?";
 const HAS: &str = "SELECT 1 FROM kept_response WHERE account_id = ? AND id = ?";
 const KEEP_ITEM: &str = "INSERT INTO kept_item (account_id, id, response_id) VALUES (?, ?, ?) \
                          ON CONFLICT (account_id, id) DO UPDATE SET response_id = excluded.response_id";
@@ -92,6 +94,28 @@ impl Ledger {
         }
         tx.commit().await?;
         Ok(true)
+    }
+
+    /// Puts this in the place of what is kept under its id, if that still continues `before`. Returns whether it did.
+    ///
+    /// # Errors
+    ///
+    /// The database can't be written now.
+    pub async fn replace_response(&self, new: &NewResponse, before: &str) -> Result<bool, LedgerError> {
+        let mut tx = self.tables.begin_to_write().await?;
+        let values: [Cell<'_>; 8] = [
+            new.previous.as_deref().into(),
+            new.now.0.into(),
+            new.expires_at.0.into(),
+            (new.sealed.len() as u64).into(),
+            new.sealed.as_slice().into(),
+            new.account_id.0.into(),
+            new.id.as_str().into(),
+            before.into(),
+        ];
+        let replaced = tx.execute(REPLACE, values).await? > 0;
+        tx.commit().await?;
+        Ok(replaced)
     }
 
     /// A response of an account, unless it has expired.
@@ -211,6 +235,11 @@ mod tests {
         let other_of_name = NewResponse { sealed: vec![8; 20], ..new(one, "r2", 9) };
         assert!(!ledger.keep_response(&other_of_name, false).await.unwrap(), "the earlier stays");
         assert!(ledger.has_response(one, "r2").await.unwrap() && !ledger.has_response(other, "r2").await.unwrap());
+        let newer = NewResponse { previous: Some("r9".into()), sealed: vec![9; 10], ..new(one, "r2", 3) };
+        assert!(!ledger.replace_response(&newer, "r8").await.unwrap(), "it continues another");
+        assert!(!ledger.replace_response(&NewResponse { account_id: other, ..newer.clone() }, "r1").await.unwrap());
+        assert!(ledger.replace_response(&newer, "r1").await.unwrap());
+        assert!(ledger.replace_response(&new(one, "r2", 2), "r9").await.unwrap(), "as it was");
         let found = async |account, id: &str, at| {
             let found = ledger.kept_response(account, id, Timestamp(at)).await.unwrap();
             found.map(|found| (found.id, found.previous, found.sealed.len()))

@@ -27,6 +27,7 @@ use http::{
 use wire::{
     format::{AnswerReader, Answers, KeyHeader, ProviderCall, ProviderFormat},
     inference::{Event, Failure, Header},
+    usage::Report,
 };
 
 use exchange::SendError;
@@ -157,8 +158,23 @@ pub fn events(call: Call, timeouts: Timeouts) -> impl futures::Stream<Item = Eve
     }))
 }
 
-/// The body of a call's successful answer, and the headers that its client gets.
-async fn answer(call: &Call, timeouts: Timeouts) -> Result<(Vec<Header>, Incoming), Failure> {
+/// The successful answer to a call.
+struct Answered {
+    /// What its headers tell: those that the client gets, and the service tier that served it.
+    told: Vec<Event>,
+    body: Incoming,
+}
+
+/// What an answer's headers tell.
+fn told(call: &Call, headers: &HeaderMap, passed: Vec<Header>) -> Vec<Event> {
+    let value = |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
+    let tier = call.endpoint.format.served(&value);
+    let served = tier.map(|tier| Event::Reported(Box::new(Report { tier: Some(tier), ..Report::default() })));
+    let passed = (!passed.is_empty()).then_some(Event::Headers(passed));
+    passed.into_iter().chain(served).collect()
+}
+
+async fn answer(call: &Call, timeouts: Timeouts) -> Result<Answered, Failure> {
     let response = match exchange::send(request::of(call)?, timeouts.first_byte).await {
         // A kept connection that its provider closed meanwhile: no fault of anyone's, and asked once more.
         Err(SendError::Unbegun(_)) => exchange::send(request::of(call)?, timeouts.first_byte).await?,
@@ -168,14 +184,16 @@ async fn answer(call: &Call, timeouts: Timeouts) -> Result<(Vec<Header>, Incomin
     let is_sound = call.call.answers == Answers::Sound;
     let is_wanted = head.status.is_success() && !(is_sound && is_text(&head.headers));
     if is_wanted {
-        return match unread_encoding(&head.headers) {
-            None if is_sound => Ok((passed::of_sound(&head.headers), body)),
-            None if call.call.is_forwarded => Ok((passed::of(&head.headers), body)),
-            None => Ok((Vec::new(), body)),
-            Some(encoding) => Err(Failure::Transport(format!(
-                "the provider's answer is encoded, and that was not asked for: {encoding}"
-            ))),
+        let passed = match unread_encoding(&head.headers) {
+            None if is_sound => passed::of_sound(&head.headers),
+            None if call.call.is_forwarded => passed::of(&head.headers),
+            None => Vec::new(),
+            Some(encoding) => {
+                let says = format!("the provider's answer is encoded, and that was not asked for: {encoding}");
+                return Err(Failure::Transport(says));
+            }
         };
+        return Ok(Answered { told: told(call, &head.headers, passed), body });
     }
     let body = exchange::collect(body, LARGEST_ERROR, timeouts.idle).await.unwrap_or_default();
     let mut refusal = call.endpoint.format.read_refusal(head.status.as_u16(), &body);
@@ -198,13 +216,10 @@ fn unread_encoding(headers: &HeaderMap) -> Option<String> {
 /// All events of a call whose answer comes whole.
 async fn whole(call: Call, timeouts: Timeouts) -> Vec<Event> {
     let read = async {
-        let (headers, body) = answer(&call, timeouts).await?;
+        let Answered { mut told, body } = answer(&call, timeouts).await?;
         let body = exchange::collect(body, call.call.largest_answer(), timeouts.first_byte).await?;
-        let mut events = call.call.read_whole(&*call.endpoint.format, &body);
-        if !headers.is_empty() {
-            events.insert(0, Event::Headers(headers));
-        }
-        Ok(events)
+        told.append(&mut call.call.read_whole(&*call.endpoint.format, &body));
+        Ok(told)
     };
     read.await.unwrap_or_else(|failure| vec![Event::Failed(failure)])
 }
@@ -212,10 +227,9 @@ async fn whole(call: Call, timeouts: Timeouts) -> Vec<Event> {
 async fn step(stage: Stage, timeouts: Timeouts) -> Result<Option<(Event, Stage)>, Failure> {
     Ok(match stage {
         Stage::Begin(call) => {
-            let (headers, body) = answer(&call, timeouts).await?;
+            let Answered { told, body } = answer(&call, timeouts).await?;
             let reader = call.call.reader(call.endpoint.format);
-            let events = if headers.is_empty() { Vec::new() } else { vec![Event::Headers(headers)] };
-            let (idle, events) = (Idle::new(timeouts.idle), events.into_iter());
+            let (idle, events) = (Idle::new(timeouts.idle), told.into_iter());
             let streaming = Streaming { body, idle, unread: Bytes::new(), reader, events };
             Some((Event::Started, Stage::Stream(Box::new(streaming))))
         }

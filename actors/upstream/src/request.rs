@@ -28,14 +28,14 @@ pub(super) fn headers(routes: &Routes, key: Option<(HeaderName, HeaderValue)>) -
 /// The request of a call.
 pub(super) fn of(call: &Call) -> Result<Request<Body>, Failure> {
     let endpoint = &call.endpoint;
-    let ProviderCall { path, headers: own, upload, .. } = &*call.call;
+    let ProviderCall { path, headers: own, uploads, .. } = &*call.call;
     let (media_type, body) = call.call.body();
     let mut request = Request::new(Body::from(body));
     *request.method_mut() = Method::POST;
     *request.uri_mut() = address(endpoint, path)?;
     let headers = request.headers_mut();
     *headers = HeaderMap::clone(&endpoint.headers);
-    if upload.is_some() {
+    if !uploads.is_empty() {
         let media_type = HeaderValue::from_str(&media_type);
         headers.insert(CONTENT_TYPE, media_type.map_err(|_| Failure::Transport("a form has no separator".into()))?);
     }

@@ -33,6 +33,12 @@ impl Rate {
         (Decimal::ZERO..=LARGEST).contains(&dollars).then(|| Self(dollars.normalize()))
     }
 
+    /// This rate so many times, as other price lists write a factor: `1.1`, or `2`. `None` where the text is no number, or the
+    /// product no rate.
+    pub fn times_of_list(self, factor: &str) -> Option<Self> {
+        Self::new(self.0.checked_mul(Decimal::from_str(factor.trim()).ok()?)?)
+    }
+
     /// Dollars for so many units, as other price lists write them: `2.50` for a million, `2e-07` for one, or
     /// `0.36` for the milliseconds of an hour. Lists that were written by way of floats have noise in their last
     /// digits: all beyond the fourteenth is left out. `None` where the text is no number, or no rate.

@@ -1,6 +1,6 @@
 //! The text form of a price in price files. The short form names the prices of a million text tokens (`input`,
-//! `cached_input`, `cache_write`, `cache_write_long`, `output`), and those of one context band; `batch`, `flex` and
-//! `priority` have the same of a service tier. The general form lists rates by key: `per_million`, and `each`. A price
+//! `cached_input`, `cache_write`, `cache_write_long`, `output`), and those of one context band; `batch`, `flex`,
+//! `priority`, `us` and `priority_us` have the same of a service tier. The general form lists rates by key: `per_million`, and `each`. A price
 //! may use both forms, with each key once. Prices are shown in the short form, as far as they have one, with the rate of
 //! every key beside it.
 
@@ -45,6 +45,8 @@ pub(super) struct Written {
     batch: Option<WrittenTier>,
     flex: Option<WrittenTier>,
     priority: Option<WrittenTier>,
+    us: Option<WrittenTier>,
+    priority_us: Option<WrittenTier>,
     #[serde(default)]
     per_million: BTreeMap<Key, Decimal>,
     #[serde(default)]
@@ -120,6 +122,8 @@ impl Written {
             batch: None,
             flex: None,
             priority: None,
+            us: None,
+            priority_us: None,
             per_million: BTreeMap::new(),
             each: BTreeMap::new(),
         }
@@ -133,6 +137,8 @@ impl Written {
             (ServiceTier::Batch, &self.batch),
             (ServiceTier::Flex, &self.flex),
             (ServiceTier::Priority, &self.priority),
+            (ServiceTier::Us, &self.us),
+            (ServiceTier::PriorityUs, &self.priority_us),
         ];
         let is_empty = input.iter().all(Option::is_none) && self.output.is_none() && self.band.is_none();
         match (is_whole, is_empty) {

@@ -94,6 +94,10 @@ pub enum ServiceTier {
     Flex,
     /// Before other requests.
     Priority,
+    /// In the United States alone.
+    Us,
+    /// Before other requests, in the United States alone.
+    PriorityUs,
 }
 
 /// The context band of a request: it has more input tokens than this number. Zero means no band.
@@ -201,8 +205,14 @@ impl Words for Cache {
 }
 
 impl Words for ServiceTier {
-    const WORDS: &'static [(Self, &'static str)] =
-        &[(Self::Standard, ""), (Self::Batch, "batch"), (Self::Flex, "flex"), (Self::Priority, "priority")];
+    const WORDS: &'static [(Self, &'static str)] = &[
+        (Self::Standard, ""),
+        (Self::Batch, "batch"),
+        (Self::Flex, "flex"),
+        (Self::Priority, "priority"),
+        (Self::Us, "us"),
+        (Self::PriorityUs, "priority_us"),
+    ];
 }
 
 impl Words for Resolution {
@@ -248,7 +258,7 @@ impl Kind {
 
 impl ServiceTier {
     /// All tiers.
-    pub const ALL: [Self; 4] = [Self::Standard, Self::Batch, Self::Flex, Self::Priority];
+    pub const ALL: [Self; 6] = [Self::Standard, Self::Batch, Self::Flex, Self::Priority, Self::Us, Self::PriorityUs];
 
     /// The tier's word in a key; empty for the usual tier.
     pub fn name(self) -> &'static str {

@@ -138,6 +138,7 @@ fn model(provider: &'static str, id: &str, fields: &Fields<'_>) -> Result<Listed
     let images_of_tokens = images_without_tokens(&rates);
     without_alternatives(&mut rates);
     add_searches(fields, &mut rates);
+    add_factors(provider, fields, &mut rates);
     let doubt = match doubt(&rates) {
         Some(NO_PRICE) => return Err(NO_PRICE.to_owned()),
         doubt => doubt.or(images_of_tokens).map(str::to_owned),
@@ -215,6 +216,22 @@ fn add_searches(fields: &Fields<'_>, rates: &mut Rates) {
     rates.extend(cheaper.map(|(resolution, rate)| (Key { resolution, ..any }, rate)));
 }
 
+/// Adds the prices of Anthropic's fast mode, of its service in the United States alone, and of both together, which the
+/// list has as factors of all tokens ("Pricing", Claude documentation: they multiply, cache reads and writes too). Each is a
+/// tier of its own price here.
+fn add_factors(provider: &str, fields: &Fields<'_>, rates: &mut Rates) {
+    let entry = fields.get("provider_specific_entry").filter(|_| provider == "anthropic");
+    let entry: Fields<'_> = entry.and_then(|entry| serde_json::from_str(entry.get()).ok()).unwrap_or_default();
+    let tiers: [(ServiceTier, &[&str]); 3] =
+        [(ServiceTier::Priority, &["fast"]), (ServiceTier::Us, &["us"]), (ServiceTier::PriorityUs, &["fast", "us"])];
+    let usual: Vec<_> = rates.iter().map(|(key, rate)| (*key, *rate)).collect();
+    for (tier, factors) in tiers {
+        let times = |rate: Rate| factors.iter().try_fold(rate, |rate, name| rate.times_of_list(entry.get(name)?.get()));
+        let of_tokens = usual.iter().filter(|(key, _)| key.kind == Kind::Tokens && key.tier == ServiceTier::Standard);
+        rates.extend(of_tokens.filter_map(|(key, rate)| Some((key.in_tier(tier), times(*rate)?))));
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -248,5 +265,36 @@ mod tests {
             assert_eq!(key(name), None, "{name}");
         }
         assert_eq!(rate("input_cost_per_token", "\"free\""), None);
+    }
+
+    #[test]
+    fn fast_mode_and_a_place_are_tiers_of_so_many_times_the_price() {
+        let entry = r#"{"mode":"chat","input_cost_per_token":4e-06,"output_cost_per_token":2e-05,
+            "cache_read_input_token_cost":2e-07,"input_cost_per_token_batches":2e-06,"max_input_tokens":9,
+            "search_context_cost_per_query":{"search_context_size_medium":0.01},"provider_specific_entry":{"us":1.1,"fast":2.0}}"#;
+        let rates = |provider: &'static str, entry: &str| -> Vec<String> {
+            let fields: Fields<'_> = serde_json::from_str(entry).unwrap();
+            let rates = model(provider, "m", &fields).unwrap().rates.into_iter();
+            let added = rates.filter(|(key, _)| ![ServiceTier::Standard, ServiceTier::Batch].contains(&key.tier));
+            let mut added: Vec<_> = added.map(|(key, rate)| format!("{key}={}", rate.million_text())).collect();
+            added.sort();
+            added
+        };
+        let expected = [
+            "tokens.input.cache_read.priority=0.40",
+            "tokens.input.cache_read.priority_us=0.44",
+            "tokens.input.cache_read.us=0.22",
+            "tokens.input.priority=8.00",
+            "tokens.input.priority_us=8.80",
+            "tokens.input.us=4.40",
+            "tokens.output.priority=40.00",
+            "tokens.output.priority_us=44.00",
+            "tokens.output.us=22.00",
+        ];
+        assert_eq!(rates("anthropic", entry), expected);
+        let slow = entry.replace(r#","fast":2.0"#, "");
+        let of_us: Vec<_> = expected.into_iter().filter(|rate| rate.contains(".us=")).collect();
+        assert_eq!(rates("anthropic", &slow), of_us);
+        assert!(rates("openai", entry).is_empty());
     }
 }

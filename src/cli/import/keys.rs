@@ -80,7 +80,14 @@ pub(super) fn convert(
         let name = key.take_text("key_alias").or_else(|| key.take_text("key_name"));
         let name: String = name.unwrap_or_else(|| format!("litellm {place}")).chars().take(100).collect();
         match body(&mut key, &name, names, now) {
-            Ok(body) => keys.push(NewKey { name: name.clone(), body }),
+            Ok((body, unknown)) => {
+                for model in unknown {
+                    let why =
+                        format!("the key {name:?} is made without {model:?}, which is no model of the configuration");
+                    left.push(Left::new(&format!("{path}.models"), why));
+                }
+                keys.push(NewKey { name: name.clone(), body });
+            }
             Err(why) => {
                 left.push(Left::new(&path, format!("the key {name:?} is not made: {why}")));
                 continue;
@@ -94,8 +101,13 @@ pub(super) fn convert(
     (keys, left)
 }
 
-/// The body of a request for a key, or why there is none.
-fn body(key: &mut Part, name: &str, names: &BTreeMap<String, Vec<Target>>, now: Timestamp) -> Result<Value, String> {
+/// The body of a request for a key, and the models that it is made without; or why there is none.
+fn body(
+    key: &mut Part,
+    name: &str,
+    names: &BTreeMap<String, Vec<Target>>,
+    now: Timestamp,
+) -> Result<(Value, Vec<String>), String> {
     if name.is_empty() || name.chars().any(char::is_control) {
         return Err("its name has no letters, or a control character".to_owned());
     }
@@ -107,9 +119,10 @@ fn body(key: &mut Part, name: &str, names: &BTreeMap<String, Vec<Target>>, now: 
     if let Some(limits) = limits(key)? {
         body.insert("limits".to_owned(), limits);
     }
+    let mut unknown = Vec::new();
     if let Some(models) = key.take("models") {
         let listed = models.names().ok_or("its models are no list of names")?;
-        let models = models_of(&listed, names)?;
+        let models = models_of(&listed, names, &mut unknown)?;
         if !models.is_empty() {
             body.insert("models".to_owned(), json!(models));
         }
@@ -121,7 +134,7 @@ fn body(key: &mut Part, name: &str, names: &BTreeMap<String, Vec<Target>>, now: 
         }
         body.insert("expires_at".to_owned(), json!(at.to_string()));
     }
-    Ok(Value::Object(body))
+    Ok((Value::Object(body), unknown))
 }
 
 /// The limits of a key's budget; `None` where it has none.
@@ -171,15 +184,21 @@ fn amount(text: &str) -> Option<Nanos> {
     format!("{}.{}", if whole.is_empty() { "0" } else { whole }, if part.is_empty() { "0" } else { part }).parse().ok()
 }
 
-/// The models that a key may use, each of its provider.
-fn models_of(listed: &[String], names: &BTreeMap<String, Vec<Target>>) -> Result<Vec<String>, String> {
+/// The models that a key may use, each of its provider. One that the configuration does not have is left out: the key can
+/// do less without it, and no more. A key that may use none that is there is not made, as an empty list would be all.
+fn models_of(
+    listed: &[String],
+    names: &BTreeMap<String, Vec<Target>>,
+    unknown: &mut Vec<String>,
+) -> Result<Vec<String>, String> {
     let mut models: Vec<String> = Vec::new();
     for name in listed {
         if ALL.contains(&&**name) {
             return Ok(Vec::new());
         }
         let Some(targets) = names.get(name) else {
-            return Err(format!("it may use {name:?}, which is no model of the configuration"));
+            unknown.push(name.clone());
+            continue;
         };
         for target in targets {
             let name = target.name();
@@ -188,12 +207,38 @@ fn models_of(listed: &[String], names: &BTreeMap<String, Vec<Target>>) -> Result
             }
         }
     }
-    Ok(models)
+    match unknown.first() {
+        Some(name) if models.is_empty() => {
+            Err(format!("it may use {name:?}, and nothing that is a model of the configuration"))
+        }
+        _ => Ok(models),
+    }
+}
+
+/// Takes the model that a server refused by this field (`models[2]`) out of a key's body. Returns its name; `None` where
+/// the field is another, or the key may use no other model: without any it could use all.
+pub(super) fn without(body: &mut Value, field: &str) -> Option<String> {
+    let place: usize = field.strip_prefix("models[")?.strip_suffix(']')?.parse().ok()?;
+    let models = body.get_mut("models")?.as_array_mut()?;
+    if models.len() < 2 || place >= models.len() {
+        return None;
+    }
+    models.remove(place).as_str().map(str::to_owned)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_model_that_a_server_refuses_is_taken_out_and_never_the_last_one() {
+        let mut body = json!({"name": "n", "models": ["a", "b"]});
+        for field in ["name", "models", "models[2]", "models[x]"] {
+            assert_eq!(without(&mut body, field), None, "{field}");
+        }
+        assert_eq!(without(&mut body, "models[0]").as_deref(), Some("a"));
+        assert_eq!((without(&mut body, "models[0]"), &body["models"]), (None, &json!(["b"])));
+    }
 
     #[test]
     fn dollars_are_read_however_json_writes_them() {

@@ -245,7 +245,7 @@ fn what_is_no_configuration_comes_to_nothing_and_nothing_panics() {
 fn budgets_of_keys_become_limits_and_a_key_without_its_budget_is_not_made() {
     let names = imported(CONFIG).names;
     let export = json!({"keys": [
-        {"token": "h1", "key_alias": "ada", "max_budget": 10.5, "budget_duration": "30d", "spend": 3, "models": ["chat", "claude"]},
+        {"token": "h1", "key_alias": "ada", "max_budget": 10.5, "budget_duration": "30d", "spend": 3, "models": ["chat", "nobody", "claude"]},
         {"token": "h2", "key_alias": "total", "max_budget": 5, "spend": 1.25, "models": [], "rpm_limit": 7},
         {"token": "h3", "key_alias": "each-quarter", "max_budget": 5, "budget_duration": "90d"},
         {"token": "h4", "key_alias": "blocked", "blocked": true},
@@ -271,6 +271,7 @@ fn budgets_of_keys_become_limits_and_a_key_without_its_budget_is_not_made() {
     );
     let told: Vec<_> = left.iter().map(|left| format!("{}: {}", left.path, left.why)).collect();
     for words in [
+        "keys[0].models: the key \"ada\" is made without \"nobody\", which is no model of the configuration",
         "keys[1].rpm_limit: the key \"total\" is made without it",
         "keys[2]: the key \"each-quarter\" is not made: its budget of $5 each 90d has no counterpart",
         "keys[3]: the key \"blocked\" is not made: it is blocked",
@@ -282,7 +283,7 @@ fn budgets_of_keys_become_limits_and_a_key_without_its_budget_is_not_made() {
     ] {
         assert!(told.iter().any(|line| line.starts_with(words)), "{words} is not in {told:#?}");
     }
-    assert_eq!(left.len(), 8, "{told:#?}");
+    assert_eq!(left.len(), 9, "{told:#?}");
     for nothing in [json!([]), json!({}), json!("x"), json!(null)] {
         assert!(keys::convert(nothing.clone(), &names, Timestamp(0)).0.len() <= 1, "{nothing}");
     }

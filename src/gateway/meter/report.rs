@@ -37,6 +37,8 @@ pub struct Known {
     report: Option<Report>,
     /// The length of the text at the last report. Later text is not covered by it.
     told_at: usize,
+    /// The service tier that served the request, where that was told by itself.
+    tier: Option<Tier>,
 }
 
 /// The final usage of a request.
@@ -81,6 +83,10 @@ pub fn believed(mut report: Report, can: Capacity) -> Option<Report> {
 impl Known {
     /// Takes a report that came when the answer's text had this length. Returns whether all of it is plausible.
     pub fn hear(&mut self, report: Report, text: usize, can: Capacity) -> bool {
+        if report.tier.is_some() && report == (Report { tier: report.tier, ..Report::default() }) {
+            self.tier = report.tier;
+            return true;
+        }
         let numbers = |report: &Report| {
             let Report { input, output, web_searches, web_fetches, search_units, .. } = report;
             let milliseconds = report.milliseconds.filter(|_| can.milliseconds > 0);
@@ -107,8 +113,14 @@ impl Known {
         self.report.as_ref().is_some_and(|report| report.is_free)
     }
 
+    /// What was asked, at the tier that is known to have served it.
+    fn served(&self, asked: Asked) -> Asked {
+        Asked { tier: self.tier.map_or(asked.tier, of_tier), ..asked }
+    }
+
     /// Only the reported usage: missing numbers count as zero.
     pub fn reported(&self, asked: Asked) -> Used {
+        let asked = self.served(asked);
         let report = self.report.as_ref();
         if self.is_free() {
             return Used::NOTHING;
@@ -121,6 +133,7 @@ impl Known {
     /// The usage for a prompt with this count of tokens and a text of this length. `count` counts the text, and is
     /// called where no report covers it. The usage is at most the capacity.
     pub fn used(&self, prompt: u64, text: usize, asked: Asked, can: Capacity, count: impl FnOnce() -> u64) -> Used {
+        let asked = self.served(asked);
         if self.is_free() {
             return Used::NOTHING;
         }
@@ -189,12 +202,18 @@ impl Known {
 
 /// The service tier used: as reported, or else the one requested.
 fn served(report: Option<&Report>, asked: ServiceTier) -> ServiceTier {
-    match report.and_then(|report| report.tier) {
-        Some(Tier::Standard) => ServiceTier::Standard,
-        Some(Tier::Batch) => ServiceTier::Batch,
-        Some(Tier::Flex) => ServiceTier::Flex,
-        Some(Tier::Priority) => ServiceTier::Priority,
-        None => asked,
+    report.and_then(|report| report.tier).map_or(asked, of_tier)
+}
+
+/// A provider's tier, as prices name it.
+const fn of_tier(tier: Tier) -> ServiceTier {
+    match tier {
+        Tier::Standard => ServiceTier::Standard,
+        Tier::Batch => ServiceTier::Batch,
+        Tier::Flex => ServiceTier::Flex,
+        Tier::Priority => ServiceTier::Priority,
+        Tier::Us => ServiceTier::Us,
+        Tier::PriorityUs => ServiceTier::PriorityUs,
     }
 }
 
@@ -268,6 +287,21 @@ mod tests {
 
     const CAN: Capacity =
         Capacity { input: 1_000, output: 100, searches: 3, fetches: 0, search_units: 4, milliseconds: 0, images: 0 };
+
+    #[test]
+    fn a_tier_that_is_told_by_itself_is_the_one_charged_and_says_nothing_of_usage() {
+        let asked = Asked { tier: ServiceTier::Priority, ..Asked::default() };
+        let told = |tier| Report { tier: Some(tier), ..Report::default() };
+        let mut known = Known::default();
+        assert!(known.hear(told(Tier::Standard), 0, CAN) && !known.is_reported());
+        let counted = known.used(10, 5, asked, CAN, || 2);
+        assert_eq!((counted.quantities, counted.estimated), (Quantities::plain(10, 2), true));
+        known.hear(report(Some(7), Some(3)), 5, CAN);
+        assert_eq!(known.reported(asked).quantities, Quantities::plain(7, 3));
+        // What the usage itself says goes before.
+        known.hear(Report { tier: Some(Tier::Flex), ..report(Some(7), Some(3)) }, 5, CAN);
+        assert_eq!(known.reported(asked).quantities.amount(Key::INPUT.in_tier(ServiceTier::Flex)), 7);
+    }
 
     fn report(input: Option<u64>, output: Option<u64>) -> Report {
         Report { input, output, own: Some("{}".into()), ..Report::default() }

@@ -274,6 +274,8 @@ impl UsageTerms {
             ServiceTier::Batch => Tier::Batch,
             ServiceTier::Flex => Tier::Flex,
             ServiceTier::Priority => Tier::Priority,
+            ServiceTier::Us => Tier::Us,
+            ServiceTier::PriorityUs => Tier::PriorityUs,
         }
     }
 
@@ -305,6 +307,8 @@ fn tier(terms: &Terms, price: &Price) -> Result<ServiceTier, ServeError> {
         Some(Tier::Standard) => return Ok(ServiceTier::Standard),
         Some(Tier::Flex) => Some(ServiceTier::Flex),
         Some(Tier::Priority) => Some(ServiceTier::Priority),
+        Some(Tier::Us) => Some(ServiceTier::Us),
+        Some(Tier::PriorityUs) => Some(ServiceTier::PriorityUs),
         // Batches are not made here.
         Some(Tier::Batch) | None => None,
     };
@@ -370,6 +374,11 @@ fn dearest(price: &Price, (input, largest): (u64, u64), allowed: &Allowed) -> Re
         ServiceTier::Batch => &[ServiceTier::Batch, ServiceTier::Standard],
         ServiceTier::Flex => &[ServiceTier::Flex, ServiceTier::Standard],
         ServiceTier::Priority => &[ServiceTier::Priority, ServiceTier::Standard],
+        ServiceTier::Us => &[ServiceTier::Us, ServiceTier::Standard],
+        // Each has a price where both together have one.
+        ServiceTier::PriorityUs => {
+            &[ServiceTier::PriorityUs, ServiceTier::Us, ServiceTier::Priority, ServiceTier::Standard]
+        }
     };
     let permitted = Permitted { keep: asked.keep, tiers, uses, ..Permitted::TEXT };
     let token = if writes { price.most_output(largest, &permitted)? } else { Rate::default() };

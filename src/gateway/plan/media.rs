@@ -228,12 +228,18 @@ impl Media {
         let partials = drawn::PARTIAL.saturating_mul(images.partials.into());
         let output = each.saturating_add(partials).saturating_mul(n);
         let input = tokens::count_text(&model.id, &images.prompt);
-        let most = input.saturating_mul(tokens::margin(&model.id)).saturating_add(AROUND).saturating_mul(n);
+        let reads = images.edit.as_ref().map_or(0, |edit| u64::from(edit.read));
+        let read = drawn::READ.saturating_mul(reads);
+        // Each image that is read comes with some text of the provider's own.
+        let around = AROUND.saturating_mul(reads.saturating_add(1));
+        let most = input.saturating_mul(tokens::margin(&model.id)).saturating_add(around).saturating_add(read);
+        let most = most.saturating_mul(n);
+        let counted = one(Key::INPUT, input).and(&one(Key::INPUT.in_modality(Modality::Image), read));
         Self::tokens(
             model,
             price,
             &Tokens {
-                input: (most, one(Key::INPUT, input)),
+                input: (most, counted),
                 output: (output, one(Key::OUTPUT.in_modality(Modality::Image), output)),
                 modalities: ([Modality::Text, Modality::Image], [Modality::Text, Modality::Image]),
             },

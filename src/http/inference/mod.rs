@@ -3,6 +3,7 @@
 
 pub mod background;
 pub mod cohere;
+pub mod conversations;
 mod count;
 pub mod fallbacks;
 mod forwarded;
@@ -61,7 +62,7 @@ use crate::{
 };
 pub use count::count_tokens;
 use fallbacks::{Answered, Asking, Reached, Try};
-pub use media::{images, speech, transcriptions, translations};
+pub use media::{image_edits, image_variations, images, speech, transcriptions, translations};
 pub use models::{google_model, google_models, model, models};
 pub use quote::quote;
 use responses::Keeper;

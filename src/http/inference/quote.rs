@@ -9,7 +9,7 @@ use wire::{
         cohere::{self, Embed},
         openai::{
             Chat, Completions, Embeddings, Responses,
-            media::{images::Drawing, speech::Speaking},
+            media::{edits::Editing, images::Drawing, speech::Speaking},
         },
         rerank::{CohereReranking, Reranking},
     },
@@ -31,7 +31,7 @@ use crate::{
 };
 
 /// The routes whose bodies can be quoted.
-const ROUTES: [&str; 12] = [
+const ROUTES: [&str; 13] = [
     "/v1/chat/completions",
     "/v1/completions",
     "/v1/responses",
@@ -40,6 +40,7 @@ const ROUTES: [&str; 12] = [
     "/v1/rerank",
     "/v1/audio/speech",
     "/v1/images/generations",
+    "/v1/images/edits",
     "/v2/chat",
     "/v2/embed",
     "/v2/rerank",
@@ -65,6 +66,7 @@ async fn asked(state: &Shared, request: &HttpRequest, account: AccountId, body: 
         Some("/v1/rerank") => read::<Reranking>(request, body),
         Some("/v1/audio/speech") => read::<Speaking>(request, body),
         Some("/v1/images/generations") => read::<Drawing>(request, body),
+        Some("/v1/images/edits") => read::<Editing>(request, body),
         Some("/v2/chat") => read::<cohere::Chat>(request, body),
         Some("/v2/embed") => read::<Embed>(request, body),
         Some("/v2/rerank") => read::<CohereReranking>(request, body),

@@ -1,4 +1,4 @@
-//! `/v1/responses`: a request may continue responses that are kept here, and its own is kept unless it says `store:
+//! `/v1/responses`: a request may continue responses or a conversation that are kept here, and its own is kept unless it says `store:
 //! false`. Kept responses are read and deleted by their ids. The caller's own key continues what its provider keeps.
 
 use std::{cell::Cell, sync::Arc, time::Duration};
@@ -10,9 +10,12 @@ use tokio::sync::oneshot;
 use wire::{
     format::openai::{
         Responses,
-        responses::kept::{self, Kept},
+        responses::{
+            conversations::{Conversation, FIELD as CONVERSATION},
+            kept::{self, Kept},
+        },
     },
-    inference::Request,
+    inference::{Continues, Request},
 };
 
 use super::{
@@ -34,7 +37,7 @@ use crate::{
         state::Shared,
         surface::Answer,
     },
-    kept::{Earlier, KeptError, Responses as KeptResponses},
+    kept::{Earlier, KeptError, Responses as KeptResponses, bytes, has_room},
 };
 
 /// The most items of a page.
@@ -45,9 +48,14 @@ impl KeptError {
     /// The error where a request names what is not there by this field.
     fn by(self, field: &str) -> ApiError {
         match self {
-            Self::NoResponse(_) | Self::NoItem(_) | Self::NoAnswer(_) | Self::TooLong(_) => {
-                ApiError::invalid(field, self)
-            }
+            Self::NoResponse(_)
+            | Self::NoItem(_)
+            | Self::NoAnswer(_)
+            | Self::NoConversation(_)
+            | Self::OfConversation(_)
+            | Self::Full(_)
+            | Self::Busy(_)
+            | Self::TooLong(_) => ApiError::invalid(field, self),
             Self::Ledger(error) => unread(&error),
         }
     }
@@ -56,8 +64,12 @@ impl KeptError {
 impl From<KeptError> for ApiError {
     fn from(error: KeptError) -> Self {
         match error {
-            KeptError::NoResponse(_) | KeptError::NoItem(_) => Self::not_found("the response"),
-            KeptError::NoAnswer(_) | KeptError::TooLong(_) => Self::invalid("id", error),
+            KeptError::NoResponse(_) => Self::not_found("the response"),
+            KeptError::NoItem(_) => Self::not_found("the item"),
+            KeptError::NoConversation(_) => Self::not_found("the conversation"),
+            KeptError::Busy(_) => Self::overloaded("Others change this conversation just now; try again."),
+            KeptError::Full(_) => Self::invalid("items", error),
+            KeptError::NoAnswer(_) | KeptError::OfConversation(_) | KeptError::TooLong(_) => Self::invalid("id", error),
             KeptError::Ledger(error) => unread(&error),
         }
     }
@@ -74,6 +86,8 @@ pub(super) struct Keeper {
     account: AccountId,
     input: Vec<Box<RawValue>>,
     previous: Option<String>,
+    /// The conversation that it is added to.
+    conversation: Option<String>,
     /// Whether the response is kept again as it goes on, under an id of ours.
     is_kept_again: bool,
 }
@@ -105,6 +119,13 @@ impl Keeper {
         let replaces = self.is_kept_again;
         if let Err(error) = self.responses.keep(self.account, &kept, self.previous.as_deref(), replaces).await {
             tracing::warn!(account.id = %self.account, %error, "a response was not kept");
+        }
+        // One that failed, or is not done, adds nothing.
+        if let Some(conversation) = self.conversation.as_ref().filter(|_| kept.has_answer()) {
+            let items: Vec<_> = kept.items().map(|(_, item)| item.to_owned()).collect();
+            if let Err(error) = self.responses.add_answer(self.account, conversation, &items).await {
+                tracing::warn!(account.id = %self.account, %error, "a response was not added to its conversation");
+            }
         }
     }
 }
@@ -219,24 +240,35 @@ pub(super) async fn continued(
     body: &[u8],
 ) -> Result<(Request, Option<Keeper>), ApiError> {
     let responses = state.responses.clone();
-    let keeper = |previous, input| {
+    let keeper = |previous, conversation, input| {
         let responses = responses.clone();
-        Keeper { responses, account, input, previous, is_kept_again: false }
+        Keeper { responses, account, input, previous, conversation, is_kept_again: false }
     };
     let Some(named) = kept::named(body)? else {
         let asked = read::<Responses>(request, body)?;
         let keeps = kept::is_wanted(&asked.source.body)?;
-        let keeper = keeps.then(|| keeper(None, kept::input(&asked.source.body)));
+        let keeper = keeps.then(|| keeper(None, None, kept::input(&asked.source.body)));
         return Ok((asked, keeper));
     };
     let most = state.settings.limits.of_body(request.path());
     let earlier = responses.earlier(account, &named, most).await;
     let field = if named.previous.is_some() { kept::PREVIOUS } else { "input" };
     let Earlier { responses: before, items } = earlier.map_err(|error| error.by(field))?;
+    let kept::Named { previous, conversation, .. } = named;
+    let found = match &conversation {
+        Some(id) => Some(responses.conversation(account, id).await.map_err(|error| error.by(CONVERSATION))?),
+        None => None,
+    };
+    let of_responses = before.iter().flat_map(Kept::items).map(|(_, item)| item);
+    let before: Vec<&RawValue> = of_responses.chain(found.iter().flat_map(Conversation::items)).collect();
     let (body, own) = kept::continued(body, &before, &items, most)?;
+    if let Some(conversation) = &found {
+        has_room(conversation, bytes(&own)).map_err(|error| error.by(CONVERSATION))?;
+    }
     let mut asked = read::<Responses>(request, &body)?;
-    asked.source.continues = named.previous.as_deref().map(Box::from);
-    let keeper = kept::is_wanted(&asked.source.body)?.then(|| keeper(named.previous, own));
+    let of_conversation = conversation.as_deref().map(|id| Continues::Conversation(id.into()));
+    asked.source.continues = previous.as_deref().map(|id| Continues::Response(id.into())).or(of_conversation);
+    let keeper = kept::is_wanted(&asked.source.body)?.then(|| keeper(previous, conversation, own));
     Ok((asked, keeper))
 }
 
@@ -320,45 +352,62 @@ pub async fn cancel_response(state: Shared, request: HttpRequest, id: web::Path<
 pub async fn input_items(state: Shared, request: HttpRequest, id: web::Path<String>) -> HttpResponse {
     let work = async {
         let caller = auth::scoped(&state, &request, Scope::Inference).await?;
-        let query = Query::of(&request, &["limit", "order", "after", "include", "include[]"])?;
-        let limit = match query.get("limit").map(str::parse) {
-            None => USUAL_PAGE,
-            Some(Ok(limit)) if (1..=LARGEST_PAGE).contains(&limit) => limit,
-            Some(_) => {
-                return Err(ApiError::invalid("limit", format!("must be a whole number from 1 to {LARGEST_PAGE}")));
-            }
-        };
-        let is_ascending = match query.get("order") {
-            None | Some("desc") => false,
-            Some("asc") => true,
-            Some(_) => return Err(ApiError::invalid("order", "must be asc or desc")),
-        };
         let (kept, previous) = state.responses.find(caller.account_id, &id).await?;
-        let named = kept::Named { previous, items: Vec::new() };
+        let named = kept::Named { previous, ..kept::Named::default() };
         let most = state.settings.limits.of_body(request.path());
         let before = state.responses.earlier(caller.account_id, &named, most).await.map_err(|error| error.by("id"))?;
         let before = before.responses;
         let earlier = before.iter().flat_map(|kept| kept.items().map(|(_, item)| item));
-        let mut items = kept::listed(earlier.chain(kept.input.iter().map(|item| &**item)), &id);
-        if !is_ascending {
-            items.reverse();
-        }
-        let after = match query.get("after") {
-            None => 0,
-            Some(after) => {
-                let place = items.iter().position(|item| item["id"] == after);
-                place.ok_or_else(|| ApiError::invalid("after", "names no item of this response"))? + 1
-            }
-        };
-        let page: Vec<_> = items.iter().skip(after).take(limit).collect();
+        page(&request, kept::listed(earlier.chain(kept.input.iter().map(|item| &**item)), &id))
+    };
+    answer(&request, work.await)
+}
+
+/// A part of a list of items.
+pub(super) struct Page<'a> {
+    pub(super) items: &'a [Value],
+    /// How many stand before the page.
+    pub(super) after: usize,
+    /// The most items of the page.
+    pub(super) limit: usize,
+}
+
+impl Page<'_> {
+    /// The page as clients read it.
+    pub(super) fn list(&self) -> Value {
+        let page: Vec<_> = self.items.iter().skip(self.after).take(self.limit).collect();
         let id_of = |item: Option<&&Value>| item.map(|item| item["id"].clone());
-        Ok(json!({
+        json!({
             "object": "list",
             "first_id": id_of(page.first()),
             "last_id": id_of(page.last()),
-            "has_more": items.len() > after + page.len(),
+            "has_more": self.items.len() > self.after + page.len(),
             "data": page,
-        }))
+        })
+    }
+}
+
+/// The page of these items, oldest first, that a query asks for.
+pub(super) fn page(request: &HttpRequest, mut items: Vec<Value>) -> Result<Value, ApiError> {
+    let query = Query::of(request, &["limit", "order", "after", "include", "include[]"])?;
+    let limit = match query.get("limit").map(str::parse) {
+        None => USUAL_PAGE,
+        Some(Ok(limit)) if (1..=LARGEST_PAGE).contains(&limit) => limit,
+        Some(_) => {
+            return Err(ApiError::invalid("limit", format!("must be a whole number from 1 to {LARGEST_PAGE}")));
+        }
     };
-    answer(&request, work.await)
+    match query.get("order") {
+        None | Some("desc") => items.reverse(),
+        Some("asc") => {}
+        Some(_) => return Err(ApiError::invalid("order", "must be asc or desc")),
+    }
+    let after = match query.get("after") {
+        None => 0,
+        Some(after) => {
+            let place = items.iter().position(|item| item["id"] == after);
+            place.ok_or_else(|| ApiError::invalid("after", "names no item of this list"))? + 1
+        }
+    };
+    Ok(Page { items: &items, after, limit }.list())
 }

@@ -88,22 +88,39 @@ pub(super) fn transcript_events() -> RefOr<Schema> {
     text("Server-sent events: `transcript.text.delta`, then `transcript.text.done` with usage and cost.").into()
 }
 
-pub(super) fn images_body() -> RefOr<Schema> {
+/// What images from text and edits share.
+fn drawing() -> ObjectBuilder {
     let whole = |says| of_type(Type::Integer).description(Some(says));
-    let object = of_type(Type::Object)
+    of_type(Type::Object)
         .property("model", of_type(Type::String))
         .property("prompt", of_type(Type::String))
         .property("n", whole("1 (if not given) to 10 images."))
-        .property("size", text("`1024x1024`, `1024x1536`, `1536x1024`, or `auto`. A part of the price."))
-        .property("quality", text("`low`, `medium`, `high`, or `auto`. A part of the price."))
+        .property("size", text("`1024x1024`, `1024x1536`, `1536x1024`, another where the model has it, or `auto`."))
+        .property("quality", text("`low`, `medium`, `high`, where the model has them `xhigh` and `max`, or `auto`."))
         .property("output_format", text("`png`, `jpeg` or `webp`."))
         .property("output_compression", of_type(Type::Integer))
         .property("background", of_type(Type::String))
-        .property("moderation", of_type(Type::String))
         .property("response_format", text("`url` or `b64_json`, where the model has both."))
         .property("stream", of_type(Type::Boolean))
-        .property("partial_images", whole("0 to 3 images that are shown before they are done. Each costs."));
-    open(object.required("model").required("prompt")).into()
+        .property("partial_images", whole("0 to 3 images that are shown before they are done. Each costs."))
+        .required("model")
+        .required("prompt")
+}
+
+pub(super) fn images_body() -> RefOr<Schema> {
+    open(drawing().property("moderation", of_type(Type::String))).into()
+}
+
+pub(super) fn edits_form() -> RefOr<Schema> {
+    let file = || of_type(Type::String).format(Some(SchemaFormat::KnownFormat(KnownFormat::Binary)));
+    let image = "One image (png, jpeg or webp), or up to 16 as `image[]`. An object in place of the form has `images`: \
+                 objects with an `image_url`.";
+    let object = drawing()
+        .property("image", file().description(Some(image)))
+        .property("mask", file().description(Some("What may change of the first image: where it is transparent.")))
+        .property("input_fidelity", text("`low` or `high`, where the model has them."))
+        .required("image");
+    open(object).into()
 }
 
 pub(super) fn images() -> RefOr<Schema> {
@@ -118,4 +135,8 @@ pub(super) fn image_events() -> RefOr<Schema> {
     let says =
         "Server-sent events: `image_generation.partial_image`, then `image_generation.completed` with usage and cost.";
     text(says).into()
+}
+
+pub(super) fn edit_events() -> RefOr<Schema> {
+    text("Server-sent events: `image_edit.partial_image`, then `image_edit.completed` with usage and cost.").into()
 }

@@ -3,6 +3,7 @@
 //! route; a test compares it with the table of routes. It is made once, at the first request.
 
 mod coheres;
+mod conversations;
 mod errors;
 mod gemini;
 mod inference;

@@ -4,7 +4,7 @@ use billing::key::Scope;
 use utoipa::openapi::{RefOr, schema::Schema};
 
 use super::{
-    coheres, gemini, inference, media as schemas,
+    coheres, conversations, gemini, inference, media as schemas,
     operation::{Operation, Takes, delete, get, post, put},
 };
 use crate::http::{
@@ -38,7 +38,7 @@ const KEYS: Takes = Takes::Scope(Scope::Keys);
 pub(super) const INFERENCE: Takes = Takes::Scope(Scope::Inference);
 const OPERATOR: Takes = Takes::Operator;
 /// The media types of answers.
-const JSON: &str = "application/json";
+pub(super) const JSON: &str = "application/json";
 const EVENTS: &str = "text/event-stream";
 
 /// The groups of routes, with their descriptions.
@@ -61,6 +61,8 @@ pub(super) fn tag_of(path: &str) -> &'static str {
         "/v1/chat",
         "/v1/completions",
         "/v1/messages",
+        "/v1/responses",
+        "/v1/conversations",
         "/v1/quote",
         "/v1/models",
         "/v1/live",
@@ -89,6 +91,7 @@ pub(super) fn tag_of(path: &str) -> &'static str {
 pub(super) fn all() -> Vec<Operation> {
     let parts = [
         models(),
+        conversations::all(),
         cohere(),
         gemini::all(),
         media(),
@@ -267,6 +270,11 @@ fn media() -> Vec<Operation> {
             post("/v1/images/generations", INFERENCE, "Images of a description").body_of(schemas::images_body()),
             (schemas::images(), schemas::image_events()),
         ),
+        run(
+            post("/v1/images/edits", INFERENCE, "Images that are edited").form_of(schemas::edits_form()),
+            (schemas::images(), schemas::edit_events()),
+        ),
+        post("/v1/images/variations", INFERENCE, "Refused: its provider retired the models that made them"),
     ]
 }
 

@@ -26,8 +26,10 @@ pub(crate) struct Asked {
     pub(crate) path: String,
     /// The fields: of a form all texts, those of one name as a list.
     pub(crate) fields: Value,
-    /// The file of a form: its name, and its bytes.
+    /// The recording of a form: its name, and its bytes.
     pub(crate) file: Option<(String, Vec<u8>)>,
+    /// The images of a form: their fields, and their bytes.
+    pub(crate) images: Vec<(String, Vec<u8>)>,
 }
 
 #[derive(Default)]
@@ -111,7 +113,7 @@ async fn answer(state: web::Data<Shared>, request: HttpRequest, body: web::Bytes
     let said = match &*asked.path {
         "/v1/audio/speech" => speak(&asked.fields),
         "/v1/audio/transcriptions" | "/v1/audio/translations" => transcribe(&asked, with_usage),
-        "/v1/images/generations" => draw(&asked.fields, with_usage),
+        "/v1/images/generations" | "/v1/images/edits" => draw(&asked, with_usage),
         _ => return refuse(404, "no such path"),
     };
     let Said { kind, pieces } = match said {
@@ -148,9 +150,9 @@ fn read(path: &str, kind: &str, body: &[u8]) -> Result<Asked, String> {
             return Err("content-type must be application/json".into());
         }
         let fields = serde_json::from_slice(body).map_err(|error| error.to_string())?;
-        return Ok(Asked { path, fields, file: None });
+        return Ok(Asked { path, fields, ..Asked::default() });
     };
-    let mut asked = Asked { path, fields: json!({}), file: None };
+    let mut asked = Asked { path, fields: json!({}), ..Asked::default() };
     let separator = format!("--{boundary}").into_bytes();
     let is_end = |place: &usize| body[*place..].starts_with(&separator);
     let places: Vec<usize> = (0..body.len()).filter(is_end).collect();
@@ -168,6 +170,10 @@ fn read(path: &str, kind: &str, body: &[u8]) -> Result<Asked, String> {
         let (name, value) = (named("name").ok_or("a part has no name")?, part[head_end + 4..].to_vec());
         if name == "file" {
             asked.file = Some((named("filename").ok_or("file has no name")?, value));
+            continue;
+        }
+        if named("filename").is_some() {
+            asked.images.push((name, value));
             continue;
         }
         let value = json!(String::from_utf8(value).map_err(|error| error.to_string())?);
@@ -285,11 +291,53 @@ fn tokens(fields: &Value) -> u64 {
     }
 }
 
-fn draw(fields: &Value, with_usage: bool) -> Result<Said, String> {
-    known(
-        fields,
-        &["model", "prompt", "n", "size", "quality", "stream", "partial_images", "output_format", "background", "user"],
-    )?;
+/// What an image begins with.
+pub(crate) const IMAGE: &[u8] = b"\x89PNG\r\n\x1a\n";
+
+/// How many images an edit reads.
+fn images(asked: &Asked) -> Result<u64, String> {
+    let (images, mask): (Vec<_>, Vec<_>) = asked.images.iter().partition(|(field, _)| field.starts_with("image"));
+    let is_one = |(field, bytes): &&(String, Vec<u8>)| {
+        ["image", "image[]", "mask"].contains(&&**field) && bytes.starts_with(IMAGE)
+    };
+    if !asked.images.iter().all(|image| is_one(&image)) || mask.len() > 1 {
+        return Err("an image is none, or has an unknown field".into());
+    }
+    let named: Vec<&Value> = asked.fields["images"].as_array().into_iter().flatten().collect();
+    if named.iter().any(|image| image["image_url"].as_str().is_none_or(|url| !url.starts_with("data:image/"))) {
+        return Err("an image has no address".into());
+    }
+    match images.len() + named.len() {
+        1..=16 => Ok((images.len() + named.len() + mask.len()) as u64),
+        _ => Err("Missing required parameter: 'image'.".into()),
+    }
+}
+
+/// A number, which a form has as a text.
+fn number(value: &Value) -> Option<u64> {
+    value.as_u64().or_else(|| value.as_str()?.parse().ok())
+}
+
+fn draw(asked: &Asked, with_usage: bool) -> Result<Said, String> {
+    let is_edit = asked.path.ends_with("edits");
+    let fields = &asked.fields;
+    let mut names = vec![
+        "model",
+        "prompt",
+        "n",
+        "size",
+        "quality",
+        "stream",
+        "partial_images",
+        "output_format",
+        "background",
+        "user",
+    ];
+    if is_edit {
+        names.extend(["input_fidelity", "images"]);
+    }
+    known(fields, &names)?;
+    let read = if is_edit { images(asked)? } else { 0 };
     one_of(fields, "model", &["gpt-image-1", "gpt-image-2"])?;
     one_of(fields, "size", &["auto", "1024x1024", "1024x1536", "1536x1024"])?;
     one_of(fields, "quality", &["auto", "low", "medium", "high"])?;
@@ -297,18 +345,20 @@ fn draw(fields: &Value, with_usage: bool) -> Result<Said, String> {
         return Err("the story asks for a bound of every image".into());
     }
     let prompt = fields["prompt"].as_str().filter(|prompt| !prompt.is_empty()).ok_or("prompt is required")?;
-    let (n, partials) = (fields["n"].as_u64().unwrap_or(1), fields["partial_images"].as_u64().unwrap_or(0));
-    let (input, output) = (prompt.split_whitespace().count() as u64 + 7, tokens(fields) * n + partials * 100);
-    let usage = json!({"input_tokens": input, "input_tokens_details": {"text_tokens": input, "image_tokens": 0},
+    let (n, partials) = (number(&fields["n"]).unwrap_or(1), number(&fields["partial_images"]).unwrap_or(0));
+    let (text, images) = (prompt.split_whitespace().count() as u64 + 7, read * 1_000 * n);
+    let (input, output) = (text + images, tokens(fields) * n + partials * 100);
+    let usage = json!({"input_tokens": input, "input_tokens_details": {"text_tokens": text, "image_tokens": images},
         "output_tokens": output, "total_tokens": input + output});
     let usage = if with_usage { usage } else { Value::Null };
     let image = STANDARD.encode([0x89, b'P', b'N', b'G']);
-    if fields["stream"] == true {
+    let kind = if is_edit { "image_edit" } else { "image_generation" };
+    if fields["stream"] == true || fields["stream"] == "true" {
         let partial = |index| {
-            json!({"type": "image_generation.partial_image", "b64_json": image, "partial_image_index": index,
+            json!({"type": format!("{kind}.partial_image"), "b64_json": image, "partial_image_index": index,
                 "created_at": 1, "size": "1024x1024", "quality": "low", "background": "opaque", "output_format": "png"})
         };
-        let done = json!({"type": "image_generation.completed", "b64_json": image, "created_at": 1, "size": "1024x1024",
+        let done = json!({"type": format!("{kind}.completed"), "b64_json": image, "created_at": 1, "size": "1024x1024",
             "quality": "low", "background": "opaque", "output_format": "png", "usage": usage});
         return Ok(Said::events(&(0..partials).map(partial).chain([done]).collect::<Vec<_>>()));
     }

@@ -11,7 +11,7 @@ use crate::{fields::BadRequest, inference::Request};
 /// A reader of bodies, and fields that it needs beside a list.
 type Reader = (&'static str, fn(&[u8]) -> Result<Request, BadRequest>, &'static str);
 
-const READERS: [Reader; 16] = [
+const READERS: [Reader; 17] = [
     ("chat", openai::read_chat, r#""messages":[{"role":"user","content":"x"}],"#),
     ("completion", openai::read_completion, r#""prompt":"x","#),
     ("response", openai::read_response, r#""input":"x","#),
@@ -36,6 +36,7 @@ const READERS: [Reader; 16] = [
     ),
     ("speech", media::speech::read_speech, r#""input":"x","voice":"alloy","#),
     ("images", media::images::read_images, r#""prompt":"x","#),
+    ("edits", media::edits::read_edit, r#""prompt":"x","images":[{"image_url":"x"}],"#),
 ];
 
 fn refused(reader: Reader, field: &str, list: &str) -> BadRequest {

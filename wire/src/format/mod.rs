@@ -13,6 +13,7 @@ mod count;
 pub mod feature;
 mod gathered;
 pub mod gemini;
+mod hosted;
 mod in_turn;
 mod incoming;
 mod kin;
@@ -45,6 +46,7 @@ use crate::{
     usage::Tier,
 };
 use count::count;
+pub use hosted::page as hosted_page;
 pub use receipt::{Particulars, Receipt};
 pub use terms::{Terms, bound, terms};
 pub use translation::page as translation_page;
@@ -242,6 +244,12 @@ pub trait ProviderFormat: Send + Sync {
         self.read_whole(format, body)
     }
 
+    /// The service tier that served an answer, where a header of it tells. `header` finds a header's value by its name in small
+    /// letters.
+    fn served(&self, _header: &dyn Fn(&str) -> Option<String>) -> Option<Tier> {
+        None
+    }
+
     /// Reads a refusal by its HTTP status and its body.
     fn read_refusal(&self, status: u16, body: &[u8]) -> ProviderError;
 }
@@ -286,8 +294,8 @@ pub struct ProviderCall {
     pub vectors: Option<usize>,
     /// What the answer is.
     pub answers: Answers,
-    /// The file that goes with the body's fields, as a form.
-    pub upload: Option<Upload>,
+    /// The files that go with the body's fields, as a form; none where the body is an object.
+    pub uploads: Vec<Upload>,
 }
 
 /// What the body of a provider's answer is.
@@ -318,8 +326,8 @@ impl ProviderCall {
         };
         let header = |(name, value): Header| (Cow::Owned(name.into_string()), Cow::Owned(value.into_string()));
         let headers = headers.into_iter().map(header).collect();
-        let (answers, upload) = (Answers::default(), None);
-        Self { format, is_streamed: request.stream, is_forwarded: true, path, headers, body, vectors, answers, upload }
+        let (answers, uploads) = (Answers::default(), Vec::new());
+        Self { format, is_streamed: request.stream, is_forwarded: true, path, headers, body, vectors, answers, uploads }
     }
 
     /// A call in this format, whose request was translated.
@@ -333,17 +341,17 @@ impl ProviderCall {
             body,
             vectors: None,
             answers: Answers::Objects,
-            upload: None,
+            uploads: Vec::new(),
         }
     }
 
     /// The media type of the body, and the body.
     pub fn body(&self) -> (Cow<'static, str>, Vec<u8>) {
-        match &self.upload {
-            None => (Cow::Borrowed("application/json"), self.body.to_json().into_bytes()),
-            Some(upload) => {
-                let form = multipart::write(&self.body, upload);
-                (Cow::Owned(format!("multipart/form-data; boundary={}", upload.boundary)), form)
+        match &self.uploads[..] {
+            [] => (Cow::Borrowed("application/json"), self.body.to_json().into_bytes()),
+            uploads @ [first, ..] => {
+                let form = multipart::write(&self.body, uploads, &first.boundary);
+                (Cow::Owned(format!("multipart/form-data; boundary={}", first.boundary)), form)
             }
         }
     }

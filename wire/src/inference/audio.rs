@@ -1,6 +1,6 @@
 //! Speech from text, and text from speech.
 
-use bytes::Bytes;
+use super::Upload;
 
 /// A text to be spoken.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -22,19 +22,6 @@ impl Speech {
     pub fn characters(&self) -> u64 {
         self.input.chars().count() as u64
     }
-}
-
-/// A file that comes with a request.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Upload {
-    /// Its name, by which some providers recognize the encoding.
-    pub name: Option<String>,
-    /// Its media type.
-    pub media_type: Option<String>,
-    /// Its bytes.
-    pub bytes: Bytes,
-    /// A text that is nowhere in it after a line end: what separates it from others in a form.
-    pub boundary: Box<str>,
 }
 
 /// Speech to be transcribed.

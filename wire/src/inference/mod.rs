@@ -13,8 +13,9 @@ mod image;
 mod native;
 mod request;
 mod rerank;
+mod upload;
 
-pub use audio::{Speech, TranscriptForm, Transcription, Upload};
+pub use audio::{Speech, TranscriptForm, Transcription};
 pub use conversation::{
     Audio, CacheMark, CacheTtl, Content, Conversation, File, Image, Media, Message, OutputFormat, Part, Reasoning,
     ReasoningWanted, Role, Tool, ToolCall, ToolChoice, ToolKind, ToolResult,
@@ -24,7 +25,8 @@ pub use embedding::{Embedding, EmbeddingInput, VectorEncoding};
 pub use event::{CallDelta, Delta, Event, FinishReason, Made, Raw, TokenLogprob, Usage};
 pub use failure::{Failure, ProviderError, TooLong, Unserved};
 pub use generation::{Generation, OutputLimit, Sampling, TextPrompt};
-pub use image::ImageGeneration;
+pub use image::{ImageEdit, ImageGeneration};
 pub use native::NativeTask;
-pub use request::{Format, Header, Request, Source, Task, Unread, Work};
+pub use request::{Continues, Format, Header, Request, Source, Task, Unread, Work};
 pub use rerank::Rerank;
+pub use upload::Upload;

@@ -86,6 +86,15 @@ pub enum Format {
     Rerank,
 }
 
+/// What a request continued that is kept here. Its items were put into the body.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Continues {
+    /// The answer of this id.
+    Response(Box<str>),
+    /// The conversation of this id. The answer is added to it.
+    Conversation(Box<str>),
+}
+
 /// A request as its client wrote it: a provider of the same format gets all of it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Source {
@@ -97,8 +106,8 @@ pub struct Source {
     pub headers: Vec<Header>,
     /// The query, without its question mark.
     pub query: Option<Box<str>>,
-    /// The answer that the request continued, where that is kept here.
-    pub continues: Option<Box<str>>,
+    /// What the request continued, where that is kept here.
+    pub continues: Option<Continues>,
     /// Whether the answer is kept here.
     pub is_kept: bool,
     /// Whether the answer is made in the background: its id was told before its provider gave it one.

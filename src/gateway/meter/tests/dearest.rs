@@ -67,7 +67,7 @@ const CHAT: [&str; 14] = [
     r#""logprobs":true"#,
     r#""stream":true"#,
 ];
-const MESSAGES: [&str; 9] = [
+const MESSAGES: [&str; 10] = [
     r#""cache_control":{"type":"ephemeral","ttl":"1h"}"#,
     r#""cache_control":{"type":"ephemeral"}"#,
     r#""tools":[{"type":"web_search_20250305","name":"web_search","max_uses":3}]"#,
@@ -75,6 +75,7 @@ const MESSAGES: [&str; 9] = [
     r#""thinking":{"type":"enabled","budget_tokens":1024}"#,
     r#""service_tier":"auto""#,
     r#""speed":"fast""#,
+    r#""inference_geo":"us""#,
     r#""stream":true"#,
     r#""max_cost":"1.5""#,
 ];
@@ -169,6 +170,8 @@ fn all_of_it(random: &mut Random, terms: &UsageTerms) -> Report {
         (ServiceTier::Batch, false) => Tier::Batch,
         (ServiceTier::Flex, false) => Tier::Flex,
         (ServiceTier::Priority, false) => Tier::Priority,
+        (ServiceTier::Us, false) => Tier::Us,
+        (ServiceTier::PriorityUs, false) => Tier::PriorityUs,
     };
     let (reasoning, tells_uses) = (part(random, output), !random.one_in(3));
     Report {

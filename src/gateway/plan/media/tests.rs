@@ -1,7 +1,7 @@
 use billing::{Nanos, hold::HoldRequest};
 use proptest::prelude::*;
 use wire::{
-    format::openai::media::{images::read_images, speech::read_speech, transcriptions::read_form},
+    format::openai::media::{edits::read_edit, images::read_images, speech::read_speech, transcriptions::read_form},
     usage::Report,
 };
 
@@ -69,6 +69,12 @@ fn transcription(
 fn images(model: &Arc<ClosedModel>, fields: &str, payer: Payer) -> Result<Plan, ServeError> {
     let body = format!(r#"{{"model":"m","prompt":"a cat"{fields}}}"#);
     closed::plan(model, &read_images(body.as_bytes()).unwrap(), payer)
+}
+
+fn edits(model: &Arc<ClosedModel>, images: usize, fields: &str, payer: Payer) -> Result<Plan, ServeError> {
+    let images = vec![r#"{"image_url":"https://x/y.png"}"#; images].join(",");
+    let body = format!(r#"{{"model":"m","prompt":"a hat","images":[{images}]{fields}}}"#);
+    closed::plan(model, &read_edit(body.as_bytes()).unwrap(), payer)
 }
 
 const CREDITS: Payer = Payer::Credits;
@@ -140,8 +146,10 @@ fn images_are_held_by_size_and_quality_and_refused_where_nothing_bounds_them() {
     let partial = r#","partial_images":2,"stream":true,"quality":"low","size":"1024x1024""#;
     assert_eq!(held("gpt-image-1", partial), 472 * 40 * 1_020 + text);
     assert!(held("gpt-image-2", "") > 7_000 * 30 * 1_020);
+    assert!(held("gpt-image-2.5-flare", r#","size":"3840x2160","quality":"high""#) > 3_336 * 30 * 1_020);
     let refusal = |name: &str, fields: &str| refused(images(&model(name), fields, CREDITS));
-    assert_eq!(refusal("gpt-image-2", r#","size":"2048x2048""#), "size");
+    assert_eq!(refusal("gpt-image-1", r#","size":"2048x2048""#), "size");
+    assert_eq!(refusal("gpt-image-2", r#","size":"4096x1024""#), "size");
     assert_eq!(refusal("gpt-image-1", r#","quality":"hd""#), "quality");
     assert_eq!(refusal("gpt-image-2.6-flare", ""), "model");
     assert_eq!(refusal("tts-1", ""), "model");
@@ -152,6 +160,23 @@ fn images_are_held_by_size_and_quality_and_refused_where_nothing_bounds_them() {
         Arc::new(ClosedModel { price: Some(Arc::new(flat)), ..ClosedModel::clone(&model("gpt-image-2.6-flare")) });
     let (_, hold) = terms(images(&by_image, r#","n":2"#, CREDITS).unwrap());
     assert_eq!(hold.worst_case, Nanos::new(81_600_000));
+}
+
+#[test]
+fn images_that_are_edited_are_held_at_the_most_that_one_may_be_read_as() {
+    let held = |images: usize, fields: &str| {
+        terms(edits(&model("gpt-image-2"), images, fields, CREDITS).unwrap()).1.worst_case.get()
+    };
+    // 196 x 30 / 1e6 x 1.02 for the image, and what is read at the dearest rate that input has: 6,821 tokens an image.
+    let drawn = 196 * 30 * 1_020;
+    let read = |images: i64| (2 + AROUND.cast_signed() * (images + 1) + images * 6_821) * 8 * 1_020;
+    assert_eq!(held(1, r#","quality":"low""#), drawn + read(1));
+    assert_eq!(held(16, r#","quality":"low""#), drawn + read(16));
+    assert_eq!(held(2, r#","quality":"low","n":3"#), 3 * (drawn + read(2)));
+    assert_eq!(held(1, r#","quality":"low","mask":{"image_url":"https://x/m.png"}"#), drawn + read(2));
+    assert_eq!(refused(edits(&model("gpt-image-2.6-flare"), 1, "", CREDITS)), "model");
+    assert_eq!(refused(edits(&model("gpt-image-2"), 1, r#","mask":{"file_id":"f"}"#, CREDITS)), "mask.file_id");
+    assert!(edits(&model("gpt-image-2.6-flare"), 1, r#","mask":{"file_id":"f"}"#, Payer::OwnKey).is_ok());
 }
 
 #[test]
@@ -207,7 +232,7 @@ fn what_is_reported_is_charged_and_what_is_not_is_counted() {
 proptest! {
     #[test]
     fn no_charge_within_the_bounds_is_more_than_the_hold(
-        which in 0..6_usize,
+        which in 0..7_usize,
         seconds in 1..40_u32,
         of_most in (0..=100_u64, 0..=100_u64),
         parts in (0..=100_u64, 0..=100_u64),
@@ -218,7 +243,8 @@ proptest! {
             1 => speech(&bounded("gpt-4o-mini-tts-2025-03-20", 3_000), r#","instructions":"slowly""#, CREDITS),
             2 => transcription(&model("whisper-1"), &[], &recording(seconds), CREDITS),
             3 => transcription(&model("gpt-4o-mini-transcribe-2025-03-20"), &[("prompt", "names")], &recording(seconds), CREDITS),
-            4 => images(&model("gpt-image-1-mini"), r#","n":2,"quality":"medium""#, CREDITS),
+            4 => edits(&model("gpt-image-2.5-flare"), 3, r#","n":2,"size":"1536x864""#, CREDITS),
+            5 => images(&model("gpt-image-1-mini"), r#","n":2,"quality":"medium""#, CREDITS),
             _ => images(&bounded("gpt-image-2.6-sunburst", 9_000), r#","stream":true,"partial_images":3"#, CREDITS),
         };
         let (terms, hold) = terms(plan.unwrap());

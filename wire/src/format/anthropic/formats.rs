@@ -112,7 +112,7 @@ impl ProviderFormat for Anthropic {
 
 /// Asks for the usual service tier; without the word, what a project has bought of the dearer one is used.
 fn set_tier(body: &mut Fields, upstream: &Upstream<'_>) {
-    if upstream.tier == Some(Tier::Standard) {
+    if matches!(upstream.tier, Some(Tier::Standard | Tier::Us)) {
         body.set("service_tier", "standard_only");
     }
 }

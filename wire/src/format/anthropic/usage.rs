@@ -53,12 +53,18 @@ pub(super) fn read(text: &str) -> Option<Report> {
     (!is_nothing).then(|| report.fitted())
 }
 
-/// The tier served. Speed is a tier of its own price.
+/// The tier served. Speed and place are tiers of their own price; what is told of the service tier beside it is the usual one's, or a
+/// batch's: the word `priority` was for capacity that is paid ahead, and says nothing of a price.
 fn tier(object: &Pairs<'_>) -> Option<Tier> {
     let word = |name: &str| object.get(name).and_then(text_of);
-    match word("speed").as_deref() {
-        Some("fast") => Some(Tier::Priority),
-        _ => word("service_tier").and_then(|word| Tier::from_word(&word)),
+    let is = |name: &str, value: &str| word(name).is_some_and(|word| word == value);
+    match (is("speed", "fast"), is("inference_geo", "us")) {
+        (true, true) => Some(Tier::PriorityUs),
+        (true, false) => Some(Tier::Priority),
+        (false, true) => Some(Tier::Us),
+        (false, false) => {
+            word("service_tier").and_then(|word| Tier::from_word(&word)).filter(|tier| *tier != Tier::Priority)
+        }
     }
 }
 

@@ -342,6 +342,7 @@ mod tests {
         assert_eq!((&message["content"], &message["images"]), (&json!("here"), &shown));
         let mut writer = Chat::writer(&asked, "0", 0);
         let streamed: String = deltas().into_iter().filter_map(|delta| writer.delta(delta)).collect();
+        let streamed = streamed + &writer.end(&end());
         assert!(streamed.contains(&format!(r#""images":{shown}"#)), "{streamed}");
         let asked = Responses::read(br#"{"model":"m","input":"x"}"#).unwrap();
         let mut writer = Responses::writer(&asked, "0", 0);

@@ -17,6 +17,7 @@ use crate::{
         proof, vectors,
     },
     inference::{Event, Failure, Format, ProviderError, Request, Work},
+    usage::Tier,
 };
 
 /// `generateContent`, and its streams as server-sent events. Of a body alone the model is the one that it names.
@@ -121,6 +122,11 @@ impl ProviderFormat for Gemini {
         let member = if config.contains_key(NAMES[0].1) { NAMES[0].1 } else { NAMES[1].1 };
         config.insert(member.into(), tokens.into());
         call.body.set(field, &config);
+    }
+
+    /// A request that is served at another tier than it asked for says so here ("Priority inference", Gemini API).
+    fn served(&self, header: &dyn Fn(&str) -> Option<String>) -> Option<Tier> {
+        Tier::from_word(&header("x-gemini-service-tier")?.trim().to_ascii_lowercase())
     }
 
     fn reader(&self, format: Format) -> Box<dyn AnswerReader> {

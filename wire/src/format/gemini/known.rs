@@ -13,7 +13,7 @@ const FIELDS: [Known; 11] = {
     [
         ("contents", Prompt, "their parts: see below"),
         ("systemInstruction", Prompt, ""),
-        ("tools", Prompt, "functions that you run; Google's own tools have no bound, and are refused"),
+        ("tools", Prompt, "functions that you run; others: see [hosted-tools.md](hosted-tools.md)"),
         ("toolConfig", Nothing, ""),
         ("generationConfig", Output, "its members: see below"),
         ("safetySettings", Nothing, ""),

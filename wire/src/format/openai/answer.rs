@@ -5,6 +5,7 @@ use serde_json::{Map, Value, json};
 
 use super::{Api, address, details::Details};
 use crate::{
+    fields::Fields,
     format::{Particulars, Receipt, receipt::UsageObject},
     inference::{CallDelta, Delta, FinishReason, Media, TokenLogprob, Usage},
 };
@@ -152,8 +153,15 @@ impl Head {
         text(&self.envelope(true, &[]).ended(usage, receipt))
     }
 
-    /// The last chunk for a client that did not ask for usage, and so may read `choices[0]` of every chunk: usage and
-    /// cost, with an empty choice.
+    /// The last chunk for a client that did not ask for usage, and so may read `choices[0]` of every chunk: the chunk that
+    /// ends the answer, with usage and cost.
+    pub fn ended_chunk(&self, chunk: &str, usage: &Usage, receipt: &Receipt) -> String {
+        let Ok(fields) = Fields::parse(chunk.as_bytes()) else { return self.closing_chunk(usage, receipt) };
+        let gain = Gain { usage: priced(usage, receipt), farebox: &receipt.farebox };
+        String::from_utf8_lossy(&fields.to_json_with(&["usage", "farebox"], &gain, ROOM)).into_owned()
+    }
+
+    /// The same of an answer that no chunk ended: an empty choice.
     pub fn closing_chunk(&self, usage: &Usage, receipt: &Receipt) -> String {
         let choice = match self.api {
             Api::Chat => json!({"index": 0, "delta": {}, "logprobs": null, "finish_reason": null}),

@@ -65,6 +65,7 @@ impl ProviderFormat for OpenAiCompatible {
             media::TRANSCRIPTIONS,
             media::TRANSLATIONS,
             media::IMAGES,
+            media::EDITS,
         ]
     }
 

@@ -74,10 +74,10 @@ fn set_tier(body: &mut Fields, format: Format, upstream: &Upstream<'_>) {
     };
     let word = match upstream.tier {
         Some(_) if !is_known => return,
-        Some(Tier::Standard) => "default",
+        Some(Tier::Standard | Tier::Us) => "default",
         Some(Tier::Batch) => "batch",
         Some(Tier::Flex) => "flex",
-        Some(Tier::Priority) => "priority",
+        Some(Tier::Priority | Tier::PriorityUs) => "priority",
         None => return,
     };
     body.set("service_tier", word);
@@ -98,6 +98,7 @@ impl ProviderFormat for OpenAi {
             media::TRANSCRIPTIONS,
             media::TRANSLATIONS,
             media::IMAGES,
+            media::EDITS,
         ]
     }
 

@@ -52,8 +52,9 @@ impl WholeCalls {
 mod tests {
     use super::*;
     use crate::{
-        format::{AnswerWriter as _, openai::Writer, openai::read_chat},
-        inference::FinishReason,
+        format::{AnswerWriter as _, End, Particulars, Receipt, openai::Writer, openai::read_chat},
+        inference::{FinishReason, Usage},
+        sse,
     };
 
     fn written(user_agent: &str) -> Vec<serde_json::Value> {
@@ -77,8 +78,10 @@ mod tests {
             end,
         ];
         let events: String = pieces.into_iter().filter_map(|piece| writer.delta(piece)).collect();
+        let receipt = Receipt { cost: "0.01".into(), farebox: Particulars::default(), usage: None };
+        let events = events + &writer.end(&End { usage: Usage::default(), receipt, is_cut: false });
         let data = events.split("\n\n").filter_map(|event| event.strip_prefix("data: "));
-        data.map(|data| serde_json::from_str(data).unwrap()).collect()
+        data.filter(|data| *data != sse::LAST_WORD).map(|data| serde_json::from_str(data).unwrap()).collect()
     }
 
     #[test]

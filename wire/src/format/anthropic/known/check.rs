@@ -7,20 +7,13 @@ use crate::{
     fields::{BadRequest, Fields, Pairs, text_of},
     format::{
         Terms,
+        hosted::{self, Costs},
         refused::{kept, names_kept, unknown, unpriced},
     },
     inference::{CacheMark, CacheTtl, Content, Part, Request, Unread, Work},
     usage::Tier,
 };
 
-/// Beginnings of the types of tools that the client runs, and of one that searches the tools given: they cost nothing
-/// but their tokens.
-const CLIENTS: [&str; 5] = ["bash_", "text_editor_", "computer_", "memory_", "tool_search_tool_"];
-/// The most tokens that the provider adds to a prompt for each such tool.
-const TOKENS_OF_A_TOOL: u64 = 1_500;
-/// Beginnings of the types of tools that the provider runs in turns, each bounded by `max_uses`.
-const SEARCHES: &str = "web_search_";
-const FETCHES: &str = "web_fetch_";
 /// The most uses of a tool.
 const MOST_USES: u64 = 1_000;
 /// The note on unknown cache times.
@@ -45,15 +38,19 @@ pub(in crate::format) fn terms(request: &Request) -> Result<Terms, BadRequest> {
         }
     }
     let word = |name: &str| body.read::<String>(name, "a string");
-    if word("inference_geo")?.is_some_and(|place| place != "global") {
-        return Err(unpriced("inference_geo", "only global has"));
-    }
+    let is_us = match word("inference_geo")?.as_deref() {
+        None | Some("global") => false,
+        Some("us") => true,
+        Some(_) => return Err(unpriced("inference_geo", "global and us have")),
+    };
     let tier = match word("service_tier")?.as_deref() {
         None | Some("auto" | "standard_only") => None,
         Some(_) => Some(("service_tier", None)),
     };
     let speed = match word("speed")?.as_deref() {
+        None | Some("standard") if is_us => Some(("inference_geo", Some(Tier::Us))),
         None | Some("standard") => None,
+        Some("fast") if is_us => Some(("speed", Some(Tier::PriorityUs))),
         Some("fast") => Some(("speed", Some(Tier::Priority))),
         Some(_) => Some(("speed", None)),
     };
@@ -98,23 +95,30 @@ fn of_tools(body: &Fields, terms: &mut Terms) -> Result<(), BadRequest> {
         if kind == "custom" {
             continue;
         }
-        if CLIENTS.iter().any(|begin| kind.starts_with(begin)) {
-            terms.more_input = terms.more_input.saturating_add(TOKENS_OF_A_TOOL);
-            continue;
-        }
-        let is_search = kind.starts_with(SEARCHES);
-        if !is_search && !kind.starts_with(FETCHES) {
-            let note = "tools that you run have, and web_search and web_fetch with max_uses";
-            return Err(unpriced(format!("tools[{place}].type"), note));
-        }
+        let hosted = hosted::find(hosted::OF_MESSAGES, &kind);
+        let count = match hosted.map_or(Costs::Refused, |hosted| hosted.costs) {
+            Costs::Tokens(tokens) => {
+                terms.more_input = terms.more_input.saturating_add(tokens);
+                continue;
+            }
+            Costs::Context => {
+                terms.is_uncountable = true;
+                continue;
+            }
+            Costs::Searches => &mut terms.web_searches,
+            Costs::Fetches => &mut terms.web_fetches,
+            Costs::Turns(_) | Costs::Refused => {
+                let note = hosted.map_or("tools that you run have, and web_search and web_fetch", |hosted| hosted.note);
+                return Err(unpriced(format!("tools[{place}].type"), note));
+            }
+        };
         let uses: Option<u64> = tool.get("max_uses").and_then(|uses| uses.parse().ok());
         let uses = uses.filter(|uses| *uses <= MOST_USES).ok_or_else(|| {
             let message = format!("must bound this tool: a whole number from 0 to {MOST_USES}");
             BadRequest::new(format!("tools[{place}].max_uses"), message)
         })?;
-        terms.turns = terms.turns.saturating_add(uses);
-        let count = if is_search { &mut terms.web_searches } else { &mut terms.web_fetches };
         *count = count.saturating_add(uses);
+        terms.turns = terms.turns.saturating_add(uses);
     }
     Ok(())
 }
@@ -190,7 +194,7 @@ mod tests {
             (json!({"container": "c"}), "container"),
             (json!({"fallbacks": [{"model": "m"}]}), "fallbacks"),
             (json!({"a_field_of_tomorrow": 1}), "a_field_of_tomorrow"),
-            (json!({"inference_geo": "us"}), "inference_geo"),
+            (json!({"inference_geo": "mars"}), "inference_geo"),
             (json!({"service_tier": 7}), "service_tier"),
             (json!({"tools": {}}), "tools"),
             (json!({"tools": [7]}), "tools[0]"),
@@ -251,8 +255,7 @@ mod tests {
     fn a_tool_of_the_providers_counts_its_uses_and_turns() {
         let tools = json!({"tools": [{"type": "web_search_20260318", "name": "w", "max_uses": 8},
             {"type": "web_fetch_20260318", "name": "g", "max_uses": 2}, {"type": "bash_20250124", "name": "bash"}]});
-        let expected =
-            Terms { web_searches: 8, web_fetches: 2, turns: 10, more_input: TOKENS_OF_A_TOOL, ..Terms::default() };
+        let expected = Terms { web_searches: 8, web_fetches: 2, turns: 10, more_input: 1_500, ..Terms::default() };
         assert_eq!(of(&tools), Ok(expected));
     }
 
@@ -260,6 +263,8 @@ mod tests {
     fn speed_is_a_tier_and_no_other_tier_has_a_price() {
         let of = |more: Value| of(&more).unwrap().tier;
         assert_eq!(of(json!({"speed": "fast"})), Some(("speed", Some(Tier::Priority))));
+        assert_eq!(of(json!({"inference_geo": "us"})), Some(("inference_geo", Some(Tier::Us))));
+        assert_eq!(of(json!({"speed": "fast", "inference_geo": "us"})), Some(("speed", Some(Tier::PriorityUs))));
         assert_eq!(of(json!({"speed": "ultra"})), Some(("speed", None)));
         assert_eq!(of(json!({"service_tier": "batch"})), Some(("service_tier", None)));
         assert_eq!(of(json!({"service_tier": "standard_only"})), None);

@@ -6,6 +6,7 @@ use crate::{
     format::{
         Terms,
         gemini::spelling::{below, camel, field, members},
+        hosted::{self, Costs},
         openai::reading::read_as,
         refused::{kept, names_kept, short, unknown, unpriced},
     },
@@ -101,9 +102,23 @@ fn of_unread(unread: &Unread, terms: &mut Terms) -> Result<(), BadRequest> {
             Ok(())
         }
         pattern if pattern.starts_with("tools[].functionDeclarations[].") => Ok(()),
-        pattern if pattern.starts_with("tools") => Err(unpriced(at, "functionDeclarations have")),
+        pattern if pattern.starts_with("tools") => of_tool(at, last, terms),
         _ => Ok(()),
     }
+}
+
+/// A tool of Google's own, by its member.
+fn of_tool(at: &str, name: &str, terms: &mut Terms) -> Result<(), BadRequest> {
+    let hosted = hosted::find(hosted::OF_GEMINI, name);
+    match hosted.map_or(Costs::Refused, |hosted| hosted.costs) {
+        Costs::Tokens(tokens) => terms.more_input = terms.more_input.saturating_add(tokens),
+        Costs::Context => terms.is_uncountable = true,
+        Costs::Turns(turns) => terms.turns = terms.turns.saturating_add(turns),
+        Costs::Searches | Costs::Fetches | Costs::Refused => {
+            return Err(unpriced(at, hosted.map_or("functionDeclarations have", |hosted| hosted.note)));
+        }
+    }
+    Ok(())
 }
 
 fn of_part(part: &Part, terms: &mut Terms) {

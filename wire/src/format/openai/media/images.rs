@@ -1,11 +1,11 @@
-//! Images from text ("Create image", OpenAI API reference). An answer comes whole, or as events: images that are not done,
-//! and one that is, with the usage.
+//! Images from text ("Create image", OpenAI API reference), and what editing shares with it. An answer comes whole, or as
+//! events: images that are not done, and one that is, with the usage.
 
 use serde_json::{Value, json};
 
 use super::{
     super::{messages::read_as, provider::fault, usage},
-    IMAGES, answered, drawn,
+    EDITS, IMAGES, answered, drawn, edits,
     events::{self, SoFar, ended, gain, tokens, unknown, with_gain},
 };
 use crate::{
@@ -14,7 +14,7 @@ use crate::{
         AnswerWriter, Answers, ClientFormat, End, ErrorShape, FINISHED, ProviderCall, Upstream, WholeWriter,
         own::{self, Own},
     },
-    inference::{Delta, Event, Failure, FinishReason, Format, ImageGeneration, Raw, Request, Source, Work},
+    inference::{Delta, Event, Failure, FinishReason, Format, ImageEdit, ImageGeneration, Raw, Request, Source, Work},
     sse::{self, LARGEST_EVENT},
     usage::Report,
 };
@@ -43,9 +43,20 @@ const KNOWN: [&str; 15] = [
 ];
 /// Encodings that are images of their own: others are made by further models.
 const ENCODINGS: [&str; 3] = ["png", "jpeg", "webp"];
-/// The types of its events.
-const PARTIAL: &str = "image_generation.partial_image";
-const COMPLETED: &str = "image_generation.completed";
+
+/// The types of an answer's events.
+#[derive(Debug, PartialEq, Eq)]
+struct Types {
+    /// An image that is not done.
+    partial: &'static str,
+    /// The image that is.
+    completed: &'static str,
+}
+
+/// Of images from text.
+const MADE: Types = Types { partial: "image_generation.partial_image", completed: "image_generation.completed" };
+/// Of images that are edited.
+const EDITED: Types = Types { partial: "image_edit.partial_image", completed: "image_edit.completed" };
 /// The most images of a request, and the most of one that are shown before it is done.
 const MOST: u32 = 10;
 const MOST_PARTIALS: u32 = 3;
@@ -62,7 +73,7 @@ impl ClientFormat for Drawing {
     }
 
     fn writer(_: &Request, _: &str, _: i64) -> Writer {
-        Writer { done: None }
+        Writer::of(&MADE)
     }
 }
 
@@ -72,7 +83,11 @@ impl ClientFormat for Drawing {
 ///
 /// The first field with a wrong value. The error is for the client, and names the field.
 pub fn read_images(body: &[u8]) -> Result<Request, BadRequest> {
-    let mut body = Fields::of_client(body)?;
+    read(Fields::of_client(body)?, None)
+}
+
+/// Reads a request from its fields, and what it edits.
+pub(super) fn read(mut body: Fields, edit: Option<ImageEdit>) -> Result<Request, BadRequest> {
     let Own { max_cost, auto_scale: _, fallbacks } = own::take(&mut body)?;
     let model = own::model(&body)?;
     let prompt = body.string("prompt")?.ok_or_else(|| BadRequest::new("prompt", "is required"))?;
@@ -86,8 +101,7 @@ pub fn read_images(body: &[u8]) -> Result<Request, BadRequest> {
     }
     let images = ImageGeneration {
         prompt,
-        images: Vec::new(),
-        mask: None,
+        edit,
         n,
         size: body.string("size")?,
         quality: body.string("quality")?,
@@ -124,16 +138,19 @@ fn refuse_larger(images: &ImageGeneration, largest: usize) -> Result<(), BadRequ
     Ok(())
 }
 
-/// The fields whose cost is known.
-pub(super) fn known(request: &Request) -> Result<&'static [&'static str], BadRequest> {
-    match &request.work {
-        Work::Image(ImageGeneration { format: Some(format), .. }) if !ENCODINGS.contains(&&**format) => {
-            let message =
-                format!("has a known price for {}; with your own provider-key it passes", ENCODINGS.join(", "));
-            Err(BadRequest::new("output_format", message))
-        }
-        _ => Ok(&KNOWN),
+/// Whether the cost of a field is known.
+///
+/// # Errors
+///
+/// A value has no known cost.
+pub(super) fn known(request: &Request) -> Result<Vec<&'static str>, BadRequest> {
+    let Work::Image(images) = &request.work else { return Ok(KNOWN.to_vec()) };
+    if images.format.as_ref().is_some_and(|format| !ENCODINGS.contains(&&**format)) {
+        let message = format!("has a known price for {}; with your own provider-key it passes", ENCODINGS.join(", "));
+        return Err(BadRequest::new("output_format", message));
     }
+    let of_edits = images.edit.as_ref().map(|edit| edits::known(&request.source.body, edit)).transpose()?;
+    Ok(KNOWN.iter().chain(of_edits.into_iter().flatten()).copied().collect())
 }
 
 /// The call of a request for images.
@@ -146,8 +163,12 @@ pub(super) fn call(mut request: Request, upstream: &Upstream<'_>) -> ProviderCal
     {
         request.source.body.set("size", size);
     }
+    let (path, uploads) = match &request.work {
+        Work::Image(ImageGeneration { edit: Some(edit), .. }) => (EDITS, edit.files.clone()),
+        _ => (IMAGES, Vec::new()),
+    };
     let is_streamed = request.stream;
-    answered(ProviderCall::forwarded(IMAGES, request), Answers::Objects, is_streamed)
+    ProviderCall { uploads, ..answered(ProviderCall::forwarded(path, request), Answers::Objects, is_streamed) }
 }
 
 /// The usage of an object with so many images.
@@ -199,12 +220,12 @@ pub(super) fn read_answer(body: &[u8]) -> Vec<Event> {
 /// Reads an event of images.
 #[expect(clippy::unnecessary_wraps, reason = "others of its kind fail")]
 pub(super) fn event(so_far: &mut SoFar, kind: &str, fields: Fields, events: &mut Vec<Event>) -> Result<(), Failure> {
-    let images = if kind == COMPLETED { 1 } else { count(&fields) };
+    let images = if [MADE.completed, EDITED.completed].contains(&kind) { 1 } else { count(&fields) };
     if images > 0 {
         so_far.is_done = true;
         let report = report(&fields, images);
         events.extend([piece(fields), report]);
-    } else if kind == PARTIAL {
+    } else if [MADE.partial, EDITED.partial].contains(&kind) {
         so_far.has_some = true;
         events.push(Event::Delta(Delta { raw: Raw::Own(FORMAT, fields), ..Delta::default() }));
     } else {
@@ -216,8 +237,20 @@ pub(super) fn event(so_far: &mut SoFar, kind: &str, fields: Fields, events: &mut
 /// Writes one answer.
 #[derive(Debug)]
 pub struct Writer {
+    types: &'static Types,
     /// The image that is done, until it is paid for.
     done: Option<Fields>,
+}
+
+impl Writer {
+    const fn of(types: &'static Types) -> Self {
+        Self { types, done: None }
+    }
+
+    /// Of an answer with images that are edited.
+    pub(super) const fn of_edits() -> Self {
+        Self::of(&EDITED)
+    }
 }
 
 impl AnswerWriter for Writer {
@@ -231,7 +264,7 @@ impl AnswerWriter for Writer {
         }
         let kind = fields.string("type").ok().flatten().unwrap_or_default();
         let data = fields.to_json();
-        Some(if kind == PARTIAL { sse::named(PARTIAL, &data) } else { sse::encode(&data) })
+        Some(if kind == self.types.partial { sse::named(&kind, &data) } else { sse::encode(&data) })
     }
 
     fn cost(&mut self, _: &str, _: u64) -> Option<String> {
@@ -249,7 +282,7 @@ impl AnswerWriter for Writer {
             // It came whole, though a stream was asked for.
             done => {
                 let images = done.and_then(|done| read_as::<Vec<Value>>(done.present("data")?));
-                let mut event = json!({"type": COMPLETED});
+                let mut event = json!({"type": self.types.completed});
                 let image = images.and_then(|images| images.into_iter().next()).unwrap_or_default();
                 for members in [image, gain] {
                     if let (Value::Object(event), Value::Object(members)) = (&mut event, members) {
@@ -259,7 +292,7 @@ impl AnswerWriter for Writer {
                 event.to_string().into_bytes()
             }
         };
-        format!("event: {COMPLETED}\n{}", ended(&last))
+        format!("event: {}\n{}", self.types.completed, ended(&last))
     }
 
     fn failed(&mut self, error: &Value) -> String {
@@ -345,7 +378,7 @@ mod tests {
         let [Event::Delta(delta), Event::Reported(report), FINISHED] = &events[..] else { panic!("{events:?}") };
         assert_eq!((report.input, report.output, report.image_output), (Some(10), Some(544), 544));
         assert_eq!((report.images, report.image_input), (Some(2), 0));
-        let written = Writer { done: None }.whole(vec![delta.clone()], &end(report.own.as_deref()));
+        let written = Writer::of(&MADE).whole(vec![delta.clone()], &end(report.own.as_deref()));
         let written: Value = serde_json::from_slice(&written).unwrap();
         assert_eq!(written["data"], json!([{"b64_json": "AAAA"}, {"b64_json": "BBBB"}]));
         assert_eq!((&written["usage"]["cost"], &written["usage"]["output_tokens"]), (&json!("0.01"), &json!(544)));
@@ -374,7 +407,7 @@ mod tests {
                 panic!("cut at {cut}: {events:?}")
             };
             assert_eq!((report.output, report.image_output, report.images), (Some(372), 372, Some(1)));
-            let mut writer = Writer { done: None };
+            let mut writer = Writer::of(&MADE);
             let first = writer.delta(partial.clone()).unwrap();
             assert!(stream.starts_with(&first), "{first}");
             assert_eq!(writer.delta(done.clone()), None);
@@ -397,7 +430,7 @@ mod tests {
         reader.feed(WHOLE.as_bytes(), &mut events);
         reader.end(&mut events);
         let [Event::Delta(done), Event::Reported(_), FINISHED] = &events[..] else { panic!("{events:?}") };
-        let mut writer = Writer { done: None };
+        let mut writer = Writer::of(&MADE);
         assert_eq!(writer.delta(done.clone()), None);
         let last = writer.end(&end(None));
         assert!(last.contains(r#"{"type":"image_generation.completed","b64_json":"AAAA","usage":"#), "{last}");

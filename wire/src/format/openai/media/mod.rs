@@ -2,7 +2,9 @@
 //! They pass from a client to a provider of the same format, and no other provider has them here.
 
 pub mod drawn;
+pub mod edits;
 mod events;
+mod form;
 pub mod images;
 pub mod speech;
 pub mod transcriptions;
@@ -25,6 +27,7 @@ pub(super) const SPEECH: &str = "/audio/speech";
 pub(super) const TRANSCRIPTIONS: &str = "/audio/transcriptions";
 pub(super) const TRANSLATIONS: &str = "/audio/translations";
 pub(super) const IMAGES: &str = "/images/generations";
+pub(super) const EDITS: &str = "/images/edits";
 
 /// The call of a request to one of these routes.
 pub(super) fn call(mut request: Request, upstream: &Upstream<'_>) -> ProviderCall {
@@ -40,9 +43,9 @@ pub(super) fn call(mut request: Request, upstream: &Upstream<'_>) -> ProviderCal
 
 /// The terms that a request's price depends on: none beside its counts.
 pub(in crate::format) fn terms(request: &Request) -> Result<Terms, BadRequest> {
-    let known: &[&str] = match request.source.format {
-        Format::OpenAiSpeech => speech::known(request)?,
-        Format::OpenAiTranscriptions => transcriptions::known(request),
+    let known = match request.source.format {
+        Format::OpenAiSpeech => speech::known(request)?.to_vec(),
+        Format::OpenAiTranscriptions => transcriptions::known(request).to_vec(),
         _ => images::known(request)?,
     };
     let body = &request.source.body;

@@ -1,4 +1,4 @@
-//! Requests that continue responses which are kept here: by `previous_response_id`, or by the id of an item
+//! Requests that continue what is kept here: by `previous_response_id`, by `conversation`, or by the id of an item
 //! (`item_reference`). No provider gets such ids: the request gets the items themselves, before its own, so that any
 //! provider can answer it, and no client reads another's.
 
@@ -9,7 +9,7 @@ use serde_json::{Value, json, value::RawValue};
 
 use super::{
     super::messages::{read_as, read_text},
-    writer,
+    conversations, writer,
 };
 use crate::format::refused::short;
 use crate::{
@@ -20,13 +20,15 @@ use crate::{
 /// The field that names the response before.
 pub const PREVIOUS: &str = "previous_response_id";
 /// The type of an item that stands for a kept one.
-const REFERENCE: &str = "item_reference";
+pub(super) const REFERENCE: &str = "item_reference";
 
 /// What a request names that is kept here.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Named {
     /// The response that it continues.
     pub previous: Option<String>,
+    /// The conversation that it continues.
+    pub conversation: Option<String>,
     /// Items of earlier responses, by their ids.
     pub items: Vec<String>,
 }
@@ -74,6 +76,12 @@ impl Kept {
         let members = Pairs::of(self.response.get());
         let is_whole = members.is_none_or(|members| members.get("farebox_too_long").is_none());
         is_whole && !matches!(status.as_deref(), Some("queued" | "in_progress" | "failed" | "cancelled"))
+    }
+
+    /// Whether the response was made in a conversation, so that what came before it is kept there alone.
+    pub fn is_of_conversation(&self) -> bool {
+        let members = Pairs::of(self.response.get());
+        members.is_some_and(|members| members.get(conversations::FIELD).is_some_and(|value| value.trim() != "null"))
     }
 
     /// The response's id.
@@ -154,15 +162,28 @@ fn is_unfinished(response: &Value) -> bool {
 pub fn named(body: &[u8]) -> Result<Option<Named>, BadRequest> {
     // Most bodies name nothing, and are long.
     let text = str::from_utf8(body).unwrap_or_default();
-    if !text.contains(PREVIOUS) && !text.contains(REFERENCE) {
+    let names_some = [PREVIOUS, REFERENCE, conversations::FIELD].into_iter().any(|name| names(text, name));
+    if !names_some {
         return Ok(None);
     }
     let body = Fields::of_client(body)?;
-    let previous = body.string(PREVIOUS)?;
+    let (previous, conversation) = (body.string(PREVIOUS)?, conversations::named(&body)?);
+    if previous.is_some() && conversation.is_some() {
+        return Err(BadRequest::new(conversations::FIELD, format!("can't stand beside {PREVIOUS}")));
+    }
+    if conversation.is_some() && !is_wanted(&body)? {
+        return Err(BadRequest::new("store", "must not be false for a response that is added to a conversation"));
+    }
     let items: Vec<&RawValue> = body.present("input").and_then(read_as).unwrap_or_default();
     let items: Vec<String> = items.into_iter().filter_map(reference).collect();
-    let is_named = previous.is_some() || !items.is_empty();
-    Ok(is_named.then_some(Named { previous, items }))
+    let is_named = previous.is_some() || conversation.is_some() || !items.is_empty();
+    Ok(is_named.then_some(Named { previous, conversation, items }))
+}
+
+/// Whether a text has a name within quotes.
+fn names(text: &str, name: &str) -> bool {
+    text.match_indices(name)
+        .any(|(place, _)| text[..place].ends_with('"') && text[place + name.len()..].starts_with('"'))
 }
 
 /// The items of a request's own, with kept ones in the places of their ids.
@@ -218,19 +239,7 @@ pub fn input(body: &Fields) -> Vec<Box<RawValue>> {
 
 /// Items as they are listed: each has a type and an id. One that came without an id has the place it is listed at.
 pub fn listed<'a>(items: impl Iterator<Item = &'a RawValue>, response: &str) -> Vec<Value> {
-    let shown = |(place, item): (usize, &RawValue)| {
-        let mut item: Value = serde_json::from_str(item.get()).ok().filter(Value::is_object)?;
-        let members = item.as_object_mut()?;
-        members.entry("type").or_insert_with(|| "message".into());
-        members.entry("id").or_insert_with(|| format!("item_{response}_{place}").into());
-        if let Some(Value::String(text)) = members.get("content") {
-            let kind =
-                if members.get("role") == Some(&Value::from("assistant")) { "output_text" } else { "input_text" };
-            let content = json!([{"type": kind, "text": text}]);
-            members.insert("content".into(), content);
-        }
-        Some(item)
-    };
+    let shown = |(place, item): (usize, &RawValue)| conversations::shown(item, &format!("item_{response}_{place}"));
     items.enumerate().filter_map(shown).collect()
 }
 
@@ -241,16 +250,16 @@ pub fn listed<'a>(items: impl Iterator<Item = &'a RawValue>, response: &str) -> 
 /// As for the items that it names, or all of it is too long.
 pub fn continued(
     body: &[u8],
-    earlier: &[Kept],
+    earlier: &[&RawValue],
     found: &BTreeMap<String, Box<RawValue>>,
     most: usize,
 ) -> Result<(Vec<u8>, Vec<Box<RawValue>>), BadRequest> {
-    let before: usize = earlier.iter().map(Kept::bytes).sum();
+    let before: usize = earlier.iter().map(|item| item.get().len()).sum();
     let mut body = Fields::of_client(body)?;
     let own = own_items(&body, found, most.saturating_sub(before))?;
-    let before = earlier.iter().flat_map(|kept| kept.input.iter().map(|item| &**item).chain(kept.output()));
-    let all: Vec<&RawValue> = before.chain(own.iter().map(|item| &**item)).collect();
+    let all: Vec<&RawValue> = earlier.iter().copied().chain(own.iter().map(|item| &**item)).collect();
     body.remove(PREVIOUS);
+    body.remove(conversations::FIELD);
     body.set("input", &all);
     Ok((body.to_json().into_bytes(), own))
 }
@@ -275,7 +284,13 @@ mod tests {
         );
         let items = r#"[{"type":"item_reference","id":"a"},{"id":"b"},{"id":"c","role":"user","content":"x"}]"#;
         let named = of(&format!(r#"{{"previous_response_id":"r","input":{items}}}"#)).unwrap().unwrap();
-        assert_eq!(named, Named { previous: Some("r".into()), items: vec!["a".into(), "b".into()] });
+        let items = vec!["a".into(), "b".into()];
+        assert_eq!(named, Named { previous: Some("r".into()), conversation: None, items });
+        let named = of(r#"{"conversation":{"id":"conv_1"},"input":"x"}"#).unwrap().unwrap();
+        assert_eq!(named.conversation.as_deref(), Some("conv_1"));
+        assert_eq!(of(r#"{"conversation":null,"input":"a conversation"}"#), Ok(None));
+        assert_eq!(of(r#"{"conversation":"c","previous_response_id":"r"}"#).unwrap_err().field, "conversation");
+        assert_eq!(of(r#"{"conversation":"c","store":false}"#).unwrap_err().field, "store");
         assert_eq!(of(r#"{"previous_response_id":7}"#).unwrap_err().field, PREVIOUS);
     }
 
@@ -287,12 +302,13 @@ mod tests {
         let ids: Vec<_> = kept.items().map(|(id, _)| id).collect();
         assert_eq!((kept.id().as_deref(), ids), (Some("resp_1"), vec![None, Some("msg_1".into())]));
         let body = r#"{"model":"m","previous_response_id":"resp_1","input":[{"type":"item_reference","id":"rs_1"}],"store":true}"#;
-        let (whole, own) = continued(body.as_bytes(), std::slice::from_ref(&kept), &known, 4_096).unwrap();
+        let before: Vec<&RawValue> = kept.items().map(|(_, item)| item).collect();
+        let (whole, own) = continued(body.as_bytes(), &before, &known, 4_096).unwrap();
         let twice = r#"{"input":[{"type":"item_reference","id":"rs_1"},{"type":"item_reference","id":"rs_1"}]}"#;
         let most = known["rs_1"].get().len() * 2;
         assert!(continued(twice.as_bytes(), &[], &known, most).is_ok());
         assert_eq!(continued(twice.as_bytes(), &[], &known, most - 1).unwrap_err().field, "input[1]");
-        assert!(continued(twice.as_bytes(), &[kept], &known, most).is_err(), "what came before counts");
+        assert!(continued(twice.as_bytes(), &before, &known, most).is_err(), "what came before counts");
         let expected = json!({"model": "m", "store": true, "input": [{"role": "user", "content": "one"},
             {"type": "message", "id": "msg_1", "role": "assistant"}, {"type": "reasoning", "id": "rs_1"}]});
         assert_eq!(serde_json::from_slice::<Value>(&whole).unwrap(), expected);

@@ -5,6 +5,7 @@ use crate::{
     fields::{BadRequest, Fields},
     format::{
         Terms,
+        hosted::{self, Costs},
         known::{self, Does, Known},
         refused::{kept, names_kept, short, unknown, unpriced},
     },
@@ -19,7 +20,7 @@ const FIELDS: [Known; 33] = [
     ("model", Nothing, "chooses whose prices count"),
     ("input", Prompt, "items that are not known are taken as the model's whole context"),
     ("instructions", Prompt, ""),
-    ("tools", Prompt, "tools that the client runs, and searches of the web; other hosted tools are refused"),
+    ("tools", Prompt, "each by its type: see [hosted-tools.md](hosted-tools.md)"),
     ("text", Prompt, "with the schema of its format"),
     ("max_output_tokens", Output, ""),
     ("service_tier", Price, "as for chats"),
@@ -45,16 +46,13 @@ const FIELDS: [Known; 33] = [
     ("background", Kept, "the answer is kept; `GET /v1/responses/{id}` reads it"),
     ("background_options", Refused, ""),
     ("previous_response_id", Kept, "all items before are put into the input, and count"),
-    ("conversation", Refused, "conversations are not kept here yet; send the earlier items again"),
+    ("conversation", Kept, "all its items are put into the input, and count; the answer is added to it"),
     ("prompt", Refused, "templates kept at the provider are the gateway's"),
     ("context_management", Refused, "compaction is a call of its own"),
     ("moderation", Refused, ""),
 ];
 /// Members of `reasoning` that cost nothing beside the output.
 const REASONING: [&str; 3] = ["effort", "summary", "generate_summary"];
-/// Tools that the client runs, or that only arrange other tools.
-const FREE_TOOLS: [&str; 6] =
-    ["namespace", "tool_search", "local_shell", "apply_patch", "computer", "computer_use_preview"];
 
 /// The member that carries a file.
 const DATA: &str = "the file's data";
@@ -63,9 +61,12 @@ const TOOLS: &str = "tools[].type";
 /// The most searches of a request whose client names no bound.
 const MOST_SEARCHES: u32 = 4;
 
-/// Whether a tool is a search of the web by the provider: the types are dated.
+/// A tool whose cost depends on where it runs.
+const SHELL: &str = "shell";
+
+/// Whether a tool is a search of the web by the provider.
 fn is_search(kind: &str) -> bool {
-    kind == "web_search" || kind.starts_with("web_search_2") || kind.starts_with("web_search_preview")
+    hosted::find(hosted::OF_RESPONSES, kind).is_some_and(|tool| tool.costs == Costs::Searches)
 }
 
 /// Bounds the provider's own tools in a request that does not: agents send a search of the web with each request, and
@@ -119,7 +120,7 @@ pub(in crate::format) fn terms(request: &Request) -> Result<Terms, BadRequest> {
         None | Some("auto" | "default") => None,
         Some(word) => Some(("service_tier", Tier::from_word(word))),
     };
-    request.unread.iter().try_for_each(|unread| check_unread(unread, &mut terms))?;
+    request.unread.iter().try_for_each(|unread| check_unread(unread, &request.unread, &mut terms))?;
     if terms.web_searches > 0 {
         // Each search is a turn, in which the model reads all again.
         let own = body.whole("max_tool_calls", 0, u64::from(u32::MAX))?;
@@ -145,21 +146,14 @@ fn keeps_long(options: &Fields) -> Result<bool, BadRequest> {
 
 /// Members without a neutral place. In the input they are read as a part of the prompt, of unknown length. A tool that is
 /// not known may cost anything, as may what is kept at the provider for somebody else.
-fn check_unread(unread: &Unread, terms: &mut Terms) -> Result<(), BadRequest> {
+fn check_unread(unread: &Unread, all: &[Unread], terms: &mut Terms) -> Result<(), BadRequest> {
     let Unread { at, json } = unread;
     let pattern = unread.pattern();
     if json == "null" {
         return Ok(());
     }
     match &*pattern {
-        pattern if pattern.ends_with(TOOLS) => {
-            let kind = text_of(json);
-            if is_search(&kind) {
-                terms.web_searches = u64::from(MOST_SEARCHES);
-                return Ok(());
-            }
-            if FREE_TOOLS.contains(&&*kind) { Ok(()) } else { Err(unpriced(short(at), "function and custom have")) }
-        }
+        pattern if pattern.ends_with(TOOLS) => of_tool(at, &text_of(json), all, terms),
         // Those that are kept here were put in before.
         "input[].type" if text_of(json) == "item_reference" => {
             Err(BadRequest::new(at, "items kept at the provider are not yours to read; send the items"))
@@ -176,6 +170,35 @@ fn check_unread(unread: &Unread, terms: &mut Terms) -> Result<(), BadRequest> {
             Ok(())
         }
         _ => Err(unknown(at)),
+    }
+}
+
+/// A tool beside functions, by its type.
+fn of_tool(at: &str, kind: &str, all: &[Unread], terms: &mut Terms) -> Result<(), BadRequest> {
+    let Some(tool) = hosted::find(hosted::OF_RESPONSES, kind) else {
+        return Err(unpriced(short(at), "function and custom have"));
+    };
+    match tool.costs {
+        Costs::Tokens(_) if kind == SHELL => {
+            let place = format!("{}environment", at.strip_suffix("type").unwrap_or(at));
+            let environment = all.iter().find(|unread| unread.at == place).map(|unread| &*unread.json);
+            let runs_at = environment.and_then(|json| Fields::parse(json.as_bytes()).ok()?.string("type").ok()?);
+            if runs_at.as_deref() == Some("local") { Ok(()) } else { Err(unpriced(short(&place), tool.note)) }
+        }
+        Costs::Tokens(tokens) => {
+            terms.more_input = terms.more_input.saturating_add(tokens);
+            Ok(())
+        }
+        Costs::Context => {
+            terms.is_uncountable = true;
+            Ok(())
+        }
+        Costs::Searches => {
+            terms.web_searches = u64::from(MOST_SEARCHES);
+            Ok(())
+        }
+        // None of this format's is so.
+        Costs::Fetches | Costs::Turns(_) | Costs::Refused => Err(unpriced(short(at), tool.note)),
     }
 }
 

@@ -3,6 +3,7 @@
 //! from neutral words.
 
 mod abroad;
+pub mod conversations;
 mod items;
 pub mod kept;
 pub(in crate::format) mod known;

@@ -143,6 +143,10 @@ fn tool(json: &str, at: &str, unread: &mut Vec<Unread>) -> Option<Tool> {
         Some("custom") => (ToolKind::Custom, &["type", "name", "description", "format"]),
         _ => {
             note(unread, format!("{at}.type"), member(&members, "type").unwrap_or(json));
+            // Where a shell runs is what it costs.
+            if let Some(environment) = member(&members, "environment") {
+                note(unread, format!("{at}.environment"), environment);
+            }
             note_tools(&members, at, unread);
             return None;
         }

@@ -6,11 +6,11 @@ mod pieces;
 
 use serde_json::{Map, Value, json};
 
-use super::{FORMAT, partial::Partial, request::includes};
+use super::{FORMAT, conversations, kept::PREVIOUS, partial::Partial, request::includes};
 use crate::{
     fields::Fields,
     format::{AnswerWriter, End, ErrorShape, WholeWriter, openai::usage_object, proof::marked},
-    inference::{CallDelta, Delta, FinishReason, Raw, Request, ToolKind, Work},
+    inference::{CallDelta, Continues, Delta, FinishReason, Raw, Request, ToolKind, Work},
 };
 use pieces::part;
 
@@ -42,8 +42,8 @@ pub struct Writer {
     custom: Vec<String>,
     /// Whether the client wants the provider's proof of reasoning.
     wants_signatures: bool,
-    /// The response that this one continues.
-    continues: Option<Box<str>>,
+    /// What this one continues.
+    continues: Option<Continues>,
     /// Whether the response is kept here, and whether it is made in the background.
     is_kept: bool,
     is_background: bool,
@@ -149,13 +149,16 @@ impl Writer {
         let usual = json!({
             "id": self.our_id(), "object": "response", "created_at": self.created, "status": status,
             "error": null, "incomplete_details": null, "instructions": null, "max_output_tokens": null,
-            "model": self.model, "output": output, "parallel_tool_calls": true, "previous_response_id": self.continues,
+            "model": self.model, "output": output, "parallel_tool_calls": true, "previous_response_id": null,
             "reasoning": {"effort": null, "summary": null}, "store": self.is_kept, "temperature": null,
             "background": self.is_background, "text": {"format": {"type": "text"}}, "tool_choice": "auto", "tools": [], "top_p": null,
             "truncation": "disabled", "usage": null, "metadata": {},
         });
         if let Value::Object(usual) = usual {
             response = usual;
+        }
+        if let Some((name, value)) = self.continued() {
+            response.insert(name.to_owned(), value);
         }
         for (name, json) in &self.repeated {
             if let Ok(value) = serde_json::from_str(json) {
@@ -172,8 +175,8 @@ impl Writer {
 
     /// A provider's response with what only the gateway knows of it.
     fn put_own(&self, response: &mut Fields) {
-        if self.continues.is_some() {
-            response.set("previous_response_id", &self.continues);
+        if let Some((name, value)) = self.continued() {
+            response.set(name, &value);
         }
         if self.id_of == IdOf::Us {
             response.set("id", &self.our_id());
@@ -182,6 +185,14 @@ impl Writer {
             response.set("background", &true);
             response.set("store", &true);
         }
+    }
+
+    /// The member that names what the response continues.
+    fn continued(&self) -> Option<(&'static str, Value)> {
+        Some(match self.continues.as_ref()? {
+            Continues::Response(id) => (PREVIOUS, Value::from(&**id)),
+            Continues::Conversation(id) => (conversations::FIELD, json!({"id": id})),
+        })
     }
 
     fn our_id(&self) -> String {
@@ -437,9 +448,9 @@ impl WholeWriter for Writer {
                 gain["id"] = self.our_id().into();
                 gained.push("id");
             }
-            if let Some(previous) = &self.continues {
-                gain["previous_response_id"] = Value::from(&**previous);
-                gained.push("previous_response_id");
+            if let Some((name, value)) = self.continued() {
+                gain[name] = value;
+                gained.push(name);
             }
             let whole = raw.to_json_with(&gained, &gain, 1_024);
             self.kept = self.is_kept.then(|| String::from_utf8_lossy(&whole).into_owned());

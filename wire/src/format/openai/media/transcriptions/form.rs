@@ -1,34 +1,33 @@
-//! The form of a transcription: its file, and its fields as an object, so that they are read and changed as any other
-//! request's are.
+//! The form of a transcription: its recording, and its fields.
 
 use bytes::Bytes;
-use serde_json::{Map, Value};
 
-use super::FORMAT;
+use super::{super::form::Form, FORMAT};
 use crate::{
-    fields::{BadRequest, Fields},
+    fields::BadRequest,
     format::own::{self, Own},
-    inference::{Request, Source, TranscriptForm, Transcription, Upload, Work},
-    multipart::{self, FILE, Part},
+    inference::{Request, Source, TranscriptForm, Transcription, Work},
     recording,
 };
 
 /// The largest file, as the API has it.
 pub const LARGEST_FILE: usize = 25 << 20;
-/// The longest field.
-const LONGEST_FIELD: usize = 1 << 20;
-/// Fields that are true or false.
-const FLAGS: [&str; 2] = ["stream", "autoScale"];
-/// Fields that may come several times, also without brackets.
-const LISTS: [&str; 7] = [
-    "include",
-    "keywords",
-    "languages",
-    "models",
-    "timestamp_granularities",
-    "known_speaker_names",
-    "known_speaker_references",
-];
+/// The field of the recording.
+const FILE: &str = "file";
+const FORM: Form = Form {
+    files: &[FILE],
+    flags: &["stream"],
+    // A temperature passes as it was written.
+    numbers: &[],
+    lists: &[
+        "include",
+        "keywords",
+        "languages",
+        "timestamp_granularities",
+        "known_speaker_names",
+        "known_speaker_references",
+    ],
+};
 
 /// Reads the form of a transcription, or of a translation to English.
 ///
@@ -36,20 +35,14 @@ const LISTS: [&str; 7] = [
 ///
 /// The first field with a wrong value. The error is for the client, and names the field.
 pub fn read_form(content_type: &str, body: &Bytes, translate: bool) -> Result<Request, BadRequest> {
-    let form = multipart::read(content_type, body)?;
-    let (mut fields, mut file) = (Map::new(), None);
-    for part in form.parts {
-        if part.name != FILE {
-            put(&mut fields, &part)?;
-        } else if file.replace(part).is_some() {
-            return Err(BadRequest::new(FILE, "comes twice"));
-        }
+    let (mut body, mut files) = FORM.read(content_type, body)?;
+    let recording = files.pop().ok_or_else(|| BadRequest::new(FILE, "is required"))?;
+    if !files.is_empty() {
+        return Err(BadRequest::new(FILE, "comes twice"));
     }
-    let file = file.ok_or_else(|| BadRequest::new(FILE, "is required"))?;
-    if file.bytes.is_empty() || file.bytes.len() > LARGEST_FILE {
+    if recording.bytes.is_empty() || recording.bytes.len() > LARGEST_FILE {
         return Err(BadRequest::new(FILE, format!("must have 1 to {LARGEST_FILE} bytes")));
     }
-    let mut body = Fields::parse(Value::Object(fields).to_string().as_bytes())?;
     let Own { max_cost, auto_scale: _, fallbacks } = own::take(&mut body)?;
     let model = own::model(&body)?;
     let stream = body.boolean("stream")?.unwrap_or(false);
@@ -66,10 +59,9 @@ pub fn read_form(content_type: &str, body: &Bytes, translate: bool) -> Result<Re
         let field = if translate { "stream" } else { "response_format" };
         return Err(BadRequest::new(field, "has no stream"));
     }
-    let Part { file_name, media_type, bytes, .. } = file;
     let work = Work::Transcription(Transcription {
-        milliseconds: recording::milliseconds(&bytes),
-        recording: Upload { name: file_name, media_type, bytes, boundary: form.boundary },
+        milliseconds: recording::milliseconds(&recording.bytes),
+        recording,
         translate,
         prompt: body.string("prompt")?,
         form: form_of_answer,
@@ -87,37 +79,12 @@ pub fn read_form(content_type: &str, body: &Bytes, translate: bool) -> Result<Re
     })
 }
 
-/// Adds a part to the fields.
-fn put(fields: &mut Map<String, Value>, part: &Part) -> Result<(), BadRequest> {
-    let name = &*part.name;
-    let bad = |message: &str| BadRequest::new(name.chars().take(100).collect::<String>(), message);
-    if part.bytes.len() > LONGEST_FIELD {
-        return Err(bad("is too long"));
-    }
-    let text = std::str::from_utf8(&part.bytes).map_err(|_| bad("must be a text"))?;
-    let value = match text {
-        "true" if FLAGS.contains(&name) => Value::Bool(true),
-        "false" if FLAGS.contains(&name) => Value::Bool(false),
-        _ if FLAGS.contains(&name) => return Err(bad("must be true or false")),
-        text => Value::String(text.to_owned()),
-    };
-    let is_list = name.ends_with("[]") || LISTS.contains(&name);
-    // Ours has one name, and no provider gets it.
-    let name = if name == "models[]" { "models" } else { name };
-    match fields.get_mut(name) {
-        Some(Value::Array(list)) => list.push(value),
-        Some(_) => return Err(bad("comes twice")),
-        None if is_list => drop(fields.insert(name.to_owned(), Value::Array(vec![value]))),
-        None => drop(fields.insert(name.to_owned(), value)),
-    }
-    Ok(())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::{
         format::{Answers, ProviderFormat as _, Upstream, openai::OpenAi, terms},
+        multipart,
         usage::Tier,
     };
 

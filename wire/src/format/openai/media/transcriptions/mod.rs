@@ -72,7 +72,7 @@ pub(super) fn call(mut request: Request, upstream: &Upstream<'_>) -> ProviderCal
         return ProviderCall::forwarded(TRANSCRIPTIONS, request);
     };
     let path = if transcription.translate { TRANSLATIONS } else { TRANSCRIPTIONS };
-    let (upload, pays) = (Some(transcription.recording.clone()), upstream.tier.is_some());
+    let (uploads, pays) = (vec![transcription.recording.clone()], upstream.tier.is_some());
     let answers = match transcription.form {
         TranscriptForm::Object => Answers::Objects,
         TranscriptForm::Text if pays => {
@@ -82,5 +82,5 @@ pub(super) fn call(mut request: Request, upstream: &Upstream<'_>) -> ProviderCal
         TranscriptForm::Text | TranscriptForm::Subtitles => Answers::Text,
     };
     let is_streamed = request.stream;
-    ProviderCall { upload, ..answered(ProviderCall::forwarded(path, request), answers, is_streamed) }
+    ProviderCall { uploads, ..answered(ProviderCall::forwarded(path, request), answers, is_streamed) }
 }
