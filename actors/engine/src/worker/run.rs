@@ -250,7 +250,8 @@ impl<N: Network, C: Fn() -> Duration> Engine<'_, N, C> {
             if parks && !answer.is_parked {
                 answer.is_parked = true;
                 answer.sequences().for_each(|sequence| self.scheduler.park(sequence, now));
-            } else if answer.is_parked && answer.sink.has_room() {
+                answer.sink.park();
+            } else if answer.is_parked && answer.sink.may_go_on() {
                 answer.is_parked = false;
                 answer.sequences().for_each(|sequence| self.scheduler.resume(sequence));
             }

@@ -122,6 +122,7 @@ impl<A: Askers> Machine<A> {
     fn run(&mut self, input: Input<A>, counted: Option<A::Counted>, now: Moment, out: &mut impl Outputs<A>) {
         match input {
             Input::Enter(enter, reply) => self.enter(enter, reply, now, out),
+            Input::Decide(Command::Resume { request_id }, reply) => self.resume(request_id, reply, now, out),
             Input::Decide(command, reply) => self.command(command, reply, now, out),
             Input::Buy(payment, reply) => self.buy(payment, reply, now, out),
             Input::Open(open, reply) => self.open(open, reply, now, out),
