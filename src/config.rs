@@ -19,8 +19,8 @@ pub use layers::Overrides;
 pub use pools::{Bytes, Device as PoolDevice, DeviceKind, Pools};
 pub use providers::{ApiFormat, KNOWN as KNOWN_PROVIDERS, Provider, Providers};
 pub use settings::{
-    Clock, Concurrency, Database, Device, ErrorForm, Http, Limits, Log, LogFormat, Lookup, MetricsAt, Overdraft,
-    Payments, Prices, Processor, Redis, Runtime, Secret, ServerUrl, Settings, Stripe, Webhooks,
+    CacheScope, Clock, Concurrency, Database, Device, ErrorForm, Http, Limits, Log, LogFormat, Lookup, MetricsAt,
+    Overdraft, Payments, Prices, Processor, Redis, Runtime, Secret, ServerUrl, Settings, Stripe, Webhooks,
 };
 
 /// The path of the settings file, unless `--config` or `FAREBOX_CONFIG` gives another.

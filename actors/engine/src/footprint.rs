@@ -104,7 +104,7 @@ mod tests {
         assert_eq!(found.position, Some(2 * 4 * 2 * 2 * 8));
         fs::remove_dir_all(&folder).unwrap();
         assert!(Footprint::measure(&folder).is_err());
-        let settings = |cache_bytes| Settings { queue: 1, sequences: 4, cache_bytes };
+        let settings = |cache_bytes| Settings { queue: 1, sequences: 4, cache_bytes, ..Settings::default() };
         let of = |context, cache| found.bytes(Kind::Generation, context, &settings(cache));
         assert_eq!(of(10, 1 << 30), 1_100 + 4 * 10 * 256, "all sequences at their longest");
         assert_eq!(of(1_000, 300_000), 1_100 + 300_000, "the setting");

@@ -138,7 +138,8 @@ impl Network for HalfDecoder {
         let Layout { layers, heads, width, .. } = self.slots.layout();
         let position_bytes = layers * heads * width * 2 * size_of::<f16>();
         // Nothing is drafted: rows together are not shown to be equal to rows alone.
-        Abilities { most_places: usize::MAX, position_bytes, reuses: true, verified: 0 }
+        // Its copies are of whole places.
+        Abilities { most_places: usize::MAX, position_bytes, reuses: true, keeps_blocks: false, verified: 0 }
     }
 
     fn change(&mut self, change: Change) -> Result<(), NetworkError> {

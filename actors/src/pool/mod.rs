@@ -21,7 +21,10 @@ use wire::inference::Failure;
 use crate::admission::Admission;
 use placement::{Acted, DevicePicture, NotActed, Wanted};
 
-pub use ::engine::{model::Lookup, worker::Settings as WorkerSettings};
+pub use ::engine::{
+    model::Lookup,
+    worker::{CacheScope, Settings as WorkerSettings},
+};
 pub use actor::{EngineSettings, PoolActor};
 pub use board::{Board, ModelSeen, Phase};
 pub use engine::probe;

@@ -105,6 +105,9 @@ impl Slots {
             Change::Swap { one, other, positions } => {
                 self.check(one.max(other), positions).and_then(|()| self.swap(one, other))
             }
+            Change::Save { .. } | Change::Load { .. } | Change::Drop(_) => {
+                Err(NetworkError::Form("a cache without blocks".to_owned()))
+            }
         };
         if done.is_err() {
             self.forget();

@@ -7,7 +7,7 @@ use wire::inference::{Event, Generation, OutputLimit, Sampling, Usage};
 
 use super::*;
 use crate::network::Abilities;
-use crate::schedule::Row;
+use crate::schedule::{CacheScope, Row};
 use crate::tokenizer::Tokenizer;
 use crate::worker::{EngineHandle, Refused, Share, Stop, StopSignal};
 
@@ -79,7 +79,8 @@ impl Puppet {
 
 impl Network for Puppet {
     fn abilities(&self) -> Abilities {
-        Abilities { most_places: usize::MAX, position_bytes: 1, reuses: true, verified: self.script.verified }
+        let verified = self.script.verified;
+        Abilities { most_places: usize::MAX, position_bytes: 1, reuses: true, keeps_blocks: true, verified }
     }
 
     fn change(&mut self, _: Change) -> Result<(), NetworkError> {
@@ -455,6 +456,9 @@ fn a_job_that_panics_in_its_own_part_fails_alone() {
         chunk: 8,
         chunk_beside: 8,
         reuses: true,
+        scope: CacheScope::Account,
+        block: 4,
+        blocks: 2_048,
         verified: 0,
         longest: usize::MAX,
     };
