@@ -23,7 +23,7 @@ use wire::inference::{Event, Failure};
 
 use super::{
     EngineSettings, ModelFolder,
-    board::{Lease, Phase},
+    board::{Lease, Phase, Progress},
 };
 
 /// A loaded model.
@@ -49,12 +49,17 @@ impl Engine {
             tracing::error!(model = %model.id, %error, "model could not be loaded");
             Failure::Engine("the model could not be loaded".into())
         };
-        lease.is_in(Phase::Reading);
+        let progress = |phase, read| Progress { phase, read, of: model.weights };
+        lease.is_at(progress(Phase::Reading, 0));
         let runtime = match runtime(settings).and_then(|runtime| unchanged(model).map(|()| runtime)) {
             Ok(runtime) => runtime,
             Err(failure) => return Err((failure, Some(lease))),
         };
-        lease.is_in(Phase::Session);
+        let read = footprint::read_ahead(&model.folder, |read| lease.is_at(progress(Phase::Reading, read)));
+        if let Err(error) = read {
+            return Err((broken(&error), Some(lease)));
+        }
+        lease.is_at(progress(Phase::Session, model.weights));
         match &model.preparer {
             Preparer::Generation(tokenizer) if device != Device::Cpu => {
                 let form = half_decoder::Settings {

@@ -26,7 +26,7 @@ pub use ::engine::{
     worker::{CacheScope, Settings as WorkerSettings},
 };
 pub use actor::{EngineSettings, PoolActor};
-pub use board::{Board, ModelSeen, Phase};
+pub use board::{Board, ModelSeen, Phase, Progress};
 pub use engine::probe;
 pub use run::{Control, Events};
 
