@@ -16,7 +16,7 @@ use std::path::PathBuf;
 pub use hub::Hub;
 pub use keys::known_keys;
 pub use layers::Overrides;
-pub use pools::{Bytes, Device as PoolDevice, DeviceKind, Pools};
+pub use pools::{Bytes, Device as PoolDevice, Pools};
 pub use providers::{ApiFormat, KNOWN as KNOWN_PROVIDERS, Provider, Providers};
 pub use settings::{
     CacheScope, Clock, Concurrency, Database, Device, ErrorForm, Http, Limits, Log, LogFormat, Lookup, MetricsAt,

@@ -50,7 +50,7 @@ pub(super) fn start(
     let made_of = pool::EngineSettings { library: library(settings), threads, lookup, worker: worker(settings) };
     let devices = devices(settings)?;
     for device in &devices {
-        tracing::info!(device = %device.name, memory_bytes = device.memory, "open models have this memory");
+        tracing::info!(device = %device.kind, memory_bytes = device.memory, "open models have this memory");
     }
     let wait = Duration::from_secs(settings.pools.queue_seconds);
     let pools = Pools::start(Placement::new(devices, rules(settings)), health, wait, |class, board| {

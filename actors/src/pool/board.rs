@@ -20,7 +20,7 @@ use wire::inference::Failure;
 use super::{
     ModelFolder,
     actor::PoolActor,
-    placement::{DevicePicture, Effect, Effects, End, InstanceId, JobId, ModelPicture, Placement, Wanted},
+    placement::{Device, DevicePicture, Effect, Effects, End, InstanceId, JobId, ModelPicture, Placement, Wanted},
     watch::{LONGEST_STEP, Watch},
 };
 
@@ -65,7 +65,7 @@ pub(super) struct Carry {
 /// An effect, with what is needed to carry it out.
 #[derive(Debug)]
 pub(super) enum Errand {
-    Load { lease: Lease, model: Box<ModelFolder>, device: String },
+    Load { lease: Lease, model: Box<ModelFolder>, device: Device },
     Run { job: JobId, instance: InstanceId, has_waited: bool },
     Unload(InstanceId),
     End(JobId, End),
@@ -210,15 +210,15 @@ impl Board {
         answer
     }
 
-    /// The errands, and leases of models whose folder nobody named, which can't be loaded.
+    /// The errands, and leases of models whose folder or device nobody named, which can't be loaded.
     fn prepared(&self, state: &mut State, effects: Effects) -> (Vec<(SizeClass, Errand)>, Vec<Lease>) {
         let (mut errands, mut orphans) = (Vec::with_capacity(effects.len()), Vec::new());
         for (class, effect) in effects {
             let errand = match effect {
                 Effect::Load { instance, model, device } => {
                     let lease = Lease { board: self.clone(), instance, has_panicked: false };
-                    let device = state.placement.device_name(device).to_owned();
-                    let Some(folder) = state.folders.get(&model.id) else {
+                    let device = state.placement.device(device).cloned();
+                    let (Some(folder), Some(device)) = (state.folders.get(&model.id), device) else {
                         orphans.push(lease);
                         continue;
                     };

@@ -84,7 +84,7 @@ impl Slots {
             layout,
             allocator: match device {
                 Device::Cpu => Allocator::default(),
-                Device::Cuda { .. } => Allocator::new(session, device.memory_info()?)?,
+                Device::Cuda(_) => Allocator::new(session, device.memory_info()?)?,
             },
             memory: device.memory_info()?,
             records,
