@@ -45,7 +45,7 @@ use upstream::delivery::{DeliveryClient, Reach};
 use crate::{
     catalogue::{aliases::Aliases, folder},
     config::{self, Settings},
-    gateway::{Gateway, Models, Rules},
+    gateway::{Gateway, Models, Rules, pins::Pins},
     http::{self, state::State},
     service::Service,
     signing::{self, Signer, jws},
@@ -140,7 +140,9 @@ pub async fn start(settings: &Settings, metrics: Metrics, claim: Claim) -> Resul
     };
     let pools = (pools, pools::worker(settings), library(settings));
     let models = Models::new(catalogue, settings.runtime.models_dir.clone(), clock).with_aliases(aliases);
-    let gateway = Arc::new(Gateway::new(accounts, models, providers, pools, rules, settings.limits.drains));
+    let pins = Pins::of(&settings.data_dir).context("can't read which models operators have pinned")?;
+    let gateway = Gateway::new(accounts, models, providers, pools, pins, rules, settings.limits.drains);
+    let gateway = Arc::new(gateway);
     actix_rt::spawn({
         let gateway = Arc::clone(&gateway);
         let (load, pin) = (settings.pools.preload.clone(), settings.pools.pin.clone());

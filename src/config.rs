@@ -18,11 +18,11 @@ pub use cluster::Cluster;
 pub use hub::Hub;
 pub use keys::known_keys;
 pub use layers::Overrides;
-pub use pools::{Bytes, Device as PoolDevice, DeviceKind, Pools};
+pub use pools::{Bytes, Device as PoolDevice, Pools};
 pub use providers::{ApiFormat, KNOWN as KNOWN_PROVIDERS, Provider, Providers};
 pub use settings::{
-    Clock, Concurrency, Database, Device, ErrorForm, Http, Limits, Log, LogFormat, Lookup, MetricsAt, Overdraft,
-    Payments, Prices, Processor, Redis, Runtime, Secret, ServerUrl, Settings, Stripe, Webhooks,
+    CacheScope, Clock, Concurrency, Database, Device, ErrorForm, Http, Limits, Log, LogFormat, Lookup, MetricsAt,
+    Overdraft, Payments, Prices, Processor, Redis, Runtime, Secret, ServerUrl, Settings, Stripe, Webhooks,
 };
 
 /// The path of the settings file, unless `--config` or `FAREBOX_CONFIG` gives another.

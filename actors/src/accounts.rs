@@ -15,7 +15,7 @@ use billing::{
     card::PaymentMethod,
     command::{Answer, Command},
     entry::UsageRecord,
-    ids::{AccountId, IdMap},
+    ids::{AccountId, IdMap, RequestId},
 };
 use cards::Processor;
 use ledger::{Ledger, LedgerError, log::Shard};
@@ -36,6 +36,9 @@ use crate::{
 
 /// The longest that an account may take to answer.
 pub const DEADLINE: Duration = Duration::from_secs(15);
+
+/// How long a running request waits for its permit before it asks again, at the end of the line.
+const IN_LINE: Duration = Duration::from_mins(30);
 
 /// The turns that accounts share.
 const TURNS: usize = 1_024;
@@ -237,6 +240,12 @@ impl Accounts {
         self.unless_away(self.enter_anywhere(id, enter, deadline)).await
     }
 
+    /// Asks an account for the permit that a running request gave back. The request may wait in line for it, and does not run
+    /// meanwhile.
+    pub(crate) async fn resume(&self, id: AccountId, request_id: RequestId) -> Result<Answer, AccountError> {
+        self.unless_away(self.ask_anywhere(id, Command::Resume { request_id }, IN_LINE)).await
+    }
+
     /// Asks an account whose actor lives in this process.
     pub(crate) async fn ask_here<Q: Asked>(
         &self,
@@ -269,7 +278,7 @@ impl Accounts {
     }
 
     /// Posts a command without waiting for an answer. Bounded by the running requests: each posts one command a second,
-    /// and one at its end.
+    /// one at its end, and one for each permit that it gets.
     pub fn post(&self, id: AccountId, command: Command) {
         if self.is_shared() {
             self.post_anywhere(id, command);

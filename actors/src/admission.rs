@@ -67,6 +67,9 @@ pub enum SettleError {
 /// How long each attempt waits for a ledger that is away.
 const AWAY: Duration = Duration::from_mins(1);
 
+/// How long a request waits before it asks for its permit again, where no answer came.
+const ASKED_AGAIN: Duration = Duration::from_secs(1);
+
 /// A request that may run.
 #[derive(Debug)]
 pub struct Admitted {
@@ -197,6 +200,33 @@ impl Admission {
         let grown = Command::Accrue { request_id: self.request_id(), accrued, slice };
         if let Err(error) = self.accounts.decide(self.account_id, grown).await {
             tracing::warn!(request.id = %self.request_id(), %error, "a hold could not grow to its cost");
+        }
+    }
+
+    /// Gives the request's permit back, because it stands still. One way. It may not run before [`Admission::resume`] has
+    /// completed.
+    pub fn park(&self) {
+        self.accounts.post(self.account_id, Command::Park { request_id: self.request_id() });
+    }
+
+    /// Takes the permit again, in its turn, as long as that takes: completes once that is durable. An account that does not
+    /// answer is asked again. It borrows nothing, so that the request can do other things meanwhile.
+    ///
+    /// # Errors
+    ///
+    /// The hold was ended elsewhere: the request may not run any more.
+    pub fn resume(&self) -> impl Future<Output = Result<(), Refusal>> + use<> {
+        let (accounts, account_id, request_id) = (self.accounts.clone(), self.account_id, self.request_id());
+        async move {
+            loop {
+                match accounts.resume(account_id, request_id).await {
+                    Ok(Answer { result: Ok(_), .. }) => return Ok(()),
+                    Ok(Answer { result: Err(refusal), .. }) => return Err(refusal),
+                    Err(error) => tracing::warn!(request.id = %request_id, %error, "a request waits for its permit"),
+                }
+                tokio::time::sleep(ASKED_AGAIN).await;
+                accounts.ledger().standing().sound_within(AWAY).await;
+            }
         }
     }
 

@@ -8,7 +8,7 @@ use crate::{
     automatic::{AutoSettings, AutoState, SpendWindow},
     class::Units,
     grant::{Grant, Source},
-    hold::{Hold, Work},
+    hold::Hold,
     ids::{AccountId, GrantId, IdMap, KeyId, PaymentId, RequestId},
     key::{ApiKey, KeyState},
     learned::Learned,
@@ -246,9 +246,7 @@ impl Account {
     }
 
     pub(crate) fn insert_hold(&mut self, hold: Hold) {
-        if let Work::Open { units, .. } = hold.work {
-            self.units_used.0 += units.0;
-        }
+        self.units_used.0 += hold.units().0;
         if let Some(key) = hold.key_id.and_then(|id| self.keys.get_mut(&id)) {
             key.hold(hold.claim());
         }
@@ -258,14 +256,23 @@ impl Account {
 
     pub(crate) fn remove_hold(&mut self, request_id: RequestId) -> Option<Hold> {
         let hold = self.holds.remove(&request_id)?;
-        if let Work::Open { units, .. } = hold.work {
-            assert!(self.units_used >= units, "more permits given back than taken");
-            self.units_used.0 -= units.0;
-        }
+        self.give_back(hold.units());
         if let Some(key) = hold.key_id.and_then(|id| self.keys.get_mut(&id)) {
             key.release(hold.claim());
         }
         Some(hold)
+    }
+
+    /// Gives units back that were taken.
+    pub(crate) fn give_back(&mut self, units: Units) {
+        assert!(self.units_used >= units, "more permits given back than taken");
+        self.units_used.0 -= units.0;
+    }
+
+    /// Whether a tier has so many units free beside those in use. A request of any class may run alone, whatever its
+    /// weight.
+    pub(crate) const fn has_units(&self, needed: Units, tier: Tier) -> bool {
+        self.units_used.0 == 0 || self.units_used.0 + needed.0 <= tier.units.0
     }
 
     pub(crate) fn grant_index(&self, id: GrantId) -> Option<usize> {
@@ -460,8 +467,7 @@ impl Account {
             assert!(key.held() == claims, "what key {id} holds and its running requests differ");
         }
         assert!(self.grants.windows(2).all(|pair| pair[0].draw_order() < pair[1].draw_order()), "draw order");
-        let units: u32 =
-            self.holds.values().map(|hold| if let Work::Open { units, .. } = hold.work { units.0 } else { 0 }).sum();
+        let units: u32 = self.holds.values().map(|hold| hold.units().0).sum();
         assert!(units == self.units_used.0, "permits in use and running requests differ");
         if let Some(automatic) = &self.automatic {
             let SpendWindow { reload_max, spend_max, .. } = automatic.window;

@@ -97,6 +97,17 @@ pub enum Command {
         /// The amount to hold beyond the cost so far.
         slice: Nanos,
     },
+    /// Give the permit of a request back that stands still, because its reader is slow. The account keeps it where as many
+    /// are given back as it may use.
+    Park {
+        /// The request.
+        request_id: RequestId,
+    },
+    /// Take the permit of such a request again: it may go on once that is durable.
+    Resume {
+        /// The request.
+        request_id: RequestId,
+    },
     /// Charge a request that ended.
     Settle(UsageRecord),
     /// Add credits.

@@ -32,7 +32,7 @@ pub enum LineKind {
     GrantVoided,
     /// Credits were set aside for a request.
     HoldPlaced,
-    /// A hold grew.
+    /// A hold grew, or something else of it changed that moves no credits: its cost so far, or whether it is parked.
     HoldGrown,
     /// A request was charged. The unused part of the same grant was released with it.
     HoldCaptured,

@@ -60,6 +60,8 @@ pub struct Hold {
     pub placed_at: Timestamp,
     /// When the hold counts as abandoned unless it is renewed.
     pub deadline: Timestamp,
+    /// Whether the request stands still, because its reader is slow, and has given its permit back. Only an open one can.
+    pub is_parked: bool,
 }
 
 impl Hold {
@@ -80,6 +82,19 @@ impl Hold {
             Work::Open { .. } => Nanos::ZERO,
         };
         self.claimed.unwrap_or(unlimited).max(self.total()).max(self.accrued)
+    }
+
+    /// The units of concurrency that the request needs to run.
+    pub const fn weight(&self) -> Units {
+        match self.work {
+            Work::Open { units, .. } => units,
+            Work::Closed => Units(0),
+        }
+    }
+
+    /// Those of them that it has taken now.
+    pub const fn units(&self) -> Units {
+        if self.is_parked { Units(0) } else { self.weight() }
     }
 
     /// The whole amount held.

@@ -5,6 +5,7 @@
 use crate::{
     account::Header,
     entry::{Line, Transition},
+    hold::Work,
     nanos::Nanos,
 };
 
@@ -20,6 +21,9 @@ pub fn fault(transition: &Transition) -> Option<String> {
     let grant = transition.grants.iter().find_map(|grant| Some((grant, grant.fault()?)));
     if let Some((grant, fault)) = grant {
         return Some(format!("grant {} {fault}", grant.id));
+    }
+    if transition.hold.as_ref().is_some_and(|hold| hold.is_parked && hold.work == Work::Closed) {
+        return Some("a request without a permit gave one back".to_owned());
     }
     let negative = amounts(transition).find(|(_, amount)| *amount < Nanos::ZERO);
     negative.map(|(what, amount)| format!("{what} is negative: {amount}"))

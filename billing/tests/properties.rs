@@ -33,6 +33,8 @@ use uuid::Uuid;
 enum Step {
     Admit { class: Option<usize>, minimum: i64, expected: i64, worst: i64 },
     Accrue { which: usize, cost: i64, slice: i64 },
+    Park { which: usize },
+    Unpark { which: usize },
     Settle { which: usize, cost: i64 },
     Fund { source: usize, amount: i64, days: i64, key: u8 },
     Buy { amount: i64 },
@@ -53,6 +55,8 @@ fn step() -> impl Strategy<Value = Step> {
         6 => (proptest::option::of(0..5_usize), amount.clone(), amount.clone(), amount.clone())
             .prop_map(|(class, minimum, expected, worst)| Step::Admit { class, minimum: minimum.min(worst), expected, worst }),
         3 => (any::<usize>(), amount.clone(), amount.clone()).prop_map(|(which, cost, slice)| Step::Accrue { which, cost, slice }),
+        2 => any::<usize>().prop_map(|which| Step::Park { which }),
+        2 => any::<usize>().prop_map(|which| Step::Unpark { which }),
         5 => (any::<usize>(), amount.clone()).prop_map(|(which, cost)| Step::Settle { which, cost }),
         3 => (0..7_usize, -10..9_000_000_000_i64, -1..40_i64, any::<u8>())
             .prop_map(|(source, amount, days, key)| Step::Fund { source, amount, days, key }),
@@ -294,6 +298,8 @@ fn command(step: &Step, account: &Account, replay: &Replay, serial: u128, now: T
         Step::Accrue { which, cost, slice } => {
             Command::Accrue { request_id: pick(open(), which)?, accrued: Nanos::new(cost), slice: Nanos::new(slice) }
         }
+        Step::Park { which } => Command::Park { request_id: pick(open(), which)? },
+        Step::Unpark { which } => Command::Resume { request_id: pick(open(), which)? },
         Step::Settle { which, cost } => Command::Settle(usage(pick(open(), which)?, Nanos::new(cost), now)),
         Step::Fund { source, amount, days, key } => {
             let source = Source::ALL[source];
@@ -428,6 +434,14 @@ fn run(steps: Vec<(Step, i64)>) {
                 // A cycle that began with this command may have repaid a debt first.
                 assert!(account.header.debt == Nanos::ZERO || admit.hold.worst_case == Nanos::ZERO);
                 assert!(*held >= admit.hold.minimum && *held <= admit.hold.worst_case.max(admit.hold.minimum));
+            }
+            (Command::Resume { request_id }, result) => {
+                let is_parked = |account: &Account| account.hold(*request_id).is_some_and(|hold| hold.is_parked);
+                let (used, tier) = (account.balance(at).units_used, account.tier(at));
+                let is_alone = account.holds().filter(|hold| hold.units().0 > 0).count() == 1;
+                let was_parked = is_parked(&before);
+                assert!(result.is_err() || !was_parked || used <= tier.units || is_alone, "{used} of {}", tier.units);
+                assert_eq!(is_parked(&account), result.is_err(), "it goes on, or waits as it was");
             }
             (_, Err(_)) => assert_eq!(account.holds().count(), before.holds().count(), "a refusal takes nothing"),
             (_, Ok(_)) => {}

@@ -6,6 +6,7 @@
 use billing::{
     Nanos, Timestamp,
     account::{Account, Header, Stored},
+    class::{SizeClass, Units, Weighting},
     command::{Admit, Command, Fund, Refusal, Reply, Reverse},
     decide::decide,
     entry::{Ending, UsageRecord},
@@ -81,6 +82,32 @@ impl Story {
             Reply::Admitted { held, .. } => Ok(held),
             other => panic!("{other:?}"),
         }
+    }
+
+    /// A request to a model of the smallest class, which weighs one unit.
+    fn open(&mut self, number: u128) -> Result<Reply, Refusal> {
+        let class = SizeClass::B7;
+        self.say(Command::Admit(Admit {
+            request_id: RequestId(Uuid::from_u128(number)),
+            key_id: None,
+            model: "m".into(),
+            provider: "farebox".into(),
+            price_version: 1,
+            work: Work::Open { class, units: class.weight(Weighting::Weighted) },
+            hold: HoldRequest::FREE,
+            output: None,
+            auto_scale: None,
+            names: Names::default(),
+        }))
+    }
+
+    fn park(&mut self, number: u128) {
+        let parked = self.say(Command::Park { request_id: RequestId(Uuid::from_u128(number)) });
+        assert_eq!(parked, Ok(Reply::Done));
+    }
+
+    fn resume(&mut self, number: u128) -> Result<Reply, Refusal> {
+        self.say(Command::Resume { request_id: RequestId(Uuid::from_u128(number)) })
     }
 
     fn hold(&mut self, number: u128, amount: Nanos) {
@@ -208,4 +235,43 @@ fn an_operator_voids_what_is_left_and_what_requests_hold_as_they_end() {
         story.say(Command::VoidGrant { grant_id: GrantId(Uuid::from_u128(9)), amount: None }),
         Err(Refusal::NoGrant(_))
     ));
+}
+
+#[test]
+fn a_request_that_stands_still_gives_its_permit_back_and_takes_it_in_its_turn() {
+    let mut story = Story::new();
+    for number in 1..=4 {
+        assert!(matches!(story.open(number), Ok(Reply::Admitted { .. })));
+    }
+    let used = |story: &Story| story.0.balance(NOW).units_used;
+    assert!(matches!(story.open(5), Err(Refusal::ConcurrencyLimit { .. })), "its tier has four units");
+    story.park(1);
+    story.park(1);
+    assert_eq!(used(&story), Units::whole(3), "given back once");
+    assert!(matches!(story.open(5), Ok(Reply::Admitted { .. })));
+    assert!(matches!(story.resume(1), Err(Refusal::ConcurrencyLimit { .. })), "never above the limit");
+    story.settle(2, Nanos::ZERO, 0);
+    assert_eq!(story.resume(1), Ok(Reply::Done));
+    assert_eq!(story.resume(1), Ok(Reply::Done));
+    assert_eq!(used(&story), Units::whole(4), "taken once");
+    for number in [1, 3, 4, 5] {
+        story.park(number);
+    }
+    for number in 11..=14 {
+        assert!(matches!(story.open(number), Ok(Reply::Admitted { .. })));
+        story.park(number);
+    }
+    assert_eq!(used(&story), Units::whole(4), "no more are given back than may be used");
+    for number in [3, 4, 5, 11, 12, 13] {
+        story.settle(number, Nanos::ZERO, 0);
+    }
+    assert_eq!(used(&story), Units::whole(1));
+    story.open(2).unwrap();
+    story.open(3).unwrap();
+    story.settle(1, Nanos::ZERO, 0);
+    assert_eq!(used(&story), Units::whole(3), "one that ends meanwhile has nothing more to give back");
+    assert!(matches!(story.resume(1), Err(Refusal::NoHold(_))));
+    story.hold(9, Nanos::ZERO);
+    story.park(9);
+    assert!(!story.0.hold(RequestId(Uuid::from_u128(9))).unwrap().is_parked, "it has none to give back");
 }

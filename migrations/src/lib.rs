@@ -24,6 +24,7 @@ mod m0015_log_checkpoint;
 mod m0016_ends;
 mod m0017_kept_responses;
 mod m0018_attempts;
+mod m0019_parked;
 mod m0020_nodes;
 
 /// All migrations of the tables, in order.
@@ -52,6 +53,7 @@ impl MigratorTrait for Migrator {
             Box::new(m0016_ends::Migration),
             Box::new(m0017_kept_responses::Migration),
             Box::new(m0018_attempts::Migration),
+            Box::new(m0019_parked::Migration),
             Box::new(m0020_nodes::Migration),
         ])
     }

@@ -2,7 +2,10 @@
 
 use std::{fs, process::Command};
 
-use actors::pool::{self, placement::Device};
+use actors::pool::{
+    self,
+    placement::{Device, Kind},
+};
 use anyhow::{Result, bail};
 use billing::class::SizeClass;
 
@@ -34,10 +37,10 @@ pub(super) fn devices(settings: &Settings) -> Result<Vec<Device>> {
     }
     let mut usable = Vec::with_capacity(devices.len());
     for device in devices {
-        match pool::probe(&device.name, &library) {
+        match pool::probe(device.kind, &library) {
             Ok(()) => usable.push(device),
-            Err(reason) if wanted == config::Device::Cuda => bail!("{} can't be used: {reason}", device.name),
-            Err(reason) => tracing::warn!(device = %device.name, reason, "this card is not used"),
+            Err(reason) if wanted == config::Device::Cuda => bail!("{} can't be used: {reason}", device.kind),
+            Err(reason) => tracing::warn!(device = %device.kind, reason, "this card is not used"),
         }
     }
     if usable.is_empty() {
@@ -47,17 +50,12 @@ pub(super) fn devices(settings: &Settings) -> Result<Vec<Device>> {
 }
 
 fn listed(device: &config::PoolDevice) -> Device {
-    Device {
-        name: device.kind.to_string(),
-        memory: device.memory.0,
-        classes: device.classes.clone(),
-        is_card: device.kind != config::DeviceKind::Cpu,
-    }
+    Device { kind: device.kind, memory: device.memory.0, classes: device.classes.clone() }
 }
 
 /// The processor, with three quarters of the memory that this process may use: the rest is for all that is not a model.
 fn processor() -> Device {
-    Device { name: "cpu".to_owned(), memory: memory() / 4 * 3, classes: SizeClass::ALL.to_vec(), is_card: false }
+    Device { kind: Kind::Cpu, memory: memory() / 4 * 3, classes: SizeClass::ALL.to_vec() }
 }
 
 /// The cards that the driver's own program names, each with nine tenths of its memory: CUDA's libraries need some.
@@ -76,7 +74,7 @@ fn named(lines: &str) -> Vec<Device> {
         let (number, memory) = line.split_once(',')?;
         let (number, memory) = (number.trim().parse::<u16>().ok()?, memory.trim().parse::<u64>().ok()?);
         let memory = memory.checked_mul(1 << 20)? / 10 * 9;
-        Some(Device { name: format!("cuda:{number}"), memory, classes: SizeClass::ALL.to_vec(), is_card: true })
+        Some(Device { kind: Kind::Cuda(number), memory, classes: SizeClass::ALL.to_vec() })
     };
     lines.lines().filter_map(card).collect()
 }
@@ -105,14 +103,17 @@ mod tests {
         assert_eq!(total("MemFree: 1 kB\n"), None);
         assert!(memory() > 64 << 20);
         let all = devices(&Settings::default()).unwrap();
-        assert_eq!(all.last().map(|device| (&*device.name, device.classes.len())), Some(("cpu", SizeClass::ALL.len())));
+        assert_eq!(
+            all.last().map(|device| (device.kind, device.classes.len())),
+            Some((Kind::Cpu, SizeClass::ALL.len()))
+        );
     }
 
     #[test]
     fn cards_are_those_that_the_driver_names() {
         let found = named("0, 143771\n1, 24564\nno line of a card\n2, [N/A]\n");
-        let told: Vec<_> = found.iter().map(|device| (&*device.name, device.memory, device.is_card)).collect();
-        assert_eq!(told, [("cuda:0", (143_771 << 20) / 10 * 9, true), ("cuda:1", (24_564 << 20) / 10 * 9, true)]);
+        let told: Vec<_> = found.iter().map(|device| (device.kind, device.memory)).collect();
+        assert_eq!(told, [(Kind::Cuda(0), (143_771 << 20) / 10 * 9), (Kind::Cuda(1), (24_564 << 20) / 10 * 9)]);
         assert!(named("").is_empty());
     }
 
@@ -125,8 +126,8 @@ mod tests {
             settings.pools.device = vec!["cuda:0 1GiB".parse().unwrap()];
             devices(&settings)
         };
-        let names: Vec<String> = of(config::Device::Auto).unwrap().into_iter().map(|device| device.name).collect();
-        assert_eq!(names, ["cpu"]);
+        let kinds: Vec<Kind> = of(config::Device::Auto).unwrap().into_iter().map(|device| device.kind).collect();
+        assert_eq!(kinds, [Kind::Cpu]);
         let refused = of(config::Device::Cuda).unwrap_err().to_string();
         assert!(refused.contains("cuda:0 can't be used") && refused.contains("no such file"), "{refused}");
     }

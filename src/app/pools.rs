@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use actors::pool::{
-    self, PoolActor, Pools, WorkerSettings,
+    self, CacheScope, PoolActor, Pools, WorkerSettings,
     placement::{Placement, Rules},
 };
 use anyhow::Result;
@@ -22,6 +22,11 @@ pub(super) fn worker(settings: &Settings) -> WorkerSettings {
         queue: settings.limits.pool_queue,
         sequences: settings.runtime.sequences.get(),
         cache_bytes: usize::try_from(cache_bytes).unwrap_or(usize::MAX),
+        cache_scope: match settings.runtime.cache_scope {
+            config::CacheScope::Account => CacheScope::Account,
+            config::CacheScope::All => CacheScope::All,
+            config::CacheScope::None => CacheScope::None,
+        },
     }
 }
 
@@ -45,7 +50,7 @@ pub(super) fn start(
     let made_of = pool::EngineSettings { library: library(settings), threads, lookup, worker: worker(settings) };
     let devices = devices(settings)?;
     for device in &devices {
-        tracing::info!(device = %device.name, memory_bytes = device.memory, "open models have this memory");
+        tracing::info!(device = %device.kind, memory_bytes = device.memory, "open models have this memory");
     }
     let wait = Duration::from_secs(settings.pools.queue_seconds);
     let pools = Pools::start(Placement::new(devices, rules(settings)), health, wait, |class, board| {

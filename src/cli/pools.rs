@@ -41,7 +41,7 @@ pub(super) enum PoolsCommand {
     Load(Loads),
     /// Take a model out of memory once its running requests have ended; the next request loads it again.
     Unload(Of),
-    /// Load a model and keep it: it is never taken out for another, until it is unpinned or the server ends.
+    /// Load a model and keep it: it is never taken out for another, and is loaded at every start, until it is unpinned.
     Pin(Loads),
     /// Let a pinned model be taken out again.
     Unpin(Of),
@@ -61,6 +61,9 @@ const MODELS: &[(&str, &str)] = &[
     ("MODEL", "id"),
     ("CLASS", "class"),
     ("STATE", "state"),
+    ("LOAD", "load.phase"),
+    ("READ", "load.read_bytes"),
+    ("OF", "load.of_bytes"),
     ("DEVICE", "device"),
     ("BYTES", "bytes"),
     ("RUNNING", "running"),

@@ -3,6 +3,7 @@
 use std::{fmt, str::FromStr};
 
 use billing::class::SizeClass;
+use engine::device::Device as Kind;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 /// The memory of open models.
@@ -46,7 +47,8 @@ impl Default for Pools {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Device {
     /// What it is.
-    pub kind: DeviceKind,
+    #[serde(serialize_with = "as_text")]
+    pub kind: Kind,
     /// Its memory for weights and caches.
     pub memory: Bytes,
     /// The size classes that it serves.
@@ -57,17 +59,22 @@ pub struct Device {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Table {
-    kind: DeviceKind,
+    kind: String,
     memory: Bytes,
     #[serde(default)]
     classes: Vec<SizeClass>,
 }
 
 impl Device {
-    fn of(kind: DeviceKind, memory: Bytes, classes: Vec<SizeClass>) -> Self {
+    fn of(kind: Kind, memory: Bytes, classes: Vec<SizeClass>) -> Self {
         let classes = if classes.is_empty() { SizeClass::ALL.to_vec() } else { classes };
         Self { kind, memory, classes }
     }
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "what serde calls")]
+fn as_text<S: Serializer>(kind: &Kind, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(kind)
 }
 
 impl FromStr for Device {
@@ -100,41 +107,11 @@ impl<'de> Deserialize<'de> for Device {
 
             fn visit_map<M: de::MapAccess<'de>>(self, map: M) -> Result<Device, M::Error> {
                 let Table { kind, memory, classes } = Table::deserialize(de::value::MapAccessDeserializer::new(map))?;
-                Ok(Device::of(kind, memory, classes))
+                Ok(Device::of(kind.parse().map_err(de::Error::custom)?, memory, classes))
             }
         }
 
         deserializer.deserialize_any(Visitor)
-    }
-}
-
-/// What a device is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum DeviceKind {
-    /// The CPU.
-    Cpu,
-    /// A GPU, by its number.
-    Cuda(u32),
-}
-
-impl fmt::Display for DeviceKind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Cpu => f.write_str("cpu"),
-            Self::Cuda(number) => write!(f, "cuda:{number}"),
-        }
-    }
-}
-
-impl FromStr for DeviceKind {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        match text.split_once(':') {
-            None if text == "cpu" => Ok(Self::Cpu),
-            Some(("cuda", number)) if number.parse::<u32>().is_ok() => Ok(Self::Cuda(number.parse().unwrap_or(0))),
-            _ => Err(format!("`{text}` is no kind of device: `cpu`, or `cuda:N` with the GPU's number")),
-        }
     }
 }
 
@@ -201,18 +178,6 @@ impl Serialize for Bytes {
     }
 }
 
-impl<'de> Deserialize<'de> for DeviceKind {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        String::deserialize(deserializer)?.parse().map_err(de::Error::custom)
-    }
-}
-
-impl Serialize for DeviceKind {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -227,13 +192,13 @@ mod tests {
         let tables =
             "[[device]]\nkind = 'cpu'\nmemory = '3 GiB'\n[[device]]\nkind = 'cuda:1'\nmemory = 5\nclasses = ['7B']";
         let devices = read(tables).unwrap();
-        assert_eq!(devices[0], Device::of(DeviceKind::Cpu, Bytes(3 << 30), SizeClass::ALL.to_vec()));
-        assert_eq!(devices[1], Device::of(DeviceKind::Cuda(1), Bytes(5), vec![SizeClass::B7]));
+        assert_eq!(devices[0], Device::of(Kind::Cpu, Bytes(3 << 30), SizeClass::ALL.to_vec()));
+        assert_eq!(devices[1], Device::of(Kind::Cuda(1), Bytes(5), vec![SizeClass::B7]));
         assert_eq!(read("device = ['cpu 3GiB', 'cuda:1 5 7B']").unwrap(), devices);
         for (text, wrong) in [
             ("device = ['cpu']", "no device such as"),
-            ("device = ['tpu 1GiB']", "no kind of device"),
-            ("device = ['cuda:x 1GiB']", "no kind of device"),
+            ("device = ['tpu 1GiB']", "is no device"),
+            ("device = ['cuda:x 1GiB']", "no number of a card"),
             ("device = ['cpu 1GB']", "no number of bytes"),
             ("device = ['cpu 99999999999TiB']", "no number of bytes"),
             ("device = ['cpu 1GiB 8B']", "no size class"),

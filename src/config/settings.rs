@@ -323,6 +323,8 @@ pub struct Runtime {
     pub sequences: NonZeroUsize,
     /// The most memory of one engine's caches, in MiB. One sequence alone gets what it needs.
     pub cache_mib: u64,
+    /// Whose caches a prompt may begin with.
+    pub cache_scope: CacheScope,
     /// Whether what a model writes is drafted from what it has read and written, and verified several tokens at once.
     pub lookup: Lookup,
     /// The folder of the models.
@@ -337,10 +339,23 @@ impl Default for Runtime {
             threads: None,
             sequences: const { NonZeroUsize::new(8).unwrap() },
             cache_mib: 2_048,
+            cache_scope: CacheScope::Account,
             lookup: Lookup::Auto,
             models_dir: PathBuf::from("data/models"),
         }
     }
+}
+
+/// Whose caches a prompt may begin with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum CacheScope {
+    /// Those of its own account.
+    Account,
+    /// Those of all accounts: how soon an answer comes shows what others have asked.
+    All,
+    /// None.
+    None,
 }
 
 /// Speculation by prompt look-up.

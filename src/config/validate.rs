@@ -3,9 +3,10 @@
 
 use std::ops::RangeInclusive;
 
+use engine::device::Device as Kind;
 use tracing_subscriber::EnvFilter;
 
-use super::{Clock, ConfigError, Device, DeviceKind, Processor, Secret, Settings};
+use super::{Clock, ConfigError, Device, Processor, Secret, Settings};
 
 const KIB: u64 = 1024;
 const GIB: u64 = 1024 * 1024 * 1024;
@@ -84,7 +85,7 @@ fn devices(settings: &Settings) -> Result<(), ConfigError> {
     let mut kinds = Vec::new();
     for device in &settings.pools.device {
         let wrong = |reason: String| Err(ConfigError::invalid("pools.device", reason));
-        if device.kind != DeviceKind::Cpu && settings.runtime.device == Device::Cpu {
+        if device.kind != Kind::Cpu && settings.runtime.device == Device::Cpu {
             return wrong(format!("`{}` is a card, and `runtime.device` is `cpu`", device.kind));
         }
         if kinds.contains(&device.kind) {
@@ -95,7 +96,7 @@ fn devices(settings: &Settings) -> Result<(), ConfigError> {
         }
         kinds.push(device.kind);
     }
-    let has_card = kinds.is_empty() || kinds.iter().any(|kind| *kind != DeviceKind::Cpu);
+    let has_card = kinds.is_empty() || kinds.iter().any(|kind| *kind != Kind::Cpu);
     if settings.runtime.device == Device::Cuda && !has_card {
         return Err(ConfigError::invalid("runtime.device", "is `cuda`, and `pools.device` names no card"));
     }

@@ -10,6 +10,7 @@ mod faults;
 mod measure;
 pub mod meter;
 mod models;
+pub mod pins;
 pub mod plan;
 pub mod pools;
 pub mod quote;
@@ -39,6 +40,7 @@ use answers::Answers;
 use drains::Drains;
 use measure::Measures;
 pub use models::{LOOK, Models};
+use pins::Pins;
 use race::Race;
 use room::Room;
 use runtime::clock::Clock;
@@ -62,6 +64,8 @@ pub struct Gateway {
     measures: Measures,
     /// The pools of open models.
     pools: Pools,
+    /// The models that operators have pinned.
+    pins: Pins,
     /// What open models need of memory.
     sizes: Sizes,
     /// How fast open models answer.
@@ -100,6 +104,7 @@ impl Gateway {
         models: Models,
         providers: HashMap<String, provider::ProviderHandle>,
         (pools, worker, runtime): (Pools, WorkerSettings, PathBuf),
+        pins: Pins,
         rules: Rules,
         drains: usize,
     ) -> Self {
@@ -117,6 +122,7 @@ impl Gateway {
             race,
             measures,
             pools,
+            pins,
             sizes: Sizes::new(worker),
             speeds: Speeds::default(),
             runtime,

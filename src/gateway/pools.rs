@@ -10,7 +10,7 @@ use super::{Gateway, serve::ServeError, speeds::Pace};
 use crate::catalogue::{Model, OpenModel};
 
 pub use actors::pool::{
-    Phase,
+    Progress,
     placement::{Basis, Expected, ModelPicture, Standing, gib},
 };
 
@@ -117,12 +117,35 @@ impl Gateway {
         self.pools.stalled()
     }
 
-    /// Does to a model what an operator asks for. It changes nothing that lasts longer than the process.
+    /// Does to a model what an operator asks for. That it is pinned lasts until it is unpinned; all else as long as the
+    /// process.
     ///
     /// # Errors
     ///
-    /// There is no such open model, it can't be loaded, or the act contradicts how things stand.
+    /// There is no such open model, it can't be loaded, the act contradicts how things stand, or what must last can't be
+    /// written.
     pub async fn operate(&self, act: Act, name: &str) -> Result<Acted, NotDone> {
+        let acted = self.act(act, name).await?;
+        let remembered = match act {
+            Act::Pin => self.pins.add(name),
+            Act::Unpin => self.pins.remove(name),
+            Act::Load | Act::Unload | Act::Drain => Ok(()),
+        };
+        remembered.map_err(|error| {
+            tracing::error!(model = name, act = act.name(), %error, "a pin can't be remembered");
+            let until = if act == Act::Pin {
+                "it is unpinned when the server ends"
+            } else {
+                "it is pinned again when the server starts"
+            };
+            NotDone::Failed(Failure::Unavailable(format!(
+                "{name}: this was done, and could not be written down: {until}."
+            )))
+        })?;
+        Ok(acted)
+    }
+
+    async fn act(&self, act: Act, name: &str) -> Result<Acted, NotDone> {
         let acted = match act {
             Act::Load => self.pools.load(self.loadable(name).await?),
             Act::Pin => self.pools.pin(self.loadable(name).await?),
@@ -171,12 +194,14 @@ impl Gateway {
         Ok(self.sizes.folder(&model, preparer))
     }
 
-    /// Loads and pins what the settings name, at the start. What can't be is logged: the others go on.
+    /// Loads and pins what the settings name, and pins what operators have pinned, at the start. What can't be is logged: the
+    /// others go on.
     pub async fn preload(&self, load: &[String], pin: &[String]) {
-        let acts = pin.iter().map(|name| (Act::Pin, name)).chain(load.iter().map(|name| (Act::Load, name)));
-        for (act, name) in acts {
-            if let Err(error) = self.operate(act, name).await {
-                tracing::error!(model = name, act = act.name(), %error, "a model of the settings is not loaded");
+        let pinned = self.pins.names();
+        let pins = pin.iter().chain(&pinned).map(|name| (Act::Pin, name));
+        for (act, name) in pins.chain(load.iter().map(|name| (Act::Load, name))) {
+            if let Err(error) = self.act(act, name).await {
+                tracing::error!(model = name, act = act.name(), %error, "a model is not loaded that is at every start");
             }
         }
     }

@@ -3,6 +3,7 @@
 //! leaves or cancels, and where the money is used up. Differences between providers and engines are in their
 //! [`Runner`]. No price is known here.
 
+mod permit;
 mod runner;
 
 use std::{
@@ -34,6 +35,7 @@ use super::{
     stages::{Course, Stages},
     watch::Teller,
 };
+use permit::{Permit, Waits};
 pub(super) use runner::Runner;
 
 /// The most unknown events that wait for the first piece of an answer: unknown events alone are no answer.
@@ -44,6 +46,7 @@ pub(super) struct Task {
     gateway: Arc<Gateway>,
     admission: Admission,
     meter: Meter,
+    permit: Permit,
     runner: Runner,
     measure: Arc<Measure>,
     drain_of_provider: Arc<Drain>,
@@ -93,6 +96,7 @@ impl Task {
             drain_of_provider,
             meter,
             whole: runner.keeps_whole().then(Vec::new),
+            permit: Permit::of(runner.control()),
             runner,
             cancel,
             is_cancelled: false,
@@ -127,6 +131,7 @@ impl Task {
                 _ = &mut left, if self.updates.is_some() => Woken::ClientLeft,
                 () = &mut cancelled, if !self.is_cancelled => Woken::Cancelled,
                 () = due(due_at) => Woken::Due,
+                never = self.permit.look_after(&self.admission, Waits::ForEvents) => match never {},
             };
             match woken {
                 Woken::ClientLeft => self.client_left(),
@@ -257,9 +262,13 @@ impl Task {
             // The rest of a provider's stream is read only for its usage: only the end is sent.
             return;
         }
-        if let Some(teller) = &mut self.updates
-            && !teller.tell(update).await
-        {
+        let Some(teller) = &mut self.updates else { return };
+        let is_read = tokio::select! {
+            biased;
+            is_read = teller.tell(update) => is_read,
+            never = self.permit.look_after(&self.admission, Waits::ForReader) => match never {},
+        };
+        if !is_read {
             self.client_left();
         }
     }

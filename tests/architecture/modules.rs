@@ -56,7 +56,8 @@ const TABLES: &[(&str, &[Module])] = &[
             ("words", &[], &[]),
             // Keys and signatures: neither money nor HTTP.
             ("signing", &[], &[]),
-            ("config", &["words"], &["billing"]),
+            // Of the engine the devices alone: one type from the settings to the session.
+            ("config", &["words"], &["billing", "engine"]),
             ("fetch", &["config"], &[]),
             ("telemetry", &["config"], &["runtime"]),
             ("catalogue", &[], &["billing", "wire"]),

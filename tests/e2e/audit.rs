@@ -452,6 +452,13 @@ const CASES: &[Case] = &[
         "expected Hold {",
     ),
     case(
+        14,
+        "request without a permit gave one back",
+        OPEN,
+        "UPDATE hold SET parked = 1 WHERE request_id = {id}",
+        "parked expected 0, found 1",
+    ),
+    case(
         19,
         "account's rows can't be made from the log",
         ACCOUNT,

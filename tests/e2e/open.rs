@@ -51,7 +51,7 @@ pub(crate) fn models() -> &'static Path {
 }
 
 /// Options of a gateway that runs the demo model.
-async fn options() -> Options {
+pub(crate) async fn options() -> Options {
     let models = tokio::task::spawn_blocking(models).await.unwrap();
     let library = cached("onnxruntime/1.31.1/libonnxruntime.so");
     Options::default()

@@ -5,11 +5,14 @@ use std::time::{Duration, Instant};
 
 use reqwest::{Method, Response};
 use serde_json::{Value, json};
+use tokio::io::AsyncWriteExt;
 
 use crate::{
-    open::{ask, stage},
+    open::{ask, options, settled, stage},
     support::{
         client::{Answer, Customer, answer},
+        plain,
+        server::Server,
         with,
     },
 };
@@ -31,7 +34,7 @@ async fn short(customer: &Customer, more: &Value, prefer: Option<&str>) -> Answe
 }
 
 async fn until(customer: &Customer, what: impl Fn(&Value) -> bool) {
-    let deadline = Instant::now() + Duration::from_mins(1);
+    let deadline = Instant::now() + Duration::from_mins(3);
     loop {
         let account = customer.api.get("/v1/account").await.ok();
         if what(&account) {
@@ -122,5 +125,43 @@ async fn permits_are_bought_for_who_wants_that_within_the_month() {
     assert_eq!((refused.status, refused.json()["auto_scale"]["status"].as_str()), (429, Some("card_declined")));
     drop(running);
     until(&broke, |account| account["concurrency"]["used"] == "0").await;
+    admin.assert_audit().await;
+}
+
+#[tokio::test]
+async fn a_request_whose_reader_is_slow_lends_its_permit_and_goes_on_in_its_turn() {
+    let options = options().await.set("FAREBOX_LIMITS__UNREAD_BYTES", "1024");
+    let server = Server::start(options).await;
+    let admin = server.admin();
+    let free = admin.customer("free", "0").await;
+    until(&free, |account| account["concurrency"]["units"] == "1").await;
+    // Much to write, so that it soon waits to be read.
+    let body = ask(
+        "Write a very long story about a lighthouse.",
+        &json!({"stream": true, "temperature": 1, "seed": 7, "n": 8, "logprobs": true, "top_logprobs": 20,
+            "max_tokens": 300}),
+    );
+    let body = body.to_string();
+    let more = format!("content-length: {}\r\nconnection: close\r\n", body.len());
+    let head = plain::post("/v1/chat/completions", Some(&free.key), &more);
+    let mut slow = plain::connect(server.url()).await;
+    slow.write_all(format!("{head}{body}").as_bytes()).await.unwrap();
+    let began = plain::until(&mut slow, "\r\n\r\n").await;
+    assert!(began.starts_with("HTTP/1.1 200"), "{began}");
+    let units = |used: &'static str| move |account: &Value| account["concurrency"]["used"] == used;
+    until(&free, units("0")).await;
+    // Its permit is another's now, and stays so while the slow one is read again.
+    let running = long(&free).await;
+    let reading = tokio::spawn(async move { plain::to_end(&mut slow).await });
+    until(&free, |account| account["concurrency"]["waiting"] == 1).await;
+    assert!(units("1")(&free.api.get("/v1/account").await.ok()));
+    let behind = short(&free, &json!({}), None).await;
+    assert_eq!((behind.status, behind.json()["code"].as_str()), (429, Some("concurrency_limit")), "{}", behind.body);
+    drop(running);
+    let all = reading.await.unwrap();
+    assert!(all.contains("data: [DONE]"), "it is read to its end: {}", &all[all.len() - 500..]);
+    until(&free, units("0")).await;
+    let ended = settled(&free, 2).await;
+    assert!(ended.iter().any(|request| request["ending"] == "completed"), "{ended:?}");
     admin.assert_audit().await;
 }

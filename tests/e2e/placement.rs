@@ -395,3 +395,25 @@ async fn a_client_that_leaves_while_its_model_loads_pays_nothing_and_frees_its_p
     assert_eq!(stage.seen(REAL).await["waiting"].as_u64().unwrap_or(0), 0);
     stage.spent_nothing().await;
 }
+
+#[tokio::test]
+async fn a_model_that_an_operator_pinned_is_pinned_at_the_next_start() {
+    let mut stage = Stage::new(options().await).await;
+    stage.act("pin", "tiny").await.ok();
+    let pinned = async |stage: &Stage| {
+        let deadline = Instant::now() + Duration::from_mins(1);
+        while stage.seen("tiny").await["state"] != "warm" {
+            assert!(Instant::now() < deadline, "{}\n{}", stage.pools().await, stage.server.logs());
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        stage.seen("tiny").await["pinned"].clone()
+    };
+    assert_eq!(pinned(&stage).await, true);
+    stage.server.restart().await;
+    assert_eq!(pinned(&stage).await, true, "nobody asked for it since the start");
+    assert_eq!(stage.act("unpin", "tiny").await.ok()["done"], "unpinned");
+    stage.server.restart().await;
+    // A model that is loaded at the start would be known before the server answers for another.
+    stage.act("load", "other").await.ok();
+    assert_eq!(stage.seen("tiny").await, Value::Null);
+}

@@ -46,8 +46,9 @@ fn main() -> Outcome<()> {
     );
     let bytes = std::fs::read_dir(folder)?.map(|entry| Ok(entry?.metadata()?.len())).sum::<Outcome<u64>>()?;
     let file = folder.join(MODEL_FILE);
-    let load =
-        |records| HalfDecoder::load(&runtime, &file, Settings { device, threads, fallback: Fallback::Cpu, records });
+    let load = |records| {
+        HalfDecoder::load(&runtime, &file, Settings { device, threads, fallback: Fallback::Cpu, records, memory: None })
+    };
     for round in 1..=rounds {
         let from = Instant::now();
         let mut plain = load(false)?;

@@ -4,6 +4,8 @@
 //!     cargo run --release -p engine --example load_cycles -- <libonnxruntime.so> <file.gguf> [threads] [cycles]
 
 mod ratio;
+#[path = "ratio/resident.rs"]
+mod resident;
 
 use std::sync::mpsc::channel;
 
@@ -20,8 +22,6 @@ use wire::inference::Event;
 use ratio::{Outcome, PROMPT, Stage, greedy};
 
 const TOKENS: u32 = 4;
-/// The bytes of a page, as Linux counts resident memory on the machines that are served here.
-const PAGE: u64 = 4_096;
 
 fn main() -> Outcome<()> {
     ratio::run("load_cycles", measure)
@@ -30,23 +30,21 @@ fn main() -> Outcome<()> {
 fn measure(stage: &Stage) -> Outcome<()> {
     let runtime = Runtime::load(&stage.library)?;
     let cycles = stage.rounds.max(20);
-    let mut base = 0;
+    let mut base = 0.0;
     for cycle in 1..=cycles {
         one(&runtime, stage)?;
-        let now = resident()?;
+        let now = resident::mib()?;
         if cycle == cycles / 10 {
             base = now;
         }
         if cycle % (cycles / 10) == 0 {
-            println!("after {cycle:>5} cycles: {:>7.1} MiB resident", mib(now));
+            println!("after {cycle:>5} cycles: {now:>7.1} MiB resident");
         }
     }
-    let now = resident()?;
+    let now = resident::mib()?;
     println!(
-        "{cycles} cycles: {:.1} MiB after the first tenth, {:.1} MiB at the end: {:+.2} %",
-        mib(base),
-        mib(now),
-        (mib(now) / mib(base) - 1.0) * 100.0
+        "{cycles} cycles: {base:.1} MiB after the first tenth, {now:.1} MiB at the end: {:+.2} %",
+        (now / base - 1.0) * 100.0
     );
     Ok(())
 }
@@ -69,16 +67,4 @@ fn one(runtime: &Runtime, stage: &Stage) -> Outcome<()> {
     drop(worker);
     end.recv()?;
     Ok(())
-}
-
-/// Bytes of resident memory.
-fn resident() -> Outcome<u64> {
-    let text = std::fs::read_to_string("/proc/self/statm")?;
-    let pages: u64 = text.split(' ').nth(1).ok_or("no resident memory in /proc")?.parse()?;
-    Ok(pages * PAGE)
-}
-
-#[expect(clippy::cast_precision_loss, reason = "no machine has so many bytes")]
-fn mib(bytes: u64) -> f64 {
-    bytes as f64 / f64::from(1 << 20)
 }

@@ -1,5 +1,5 @@
-//! Measures what it costs to hold answers to a schema: the tree of the vocabulary (once for a model), the preparation of a
-//! request with its grammar and its first mask, and tokens a second beside the same model's without a schema, in
+//! Measures what it costs to hold answers to a schema: the tree of the vocabulary (once for a model), the first mask of a
+//! grammar alone, the preparation of a first request with it and of later ones, for which it is kept, and tokens a second beside the same model's without a schema, in
 //! alternating rounds.
 //!
 //!     cargo run --release -p engine --example schema_ratio -- <libonnxruntime.so> <file.gguf> [threads] [rounds]
@@ -7,9 +7,12 @@
 #[path = "ratio/answered.rs"]
 mod answered;
 mod ratio;
+#[path = "ratio/resident.rs"]
+mod resident;
 
 use std::time::{Duration, Instant};
 
+use engine::grammar::measured::Unmasked;
 use engine::model::Model;
 use engine::prepare::Prepared;
 use engine::runtime::Runtime;
@@ -61,14 +64,24 @@ fn measure(stage: &Stage) -> Outcome<()> {
     };
     let free = chat(&json!({}))?;
     timed(&free)?;
-    let (before, (_, first)) = (resident()?, timed(&held(&json!({"type": "object"}))?)?);
-    println!("the first request: {first:.1?}, {:.1} MB more", resident()? - before);
+    let (before, (_, first)) = (resident::mib()?, timed(&held(&json!({"type": "object"}))?)?);
+    println!("the first request: {first:.1?}, {:.1} MiB more", resident::mib()? - before);
     let (_, plain) = timed(&free)?;
     let worker = EngineHandle::spawn(model, Settings::default(), |_| {})?;
     for (name, schema) in schemas() {
+        let mut masks = Vec::new();
+        for _ in 0..9 {
+            let mut grammar = Unmasked::of(&tokenizer, &schema.to_string())?;
+            let began = Instant::now();
+            grammar.first_mask()?;
+            masks.push(began.elapsed());
+        }
+        masks.sort();
+        println!("{name}: the first mask alone takes {:.2?}, at the most {:.2?}", masks[4], masks[8]);
+        let (_, cold) = timed(&held(&schema)?)?;
         let mut times = (0..9).map(|_| timed(&held(&schema)?).map(|(_, took)| took)).collect::<Outcome<Vec<_>>>()?;
         times.sort();
-        println!("{name}: prepared, with its first mask, in {:.2?} (without a schema {plain:.2?})", times[4]);
+        println!("{name}: prepared in {cold:.2?}, and again in {:.2?} (without a schema {plain:.2?})", times[4]);
         let mut prepared = (timed(&free)?.0, timed(&held(&schema)?)?.0);
         (prepared.0.generation, prepared.1.generation) = (greedy(TOKENS), greedy(TOKENS));
         speed(&worker, &prepared.1)?;
@@ -85,12 +98,4 @@ fn measure(stage: &Stage) -> Outcome<()> {
         );
     }
     Ok(())
-}
-
-/// The memory in use, in megabytes, where the system tells it.
-fn resident() -> Outcome<f64> {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-    let kilobytes: f64 = line.and_then(|line| line.split_whitespace().next()).map_or(Ok(0.0), str::parse)?;
-    Ok(kilobytes / 1024.0)
 }

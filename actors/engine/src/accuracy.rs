@@ -151,7 +151,13 @@ pub fn measure_half(
     compare(
         folder,
         || Decoder::load(runtime, reference, threads),
-        || HalfDecoder::load(runtime, &path, half_decoder::Settings { device, threads, fallback, records: false }),
+        || {
+            HalfDecoder::load(
+                runtime,
+                &path,
+                half_decoder::Settings { device, threads, fallback, records: false, memory: None },
+            )
+        },
     )
 }
 

@@ -256,9 +256,11 @@ impl Network for Decoder {
         match self.cache {
             Cache::Shared(_) => {
                 let verified = self.exact.as_ref().map_or(0, |_| exact::TOKENS);
-                Abilities { most_places: usize::MAX, position_bytes, reuses: true, verified }
+                Abilities { most_places: usize::MAX, position_bytes, reuses: true, keeps_blocks: true, verified }
             }
-            Cache::Moved(_) => Abilities { most_places: 1, position_bytes, reuses: false, verified: 0 },
+            Cache::Moved(_) => {
+                Abilities { most_places: 1, position_bytes, reuses: false, keeps_blocks: false, verified: 0 }
+            }
         }
     }
 

@@ -18,13 +18,8 @@ pub enum Device {
     /// The processor, which computes in 32-bit floats.
     #[default]
     Cpu,
-    /// An NVIDIA card, where language models run in half precision.
-    Cuda {
-        /// The card's number.
-        card: i32,
-        /// The most bytes of a session's memory there; CUDA's own libraries take some hundred MB more.
-        memory: Option<usize>,
-    },
+    /// The NVIDIA card with this number, where language models run in half precision.
+    Cuda(u16),
 }
 
 /// What becomes of operators that a device has no kernel for.
@@ -40,7 +35,7 @@ impl std::fmt::Display for Device {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Cpu => f.write_str("cpu"),
-            Self::Cuda { card, .. } => write!(f, "cuda:{card}"),
+            Self::Cuda(card) => write!(f, "cuda:{card}"),
         }
     }
 }
@@ -52,10 +47,9 @@ impl std::str::FromStr for Device {
     fn from_str(text: &str) -> Result<Self, String> {
         match text.split_once(':') {
             None if text == "cpu" => Ok(Self::Cpu),
-            Some(("cuda", number)) => match number.parse::<u16>() {
-                Ok(card) => Ok(Self::Cuda { card: card.into(), memory: None }),
-                Err(_) => Err(format!("`{number}` is no number of a card")),
-            },
+            Some(("cuda", number)) => {
+                number.parse().map(Self::Cuda).map_err(|_| format!("`{number}` is no number of a card"))
+            }
             _ => Err(format!("`{text}` is no device: `cpu`, or `cuda:0` with the card's number")),
         }
     }
@@ -63,19 +57,21 @@ impl std::str::FromStr for Device {
 
 impl Device {
     /// A builder of sessions on this device, that use so many of the processor's threads. `records` allows steps to be
-    /// recorded as CUDA graphs.
+    /// recorded as CUDA graphs. On a card a session takes no more than `memory` bytes for what it computes; CUDA's own
+    /// libraries take some hundred MB more.
     pub(crate) fn builder(
         self,
         runtime: &Runtime,
         threads: usize,
         fallback: Fallback,
         records: bool,
+        memory: Option<usize>,
     ) -> Result<SessionBuilder, NetworkError> {
         let builder = Session::builder(runtime.environment())?;
         let builder = builder.with_intra_threads(threads.max(1))?.with_inter_threads(1)?;
-        let Self::Cuda { card, memory } = self else { return Ok(builder) };
+        let Self::Cuda(card) = self else { return Ok(builder) };
         let mut cuda = ep::CUDA::default()
-            .with_device_id(card)
+            .with_device_id(card.into())
             // The default doubles the arena each time, and many models share a card.
             .with_arena_extend_strategy(ArenaExtendStrategy::SameAsRequested)
             .with_tf32(false)
@@ -96,7 +92,7 @@ impl Device {
     pub(crate) fn memory_info(self) -> Result<MemoryInfo<'static>, NetworkError> {
         let (device, card, memory) = match self {
             Self::Cpu => (AllocationDevice::CPU, 0, MemoryType::CPUOutput),
-            Self::Cuda { card, .. } => (AllocationDevice::CUDA, card, MemoryType::Default),
+            Self::Cuda(card) => (AllocationDevice::CUDA, card.into(), MemoryType::Default),
         };
         Ok(MemoryInfo::new(device, card, AllocatorType::Device, memory)?)
     }
@@ -118,7 +114,7 @@ impl Device {
             ));
         }
         // The driver and the card are asked when a session opens.
-        let opened = self.builder(runtime, 1, Fallback::Cpu, false).and_then(|mut builder| {
+        let opened = self.builder(runtime, 1, Fallback::Cpu, false, None).and_then(|mut builder| {
             let model = onnx::smallest().map_err(|error| NetworkError::Runtime(error.to_string()))?;
             Ok(builder.commit_from_memory(&model)?)
         });

@@ -1,7 +1,10 @@
 //! What a model takes in memory, from its folder and before it is loaded: the bytes of its weights, which are its files, and
 //! of the caches that its sequences may take.
 
-use std::{fs, io, path::Path};
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+};
 
 use serde::Deserialize;
 
@@ -9,6 +12,9 @@ use crate::{preparer::Kind, worker::Settings};
 
 /// Files that are read, and not kept as weights.
 const WORDS: [&str; 5] = ["json", "txt", "md", "jinja", "model"];
+
+/// Bytes of a file that are read at once.
+const PIECE: usize = 4 << 20;
 
 /// What a folder says of a model's size.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -44,7 +50,34 @@ impl Config {
 ///
 /// The folder can't be read.
 pub fn weights(folder: &Path) -> io::Result<u64> {
-    let mut bytes = 0_u64;
+    Ok(files(folder)?.into_iter().fold(0, |bytes, (_, more)| bytes.saturating_add(more)))
+}
+
+/// Reads a folder's weights into the system's cache of files, from which they are loaded, and tells after each piece how
+/// many bytes were read. What is in that cache already costs little.
+///
+/// # Errors
+///
+/// A file can't be read.
+pub fn read_ahead(folder: &Path, mut told: impl FnMut(u64)) -> io::Result<()> {
+    let mut piece = vec![0; PIECE];
+    let mut read = 0;
+    for (path, _) in files(folder)? {
+        let mut file = fs::File::open(path)?;
+        loop {
+            match io::Read::read(&mut file, &mut piece)? {
+                0 => break,
+                count => read += count as u64,
+            }
+            told(read);
+        }
+    }
+    Ok(())
+}
+
+/// The files of a folder's weights, with their sizes.
+fn files(folder: &Path) -> io::Result<Vec<(PathBuf, u64)>> {
+    let mut files = Vec::new();
     for entry in fs::read_dir(folder)? {
         let entry = entry?;
         let path = entry.path();
@@ -52,10 +85,10 @@ pub fn weights(folder: &Path) -> io::Result<u64> {
         // A link counts as what it leads to.
         let data = fs::metadata(&path)?;
         if data.is_file() && !is_words {
-            bytes = bytes.saturating_add(data.len());
+            files.push((path, data.len()));
         }
     }
-    Ok(bytes)
+    Ok(files)
 }
 
 impl Footprint {
@@ -98,13 +131,16 @@ mod tests {
         fs::write(folder.join("model.onnx.data"), [0; 1_000]).unwrap();
         fs::write(folder.join("tokenizer.json"), [0; 5_000]).unwrap();
         assert_eq!(Footprint::measure(&folder).unwrap(), Footprint { weights: 1_100, position: None });
+        let mut told = Vec::new();
+        read_ahead(&folder, |bytes| told.push(bytes)).unwrap();
+        assert!(told.is_sorted() && told.last() == Some(&1_100), "{told:?}");
         let config = r#"{"num_hidden_layers":2,"num_attention_heads":4,"num_key_value_heads":2,"hidden_size":32}"#;
         fs::write(folder.join("config.json"), config).unwrap();
         let found = Footprint::measure(&folder).unwrap();
         assert_eq!(found.position, Some(2 * 4 * 2 * 2 * 8));
         fs::remove_dir_all(&folder).unwrap();
         assert!(Footprint::measure(&folder).is_err());
-        let settings = |cache_bytes| Settings { queue: 1, sequences: 4, cache_bytes };
+        let settings = |cache_bytes| Settings { queue: 1, sequences: 4, cache_bytes, ..Settings::default() };
         let of = |context, cache| found.bytes(Kind::Generation, context, &settings(cache));
         assert_eq!(of(10, 1 << 30), 1_100 + 4 * 10 * 256, "all sequences at their longest");
         assert_eq!(of(1_000, 300_000), 1_100 + 300_000, "the setting");

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use wire::format::feature::Feature;
 use wire::inference::{Conversation, Failure, Format, OutputFormat, ReasoningWanted, Tool, ToolChoice, ToolKind};
 
-use super::calls::family::{Family, Id, Next, Place, Syntax, THOUGHTS};
+use super::calls::family::{Family, Id, Next, Syntax, THOUGHTS, pieces};
 use super::calls::grammar::{Callable, Count, rules};
 use super::calls::reader::{Expected, MOST_NAME, Reader};
 use super::grammar::{Beginning, Constraint, Grammars, Guide, Strictness, bounded, on_a_large_stack};
@@ -51,10 +51,7 @@ impl Form {
         let mut parts: Vec<&str> = if thoughts { THOUGHTS.to_vec() } else { Vec::new() };
         let syntax = asked.calls.then(|| family.syntax());
         if let Some(syntax) = syntax {
-            parts.extend([syntax.mark, syntax.between]);
-            if let Place::Start(before) = syntax.place {
-                parts.push(before);
-            }
+            parts.extend(syntax.texts().flat_map(pieces).filter(|(_, may_be_special)| *may_be_special).map(|it| it.0));
         }
         if syntax.is_some() || thoughts {
             let names = conversation.tools.iter().map(|tool| tool.name.clone()).collect();

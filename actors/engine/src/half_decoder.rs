@@ -52,6 +52,8 @@ pub struct Settings {
     pub fallback: Fallback,
     /// Whether steps that write are recorded as CUDA graphs where every operator runs on the card.
     pub records: bool,
+    /// The most bytes that its sessions take on a card; `None` for as many as there are.
+    pub memory: Option<usize>,
 }
 
 impl std::fmt::Debug for HalfDecoder {
@@ -68,12 +70,12 @@ impl HalfDecoder {
     /// The file can't be read or was not written by an import of a GGUF file ([`Form`](NetworkError::Form)), or ONNX
     /// Runtime can't load it on this device ([`Runtime`](NetworkError::Runtime)).
     pub fn load(runtime: &Runtime, file: &Path, settings: Settings) -> Result<Self, NetworkError> {
-        let Settings { device, threads, fallback, records } = settings;
+        let Settings { device, threads, fallback, records, memory } = settings;
         let model = std::fs::read(file).map_err(|error| NetworkError::Runtime(error.to_string()))?;
         let Halved { model, context } = onnx::in_halves(&model).map_err(NetworkError::Form)?;
         let folder = file.parent().unwrap_or(Path::new(".")).to_string_lossy().into_owned();
         let open = |fallback, records| -> Result<Session, NetworkError> {
-            let builder = device.builder(runtime, threads, fallback, records)?;
+            let builder = device.builder(runtime, threads, fallback, records, memory)?;
             let mut builder: SessionBuilder = builder.with_config_entry(DATA_FOLDER, &folder)?;
             Ok(builder.commit_from_memory(&model)?)
         };
@@ -138,7 +140,8 @@ impl Network for HalfDecoder {
         let Layout { layers, heads, width, .. } = self.slots.layout();
         let position_bytes = layers * heads * width * 2 * size_of::<f16>();
         // Nothing is drafted: rows together are not shown to be equal to rows alone.
-        Abilities { most_places: usize::MAX, position_bytes, reuses: true, verified: 0 }
+        // Its copies are of whole places.
+        Abilities { most_places: usize::MAX, position_bytes, reuses: true, keeps_blocks: false, verified: 0 }
     }
 
     fn change(&mut self, change: Change) -> Result<(), NetworkError> {

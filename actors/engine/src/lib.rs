@@ -5,7 +5,7 @@
 //! A request's way: [`prepare`] (its prompt as tokens and the [`form`] of its answers, before it is queued) -> [`worker`]
 //! (queue and thread) -> [`schedule`] (which sequences run next) -> [`decoder`], or [`half_decoder`] on a [`device`] with memory of
 //! its own (the ONNX session and its caches, a [`network`]) -> `answer` and `choice` ([`sampler`], held to a [`grammar`]; [`tokenizer`], [`detokenizer`] and `transcript`:
-//! scores to text, and to [`calls`]) -> [`sink`] (events, stop signal). A model's way in: [`gguf`] -> [`onnx`] ->
+//! scores to text, and to [`calls`]) -> [`sink`] (events, stop signal, [`parking`]). A model's way in: [`gguf`] -> [`onnx`] ->
 //! [`accuracy`] (is the fast form good enough?) -> [`import`].
 
 // Callers of this crate learn from its rustdoc when a function fails; crates whose rustdoc lacks that do not warn yet.
@@ -28,6 +28,7 @@ pub mod import;
 pub mod model;
 pub mod network;
 pub mod onnx;
+pub mod parking;
 pub mod prepare;
 pub mod preparer;
 pub mod runtime;

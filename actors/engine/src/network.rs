@@ -42,6 +42,8 @@ pub struct Abilities {
     pub position_bytes: usize,
     /// Whether a place can be copied, and can go back to a shorter length.
     pub reuses: bool,
+    /// Whether positions can be kept in blocks, without a place.
+    pub keeps_blocks: bool,
     /// The most tokens of one [`Network::verify`]; 0 where it can't be done to the bit.
     pub verified: usize,
 }
@@ -51,7 +53,7 @@ pub trait Network: Send + 'static {
     /// What it can do.
     fn abilities(&self) -> Abilities;
 
-    /// Changes the places.
+    /// Changes the places and the blocks.
     ///
     /// # Errors
     ///

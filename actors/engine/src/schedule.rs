@@ -5,7 +5,8 @@
 //! Sequences join and leave between any two steps. Those that write have the first places, one behind the other, so
 //! that one run of the model takes them all. Prompts are read in pieces between these runs. Places are given by a
 //! deficit round robin over accounts. Where memory is short, unused caches go first, then parked sequences, then the
-//! youngest; they are read again later, and that is not billed. The oldest is never sent away, so all come to an end.
+//! youngest; they are read again later, and that is not billed. What a cache had whose place another needs is kept in
+//! [`blocks`], as long as that is within its bound. The oldest is never sent away, so all come to an end.
 //!
 //! One or two sequences that run alone are written faster where their next tokens can be drafted from what they have
 //! ([`lookup`]): a step verifies several at once, and the cache goes back to those that were right.
@@ -14,6 +15,7 @@
 //! kernels for one token round otherwise than those for several, and what others may share of a cache was read in
 //! pieces, as it would be read again. What is verified is computed to the bit as token by token.
 
+mod blocks;
 mod clock;
 mod fair;
 mod idle;
@@ -25,6 +27,8 @@ mod verify;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+pub use blocks::BlockId;
+use blocks::Blocks;
 pub use clock::ComputeClock;
 use fair::Fair;
 use lookup::Drafter;
@@ -41,10 +45,34 @@ pub struct JobId(pub u64);
 /// Whose a job is, and how large a share of the engine it has beside others'.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Share {
-    /// The account, in any form that tells accounts apart. Caches are shared within it alone.
+    /// The account, in any form that tells accounts apart.
     pub of: u128,
     /// The weight: an account with 2 gets twice as many tokens as one with 1 while both wait. 0 counts as 1.
     pub weight: u32,
+}
+
+/// Whose caches a prompt may begin with. What is shared shows in how soon an answer comes: who may begin with another's
+/// cache can learn by it what another has asked.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum CacheScope {
+    /// Those of its own account.
+    #[default]
+    Account,
+    /// Those of all accounts.
+    All,
+    /// None: nothing is kept.
+    None,
+}
+
+impl CacheScope {
+    /// Under which name an account's caches are found; `None` where they are not.
+    const fn owner(self, of: u128) -> Option<u128> {
+        match self {
+            Self::Account => Some(of),
+            Self::All => Some(0),
+            Self::None => None,
+        }
+    }
 }
 
 /// What an engine can do.
@@ -62,6 +90,12 @@ pub struct Limits {
     pub chunk_beside: usize,
     /// Whether a place can be copied, and can go back to a shorter length.
     pub reuses: bool,
+    /// Whose caches a prompt may begin with.
+    pub scope: CacheScope,
+    /// The positions of a block.
+    pub block: usize,
+    /// The most positions of all blocks together, which count with those of places; 0 where caches have a place or are gone.
+    pub blocks: usize,
     /// The positions that one [`Step::Verify`] writes, of which each may be a token; below 2 nothing is drafted.
     pub verified: usize,
     /// No step writes behind so many positions of a place.
@@ -126,6 +160,30 @@ pub enum Change {
         /// So many positions.
         positions: usize,
     },
+    /// Makes a block of positions of a place.
+    Save {
+        /// The place.
+        place: usize,
+        /// The new block.
+        block: BlockId,
+        /// The first position.
+        at: usize,
+        /// So many positions.
+        positions: usize,
+    },
+    /// Copies the first positions of a block to a place.
+    Load {
+        /// The block.
+        block: BlockId,
+        /// The place.
+        place: usize,
+        /// To this position and those behind it.
+        at: usize,
+        /// So many positions.
+        positions: usize,
+    },
+    /// Forgets a block.
+    Drop(BlockId),
 }
 
 /// One row of a step that writes.
@@ -189,7 +247,7 @@ pub struct Plan {
     pub joined: Vec<Joined>,
     /// Changes of the cache.
     pub changes: Vec<Change>,
-    /// The step. `None` where all that can run were forked just now.
+    /// The step. `None` where all that can run were forked just now, or nothing can run.
     pub step: Option<Step>,
 }
 
@@ -277,6 +335,7 @@ pub struct Scheduler {
     jobs: BTreeMap<JobId, Job>,
     fair: Fair,
     places: Vec<Place>,
+    blocks: Blocks,
     shape: Shape,
     /// The step on its way: its sequences, each with the number of its tokens.
     planned: Option<Vec<(SequenceId, usize)>>,
@@ -306,6 +365,7 @@ impl Scheduler {
             jobs: BTreeMap::new(),
             fair: Fair::default(),
             places: (0..sequences).map(|_| Place::Free).collect(),
+            blocks: Blocks::new(limits.block, limits.blocks),
             shape: Shape::default(),
             planned: None,
             draft: None,
@@ -382,8 +442,7 @@ impl Scheduler {
         for id in &ids {
             self.leave(*id, false, now);
         }
-        self.places.iter_mut().for_each(|place| *place = Place::Free);
-        self.shape = Shape::default();
+        self.forget();
         ids
     }
 
@@ -408,7 +467,8 @@ impl Scheduler {
             planned.retain(|(other, _)| *other != id);
         }
         let Some(place) = sequence.place else { return };
-        let is_kept = keeps && self.limits.reuses && sequence.in_pieces >= next::LEAST_REUSED;
+        let is_shared = self.limits.reuses && self.limits.scope != CacheScope::None;
+        let is_kept = keeps && is_shared && sequence.in_pieces >= next::LEAST_REUSED;
         self.places[place] = if is_kept {
             self.kept += 1;
             let Sequence { job, share, mut tokens, in_pieces, read, .. } = sequence;
@@ -417,6 +477,13 @@ impl Scheduler {
         } else {
             Place::Free
         };
+    }
+
+    /// Forgets all caches, and their form.
+    fn forget(&mut self) {
+        self.places.iter_mut().for_each(|place| *place = Place::Free);
+        self.blocks.clear();
+        self.shape = Shape::default();
     }
 
     /// A sequence's reader is slow: it takes no part until [`Self::resume`], and its clock stands.

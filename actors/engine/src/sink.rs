@@ -11,6 +11,8 @@ use tokio::sync::mpsc::Sender;
 use tokio::sync::mpsc::error::TrySendError;
 use wire::inference::Event;
 
+use super::parking::Parking;
+
 /// Whether a running request must end, and why. A later variant outranks an earlier one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Stop {
@@ -26,9 +28,12 @@ pub enum Stop {
     Cancelled = 4,
 }
 
-/// Asks a running request to stop, from any thread.
+/// Asks a running request to stop, from any thread, and lets its task and its engine settle that it stands still.
 #[derive(Debug, Default)]
-pub struct StopSignal(AtomicU8);
+pub struct StopSignal {
+    stop: AtomicU8,
+    parking: Parking,
+}
 
 impl StopSignal {
     /// A signal at [`Stop::Run`].
@@ -38,18 +43,23 @@ impl StopSignal {
 
     /// Asks to stop. A weaker reason never replaces a stronger one.
     pub fn set(&self, stop: Stop) {
-        self.0.fetch_max(stop as u8, Ordering::Release);
+        self.stop.fetch_max(stop as u8, Ordering::Release);
     }
 
     /// The current reason.
     pub fn get(&self) -> Stop {
-        match self.0.load(Ordering::Acquire) {
+        match self.stop.load(Ordering::Acquire) {
             0 => Stop::Run,
             1 => Stop::Credits,
             2 => Stop::KeyLimit,
             3 => Stop::MaxCost,
             _ => Stop::Cancelled,
         }
+    }
+
+    /// Whether the request stands still, and who lets it go on.
+    pub const fn parking(&self) -> &Parking {
+        &self.parking
     }
 }
 
@@ -154,6 +164,16 @@ impl Sink {
     /// Whether the reader has caught up so far that it may be given more: half of its channel is free.
     pub(super) fn has_room(&self) -> bool {
         self.held.is_empty() && self.events.capacity() * 2 >= self.events.max_capacity()
+    }
+
+    /// Tells that no step follows while events are kept back.
+    pub(super) fn park(&self) {
+        self.stop.parking().park();
+    }
+
+    /// Whether a parked answer may go on: the reader has room, and the permit was not given back or is there again.
+    pub(super) fn may_go_on(&self) -> bool {
+        self.has_room() && self.stop.parking().may_go_on()
     }
 
     /// Whether events are kept back.

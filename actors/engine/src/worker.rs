@@ -18,7 +18,7 @@ use wire::inference::Event;
 use super::model::Model;
 use super::network::Network;
 use super::prepare::Prepared;
-pub use super::schedule::Share;
+pub use super::schedule::{CacheScope, Share};
 pub use super::sink::{Halt, Stop, StopSignal};
 
 /// One request for a worker.
@@ -44,11 +44,13 @@ pub struct Settings {
     pub sequences: usize,
     /// The most bytes of all sequences' caches together. One sequence alone gets what it needs.
     pub cache_bytes: usize,
+    /// Whose caches a prompt may begin with.
+    pub cache_scope: CacheScope,
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { queue: 256, sequences: 8, cache_bytes: 2 << 30 }
+        Self { queue: 256, sequences: 8, cache_bytes: 2 << 30, cache_scope: CacheScope::Account }
     }
 }
 

@@ -76,8 +76,8 @@ impl Ledger {
         let mut stored = Stored::new(header);
         stored.grants = grants.iter().map(grant).collect::<Result<_, _>>()?;
         if has("has_holds")? {
-            let sql = "SELECT request_id, key_id, class, units, model, provider, price_version, allocations, accrued, worst_case, claimed, placed_at, deadline \
-                       FROM hold WHERE account_id = ?";
+            let sql = "SELECT request_id, key_id, class, units, model, provider, price_version, allocations, accrued, worst_case, claimed, placed_at, deadline, \
+                       parked FROM hold WHERE account_id = ?";
             stored.holds = self.rows(sql, [id.0.into()]).await?.iter().map(hold).collect::<Result<_, _>>()?;
         }
         if has("has_payments")? {
@@ -298,6 +298,7 @@ pub(super) fn hold(row: &QueryResult) -> Result<Hold, LedgerError> {
         claimed: row.try_get::<Option<i64>>("", "claimed")?.map(Nanos::new),
         placed_at: Timestamp(row.try_get("", "placed_at")?),
         deadline: Timestamp(row.try_get("", "deadline")?),
+        is_parked: row.try_get::<i64>("", "parked")? != 0,
     })
 }
 

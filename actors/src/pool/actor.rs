@@ -23,7 +23,7 @@ use super::{
     ModelFolder,
     board::{Board, Carry, Errand, Lease},
     engine::{Engine, Given, fail},
-    placement::{End, InstanceId, JobId},
+    placement::{Device, End, InstanceId, JobId},
     run::{Handed, Run},
 };
 
@@ -74,18 +74,15 @@ impl PoolActor {
         Self { class, settings, board, engines: HashMap::new(), waiting: HashMap::new(), exit }
     }
 
-    fn load(&self, lease: Lease, model: ModelFolder, device: String, ctx: &mut Context<Self>) {
+    fn load(&self, lease: Lease, model: ModelFolder, device: Device, ctx: &mut Context<Self>) {
         let (settings, health) = (self.settings.clone(), self.exit.health().clone());
         let (id, instance) = (model.id.clone(), lease.instance);
-        tracing::info!(model = %id, device, bytes = model.bytes, "model loads");
+        tracing::info!(model = %id, device = %device.kind, bytes = model.bytes, "model loads");
         let work = tokio::task::spawn_blocking(move || {
             let began = Instant::now();
-            let loaded = match device.parse() {
-                Ok(place) => Engine::load(&model, place, &settings, &health, lease),
-                Err(reason) => Err((Failure::Engine(reason), Some(lease))),
-            };
+            let loaded = Engine::load(&model, &device, &settings, &health, lease);
             if loaded.is_ok() {
-                tracing::info!(model = %model.id, device, ms = began.elapsed().as_millis(), "model loaded");
+                tracing::info!(model = %model.id, device = %device.kind, ms = began.elapsed().as_millis(), "model loaded");
             }
             loaded
         });

@@ -20,16 +20,16 @@ use wire::inference::Failure;
 use super::{
     ModelFolder,
     actor::PoolActor,
-    placement::{DevicePicture, Effect, Effects, End, InstanceId, JobId, ModelPicture, Placement, Wanted},
+    placement::{Device, DevicePicture, Effect, Effects, End, InstanceId, JobId, ModelPicture, Placement, Wanted},
     watch::{LONGEST_STEP, Watch},
 };
 
 /// What a load does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Phase {
-    /// The model's files are looked at.
+    /// The model's files are read.
     Reading,
-    /// ONNX Runtime reads them and makes its session.
+    /// ONNX Runtime makes its session of them.
     Session,
 }
 
@@ -43,6 +43,17 @@ impl Phase {
     }
 }
 
+/// How far a load is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Progress {
+    /// What it does.
+    pub phase: Phase,
+    /// Bytes of the model's files that were read.
+    pub read: u64,
+    /// Bytes of all of them.
+    pub of: u64,
+}
+
 /// What a pool is to do.
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
@@ -54,7 +65,7 @@ pub(super) struct Carry {
 /// An effect, with what is needed to carry it out.
 #[derive(Debug)]
 pub(super) enum Errand {
-    Load { lease: Lease, model: Box<ModelFolder>, device: String },
+    Load { lease: Lease, model: Box<ModelFolder>, device: Device },
     Run { job: JobId, instance: InstanceId, has_waited: bool },
     Unload(InstanceId),
     End(JobId, End),
@@ -74,9 +85,9 @@ impl Lease {
         self.has_panicked = true;
     }
 
-    /// Notes what the load does now.
-    pub(super) fn is_in(&self, phase: Phase) {
-        self.board.lock().phases.insert(self.instance, phase);
+    /// Notes how far the load is.
+    pub(super) fn is_at(&self, progress: Progress) {
+        self.board.lock().loads.insert(self.instance, progress);
     }
 }
 
@@ -99,7 +110,7 @@ struct State {
     /// The folders of models that are known to the placement.
     folders: HashMap<Arc<str>, ModelFolder>,
     engines: HashMap<InstanceId, Watched>,
-    phases: HashMap<InstanceId, Phase>,
+    loads: HashMap<InstanceId, Progress>,
     /// For how long engines with work make no progress, by their model.
     stalled: BTreeMap<Arc<str>, Duration>,
     /// When each pool last gave a sign of life.
@@ -132,8 +143,8 @@ pub struct ModelSeen {
     pub begun: usize,
     /// Requests that wait in the engine.
     pub queued: usize,
-    /// What its load does.
-    pub phase: Option<Phase>,
+    /// How far its load is.
+    pub progress: Option<Progress>,
     /// For how long it makes no progress, where that is too long.
     pub stalled: Option<Duration>,
 }
@@ -145,7 +156,7 @@ impl Board {
             placement,
             folders: HashMap::new(),
             engines: HashMap::new(),
-            phases: HashMap::new(),
+            loads: HashMap::new(),
             stalled: BTreeMap::new(),
             pools_seen: HashMap::new(),
         };
@@ -199,15 +210,15 @@ impl Board {
         answer
     }
 
-    /// The errands, and leases of models whose folder nobody named, which can't be loaded.
+    /// The errands, and leases of models whose folder or device nobody named, which can't be loaded.
     fn prepared(&self, state: &mut State, effects: Effects) -> (Vec<(SizeClass, Errand)>, Vec<Lease>) {
         let (mut errands, mut orphans) = (Vec::with_capacity(effects.len()), Vec::new());
         for (class, effect) in effects {
             let errand = match effect {
                 Effect::Load { instance, model, device } => {
                     let lease = Lease { board: self.clone(), instance, has_panicked: false };
-                    let device = state.placement.device_name(device).to_owned();
-                    let Some(folder) = state.folders.get(&model.id) else {
+                    let device = state.placement.device(device).cloned();
+                    let (Some(folder), Some(device)) = (state.folders.get(&model.id), device) else {
                         orphans.push(lease);
                         continue;
                     };
@@ -219,10 +230,10 @@ impl Board {
             };
             errands.push((class, errand));
         }
-        let State { placement, folders, engines, phases, .. } = state;
+        let State { placement, folders, engines, loads, .. } = state;
         folders.retain(|id, _| placement.knows(id));
         engines.retain(|id, _| placement.has(*id));
-        phases.retain(|id, _| placement.has(*id));
+        loads.retain(|id, _| placement.has(*id));
         (errands, orphans)
     }
 
@@ -253,7 +264,7 @@ impl Board {
         let watched = Watched { model: Arc::clone(model), observer, watch: Watch::default() };
         {
             let mut state = self.lock();
-            state.phases.remove(&id);
+            state.loads.remove(&id);
             state.engines.insert(id, watched);
         }
         self.act(|placement, now, effects| placement.loaded(id, now, effects));
@@ -350,7 +361,7 @@ impl State {
         ModelSeen {
             begun: engine.as_ref().map_or(0, |seen| seen.running),
             queued: engine.as_ref().map_or(0, |seen| seen.queued),
-            phase: model.instance.and_then(|id| self.phases.get(&id)).copied(),
+            progress: model.instance.and_then(|id| self.loads.get(&id)).copied(),
             stalled: self.stalled.get(&model.id).copied(),
             model,
         }

@@ -3,7 +3,7 @@
 use std::{path::Path, sync::Arc};
 
 use ::engine::{
-    device::{Device, Fallback, explained},
+    device::{Fallback, explained},
     embedding::{encoder::Encoder, worker::EncoderHandle},
     footprint,
     half_decoder::{self, HalfDecoder},
@@ -16,14 +16,15 @@ use ::engine::{
 };
 use runtime::{
     exit::ExitGuard,
-    health::{Health, Kind, Name},
+    health::{self, Health, Name},
 };
 use tokio::sync::mpsc;
 use wire::inference::{Event, Failure};
 
 use super::{
     EngineSettings, ModelFolder,
-    board::{Lease, Phase},
+    board::{Lease, Phase, Progress},
+    placement::{Device, Kind},
 };
 
 /// A loaded model.
@@ -40,7 +41,7 @@ impl Engine {
     /// The reason, and the memory, where no thread has it.
     pub(super) fn load(
         model: &ModelFolder,
-        device: Device,
+        device: &Device,
         settings: &EngineSettings,
         health: &Health,
         lease: Lease,
@@ -49,19 +50,25 @@ impl Engine {
             tracing::error!(model = %model.id, %error, "model could not be loaded");
             Failure::Engine("the model could not be loaded".into())
         };
-        lease.is_in(Phase::Reading);
+        let progress = |phase, read| Progress { phase, read, of: model.weights };
+        lease.is_at(progress(Phase::Reading, 0));
         let runtime = match runtime(settings).and_then(|runtime| unchanged(model).map(|()| runtime)) {
             Ok(runtime) => runtime,
             Err(failure) => return Err((failure, Some(lease))),
         };
-        lease.is_in(Phase::Session);
+        let read = footprint::read_ahead(&model.folder, |read| lease.is_at(progress(Phase::Reading, read)));
+        if let Err(error) = read {
+            return Err((broken(&error), Some(lease)));
+        }
+        lease.is_at(progress(Phase::Session, model.weights));
         match &model.preparer {
-            Preparer::Generation(tokenizer) if device != Device::Cpu => {
+            Preparer::Generation(tokenizer) if device.kind != Kind::Cpu => {
                 let form = half_decoder::Settings {
-                    device,
+                    device: device.kind,
                     threads: settings.threads,
                     fallback: Fallback::Cpu,
                     records: true,
+                    memory: usize::try_from(device.memory).ok(),
                 };
                 let loaded = match HalfDecoder::load(&runtime, &model.folder.join(MODEL_FILE), form) {
                     Ok(network) => Model::new(&model.id, Arc::clone(tokenizer), network),
@@ -120,14 +127,13 @@ impl Engine {
     }
 }
 
-/// Whether models can run on a device, by its name, with this library of ONNX Runtime.
+/// Whether models can run on a device with this library of ONNX Runtime.
 ///
 /// # Errors
 ///
 /// The reason why not, as a sentence for operators.
-pub fn probe(device: &str, library: &Path) -> Result<(), String> {
-    let device: Device = device.parse()?;
-    if device == Device::Cpu {
+pub fn probe(device: Kind, library: &Path) -> Result<(), String> {
+    if device == Kind::Cpu {
         return Ok(());
     }
     let runtime = Runtime::load(library).map_err(|error| error.to_string())?;
@@ -197,7 +203,7 @@ pub(super) fn fail(events: &mpsc::Sender<Event>, failure: Failure) {
 
 /// What is done when an engine has ended: its health is told, what it never began has failed, and its memory is free.
 fn ended<A>(health: &Health, model: &str, mut lease: Lease) -> impl FnOnce(Exit<A>) + Send + use<A> {
-    let mut guard = ExitGuard::new(health, Kind::Engine, Name::Text(model.to_owned()), |_| {});
+    let mut guard = ExitGuard::new(health, health::Kind::Engine, Name::Text(model.to_owned()), |_| {});
     move |exit| {
         match exit.reason {
             ExitReason::Stopped => {}

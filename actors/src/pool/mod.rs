@@ -21,9 +21,12 @@ use wire::inference::Failure;
 use crate::admission::Admission;
 use placement::{Acted, DevicePicture, NotActed, Wanted};
 
-pub use ::engine::{model::Lookup, worker::Settings as WorkerSettings};
+pub use ::engine::{
+    model::Lookup,
+    worker::{CacheScope, Settings as WorkerSettings},
+};
 pub use actor::{EngineSettings, PoolActor};
-pub use board::{Board, ModelSeen, Phase};
+pub use board::{Board, ModelSeen, Phase, Progress};
 pub use engine::probe;
 pub use run::{Control, Events};
 

@@ -23,6 +23,8 @@ use std::{
 use billing::class::SizeClass;
 use wire::inference::Failure;
 
+pub use ::engine::device::Device as Kind;
+
 pub use self::{
     end::gib,
     load_times::{Basis, Expected},
@@ -49,14 +51,12 @@ pub struct InstanceId(pub u64);
 /// A device that models run on.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Device {
-    /// Its name: `cpu`.
-    pub name: String,
+    /// Which.
+    pub kind: Kind,
     /// Bytes for weights and caches.
     pub memory: u64,
     /// The size classes that it serves.
     pub classes: Vec<SizeClass>,
-    /// Whether it is a card, which runs only models that have a form for it.
-    pub is_card: bool,
 }
 
 impl Device {
@@ -67,7 +67,7 @@ impl Device {
 
     /// Whether it runs models of this kind.
     fn takes(&self, model: &Wanted) -> bool {
-        self.classes.contains(&model.class) && !(self.is_card && model.needs_cpu)
+        self.classes.contains(&model.class) && (self.kind == Kind::Cpu || !model.needs_cpu)
     }
 }
 
@@ -224,9 +224,9 @@ impl Placement {
         self.waiting_of(class) > 0 || self.instances.values().any(runs)
     }
 
-    /// The name of a device.
-    pub fn device_name(&self, device: usize) -> &str {
-        self.devices.get(device).map_or("", |device| &device.name)
+    /// A device.
+    pub(super) fn device(&self, device: usize) -> Option<&Device> {
+        self.devices.get(device)
     }
 
     /// A request for a model.

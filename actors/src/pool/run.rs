@@ -12,6 +12,7 @@ use std::{
 };
 
 use ::engine::{
+    parking::Parking,
     preparer::Asked,
     worker::{Job, Share, Stop, StopSignal},
 };
@@ -79,6 +80,13 @@ impl Control {
         {
             board.act(|placement, now, effects| placement.left(*id, now, effects));
         }
+    }
+}
+
+impl Control {
+    /// Whether the request stands still, because its reader is slow, and who lets it go on.
+    pub fn parking(&self) -> &Parking {
+        self.signal.parking()
     }
 }
 

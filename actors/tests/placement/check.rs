@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use actors::pool::placement::{Device, InstanceId, JobId, Wanted};
+use actors::pool::placement::{Device, InstanceId, JobId, Kind, Wanted};
 
 pub(crate) type Checked = Result<(), String>;
 
@@ -89,10 +89,10 @@ impl Truth {
     /// A load begins where there is room, on a device of its class.
     pub(crate) fn may_load(&self, devices: &[Device], device: usize, model: &Wanted, bytes: u64) -> Checked {
         let on = &devices[device];
-        check(on.classes.contains(&model.class), || format!("{} is loaded on {}", model.id, on.name))?;
-        check(!on.is_card || !model.needs_cpu, || format!("{} has no form for {}", model.id, on.name))?;
+        check(on.classes.contains(&model.class), || format!("{} is loaded on {}", model.id, on.kind))?;
+        check(on.kind == Kind::Cpu || !model.needs_cpu, || format!("{} has no form for {}", model.id, on.kind))?;
         let used = self.used(device) + bytes;
-        check(used <= on.memory, || format!("{} has {used} bytes of {}", on.name, on.memory))?;
+        check(used <= on.memory, || format!("{} has {used} bytes of {}", on.kind, on.memory))?;
         let again = self.lives.values().find(|life| {
             life.model == model.id
                 && life.import == model.import.0

@@ -4,7 +4,7 @@ mod rest;
 
 use std::{sync::Arc, time::Duration};
 
-use actors::pool::placement::{Device, Effect, Effects, End, InstanceId, JobId, Placement, Rules, Wanted};
+use actors::pool::placement::{Device, Effect, Effects, End, InstanceId, JobId, Kind, Placement, Rules, Wanted};
 use billing::class::SizeClass;
 use wire::inference::Failure;
 
@@ -132,15 +132,14 @@ impl World {
     pub(crate) fn new(seed: u64, mutant: Option<Mutant>) -> Self {
         let mut random = Random::new(seed);
         let (small, large) = ([SizeClass::B7], [SizeClass::B7, SizeClass::B15]);
-        let device = |name: &str, memory: i64, classes: &[SizeClass]| Device {
-            name: name.to_owned(),
+        let device = |kind, memory: i64, classes: &[SizeClass]| Device {
+            kind,
             memory: memory.unsigned_abs(),
             classes: classes.to_vec(),
-            is_card: name != "cpu",
         };
-        let mut devices = vec![device("cpu", random.between(8, 24), &large)];
+        let mut devices = vec![device(Kind::Cpu, random.between(8, 24), &large)];
         if random.percent(40) {
-            devices.push(device("cuda:0", random.between(4, 16), &small));
+            devices.push(device(Kind::Cuda(0), random.between(4, 16), &small));
         }
         let rules = Rules {
             queue: if random.percent(20) { 3 } else { 50 },

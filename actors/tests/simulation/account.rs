@@ -300,6 +300,7 @@ impl Actor {
         let (Some(mutant), Some(account)) = (shell.mutant, self.machine.account()) else { return Ok(input) };
         let Input::Decide(command, way) = input else { return Ok(input) };
         let (command, first) = match (mutant, command) {
+            (Mutant::PermitNotTakenAgain, Command::Resume { .. }) => (Command::Sweep, None),
             (Mutant::VoidMissesHeld, command) => (void_available(account, command), None),
             (Mutant::NoCaptureUniqueness, Command::Settle(usage)) => {
                 let is_over = account.hold(usage.request_id).is_none();

@@ -60,6 +60,7 @@ impl World {
         match who {
             Who::Entering(request) => self.entered(request, got),
             Who::Settling(request) => self.settled(request, got)?,
+            Who::Resuming(request) => self.resumed(request, got),
             Who::Buying(account) => {
                 if let Ok(Answered::Bought(bought)) = got {
                     self.bought(account, &bought.payment);

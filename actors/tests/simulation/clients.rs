@@ -28,7 +28,7 @@ use rust_decimal::Decimal;
 
 use crate::{
     answers::{Answered, Got},
-    check::{Checked, DURABLE, HOLD_FIRST, ensure},
+    check::{Checked, DURABLE, HOLD_FIRST, PERMITS, ensure},
     mutants::Mutant,
     world::{Who, World},
 };
@@ -40,6 +40,10 @@ pub(crate) enum Stage {
     Admitted,
     /// Sent to the provider or the engine.
     Running,
+    /// It stands still, because its reader is slow, and gives its permit back.
+    Parked,
+    /// It has asked for its permit.
+    Resuming,
     /// Its account has been asked to settle.
     Settling,
     /// It asks to settle again at this time.
@@ -219,9 +223,10 @@ impl World {
         let works = |it: &&Request| {
             let is_able = match it.stage {
                 Stage::Entering | Stage::Settling => false,
+                Stage::Resuming => !self.is_resting,
                 Stage::Waiting(until) => self.elapsed >= until,
                 Stage::Reading(mark) => self.may_read(it.owner, mark),
-                Stage::Admitted | Stage::Running => true,
+                Stage::Admitted | Stage::Running | Stage::Parked => true,
             };
             is_able && self.is_awake(it.owner)
         };
@@ -230,13 +235,17 @@ impl World {
         let chance = if self.is_resting { 60 } else { self.random.below(100) };
         match self.requests[&id].stage {
             Stage::Admitted if chance < 85 => self.dispatch(id)?,
-            Stage::Running if chance < 50 => self.use_more(id),
+            Stage::Running if (20..50).contains(&chance) && self.is_open(id) => self.park(id),
+            Stage::Running if chance < 50 => self.use_more(id)?,
+            Stage::Parked | Stage::Resuming if chance < 3 => self.end(id, Ending::ClientLeft),
+            Stage::Parked | Stage::Resuming if chance >= 97 => self.drop_guard(id),
+            Stage::Parked if chance < 85 => self.resume(id),
             Stage::Running if chance < 85 => self.end(id, Ending::Completed),
             Stage::Running if chance < 92 => self.drop_guard(id),
             Stage::Admitted | Stage::Running => self.end(id, Ending::Failed),
             Stage::Waiting(_) => self.settle(id),
             Stage::Reading(_) => self.read_record(id)?,
-            Stage::Entering | Stage::Settling => {}
+            Stage::Entering | Stage::Settling | Stage::Parked | Stage::Resuming => {}
         }
         Ok(true)
     }
@@ -251,7 +260,46 @@ impl World {
         ensure(is_held, HOLD_FIRST, || format!("{id} was sent upstream"))
     }
 
-    fn use_more(&mut self, id: RequestId) {
+    fn is_open(&self, id: RequestId) -> bool {
+        matches!(self.requests[&id].work, Work::Open { .. })
+    }
+
+    /// The request stands still, and gives its permit back without waiting for an answer.
+    fn park(&mut self, id: RequestId) {
+        let request = self.requests.get_mut(&id).expect("it goes on");
+        request.stage = Stage::Parked;
+        let (owner, account) = (request.owner, request.account);
+        self.say(|| format!("request {id} is parked"));
+        self.stats.parked += 1;
+        self.post(owner, account, Command::Park { request_id: id });
+    }
+
+    /// The request asks for its permit, and runs once it has it.
+    fn resume(&mut self, id: RequestId) {
+        let request = self.requests.get_mut(&id).expect("it goes on");
+        request.stage = Stage::Resuming;
+        let (owner, account) = (request.owner, request.account);
+        self.ask(owner, account, Who::Resuming(id), |way| Input::Decide(Command::Resume { request_id: id }, way));
+    }
+
+    /// Takes the answer to a request that asked for its permit. One without an answer asks again.
+    pub(crate) fn resumed(&mut self, id: RequestId, got: Got) {
+        let Some(request) = self.requests.get_mut(&id).filter(|it| it.stage == Stage::Resuming) else { return };
+        match got {
+            Ok(Answered::Command(answer)) if answer.result.is_ok() => {
+                request.stage = Stage::Running;
+                self.stats.resumed += 1;
+            }
+            // Its hold was ended elsewhere.
+            Ok(_) => self.drop_guard(id),
+            Err(_) => request.stage = Stage::Parked,
+        }
+    }
+
+    fn use_more(&mut self, id: RequestId) -> Checked {
+        let account = self.requests[&id].account;
+        let hold = self.disk.rows(account).holds.get(&id);
+        ensure(hold.is_none_or(|hold| !hold.is_parked), PERMITS, || format!("{id} runs, and gave its permit back"))?;
         let (tokens, seconds) =
             (self.random.below(20_000).unsigned_abs(), self.random.between(1, 3_000).unsigned_abs());
         let slice = Nanos::new(self.random.below(300_000_000));
@@ -267,6 +315,7 @@ impl World {
         let accrued = cost.charged().unwrap_or_default();
         let (owner, account) = (request.owner, request.account);
         self.post(owner, account, Command::Accrue { request_id: id, accrued, slice });
+        Ok(())
     }
 
     /// Stops a request at its key's limits, as far as they are durable: the engine is stopped, or the output limit that

@@ -27,6 +27,10 @@ pub(crate) enum Mutant {
     NoPaymentDeduplication,
     /// A request keeps its permit after its end.
     PermitNotReleased,
+    /// A parked request goes on without its permit.
+    PermitNotTakenAgain,
+    /// It is not written that a request is parked: it counts again once its account is read.
+    ParkingNotWritten,
     /// The month does not count pending purchases.
     CapNotReserved,
     /// An append with an unknown outcome is treated as durable.
@@ -72,13 +76,15 @@ pub(crate) enum Mutant {
 }
 
 impl Mutant {
-    pub(crate) const ALL: [Self; 27] = [
+    pub(crate) const ALL: [Self; 29] = [
         Self::AcknowledgeBeforeDurable,
         Self::NoFence,
         Self::NoCaptureUniqueness,
         Self::ReleaseIntoExpired,
         Self::NoPaymentDeduplication,
         Self::PermitNotReleased,
+        Self::PermitNotTakenAgain,
+        Self::ParkingNotWritten,
         Self::CapNotReserved,
         Self::UnknownIsDurable,
         Self::ChargeBeforeDurable,
@@ -120,7 +126,8 @@ impl Mutant {
             Self::NoPaymentDeduplication => (check::PAID, &[]),
             Self::ReloadOnRefund => (check::RELOAD, &[]),
             Self::VoidMissesHeld => (check::VOID, &[]),
-            Self::PermitNotReleased => (check::PERMITS, &[]),
+            Self::PermitNotReleased | Self::PermitNotTakenAgain => (check::PERMITS, &[]),
+            Self::ParkingNotWritten => (check::MEMORY, &[]),
             Self::CapNotReserved => (check::MONTH, &[]),
             Self::ChargeBeforeDurable => (check::OUTBOX, &[]),
             Self::NewKeyPerTry | Self::ChargeBlindly | Self::ReversalCountedTwice => (check::CARDS, &[]),
@@ -142,6 +149,11 @@ impl Mutant {
         match self {
             Self::ReleaseIntoExpired => release_into_expired(transition, leaked),
             Self::ProofInALaterCommit => transition.proof = None,
+            Self::ParkingNotWritten => {
+                if let Some(hold) = &mut transition.hold {
+                    hold.is_parked = false;
+                }
+            }
             Self::CapNotReserved => {
                 let begins =
                     |it: &billing::payment::Payment| it.status == PaymentStatus::Pending && it.purpose.is_automatic();

@@ -232,6 +232,7 @@ impl Rows {
                 row.accrued = hold.accrued;
                 row.claimed = hold.claimed;
                 row.deadline = hold.deadline;
+                row.is_parked = hold.is_parked;
             }
             None => drop(self.holds.insert(hold.request_id, hold.clone())),
         }

@@ -35,6 +35,8 @@ pub(crate) struct Stats {
     pub(crate) keys_moved: u64,
     pub(crate) key_stops: u64,
     pub(crate) waited: u64,
+    pub(crate) parked: u64,
+    pub(crate) resumed: u64,
     pub(crate) restarts: u64,
     pub(crate) owners_asked: u64,
     pub(crate) looked_up: u64,
@@ -48,7 +50,7 @@ pub(crate) struct Stats {
 
 impl Stats {
     /// The counts with their names.
-    pub(crate) const fn named(&self) -> [(&'static str, u64); 34] {
+    pub(crate) const fn named(&self) -> [(&'static str, u64); 36] {
         [
             ("steps", self.steps),
             ("admitted", self.admitted),
@@ -75,6 +77,8 @@ impl Stats {
             ("changes of keys that came too late", self.keys_moved),
             ("requests at their key's limit", self.key_stops),
             ("requests let in from the line", self.waited),
+            ("requests that were parked", self.parked),
+            ("requests that went on", self.resumed),
             ("payment actors that died", self.restarts),
             ("charges that waited for their owner", self.owners_asked),
             ("charges that were only looked up", self.looked_up),
@@ -113,6 +117,8 @@ impl Stats {
         self.keys_moved += other.keys_moved;
         self.key_stops += other.key_stops;
         self.waited += other.waited;
+        self.parked += other.parked;
+        self.resumed += other.resumed;
         self.restarts += other.restarts;
         self.owners_asked += other.owners_asked;
         self.looked_up += other.looked_up;

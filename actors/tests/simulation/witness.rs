@@ -38,6 +38,8 @@ pub(crate) struct AtHand {
     is_void: bool,
     /// Whether the message took credits back.
     pub(crate) has_taken: bool,
+    /// Whether a parked request took its permit again with the message.
+    has_resumed: bool,
     /// Requests to open models that ended with the message.
     pub(crate) ended: Vec<(RequestId, Work)>,
 }
@@ -79,8 +81,12 @@ impl Witness {
 
     fn takes(&mut self, hold: &Hold) {
         if let Work::Open { units, .. } = hold.work {
-            self.permits.insert(hold.request_id, units.0);
             self.works.insert(hold.request_id, hold.work);
+            if hold.is_parked {
+                self.permits.remove(&hold.request_id);
+            } else {
+                self.permits.insert(hold.request_id, units.0);
+            }
         }
     }
 
@@ -102,6 +108,11 @@ impl Witness {
                 let (is_open, is_alone) = (matches!(hold.work, Work::Open { .. }), self.permits.len() == 1);
                 let placed = Placed { seq: self.seq, is_open, used: self.units(), is_alone };
                 self.placed.insert(hold.request_id, placed);
+            } else {
+                let is_open = matches!(hold.work, Work::Open { .. });
+                let had = self.permits.contains_key(&hold.request_id);
+                self.at_hand.has_resumed |= is_open && !hold.is_parked && !had;
+                self.takes(hold);
             }
         }
         if let Some(id) = transition.ended {
@@ -145,7 +156,11 @@ impl Witness {
     /// Records the end of a message.
     pub(crate) fn handled(&mut self, account: &Account, now: Timestamp) -> Checked {
         let (used, running) = (account.balance(now).units_used.0, self.units());
-        ensure(used == running, PERMITS, || format!("{used} units are in use, {running} run"))
+        ensure(used == running, PERMITS, || format!("{used} units are in use, {running} run"))?;
+        let (allowed, is_alone) = (account.tier(now).units.0, self.permits.len() == 1);
+        ensure(!self.at_hand.has_resumed || used <= allowed || is_alone, PERMITS, || {
+            format!("a request went on: {used} units run, {allowed} are allowed")
+        })
     }
 
     /// Records a decided void of a whole grant.

@@ -44,6 +44,7 @@ pub(crate) struct Asked {
 pub(crate) enum Who {
     Entering(RequestId),
     Settling(RequestId),
+    Resuming(RequestId),
     Buying(AccountId),
     Pursuing(PaymentId),
     Task(u64),

@@ -45,13 +45,12 @@ fn check_class(draft: &Draft<'_>, class: crate::class::SizeClass, tier: Tier) ->
     Err(Refusal::ModelLocked { class, largest: tier.largest, unlock })
 }
 
-/// Checks the permits. A request of any unlocked class may run alone, whatever its weight. Checked last, because this
-/// is the only limit that a purchase can lift.
+/// Checks the permits. Checked last, because this is the only limit that a purchase can lift.
 fn check_permits(draft: &mut Draft<'_>, admit: &Admit, needed: Units, tier: Tier) -> Result<(), Refusal> {
-    let used = draft.account.units_used;
-    if used.0 == 0 || used.0 + needed.0 <= tier.units.0 {
+    if draft.account.has_units(needed, tier) {
         return Ok(());
     }
+    let used = draft.account.units_used;
     let purchased = draft.account.purchased(draft.now);
     let next = tier.next_with_more_units().map(|next| (next.purchased - purchased, next.units));
     let scale = automatic::scale(draft, admit.auto_scale, tier);
@@ -114,6 +113,7 @@ fn place(draft: &mut Draft<'_>, admit: Admit, amount: Nanos) -> Option<Nanos> {
         claimed,
         placed_at: draft.now,
         deadline: draft.now.plus_ms(DEADLINE_MS),
+        is_parked: false,
     };
     assert!(hold.total() == amount, "a hold of {amount} drew {}", hold.total());
     draft.account.insert_hold(hold.clone());

@@ -11,6 +11,7 @@ mod due;
 mod expire;
 mod fund;
 mod open;
+mod park;
 mod payment;
 mod reverse;
 mod settle;
@@ -58,6 +59,8 @@ fn run(draft: &mut Draft<'_>, command: Command) -> Result<Reply, Refusal> {
     match command {
         Command::Admit(admit) => admit::admit(draft, admit),
         Command::Accrue { request_id, accrued, slice } => settle::accrue(draft, request_id, accrued, slice),
+        Command::Park { request_id } => park::park(draft, request_id),
+        Command::Resume { request_id } => park::resume(draft, request_id),
         Command::Settle(usage) => settle::settle(draft, usage),
         Command::Fund(fund) => fund::fund(draft, fund),
         Command::BeginPayment(payment) => payment::begin(draft, payment),

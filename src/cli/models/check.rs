@@ -100,9 +100,7 @@ fn measure(settings: &Settings, chosen: Vec<&OpenModel>, device: Device, json: b
         let (calls, thinks) = speaks(model);
         let measured = match device {
             Device::Cpu => accuracy::measure(&runtime, &model.folder, MODEL_FILE, threads),
-            Device::Cuda { .. } => {
-                accuracy::measure_half(&runtime, &model.folder, MODEL_FILE, device, threads).map(Some)
-            }
+            Device::Cuda(_) => accuracy::measure_half(&runtime, &model.folder, MODEL_FILE, device, threads).map(Some),
         };
         let suffices = measured.as_ref().is_ok_and(|found| found.is_none_or(|found| found.suffices()));
         sound &= suffices;
@@ -127,7 +125,7 @@ fn measure(settings: &Settings, chosen: Vec<&OpenModel>, device: Device, json: b
             Ok(Some(found)) => {
                 let (form, otherwise) = match device {
                     Device::Cpu => ("accuracy level 4 (8-bit activations)".to_owned(), "import it again"),
-                    Device::Cuda { .. } => (format!("half precision on {device}"), "serve it on the processor"),
+                    Device::Cuda(_) => (format!("half precision on {device}"), "serve it on the processor"),
                 };
                 let verdict = if suffices { "suffices" } else { "does not suffice" };
                 let remedy = if suffices { String::new() } else { format!(": {otherwise}") };

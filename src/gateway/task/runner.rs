@@ -50,6 +50,14 @@ impl Runner {
         matches!(self, Self::Provider { speaks_as_client: true, .. })
     }
 
+    /// The control of an engine's run.
+    pub(super) const fn control(&self) -> Option<&Control> {
+        match self {
+            Self::Provider { .. } => None,
+            Self::Engine { control, .. } => Some(control),
+        }
+    }
+
     /// Cancels the run. An engine ends within a token, and reports its usage.
     pub(super) fn cancel(&self) {
         self.stop(Stop::Cancelled);

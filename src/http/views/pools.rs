@@ -71,17 +71,25 @@ struct Load {
     /// How long it takes already; null while it waits for memory.
     #[schema(required)]
     elapsed_ms: Option<u64>,
+    /// Bytes of its files that were read; null while it waits for memory.
+    #[schema(required)]
+    read_bytes: Option<u64>,
+    /// Bytes of all of them.
+    #[schema(required)]
+    of_bytes: Option<u64>,
 }
 
 impl Load {
     fn of(status: &Status) -> Option<Self> {
         let loading = status.seen.model.loading?;
-        let phase = match (status.seen.phase, loading.elapsed) {
-            (Some(phase), _) => phase.name(),
+        let progress = status.seen.progress;
+        let phase = match (progress, loading.elapsed) {
+            (Some(progress), _) => progress.phase.name(),
             (None, Some(_)) => "reading",
             (None, None) => "waiting",
         };
-        Some(Self { phase, elapsed_ms: loading.elapsed.map(ms) })
+        let (read_bytes, of_bytes) = (progress.map(|it| it.read), progress.map(|it| it.of));
+        Some(Self { phase, elapsed_ms: loading.elapsed.map(ms), read_bytes, of_bytes })
     }
 }
 

@@ -12,6 +12,12 @@ pub enum Family {
     MistralArguments,
     /// `{"name": ..., "parameters": ...}` as the whole answer: Llama 3.1 to 3.3.
     Llama,
+    /// A list between marks, each call `function`, its name and its arguments in a block of code: `DeepSeek` V3 and R1.
+    DeepSeek,
+    /// The same with the name and the arguments alone: `DeepSeek` V3.1.
+    DeepSeekBare,
+    /// `<|START_ACTION|>[{"tool_call_id": ..., "tool_name": ..., "parameters": ...}]<|END_ACTION|>`: Command R7B and A.
+    Command,
     /// The template writes no tools, or in a form that is not known here: tools are described in a text of ours, and
     /// called as Hermes calls them.
     Generic,
@@ -19,7 +25,16 @@ pub enum Family {
 
 impl Family {
     /// All of them.
-    pub const ALL: [Self; 5] = [Self::Hermes, Self::Mistral, Self::MistralArguments, Self::Llama, Self::Generic];
+    pub const ALL: [Self; 8] = [
+        Self::Hermes,
+        Self::Mistral,
+        Self::MistralArguments,
+        Self::Llama,
+        Self::DeepSeek,
+        Self::DeepSeekBare,
+        Self::Command,
+        Self::Generic,
+    ];
 
     /// The family of a chat template's text. `lists_tools` says whether the template reads the tools that it is given.
     pub fn of(template: &str, lists_tools: bool) -> Self {
@@ -34,6 +49,17 @@ impl Family {
                 (true, true) => Self::Generic,
                 (false, _) => Self::Mistral,
             };
+        }
+        if has(DEEPSEEK.mark) {
+            return match (has("<｜tool▁sep｜>"), has("```json")) {
+                (true, true) => Self::DeepSeek,
+                (true, false) => Self::DeepSeekBare,
+                (false, _) => Self::Generic,
+            };
+        }
+        if has(COMMAND.mark) {
+            let is_known = has("\"tool_call_id\"") && has("\"tool_name\"") && has("\"parameters\"");
+            return if is_known { Self::Command } else { Self::Generic };
         }
         if has("<tool_call>") {
             // Another form between the same marks.
@@ -53,6 +79,9 @@ impl Family {
             Self::Mistral => "mistral",
             Self::MistralArguments => "mistral-arguments",
             Self::Llama => "llama",
+            Self::DeepSeek => "deepseek",
+            Self::DeepSeekBare => "deepseek-bare",
+            Self::Command => "command",
             Self::Generic => "generic",
         }
     }
@@ -64,11 +93,17 @@ impl Family {
             Self::Mistral => &MISTRAL,
             Self::MistralArguments => &MISTRAL_ARGUMENTS,
             Self::Llama => &LLAMA,
+            Self::DeepSeek => &DEEPSEEK,
+            Self::DeepSeekBare => &DEEPSEEK_BARE,
+            Self::Command => &COMMAND,
         }
     }
 }
 
-/// How calls are written. Space within these texts is where space may be.
+/// Stands in a text for a number of any length.
+pub(crate) const NUMBER: char = '\u{1}';
+
+/// How calls are written. Space within these texts is where space may be, and [`NUMBER`] is where a number is.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Syntax {
     /// What a call, or a list of them, begins with.
@@ -104,7 +139,12 @@ pub(crate) enum Next {
     /// Another, with its own mark.
     Mark,
     /// Another, or the end of the list.
-    List,
+    List {
+        /// What stands before another.
+        separator: &'static str,
+        /// What ends the list.
+        close: &'static str,
+    },
     /// Nothing.
     End,
 }
@@ -135,7 +175,7 @@ const MISTRAL: Syntax = Syntax {
     head: "{\"name\": \"",
     between: "\", \"arguments\": ",
     tail: "}",
-    next: Next::List,
+    next: Next::List { separator: ", ", close: "]" },
     id: Id::Nine,
 };
 const MISTRAL_ARGUMENTS: Syntax = Syntax {
@@ -158,6 +198,66 @@ const LLAMA: Syntax = Syntax {
     next: Next::End,
     id: Id::Long,
 };
+const DEEPSEEK: Syntax = Syntax {
+    mark: "<｜tool▁calls▁begin｜>",
+    place: Place::Anywhere,
+    opening: "",
+    head: "<｜tool▁call▁begin｜>function<｜tool▁sep｜>",
+    between: "\n```json\n",
+    tail: "\n```<｜tool▁call▁end｜>",
+    next: DEEPSEEK_NEXT,
+    id: Id::Long,
+};
+const DEEPSEEK_BARE: Syntax = Syntax {
+    mark: "<｜tool▁calls▁begin｜>",
+    place: Place::Anywhere,
+    opening: "",
+    head: "<｜tool▁call▁begin｜>",
+    between: "<｜tool▁sep｜>",
+    tail: "<｜tool▁call▁end｜>",
+    next: DEEPSEEK_NEXT,
+    id: Id::Long,
+};
+const DEEPSEEK_NEXT: Next = Next::List { separator: "\n", close: "<｜tool▁calls▁end｜>" };
+const COMMAND: Syntax = Syntax {
+    mark: "<|START_ACTION|>",
+    place: Place::Anywhere,
+    opening: "[\n    ",
+    head: "{\"tool_call_id\": \"\u{1}\", \"tool_name\": \"",
+    between: "\", \"parameters\": ",
+    tail: "}",
+    next: Next::List { separator: ",\n    ", close: "\n]<|END_ACTION|>" },
+    id: Id::Long,
+};
+
+impl Syntax {
+    /// All texts of the form.
+    pub(crate) fn texts(&self) -> impl Iterator<Item = &'static str> {
+        let before = match self.place {
+            Place::Anywhere => "",
+            Place::Start(before) => before,
+        };
+        let [separator, close] = match self.next {
+            Next::Mark | Next::End => ["", ""],
+            Next::List { separator, close } => [separator, close],
+        };
+        [before, self.mark, self.opening, self.head, self.between, self.tail, separator, close].into_iter()
+    }
+}
+
+/// A piece of a text: what may be the name of a special token, or other characters.
+pub(crate) fn pieces(text: &str) -> impl Iterator<Item = (&str, bool)> {
+    const MARKS: [(char, char); 2] = [('<', '>'), ('[', ']')];
+    let mut rest = text;
+    std::iter::from_fn(move || {
+        let first = rest.chars().next()?;
+        let named = MARKS.iter().find(|(open, _)| *open == first).and_then(|(_, close)| rest.find(*close));
+        let end = named.map_or(first.len_utf8(), |at| at + 1);
+        let (piece, left) = rest.split_at(end);
+        rest = left;
+        Some((piece, named.is_some()))
+    })
+}
 
 /// What a model's thoughts begin and end with.
 pub(crate) const THOUGHTS: [&str; 2] = ["<think>", "</think>"];
@@ -172,6 +272,9 @@ mod tests {
             <tool_call>\n{"name": <function-name>, "arguments": <args-json-object>}\n</tool_call>{% endif %}{{ message.tool_calls }}"#;
         let coder = r#"{{ tools }}{{ tool_calls }}<tool_call>\n<function=x>\n<parameter=y>"name" "arguments""#;
         let llama = r#"<|start_header_id|>Respond in the format {"name": function name, "parameters": dictionary}. {{ tool_calls }}"#;
+        let deepseek = "<｜tool▁calls▁begin｜><｜tool▁call▁begin｜>{{ tool_calls.name }}<｜tool▁sep｜>";
+        let in_code = format!("{deepseek}\n```json\n");
+        let command = r#"<|START_ACTION|>[{"tool_call_id": "0", "tool_name": "{{ tool_calls }}", "parameters": {}}]"#;
         for (text, lists, family) in [
             (qwen, true, Family::Hermes),
             (qwen, false, Family::Generic),
@@ -182,6 +285,11 @@ mod tests {
             (llama, true, Family::Llama),
             ("<|im_start|>{{ message.content }}", false, Family::Generic),
             ("<|tool_calls_section_begin|>{{ tool_calls }}", true, Family::Generic),
+            (in_code.as_str(), true, Family::DeepSeek),
+            (deepseek, true, Family::DeepSeekBare),
+            ("<｜tool▁calls▁begin｜>{{ tool_calls }}", true, Family::Generic),
+            (command, true, Family::Command),
+            ("<|START_ACTION|>{{ tool_calls }}", true, Family::Generic),
         ] {
             assert_eq!(Family::of(text, lists), family, "{text}");
         }

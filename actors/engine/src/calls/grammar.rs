@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use serde_json::{Map, Value};
 
-use super::family::{Next, Syntax};
+use super::family::{NUMBER, Next, Syntax, pieces};
 
 /// A tool, as far as its calls are concerned.
 #[derive(Debug, Clone)]
@@ -37,9 +37,9 @@ pub(crate) fn rules(syntax: &Syntax, tools: &[Callable], count: Count, token: im
             let again = format!("/\\n?/ {mark} call");
             format!("behind: call\nmarked: {mark} {}\n", several("call", &again))
         }
-        Next::List => {
-            let calls = several("call", "/, ?/ call");
-            format!("behind: {opening} {calls} /\\]/\nmarked: {mark} behind\n")
+        Next::List { separator, close } => {
+            let (again, close) = (format!("{} call", seq(separator)), seq(close));
+            format!("behind: {opening} {} {close}\nmarked: {mark} behind\n", several("call", &again))
         }
         Next::End => format!("behind: call\nmarked: {mark} call\n"),
     };
@@ -56,23 +56,14 @@ pub(crate) fn rules(syntax: &Syntax, tools: &[Callable], count: Count, token: im
 
 /// A text as a sequence of expressions and special tokens. Space may be left out.
 fn sequence(text: &str, token: &impl Fn(&str) -> Option<u32>) -> String {
-    const MARKS: [(char, char); 2] = [('<', '>'), ('[', ']')];
-    let mut out = String::new();
-    let mut plain = String::new();
-    let mut rest = text;
-    while let Some(first) = rest.chars().next() {
-        let special = MARKS.iter().find(|(open, _)| *open == first).and_then(|(_, close)| {
-            let end = rest.find(*close)? + 1;
-            token(&rest[..end]).map(|token| (token, end))
-        });
-        let Some((token, end)) = special else {
-            plain.push(first);
-            rest = &rest[first.len_utf8()..];
+    let (mut out, mut plain) = (String::new(), String::new());
+    for (piece, may_be_special) in pieces(text) {
+        let Some(token) = token(piece).filter(|_| may_be_special) else {
+            plain.push_str(piece);
             continue;
         };
         put(&mut out, &mut plain);
         let _ = write!(out, "<[{token}]> ");
-        rest = &rest[end..];
     }
     put(&mut out, &mut plain);
     out.trim_end().to_owned()
@@ -88,6 +79,7 @@ fn put(out: &mut String, plain: &mut String) {
         match character {
             ' ' => out.push_str(" ?"),
             '\n' => out.push_str("\\n?"),
+            NUMBER => out.push_str("[0-9]{1,4}"),
             other if other.is_ascii_alphanumeric() => out.push(other),
             other => {
                 let _ = write!(out, "\\x{{{:x}}}", u32::from(other));

@@ -2,9 +2,12 @@
 //! pieces of any size; the pieces change nothing but when a part is known. It trusts nothing: what begins as a call and
 //! is none, is text.
 
+mod texts;
+
 use std::sync::Arc;
 
-use super::family::{Next, Place, Syntax, THOUGHTS};
+use self::texts::{Found, find, loose, safe};
+use super::family::{NUMBER, Next, Place, Syntax, THOUGHTS};
 
 /// What a reader looks for.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -144,11 +147,12 @@ impl Reader {
         (std::mem::take(&mut self.parts), std::mem::take(&mut self.turned))
     }
 
-    /// The rest, where the answer ends here.
+    /// The rest, where the answer ends here. Of a call whose name is not whole nothing is told: the words of its form are no
+    /// text for the user, and there is nothing to call.
     pub(crate) fn finish(&mut self) -> Vec<Part> {
         match self.mode {
-            Mode::Blank { kept: true, .. } | Mode::Text | Mode::Head(_) => self.tell(Kind::Text, self.held.len()),
-            Mode::Blank { kept: false, .. } | Mode::Tail | Mode::Behind => self.skip(self.held.len()),
+            Mode::Blank { kept: true, .. } | Mode::Text => self.tell(Kind::Text, self.held.len()),
+            Mode::Blank { kept: false, .. } | Mode::Head(_) | Mode::Tail | Mode::Behind => self.skip(self.held.len()),
             Mode::Thoughts => {
                 let length = self.held.trim_ascii_end().len();
                 self.tell(Kind::Thoughts, length);
@@ -319,9 +323,11 @@ impl Reader {
                     self.mode = match stage {
                         Stage::Opening => Mode::Head(Stage::Head),
                         Stage::Head => Mode::Head(Stage::Name),
-                        Stage::Name | Stage::Between if names.iter().any(|name| name.as_bytes() == self.name) => {
+                        Stage::Name | Stage::Between
+                            if names.iter().any(|name| name.as_bytes() == self.name.trim_ascii_end()) =>
+                        {
                             self.skip(self.taken);
-                            let name = std::mem::take(&mut self.name);
+                            let name = std::mem::take(&mut self.name).trim_ascii_end().to_vec();
                             self.parts.push(Part { at: self.at, kind: Kind::Call, bytes: name });
                             Mode::Arguments(Scan::default())
                         }
@@ -342,6 +348,13 @@ impl Reader {
             return Some(false);
         }
         let left = |matched: usize| text.as_bytes()[matched..].trim_ascii_start();
+        let is_number = |matched: usize| left(matched).first() == Some(&(NUMBER as u8));
+        if is_number(self.matched) {
+            if byte.is_ascii_digit() {
+                return Some(false);
+            }
+            self.matched = text.len() - left(self.matched).len() + 1;
+        }
         if left(self.matched).first() != Some(&byte) {
             return None;
         }
@@ -410,15 +423,7 @@ impl Reader {
         let rest = &self.held[space..];
         match (syntax.next, rest.first()) {
             (_, None) => false,
-            (Next::List, Some(b',')) => {
-                self.skip(space + 1);
-                (self.mode, self.matched, self.taken) = (Mode::Head(Stage::Head), 0, 0);
-                true
-            }
-            (Next::List, Some(b']')) => {
-                self.skip(space + 1);
-                true
-            }
+            (Next::List { separator, close }, Some(_)) => self.goes_on(syntax, (separator, close), space),
             (Next::Mark, _) if syntax.mark.as_bytes().starts_with(rest) && rest.len() < syntax.mark.len() => false,
             (Next::Mark, _) if rest.starts_with(syntax.mark.as_bytes()) => {
                 self.begin(syntax, space + syntax.mark.len());
@@ -433,45 +438,40 @@ impl Reader {
     }
 }
 
-/// The longest name of a tool, in bytes.
-pub(crate) const MOST_NAME: usize = 128;
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Found {
-    /// All of it, in so many bytes.
-    Whole(usize),
-    /// Its beginning.
-    Part,
-    None,
-}
-
-/// Whether bytes begin with a text, in which space may be left out or doubled.
-fn loose(text: &str, bytes: &[u8]) -> Found {
-    let mut left = text.as_bytes();
-    for (at, byte) in bytes.iter().enumerate().filter(|(_, byte)| !byte.is_ascii_whitespace()) {
-        left = left.trim_ascii_start();
-        match left.split_first() {
-            Some((first, rest)) if first == byte => left = rest,
-            Some(_) => return Found::None,
-            None => return Found::Whole(at),
-        }
-        if left.trim_ascii_start().is_empty() {
-            return Found::Whole(at + 1);
+impl Reader {
+    /// Behind a call of a list, and space: another call, or the list's end.
+    fn goes_on(&mut self, syntax: &Syntax, (separator, close): (&str, &str), space: usize) -> bool {
+        let rest = &self.held[space..];
+        let begins = match (separator.trim().is_empty(), loose(separator, rest)) {
+            (false, found) => found,
+            // What separates calls is space alone: the next one is known by how it begins.
+            (true, _) => match loose(syntax.head, rest) {
+                Found::Whole(_) => Found::Whole(0),
+                other => other,
+            },
+        };
+        match (loose(close, rest), begins) {
+            (Found::Whole(length), _) => {
+                self.skip(space + length);
+                true
+            }
+            (_, Found::Whole(length)) => {
+                self.skip(space + length);
+                (self.mode, self.matched, self.taken) = (Mode::Head(Stage::Head), 0, 0);
+                true
+            }
+            (Found::Part, _) | (_, Found::Part) => false,
+            (Found::None, Found::None) => {
+                self.skip(space);
+                self.mode = Mode::Text;
+                true
+            }
         }
     }
-    Found::Part
 }
 
-fn find(bytes: &[u8], text: &[u8]) -> Option<usize> {
-    bytes.windows(text.len()).position(|window| window == text)
-}
-
-/// The length of what can't be the beginning of `text`, nor space before it.
-fn safe(bytes: &[u8], text: &[u8]) -> usize {
-    let longest = (text.len() - 1).min(bytes.len());
-    let begun = (1..=longest).rev().find(|length| bytes.ends_with(&text[..*length])).unwrap_or(0);
-    bytes[..bytes.len() - begun].trim_ascii_end().len()
-}
+/// The longest name of a tool, in bytes.
+pub(crate) const MOST_NAME: usize = 128;
 
 #[cfg(test)]
 mod tests;

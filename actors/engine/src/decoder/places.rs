@@ -1,8 +1,8 @@
 //! The cache of a model whose past and present may be one buffer: for each layer one buffer of keys and one of values,
 //! `[places, heads, positions, head size]`. A step binds a contiguous part of its places as a batch, so a token costs
-//! no copy.
+//! no copy. Beside them are blocks: copies of some positions.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::ffi::CString;
 
 use ort::AsPointer;
@@ -11,7 +11,7 @@ use ort::value::{PrimitiveTensorElementType, Tensor, TensorRefMut};
 
 use crate::network::NetworkError;
 use crate::onnx::present;
-use crate::schedule::{Change, Shape};
+use crate::schedule::{BlockId, Change, Shape};
 
 /// A part of the places, bound as past and present.
 #[derive(Debug)]
@@ -31,6 +31,8 @@ pub(super) struct Places {
     /// They point into the buffers, so they are dropped before these.
     bound: BTreeMap<Part, Bound>,
     buffers: Vec<Tensor<f32>>,
+    /// Of each block its positions, buffer by buffer and head by head.
+    blocks: HashMap<BlockId, Vec<f32>>,
     shape: Shape,
     layers: usize,
     heads: usize,
@@ -39,7 +41,8 @@ pub(super) struct Places {
 
 impl Places {
     pub(super) fn new(layers: usize, heads: usize, width: usize) -> Self {
-        Self { bound: BTreeMap::new(), buffers: Vec::new(), shape: Shape::default(), layers, heads, width }
+        let (bound, buffers, blocks) = (BTreeMap::new(), Vec::new(), HashMap::new());
+        Self { bound, buffers, blocks, shape: Shape::default(), layers, heads, width }
     }
 
     pub(super) fn change(&mut self, change: Change) -> Result<(), NetworkError> {
@@ -55,6 +58,12 @@ impl Places {
                     let (first, second) = data.split_at_mut(high);
                     first[low..low + count].swap_with_slice(&mut second[..count]);
                 })
+            }
+            Change::Save { place, block, at, positions } => self.save(place, block, at, positions),
+            Change::Load { block, place, at, positions } => self.load(block, place, at, positions),
+            Change::Drop(block) => {
+                self.blocks.remove(&block);
+                Ok(())
             }
         };
         if done.is_err() {
@@ -79,7 +88,49 @@ impl Places {
     pub(super) fn forget(&mut self) {
         self.bound.clear();
         self.buffers.clear();
+        self.blocks.clear();
         self.shape = Shape::default();
+    }
+
+    /// Makes a block of positions of a place.
+    fn save(&mut self, place: usize, block: BlockId, at: usize, positions: usize) -> Result<(), NetworkError> {
+        self.check(place, 1, at + positions)?;
+        let (count, first) = (positions * self.width, at * self.width);
+        let mut values = Vec::new();
+        let all = self.buffers.len() * self.heads * count;
+        values.try_reserve_exact(all).map_err(|_| no_memory(all))?;
+        for buffer in &self.buffers {
+            let (_, data) = buffer.try_extract_tensor::<f32>()?;
+            for head in 0..self.heads {
+                let start = (place * self.heads + head) * self.shape.positions * self.width + first;
+                values.extend_from_slice(&data[start..start + count]);
+            }
+        }
+        self.blocks.insert(block, values);
+        Ok(())
+    }
+
+    /// Copies the first positions of a block to a place.
+    fn load(&mut self, block: BlockId, place: usize, at: usize, positions: usize) -> Result<(), NetworkError> {
+        self.check(place, 1, at + positions)?;
+        let gone = || NetworkError::Form("a block that is not there".to_owned());
+        let values = self.blocks.get(&block).ok_or_else(gone)?;
+        let (count, first) = (positions * self.width, at * self.width);
+        // A head's positions in the block.
+        let each = values.len() / (self.buffers.len() * self.heads).max(1);
+        if count > each {
+            return Err(NetworkError::Form(format!("{positions} positions of a block with {}", each / self.width)));
+        }
+        let mut parts = values.chunks_exact(each.max(1));
+        for buffer in &mut self.buffers {
+            let (_, data) = buffer.try_extract_tensor_mut::<f32>()?;
+            for head in 0..self.heads {
+                let start = (place * self.heads + head) * self.shape.positions * self.width + first;
+                let part = parts.next().ok_or_else(gone)?;
+                data[start..start + count].copy_from_slice(&part[..count]);
+            }
+        }
+        Ok(())
     }
 
     /// Calls `each` with every buffer, and with where each head of two places begins in it.
@@ -179,11 +230,14 @@ impl Places {
     }
 }
 
+fn no_memory(count: usize) -> NetworkError {
+    NetworkError::Runtime(format!("there is no memory for {count} numbers of a cache"))
+}
+
 /// Zeros, which take no memory before they are written over.
 fn zeros(count: usize) -> Result<Vec<f32>, NetworkError> {
     // `vec!` would end the process where there is no memory. So it is asked for first, and given back.
-    let refused = |_| NetworkError::Runtime(format!("there is no memory for {count} numbers of a cache"));
-    Vec::<f32>::new().try_reserve_exact(count).map_err(refused)?;
+    Vec::<f32>::new().try_reserve_exact(count).map_err(|_| no_memory(count))?;
     Ok(vec![0.0; count])
 }
 

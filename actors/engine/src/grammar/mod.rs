@@ -3,7 +3,9 @@
 //! first ([`schema`]), and compiled before a request is queued. It fetches nothing: a schema's references point into the
 //! schema.
 
+mod compiled;
 mod constraint;
+pub mod measured;
 mod meeting;
 mod schema;
 mod vocabulary;

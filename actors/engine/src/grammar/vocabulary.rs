@@ -9,6 +9,7 @@ use llguidance::api::{ParserLimits, TopLevelGrammar};
 use llguidance::toktrie::{ApproximateTokEnv, INVALID_TOKEN, TokEnv, TokRxInfo, TokTrie};
 use llguidance::{Matcher, ParserFactory};
 
+use super::compiled::Compiled;
 use super::constraint::told;
 
 /// The stack of a thread that compiles: a schema may refer to itself in long chains, which are followed by recursion.
@@ -43,6 +44,7 @@ fn limits() -> ParserLimits {
 /// A tokenizer's tokens, for grammars.
 pub(crate) struct Vocabulary {
     factory: ParserFactory,
+    compiled: Compiled,
 }
 
 impl fmt::Debug for Vocabulary {
@@ -74,18 +76,27 @@ impl Vocabulary {
         let mut factory = ParserFactory::new_simple(&environment).map_err(|error| told(&error))?;
         factory.quiet();
         *factory.limits_mut() = limits();
-        Ok(Self { factory })
+        Ok(Self { factory, compiled: Compiled::default() })
     }
 
-    /// Compiles a grammar, [`on_a_large_stack`], and computes what it may begin with.
+    /// Compiles a grammar, [`on_a_large_stack`], and computes what it may begin with; or copies what was compiled of it.
     ///
     /// # Errors
     ///
     /// It can't be compiled within the limits, or nothing fits it.
     pub(super) fn compile(&self, grammar: String) -> Result<Matcher, String> {
-        let parser = self.factory.create_parser(TopLevelGrammar::from_lark(grammar));
-        let mut matcher = Matcher::new(parser);
-        matcher.compute_mask().map(|_| matcher).map_err(|error| told(&error))
+        if let Some(compiled) = self.compiled.get(&grammar) {
+            return Ok(compiled);
+        }
+        let mut matcher = self.parse(grammar.clone());
+        matcher.compute_mask().map_err(|error| told(&error))?;
+        self.compiled.keep(grammar, &matcher);
+        Ok(matcher)
+    }
+
+    /// A grammar of which nothing is computed yet. Its fault, if it has one, is told by its first mask.
+    pub(super) fn parse(&self, grammar: String) -> Matcher {
+        Matcher::new(self.factory.create_parser(TopLevelGrammar::from_lark(grammar)))
     }
 
     /// A text as some tokens that spell it.

@@ -20,7 +20,7 @@ pub(super) struct Copier {
 
 impl Copier {
     pub(super) fn new(runtime: &Runtime, device: Device) -> Result<Self, NetworkError> {
-        let mut builder = device.builder(runtime, 1, Fallback::Refused, false)?;
+        let mut builder = device.builder(runtime, 1, Fallback::Refused, false, None)?;
         let model = onnx::copying().map_err(|error| NetworkError::Runtime(error.to_string()))?;
         let session = builder.commit_from_memory(&model)?;
         Ok(Self { binding: session.create_binding()?, options: RunOptions::new()?, session })

@@ -84,7 +84,7 @@ impl Slots {
             layout,
             allocator: match device {
                 Device::Cpu => Allocator::default(),
-                Device::Cuda { .. } => Allocator::new(session, device.memory_info()?)?,
+                Device::Cuda(_) => Allocator::new(session, device.memory_info()?)?,
             },
             memory: device.memory_info()?,
             records,
@@ -104,6 +104,9 @@ impl Slots {
                 .and_then(|()| (0..self.buffers.len()).try_for_each(|at| self.copy(at, from, to))),
             Change::Swap { one, other, positions } => {
                 self.check(one.max(other), positions).and_then(|()| self.swap(one, other))
+            }
+            Change::Save { .. } | Change::Load { .. } | Change::Drop(_) => {
+                Err(NetworkError::Form("a cache without blocks".to_owned()))
             }
         };
         if done.is_err() {

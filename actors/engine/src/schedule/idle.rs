@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Change, Place, Scheduler, Shape};
+use super::{Change, Scheduler, Shape};
 
 /// Caches of ended sequences are kept so long while there is no sequence.
 const KEPT: Duration = Duration::from_mins(5);
@@ -17,8 +17,7 @@ impl Scheduler {
     /// Gives the cache's memory back, and what is kept in it, if there was no sequence for a while.
     pub fn shrink(&mut self, now: Duration) -> Option<Change> {
         self.shrinks_in(now).filter(Duration::is_zero)?;
-        self.places.iter_mut().for_each(|place| *place = Place::Free);
-        self.shape = Shape::default();
+        self.forget();
         Some(Change::Arrange(self.shape))
     }
 }

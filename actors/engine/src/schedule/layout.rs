@@ -1,5 +1,5 @@
 //! The form of the cache, and where in it things are. All places have as many positions, so a long sequence is dear
-//! beside many others: what counts is the number of places times the longest.
+//! beside many others: what counts is the number of places times the longest, and the blocks beside them.
 
 use super::{Change, Place, Scheduler, Shape};
 
@@ -10,7 +10,13 @@ impl Scheduler {
     }
 
     fn has_room(&self, places: usize, positions: usize) -> bool {
-        places <= 1 || places.saturating_mul(positions) <= self.limits.positions
+        // One sequence alone may have as many as it needs, once nothing is kept that it does not.
+        (places <= 1 && self.blocks.positions() == 0) || places.saturating_mul(positions) <= self.beside_blocks()
+    }
+
+    /// The positions that places may have.
+    fn beside_blocks(&self) -> usize {
+        self.limits.positions.saturating_sub(self.blocks.positions())
     }
 
     /// The number of places in use, and the positions that the longest of them needs now.
@@ -26,6 +32,12 @@ impl Scheduler {
     /// Gives the cache the form that is needed now. A cache that grows doubles, so that it is copied seldom.
     pub(super) fn arrange(&mut self, changes: &mut Vec<Change>) {
         let (count, longest) = self.demand();
+        if count == 0 && self.shape == Shape::default() {
+            return;
+        }
+        // There is one at least, as long as there is anything.
+        let (count, longest) = (count.max(1), longest.max(1));
+        while !self.fits(count, longest) && self.give_up_block(changes) {}
         let before = self.shape;
         let positions = if longest <= before.positions && self.has_room(count, before.positions) {
             before.positions
@@ -38,7 +50,7 @@ impl Scheduler {
             |places: &[Place]| places.iter().rposition(|place| !matches!(place, Place::Free)).map_or(0, |at| at + 1);
         let used = end(&self.places);
         let wanted = if used <= before.places { before.places } else { used.next_power_of_two() };
-        let room = (self.limits.positions / positions.max(1)).max(count);
+        let room = (self.beside_blocks() / positions.max(1)).max(count);
         let places = wanted.min(self.limits.sequences).min(room);
         if used > places {
             self.squeeze(changes);

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use super::{Change, Joined, Place, Plan, Row, Scheduler, Sequence, SequenceId, Step};
+use super::blocks::Part;
+use super::{Change, Joined, Kept, Place, Plan, Row, Scheduler, Sequence, SequenceId, Step};
 
 /// Fewer positions than this are not worth a cache.
 pub(super) const LEAST_REUSED: usize = 16;
@@ -26,32 +27,35 @@ enum Owner {
     Sequence(SequenceId),
     /// A cache kept, by its number.
     Kept(u64),
+    /// The blocks that the sequence's tokens begin with.
+    Blocks,
 }
 
 impl Scheduler {
-    /// Plans the next step. `None`: nothing can run now. After a step the scheduler must be told
+    /// Plans the next step. `None`: nothing can run now, and nothing changes. After a step the scheduler must be told
     /// [`completed`](Self::completed), [`failed`](Self::failed) or [`lost`](Self::lost).
     pub fn next(&mut self, now: Duration) -> Option<Plan> {
         let mut plan = Plan::default();
         self.draft = None;
-        self.make_room(now);
+        self.make_room(&mut plan.changes, now);
         self.admit(&mut plan, now);
-        if !self.placed().any(|(_, sequence)| !sequence.is_parked) {
-            return None;
-        }
         self.arrange(&mut plan.changes);
+        if !self.placed().any(|(_, sequence)| !sequence.is_parked) {
+            // What was given up must be told all the same.
+            return (!plan.changes.is_empty()).then_some(plan);
+        }
         plan.step = self.choose(&mut plan.changes, now);
         Some(plan)
     }
 
     /// Makes room for the next token of all that have a place.
-    fn make_room(&mut self, now: Duration) {
+    fn make_room(&mut self, changes: &mut Vec<Change>, now: Duration) {
         loop {
             let (count, longest) = self.demand();
             if self.fits(count, longest) {
                 return;
             }
-            if self.give_up_kept(None) {
+            if self.give_up_block(changes) || self.take_kept(None).is_some() {
                 continue;
             }
             let Some(victim) = self.youngest_parked().or_else(|| self.youngest_but_one()) else { return };
@@ -68,13 +72,42 @@ impl Scheduler {
         self.placed().skip(1).last().map(|(id, _)| id)
     }
 
-    /// Gives up the cache that was kept longest, except one. Returns whether there was one.
-    fn give_up_kept(&mut self, except: Option<u64>) -> bool {
-        let kept = self.places.iter_mut().filter_map(|place| match place {
-            Place::Kept(kept) if Some(kept.since) != except => Some((kept.since, place)),
+    /// Gives up the block that was used least recently. Returns whether there was one.
+    pub(super) fn give_up_block(&mut self, changes: &mut Vec<Change>) -> bool {
+        let given_up = self.blocks.give_up();
+        changes.extend(given_up.map(Change::Drop));
+        given_up.is_some()
+    }
+
+    /// Frees the place of the cache that was kept longest, except one. Returns the place, and what is still in it.
+    fn take_kept(&mut self, except: Option<u64>) -> Option<(usize, Kept)> {
+        let kept = self.places.iter().enumerate().filter_map(|(at, place)| match place {
+            Place::Kept(kept) if Some(kept.since) != except => Some((kept.since, at)),
             Place::Kept(_) | Place::Free | Place::Held(_) => None,
         });
-        kept.min_by_key(|(since, _)| *since).map(|(_, place)| *place = Place::Free).is_some()
+        let (_, at) = kept.min()?;
+        match std::mem::replace(&mut self.places[at], Place::Free) {
+            Place::Kept(kept) => Some((at, kept)),
+            Place::Free | Place::Held(_) => None,
+        }
+    }
+
+    /// Keeps in blocks what can be used again of a cache, before its place is another's: as much as fits.
+    fn keep_in_blocks(&mut self, place: usize, kept: &Kept, changes: &mut Vec<Change>) {
+        let Some(owner) = self.limits.scope.owner(kept.of) else { return };
+        let tokens = &kept.tokens[..kept.in_pieces.min(self.limits.blocks)];
+        // What is shared with it goes last.
+        let shared = self.blocks.find(owner, tokens);
+        self.blocks.touch(&shared);
+        while !self.blocks.has_room(owner, tokens) {
+            if !self.give_up_block(changes) {
+                return;
+            }
+        }
+        let made = self.blocks.keep(owner, tokens);
+        changes.extend(made.replaced.into_iter().map(Change::Drop));
+        let save = |Part { block, at, positions }| Change::Save { place, block, at, positions };
+        changes.extend(made.saved.into_iter().map(save));
     }
 
     /// Takes a sequence's place. It waits again, and reads again what it had read.
@@ -114,14 +147,21 @@ impl Scheduler {
             let is_first = self.placed().next().is_none();
             let longest = longest.max(needed + if is_first { 0 } else { MARGIN });
             let count = count + usize::from(!source.is_some_and(|source| source.is_taken));
-            if count <= self.limits.sequences && self.fits(count, longest) {
+            let is_short = !self.fits(count, longest);
+            if count <= self.limits.sequences && !is_short {
                 break source;
+            }
+            if is_short && self.give_up_block(&mut plan.changes) {
+                continue;
             }
             let taken = source.filter(|source| source.is_taken).and_then(|source| match source.owner {
                 Owner::Kept(since) => Some(since),
-                Owner::Sequence(_) => None,
+                Owner::Sequence(_) | Owner::Blocks => None,
             });
-            if self.give_up_kept(taken) {
+            if let Some((place, kept)) = self.take_kept(taken) {
+                if !is_short {
+                    self.keep_in_blocks(place, &kept, &mut plan.changes);
+                }
                 continue;
             }
             let Some(parked) = self.youngest_parked() else { return false };
@@ -132,7 +172,13 @@ impl Scheduler {
             Some(_) | None => self.places.iter().position(|place| matches!(place, Place::Free)),
         };
         let Some(own) = own else { return false };
-        self.places[own] = Place::Held(id);
+        let before = std::mem::replace(&mut self.places[own], Place::Held(id));
+        if let (Place::Kept(kept), Some(source)) = (&before, source)
+            && kept.in_pieces > source.positions
+        {
+            // It goes on otherwise than what was kept.
+            self.keep_in_blocks(own, kept, &mut plan.changes);
+        }
         let Some(sequence) = self.sequences.get_mut(&id) else { return false };
         sequence.place = Some(own);
         self.fair.placed(sequence.share.of, id);
@@ -141,6 +187,8 @@ impl Scheduler {
             joined = Joined { id, reused: source.positions, is_forked: source.is_forked };
             if source.is_taken {
                 self.begin_with(id, source.positions);
+            } else if source.owner == Owner::Blocks {
+                joined.reused = self.load_blocks(id, source.positions, &mut plan.changes);
             } else {
                 // The new place must be there before it is written, and caches may move for that.
                 self.arrange(&mut plan.changes);
@@ -153,6 +201,25 @@ impl Scheduler {
         }
         plan.joined.push(joined);
         true
+    }
+
+    /// Fills a new place with the blocks that a sequence's tokens begin with. Returns the positions that it has then.
+    fn load_blocks(&mut self, id: SequenceId, positions: usize, changes: &mut Vec<Change>) -> usize {
+        // The place must be there before it is written. Where memory is short for it, some of the blocks may go.
+        self.arrange(changes);
+        let Some(sequence) = self.sequences.get(&id) else { return 0 };
+        let Some(place) = sequence.place else { return 0 };
+        let found = self.limits.scope.owner(sequence.share.of).map(|owner| self.blocks.find(owner, &sequence.tokens));
+        let mut loaded = 0;
+        for Part { block, at, positions: all } in found.into_iter().flatten() {
+            let count = all.min(positions.saturating_sub(at));
+            if count > 0 {
+                changes.push(Change::Load { block, place, at, positions: count });
+                loaded = at + count;
+            }
+        }
+        self.begin_with(id, loaded);
+        loaded
     }
 
     fn begin_with(&mut self, id: SequenceId, positions: usize) {
@@ -178,8 +245,18 @@ impl Scheduler {
         // What is left must be nothing to read, or a piece, which has at least two tokens.
         let end = sequence.end();
         let most = if end < sequence.tokens.len() { end } else { end.saturating_sub(2) };
+        let owner = self.limits.scope.owner(sequence.share.of).filter(|_| sequence.rows.is_none());
+        let usable = |same: usize| {
+            let positions = same.min(most);
+            let positions = positions.saturating_sub(usize::from(positions + 1 == end));
+            Some(positions).filter(|positions| *positions >= LEAST_REUSED)
+        };
+        let of_blocks = owner.and_then(|owner| {
+            let found = self.blocks.find(owner, &sequence.tokens).iter().map(|part| part.positions).sum();
+            Some(Source { owner: Owner::Blocks, positions: usable(found)?, is_forked: false, is_taken: false })
+        });
         let of_place = |place: &Place| {
-            let (owner, job, of, tokens, in_pieces) = match place {
+            let (held_by, job, of, tokens, in_pieces) = match place {
                 Place::Free => return None,
                 Place::Held(other) => {
                     let it = self.sequences.get(other)?;
@@ -187,20 +264,19 @@ impl Scheduler {
                 }
                 Place::Kept(kept) => (Owner::Kept(kept.since), kept.job, kept.of, &kept.tokens[..], kept.in_pieces),
             };
-            let is_kept = matches!(owner, Owner::Kept(_));
+            let is_kept = matches!(held_by, Owner::Kept(_));
             if is_new && sequence.after.is_some() && job == sequence.job && tokens.starts_with(prompt) {
-                return Some(Source { owner, positions: prompt.len(), is_forked: true, is_taken: is_kept });
+                return Some(Source { owner: held_by, positions: prompt.len(), is_forked: true, is_taken: is_kept });
             }
-            if of != sequence.share.of || sequence.rows.is_some() {
+            if owner.is_none() || self.limits.scope.owner(of) != owner {
                 return None;
             }
             let same = sequence.tokens.iter().zip(tokens).take_while(|(one, other)| one == other).count();
-            let positions = same.min(in_pieces).min(most);
-            let positions = positions.saturating_sub(usize::from(positions + 1 == end));
+            let positions = usable(same.min(in_pieces))?;
             let is_taken = is_kept && positions * 2 >= tokens.len();
-            (positions >= LEAST_REUSED).then_some(Source { owner, positions, is_forked: false, is_taken })
+            Some(Source { owner: held_by, positions, is_forked: false, is_taken })
         };
-        let all = self.places.iter().filter_map(of_place);
+        let all = of_blocks.into_iter().chain(self.places.iter().filter_map(of_place));
         all.max_by_key(|source| (source.is_forked, source.positions, source.is_taken))
     }
 

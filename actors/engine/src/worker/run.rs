@@ -22,6 +22,10 @@ const CHUNK: usize = 128;
 const CHUNK_BESIDE: usize = 16;
 /// Places have a multiple of this many positions.
 const GRAIN: usize = 256;
+/// The positions of a block.
+const BLOCK: usize = 64;
+/// Blocks take at most this part of the memory for caches, so that places can grow by doubling.
+const KEPT_IN_BLOCKS: usize = 2;
 
 struct Engine<'a, N, C> {
     model: Model<N>,
@@ -45,13 +49,17 @@ pub(super) fn run<N: Network, C: Fn() -> Duration>(
     shared: &Shared<Prepared>,
 ) -> Exit {
     let abilities = model.network.abilities();
+    let positions = settings.cache_bytes / abilities.position_bytes.max(1);
     let scheduler = Scheduler::new(Limits {
         sequences: settings.sequences.min(abilities.most_places),
-        positions: settings.cache_bytes / abilities.position_bytes.max(1),
+        positions,
         grain: GRAIN,
         chunk: CHUNK,
         chunk_beside: CHUNK_BESIDE,
         reuses: abilities.reuses,
+        scope: settings.cache_scope,
+        block: BLOCK,
+        blocks: if abilities.keeps_blocks { positions / KEPT_IN_BLOCKS } else { 0 },
         verified: abilities.verified,
         longest: model.tokenizer.context(),
     });
@@ -250,7 +258,8 @@ impl<N: Network, C: Fn() -> Duration> Engine<'_, N, C> {
             if parks && !answer.is_parked {
                 answer.is_parked = true;
                 answer.sequences().for_each(|sequence| self.scheduler.park(sequence, now));
-            } else if answer.is_parked && answer.sink.has_room() {
+                answer.sink.park();
+            } else if answer.is_parked && answer.sink.may_go_on() {
                 answer.is_parked = false;
                 answer.sequences().for_each(|sequence| self.scheduler.resume(sequence));
             }

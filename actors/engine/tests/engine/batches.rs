@@ -7,7 +7,7 @@ use engine::model::Model;
 use engine::network::Network;
 use engine::onnx::Precision;
 use engine::prepare::Prepared;
-use engine::worker::{EngineHandle, Job, Observed, Settings, Share, StopSignal};
+use engine::worker::{CacheScope, EngineHandle, Job, Observed, Settings, Share, StopSignal};
 use serde_json::json;
 use tokio::sync::mpsc;
 use wire::inference::{Event, Generation, OutputLimit, Sampling};
@@ -147,6 +147,52 @@ fn a_prompt_read_before_is_not_read_again_and_answered_the_same() {
     let next = ask(1, &longer);
     assert!(usage(&next).cached_input > input - 16 && usage(&next).cached_input < usage(&next).input, "{next:?}");
     assert_eq!(text(&next, 0), text(&ask(3, &longer), 0));
+}
+
+/// Prompts with a beginning that all have, and an end of their own.
+fn alike(count: u32) -> Vec<Prepared> {
+    let one = |own: u32| {
+        let common = (0..80).map(|at| at * 31 % 250);
+        let prompt: Vec<u32> = common.chain((0..30).map(|at| (at * 7 + own * 13) % 250)).collect();
+        Prepared { prompt, ..requests(&[1; 200], 1, &[6])[0].clone() }
+    };
+    (0..count).map(one).collect()
+}
+
+#[test]
+fn conversations_beyond_the_places_begin_with_what_they_share_and_are_answered_to_the_bit() {
+    let (_root, make) = tiny();
+    let asks = alike(6);
+    let cold = worker(make(), 2, 4_096);
+    let expected: Vec<_> =
+        (10..).zip(&asks).map(|(of, asked)| written(&all(submit(&cold, asked.clone(), of)))).collect();
+    let kept = worker(make(), 2, 4_096);
+    for round in 0..2 {
+        for (at, (asked, expected)) in asks.iter().zip(&expected).enumerate() {
+            let events = all(submit(&kept, asked.clone(), 1));
+            assert_eq!(&written(&events), expected, "request {at} in round {round}");
+            let cached = usage(&events).cached_input;
+            match (round, at) {
+                (0, 0) => assert_eq!(cached, 0),
+                (0, _) => assert!((80..=108).contains(&cached), "{cached}: what they share"),
+                (_, _) => assert_eq!(cached, 108, "all but the last piece, though there are two places"),
+            }
+        }
+    }
+}
+
+#[test]
+fn the_setting_says_whose_caches_a_prompt_may_begin_with() {
+    let (_root, make) = tiny();
+    let asked = &alike(1)[0];
+    for (cache_scope, own, others) in
+        [(CacheScope::Account, 108, 0), (CacheScope::All, 108, 108), (CacheScope::None, 0, 0)]
+    {
+        let settings = Settings { sequences: 2, cache_scope, ..Settings::default() };
+        let worker = EngineHandle::spawn(make(), settings, |_| {}).unwrap();
+        let cached = |of| usage(&all(submit(&worker, asked.clone(), of))).cached_input;
+        assert_eq!([cached(1), cached(1), cached(2)], [0, own, others], "{cache_scope:?}");
+    }
 }
 
 #[test]

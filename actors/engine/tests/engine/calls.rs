@@ -17,6 +17,21 @@ fn spoken(family: Family) -> (String, Vec<(&'static str, i32)>) {
         }
         Family::Mistral => ("[TOOL_CALLS]", &[("[TOOL_CALLS]", 3)]),
         Family::MistralArguments => ("[TOOL_CALLS][ARGS]", &[("[TOOL_CALLS]", 3), ("[ARGS]", 3)]),
+        Family::DeepSeek => (
+            "<｜tool▁calls▁begin｜><｜tool▁sep｜>```json",
+            &[
+                ("<｜tool▁calls▁begin｜>", 3),
+                ("<｜tool▁call▁begin｜>", 3),
+                ("<｜tool▁sep｜>", 3),
+                ("<｜tool▁call▁end｜>", 3),
+                ("<｜tool▁calls▁end｜>", 3),
+            ],
+        ),
+        Family::DeepSeekBare => ("<｜tool▁calls▁begin｜><｜tool▁sep｜>", &[("<｜tool▁calls▁begin｜>", 4)]),
+        Family::Command => (
+            "<|START_ACTION|>{\"tool_call_id\": 0, \"tool_name\": 1, \"parameters\": 2}",
+            &[("<|START_ACTION|>", 3), ("<|END_ACTION|>", 3)],
+        ),
         Family::Llama => ("<|start_header_id|>{\"name\": x, \"parameters\": y}", &[("<|python_tag|>", 3)]),
         Family::Generic => {
             return ("{% for m in messages %}{{ m.role }}: {{ m.content }}\n{% endfor %}".to_owned(), vec![]);
@@ -93,6 +108,10 @@ fn any_seed_of_any_family_calls_what_it_must_with_arguments_that_fit() {
             if family == Family::Hermes {
                 // A random model's thoughts have no end.
                 bias["260"] = (-100).into();
+            }
+            if family == Family::DeepSeek {
+                // Nor has its list, which a token ends.
+                bias["263"] = 8.into();
             }
             let fields = json!({"tool_choice": "required", "seed": seed, "parallel_tool_calls": seed % 2 == 0, "logit_bias": bias});
             let events = model.answer(&asked(&fields));

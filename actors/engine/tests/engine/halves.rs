@@ -17,7 +17,7 @@ use super::tiny::Tiny;
 
 /// On the processor, alone.
 pub(super) const SETTINGS: Settings =
-    Settings { device: Device::Cpu, threads: 1, fallback: Fallback::Refused, records: false };
+    Settings { device: Device::Cpu, threads: 1, fallback: Fallback::Refused, records: false, memory: None };
 
 /// A tiny model's folder; it goes with what is returned.
 fn tiny() -> tempfile::TempDir {
@@ -118,7 +118,7 @@ fn a_real_model_in_half_precision_agrees_with_floats() {
 
 #[test]
 fn a_card_that_is_not_there_is_named() {
-    let cuda = Device::Cuda { card: 0, memory: None };
+    let cuda = Device::Cuda(0);
     let library = super::cached("onnxruntime/1.31.1/libonnxruntime.so");
     let reason = cuda.probe(&super::runtime(), &library).unwrap_err();
     assert!(reason.contains("for processors only") && reason.contains("onnxruntime-gpu"), "{reason}");

@@ -25,10 +25,14 @@ pub(crate) enum Mutant {
     DraftNotWritten,
     /// The scores behind a drafted token that was right are forgotten.
     RowsForgotten,
+    /// A sequence that begins with blocks does not get them.
+    NotLoaded,
+    /// Blocks that are given up stay.
+    NotDropped,
 }
 
 impl Mutant {
-    pub(crate) const ALL: [Self; 11] = [
+    pub(crate) const ALL: [Self; 13] = [
         Self::NotParked,
         Self::ArrangedEmpty,
         Self::NotCopied,
@@ -40,6 +44,8 @@ impl Mutant {
         Self::DraftTaken,
         Self::DraftNotWritten,
         Self::RowsForgotten,
+        Self::NotLoaded,
+        Self::NotDropped,
     ];
 }
 
@@ -61,6 +67,8 @@ pub(crate) struct Stats {
     pub(super) right: u64,
     pub(super) wrong: u64,
     pub(super) shrunk: u64,
+    pub(super) saved: u64,
+    pub(super) loaded: u64,
 }
 
 impl Stats {
@@ -81,6 +89,8 @@ impl Stats {
             (&mut self.right, other.right),
             (&mut self.wrong, other.wrong),
             (&mut self.shrunk, other.shrunk),
+            (&mut self.saved, other.saved),
+            (&mut self.loaded, other.loaded),
         ];
         for (sum, more) in pairs {
             *sum += more;
@@ -100,7 +110,7 @@ impl Stats {
         ];
         assert!(all.iter().all(|(count, each)| *count >= each * stories), "{self:?}");
         let drafts = [self.verified, self.verified_of_two, self.right, self.wrong];
-        let seldom = [&[self.failed, self.lost, self.sent_away], &drafts[..]].concat();
+        let seldom = [&[self.failed, self.lost, self.sent_away, self.saved, self.loaded], &drafts[..]].concat();
         assert!(seldom.iter().all(|count| *count * 10 >= stories), "{self:?}");
         assert!(self.shrunk * 100 >= stories, "{self:?}");
     }

@@ -3,7 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use engine::schedule::{Arrival, Change, JobId, Joined, Limits, Plan, Row, Scheduler, SequenceId, Shape, Share, Step};
+use engine::schedule::{
+    Arrival, BlockId, CacheScope, Change, JobId, Joined, Limits, Plan, Row, Scheduler, SequenceId, Shape, Share, Step,
+};
 
 use crate::own::{Cell, Own, Verified};
 use crate::random::Random;
@@ -21,6 +23,7 @@ pub(crate) struct World {
     scheduler: Scheduler,
     now: Duration,
     places: Vec<Vec<Option<Cell>>>,
+    blocks: BTreeMap<BlockId, Vec<Cell>>,
     own: BTreeMap<SequenceId, Own>,
     /// The time billed to each job, by this story's own count.
     billed: BTreeMap<JobId, Duration>,
@@ -46,13 +49,17 @@ impl World {
         let mut below = |end: i64| usize::try_from(random.below(end)).unwrap_or(0);
         let sequences = 1 + below(6);
         let grain = [4, 16][below(2)];
+        let positions = grain * (1 + below(30));
         let limits = Limits {
             sequences,
-            positions: grain * (1 + below(30)),
+            positions,
             grain,
             chunk: 0,
             chunk_beside: 2 + below(6),
             reuses: below(5) > 0,
+            scope: [CacheScope::Account, CacheScope::Account, CacheScope::All, CacheScope::None][below(4)],
+            block: [1, 4, 8][below(3)],
+            blocks: [0, positions / 2, positions][below(3)],
             verified: [0, 2, 4, 5][below(4)],
             longest: 128,
         };
@@ -67,6 +74,7 @@ impl World {
             scheduler: Scheduler::new(limits),
             now: Duration::from_secs(1),
             places: Vec::new(),
+            blocks: BTreeMap::new(),
             own: BTreeMap::new(),
             billed: BTreeMap::new(),
             jobs: 0,
@@ -284,18 +292,29 @@ impl World {
         for change in changes {
             self.change(change)?;
         }
+        let in_blocks: usize = self.blocks.values().map(Vec::len).sum();
+        let in_places = self.places.iter().map(Vec::len).sum::<usize>();
+        let is_alone = in_blocks == 0 && self.places.len() <= 1;
+        let most = self.limits.positions;
+        check(is_alone || in_places + in_blocks <= most, || {
+            format!("{in_places} and {in_blocks} in blocks, of {most}")
+        })?;
+        check(in_blocks <= self.limits.blocks, || format!("{in_blocks} in blocks, of {}", self.limits.blocks))?;
         if may_fail && self.random.percent(1) {
             self.stats.lost += 1;
             self.places.clear();
+            self.blocks.clear();
             let lost = self.scheduler.lost(self.now);
             return self.fail(&lost);
         }
         let forks = joined.iter().any(|joined| joined.is_forked);
+        let has_joined = !joined.is_empty();
         for joined in joined {
             self.join(joined)?;
         }
         let Some(step) = step else {
-            self.has_read = false;
+            // Where nothing can run, nothing is chosen.
+            self.has_read &= !has_joined;
             return Ok(());
         };
         // A sequence that forked just now writes from the next step on.
@@ -367,6 +386,9 @@ impl World {
             |places: &mut Vec<Vec<Option<Cell>>>, place: usize| places[place].iter_mut().for_each(|it| *it = None);
         match change {
             Change::Arrange(Shape { places, positions }) => {
+                if places == 0 {
+                    self.blocks.clear();
+                }
                 let Limits { sequences, positions: most, .. } = self.limits;
                 check(places <= sequences, || format!("{places} places, of {sequences}"))?;
                 check(places == 1 || places * positions <= most, || format!("{places} of {positions}, of {most}"))?;
@@ -399,6 +421,26 @@ impl World {
                     self.places[to][..positions].copy_from_slice(&cells);
                 }
             }
+            Change::Save { place, block, at, positions } => {
+                let cells: Option<Vec<Cell>> = self.places[place][at..at + positions].iter().copied().collect();
+                let cells = cells.ok_or_else(|| format!("{block:?} is made of what is not there"))?;
+                self.stats.saved += 1;
+                let before = self.blocks.insert(block, cells);
+                check(before.is_none(), || format!("{block:?} is made twice"))?;
+            }
+            Change::Load { block, place, at, positions } => {
+                let block = self.blocks.get(&block).ok_or_else(|| format!("{block:?} is not there"))?;
+                self.stats.loaded += 1;
+                if self.mutant != Some(Mutant::NotLoaded) {
+                    for (to, from) in self.places[place][at..at + positions].iter_mut().zip(&block[..positions]) {
+                        *to = Some(*from);
+                    }
+                }
+            }
+            Change::Drop(block) => {
+                let gone = self.mutant != Some(Mutant::NotDropped) && self.blocks.remove(&block).is_none();
+                check(!gone, || format!("{block:?} is given up, and is not there"))?;
+            }
         }
         Ok(())
     }
@@ -425,7 +467,8 @@ impl World {
         for (at, (cell, token)) in cells.iter().zip(&own.tokens).take(past).enumerate() {
             let Some(cell) = cell else { return Err(format!("{id:?} lost position {at}")) };
             check(cell.token == *token, || format!("{id:?} has another's token at {at}"))?;
-            check(cell.account == own.share.of, || format!("{id:?} has another account's cache at {at}"))?;
+            let is_own = cell.account == own.share.of || self.limits.scope == CacheScope::All;
+            check(is_own, || format!("{id:?} has another account's cache at {at}"))?;
             let wrong = at < own.prompt && !cell.in_piece && own.furthest <= own.prompt;
             check(!wrong, || format!("{id:?} begins with what was not read in a piece, at {at}"))?;
         }

@@ -230,6 +230,12 @@ pub(super) const CHECKS: &[Check] = &[
               'hold_grown' GROUP BY request_id, kind, line HAVING COUNT(*) > 1",
     },
     Check {
+        invariant: 14,
+        what: "request without a permit gave one back",
+        pairs: &[("parked", Count)],
+        sql: "SELECT request_id, CAST(0 AS BIGINT), parked FROM hold WHERE parked <> 0 AND class IS NULL",
+    },
+    Check {
         invariant: 15,
         what: "attempt before a request's last was not charged what its record says",
         pairs: &[("charged", Dollars)],

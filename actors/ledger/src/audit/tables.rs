@@ -90,7 +90,7 @@ impl Table for Holds {
     type State = Hold;
     const WHAT: &'static str = "open holds are not those of the log";
     const PAGE: &'static str = "SELECT account_id, request_id, key_id, class, units, model, provider, price_version, \
-                                allocations, accrued, worst_case, claimed, placed_at, deadline FROM hold \
+                                allocations, accrued, worst_case, claimed, placed_at, deadline, parked FROM hold \
                                 WHERE (account_id, request_id) > (?, ?) ORDER BY account_id, request_id LIMIT 2000";
 
     fn rows(transition: &Transition, mut tell: impl FnMut((Uuid, Uuid), Option<&Hold>)) {

@@ -7,6 +7,7 @@
 
 mod v1;
 mod v2;
+mod v3;
 
 use billing::{Timestamp, entry::Transition};
 use uuid::Uuid;
@@ -98,8 +99,13 @@ pub enum BadBody {
 
 /// The body of a batch of transitions, in the oldest form that holds all of them: an older program reads what it can know.
 pub fn encode(transitions: &[Transition]) -> Vec<u8> {
-    let needs_2 = transitions.iter().any(v2::is_needed);
-    let body = if needs_2 { v2::encode(transitions) } else { v1::encode(transitions) };
+    let body = if transitions.iter().any(v3::is_needed) {
+        v3::encode(transitions)
+    } else if transitions.iter().any(v2::is_needed) {
+        v2::encode(transitions)
+    } else {
+        v1::encode(transitions)
+    };
     debug_assert!(
         decode(&body).is_ok_and(|read| matches!(read, Body::Transitions(read) if read == transitions)),
         "transitions are not read as they were written: {transitions:?}"
@@ -132,7 +138,8 @@ pub fn decode(body: &[u8]) -> Result<Body, BadBody> {
     match body.split_first() {
         Some((&v1::VERSION, message)) => v1::decode(message),
         Some((&v2::VERSION, message)) => v2::decode(message),
-        Some((&newer, _)) if newer > v2::VERSION => Err(BadBody::Newer(newer)),
+        Some((&v3::VERSION, message)) => v3::decode(message),
+        Some((&newer, _)) if newer > v3::VERSION => Err(BadBody::Newer(newer)),
         Some(_) | None => Err(BadBody::Malformed("the form's version".to_owned())),
     }
 }

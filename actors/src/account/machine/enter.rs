@@ -1,5 +1,6 @@
-//! Admission: a request is decided at once, or waits in line for credits, permits or the rate limit. Part of
-//! [`Machine`]; the line itself is in [`super::queue`].
+//! Admission: a request is decided at once, or waits in line for credits, permits or the rate limit. A running request
+//! that gave its permit back waits in the same line to go on. Part of [`Machine`]; the line itself is in
+//! [`super::queue`].
 
 use std::time::Duration;
 
@@ -7,13 +8,14 @@ use billing::{
     class::Units,
     command::{Admit, Answer, Command, Refusal, Reply, Scale},
     hold::{Hold, Work},
+    ids::RequestId,
 };
 
 use super::{
-    super::{Enter, Entered, Placed},
+    super::{AccountError, Enter, Entered, Placed},
     Machine, State,
     port::{Askers, Departure, Moment, Output, Outputs},
-    queue::{For, Next, Visitor},
+    queue::{For, Next, Visitor, Wish},
 };
 use crate::running::Amounts;
 
@@ -26,19 +28,29 @@ impl<A: Askers> Machine<A> {
         out: &mut impl Outputs<A>,
     ) {
         self.is_used = true;
-        let visitor = Visitor { admit, reply, came_at: now.elapsed, max_wait, place: None };
+        let came_at = now.elapsed;
+        self.visit(Visitor { wish: Wish::Enter(admit, reply), came_at, max_wait, place: None }, now, out);
+    }
+
+    /// A running request wants the permit again that it gave back. It is answered when it has it.
+    pub(super) fn resume(&mut self, id: RequestId, reply: A::Reply<Answer>, now: Moment, out: &mut impl Outputs<A>) {
+        self.is_used = true;
+        let (wish, came_at) = (Wish::Resume(id, reply), now.elapsed);
+        self.visit(Visitor { wish, came_at, max_wait: Duration::ZERO, place: None }, now, out);
+    }
+
+    fn visit(&mut self, visitor: Visitor<A>, now: Moment, out: &mut impl Outputs<A>) {
         // No request overtakes one that waits for a permit.
-        if visitor.is_open() && self.line.has_permits_wanted() {
-            let (until, refusal) = (visitor.came_at + max_wait, self.in_line(&visitor.admit, now));
-            if max_wait.is_zero() {
-                self.refuse(visitor, refusal, now, out);
-            } else {
-                self.join(visitor, (For::Permits, until), refusal, now, out);
+        if self.line.has_permits_wanted() && self.takes_permit(&visitor.wish) {
+            let refusal = self.in_line(&visitor, now);
+            match visitor.waits(&refusal) {
+                Some(what) => self.join(visitor, what, refusal, now, out),
+                None => self.refuse(visitor, refusal, now, out),
             }
             return;
         }
-        match self.decide(Command::Admit(visitor.admit.clone()), now, out) {
-            Err(error) => out.put(Output::Depart(Departure::Entered(visitor.reply, Err(error)))),
+        match self.decide(visitor.command(), now, out) {
+            Err(error) => visitor.unanswered(error, out),
             Ok(Answer { result: Err(refusal), balance }) => match visitor.waits(&refusal) {
                 Some(what) => self.join(visitor, what, refusal, now, out),
                 None => self.answer(visitor, Answer { result: Err(refusal), balance }, out),
@@ -47,11 +59,26 @@ impl<A: Askers> Machine<A> {
         }
     }
 
+    /// Whether a request needs a permit that it does not have.
+    fn takes_permit(&self, wish: &Wish<A>) -> bool {
+        match wish {
+            Wish::Enter(admit, _) => matches!(admit.work, Work::Open { .. }),
+            Wish::Resume(id, _) => {
+                self.account().and_then(|account| account.hold(*id)).is_some_and(|hold| hold.is_parked)
+            }
+        }
+    }
+
     /// The refusal of a request that would have to join the line.
-    fn in_line(&self, admit: &Admit, now: Moment) -> Refusal {
-        let State::Ready(account) = &self.state else { return Refusal::NoHold(admit.request_id) };
+    fn in_line(&self, visitor: &Visitor<A>, now: Moment) -> Refusal {
+        let id = visitor.request_id();
+        let State::Ready(account) = &self.state else { return Refusal::NoHold(id) };
+        let needed = match &visitor.wish {
+            Wish::Enter(Admit { work: Work::Open { units, .. }, .. }, _) => *units,
+            Wish::Enter(Admit { work: Work::Closed, .. }, _) => Units::default(),
+            Wish::Resume(..) => account.hold(id).map(Hold::weight).unwrap_or_default(),
+        };
         let tier = account.tier(now.ledger);
-        let needed = if let Work::Open { units, .. } = admit.work { units } else { Units::default() };
         let used = account.balance(now.ledger).units_used;
         Refusal::ConcurrencyLimit { allowed: tier.units, used, needed, next: None, scale: Scale::Off }
     }
@@ -59,19 +86,21 @@ impl<A: Askers> Machine<A> {
     fn join(
         &mut self,
         visitor: Visitor<A>,
-        (what, until): (For, Duration),
+        (what, until): (For, Option<Duration>),
         refusal: Refusal,
         now: Moment,
         out: &mut impl Outputs<A>,
     ) {
         match self.line.join(visitor, what, until) {
             Ok(()) => {
-                let mut wake = until.saturating_sub(now.elapsed);
+                let mut wake = until.map(|until| until.saturating_sub(now.elapsed));
                 if let For::Rate(free_in) = what {
                     out.put(Output::CallLine { after: free_in });
-                    wake = wake.max(free_in);
+                    wake = wake.map(|wake| wake.max(free_in));
                 }
-                out.put(Output::CallLine { after: wake });
+                if let Some(after) = wake {
+                    out.put(Output::CallLine { after });
+                }
             }
             Err(visitor) => self.refuse(visitor, refusal, now, out),
         }
@@ -88,8 +117,8 @@ impl<A: Askers> Machine<A> {
                 Next::Try(visitor) => (visitor, true),
                 Next::Late(visitor) => (visitor, false),
             };
-            match self.decide(Command::Admit(visitor.admit.clone()), now, out) {
-                Err(error) => out.put(Output::Depart(Departure::Entered(visitor.reply, Err(error)))),
+            match self.decide(visitor.command(), now, out) {
+                Err(error) => visitor.unanswered(error, out),
                 Ok(answer) => match answer.result.as_ref().err().and_then(|refusal| visitor.waits(refusal)) {
                     Some((what, until)) if may_wait => {
                         if let For::Rate(free_in) = what {
@@ -113,7 +142,11 @@ impl<A: Askers> Machine<A> {
     /// Answers a request. The reader of the answer makes the guard. A reader that leaves earlier gives the hold back by
     /// a message, which comes after the question.
     fn answer(&mut self, visitor: Visitor<A>, answer: Answer, out: &mut impl Outputs<A>) {
-        let Visitor { admit, reply, place, .. } = visitor;
+        let Visitor { wish, place, .. } = visitor;
+        let (admit, reply) = match wish {
+            Wish::Enter(admit, reply) => (admit, reply),
+            Wish::Resume(_, reply) => return self.leave(Departure::Answer(reply, Ok(answer)), out),
+        };
         let placed = match &answer.result {
             Ok(Reply::Admitted { held, claimed, .. }) => {
                 self.placed(&admit, Amounts { held: *held, claimed: *claimed })
@@ -132,5 +165,30 @@ impl<A: Askers> Machine<A> {
         let State::Ready(account) = &self.state else { return None };
         let Hold { placed_at, deadline, .. } = account.hold(admit.request_id)?;
         Some(Placed { amounts, placed_at: *placed_at, deadline: *deadline })
+    }
+}
+
+impl<A: Askers> Visitor<A> {
+    const fn request_id(&self) -> RequestId {
+        match &self.wish {
+            Wish::Enter(admit, _) => admit.request_id,
+            Wish::Resume(id, _) => *id,
+        }
+    }
+
+    /// The command that gives the request what it asks for.
+    fn command(&self) -> Command {
+        match &self.wish {
+            Wish::Enter(admit, _) => Command::Admit(admit.clone()),
+            Wish::Resume(request_id, _) => Command::Resume { request_id: *request_id },
+        }
+    }
+
+    /// Tells the request that the account can't decide now.
+    pub(super) fn unanswered(self, error: AccountError, out: &mut impl Outputs<A>) {
+        out.put(Output::Depart(match self.wish {
+            Wish::Enter(_, reply) => Departure::Entered(reply, Err(error)),
+            Wish::Resume(_, reply) => Departure::Answer(reply, Err(error)),
+        }));
     }
 }

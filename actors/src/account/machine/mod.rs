@@ -126,6 +126,7 @@ impl<A: Askers> Machine<A> {
         match input {
             input if self.is_leaving => out.put_all(input.refused(&AccountError::Moved)),
             Input::Enter(enter, reply) => self.enter(enter, reply, now, out),
+            Input::Decide(Command::Resume { request_id }, reply) => self.resume(request_id, reply, now, out),
             Input::Decide(command, reply) => self.command(command, reply, now, out),
             Input::Buy(payment, reply) => self.buy(payment, reply, now, out),
             Input::Open(open, reply) => self.open(open, reply, now, out),
@@ -198,7 +199,7 @@ impl<A: Askers> Machine<A> {
             }
         }
         for visitor in self.line.leave() {
-            out.put(Output::Depart(Departure::Entered(visitor.reply, Err(AccountError::Moved))));
+            visitor.unanswered(AccountError::Moved, out);
         }
         if self.outbox.is_settled() {
             out.put(Output::Stop(Stop::Done));

@@ -1,18 +1,18 @@
 //! The line of requests that wait to be admitted: for credits or permits that are being bought, or, where their client
-//! allows it, for a permit or the rate limit. First come, first served: no request that needs a permit overtakes
-//! another that does. The line knows no rule and no clock; it tells which requests may be tried again, and the machine
+//! allows it, for a permit or the rate limit; and of running requests that wait for the permit that they gave back. First
+//! come, first served: no request that needs a permit overtakes another that does. The line knows no rule and no clock; it tells which requests may be tried again, and the machine
 //! tries them. Its times are those of [`Moment::elapsed`](super::port::Moment).
 
 use std::{collections::VecDeque, time::Duration};
 
 use billing::{
-    command::{Admit, Refusal, Scale},
-    hold::Work,
+    command::{Admit, Answer, Refusal, Scale},
+    ids::RequestId,
 };
 
 use super::{super::Entered, port::Askers};
 
-/// The most waiting requests of one account.
+/// The most waiting requests of one account, those excepted that run already.
 pub const LINE: usize = 256;
 /// How long a request waits for a purchase in flight (design, chapter 2.8).
 pub const PURCHASE: Duration = Duration::from_secs(10);
@@ -28,10 +28,17 @@ pub(super) enum For {
     Rate(Duration),
 }
 
-/// A request that is not admitted yet.
+/// What a waiting request asks for.
+pub(super) enum Wish<A: Askers> {
+    /// To be admitted.
+    Enter(Admit, A::Reply<Entered>),
+    /// To go on: it runs, and gave its permit back.
+    Resume(RequestId, A::Reply<Answer>),
+}
+
+/// A request that waits.
 pub(super) struct Visitor<A: Askers> {
-    pub(super) admit: Admit,
-    pub(super) reply: A::Reply<Entered>,
+    pub(super) wish: Wish<A>,
     pub(super) came_at: Duration,
     /// The longest wait that the client allows.
     pub(super) max_wait: Duration,
@@ -40,31 +47,36 @@ pub(super) struct Visitor<A: Askers> {
 }
 
 impl<A: Askers> Visitor<A> {
-    /// The resource that a refused request may wait for, and until when.
-    pub(super) fn waits(&self, refusal: &Refusal) -> Option<(For, Duration)> {
-        let asked_for = |what| (!self.max_wait.is_zero()).then_some((what, self.came_at + self.max_wait));
-        let purchase = self.came_at + PURCHASE.max(self.max_wait);
-        match refusal {
-            Refusal::InsufficientCredits { reload_due: true, .. } => Some((For::Credits, purchase)),
-            Refusal::ConcurrencyLimit { scale: Scale::Buying, .. } => Some((For::Permits, purchase)),
-            Refusal::ConcurrencyLimit { .. } => asked_for(For::Permits),
-            Refusal::RateLimit { retry_after_ms, .. } => {
+    /// The resource that a refused request may wait for, and until when, if there is an end. A request that runs waits for
+    /// its permit as long as it is waited for.
+    pub(super) fn waits(&self, refusal: &Refusal) -> Option<(For, Option<Duration>)> {
+        let asked_for = |what| (!self.max_wait.is_zero()).then_some((what, Some(self.came_at + self.max_wait)));
+        let purchase = Some(self.came_at + PURCHASE.max(self.max_wait));
+        match (refusal, &self.wish) {
+            (Refusal::ConcurrencyLimit { .. }, Wish::Resume(..)) => Some((For::Permits, None)),
+            (_, Wish::Resume(..)) => None,
+            (Refusal::InsufficientCredits { reload_due: true, .. }, _) => Some((For::Credits, purchase)),
+            (Refusal::ConcurrencyLimit { scale: Scale::Buying, .. }, _) => Some((For::Permits, purchase)),
+            (Refusal::ConcurrencyLimit { .. }, _) => asked_for(For::Permits),
+            (Refusal::RateLimit { retry_after_ms, .. }, _) => {
                 asked_for(For::Rate(Duration::from_millis(retry_after_ms.unsigned_abs())))
             }
             _ => None,
         }
     }
 
-    /// Whether the request takes a permit.
-    pub(super) const fn is_open(&self) -> bool {
-        matches!(self.admit.work, Work::Open { .. })
+    fn is_waited_for(&self) -> bool {
+        match &self.wish {
+            Wish::Enter(_, reply) => A::is_waited_for(reply),
+            Wish::Resume(_, reply) => A::is_waited_for(reply),
+        }
     }
 }
 
 struct Waiting<A: Askers> {
     visitor: Visitor<A>,
     what: For,
-    until: Duration,
+    until: Option<Duration>,
 }
 
 /// The line.
@@ -96,9 +108,15 @@ impl<A: Askers> Queue<A> {
         self.0.iter().any(|waiting| waiting.what == For::Permits)
     }
 
-    /// Adds a request at the end. Returns the request where the line is full.
-    pub(super) fn join(&mut self, mut visitor: Visitor<A>, what: For, until: Duration) -> Result<(), Visitor<A>> {
-        if self.0.len() >= LINE {
+    /// Adds a request at the end. Returns the request where the line is full. There is room for those that run, which are
+    /// bounded by what their account may use.
+    pub(super) fn join(
+        &mut self,
+        mut visitor: Visitor<A>,
+        what: For,
+        until: Option<Duration>,
+    ) -> Result<(), Visitor<A>> {
+        if self.0.len() >= LINE && matches!(visitor.wish, Wish::Enter(..)) {
             return Err(visitor);
         }
         visitor.place.get_or_insert(self.0.len() + 1);
@@ -130,9 +148,9 @@ impl<A: Askers> Trial<A> {
     /// The next request to try. Requests behind one that was refused for the same resource keep their places untried.
     pub(super) fn next(&mut self, line: &mut Queue<A>, now: Duration) -> Option<Next<A>> {
         while let Some(waiting) = self.left.pop_front() {
-            if !A::is_waited_for(&waiting.visitor.reply) {
+            if !waiting.visitor.is_waited_for() {
                 // The client has left.
-            } else if now >= waiting.until {
+            } else if waiting.until.is_some_and(|until| now >= until) {
                 return Some(Next::Late(waiting.visitor));
             } else if self.is_blocked(waiting.what) {
                 line.0.push_back(waiting);
@@ -144,7 +162,7 @@ impl<A: Askers> Trial<A> {
     }
 
     /// Puts a request back that was refused again.
-    pub(super) fn keep(&mut self, line: &mut Queue<A>, visitor: Visitor<A>, what: For, until: Duration) {
+    pub(super) fn keep(&mut self, line: &mut Queue<A>, visitor: Visitor<A>, what: For, until: Option<Duration>) {
         self.blocked.push(what);
         line.0.push_back(Waiting { visitor, what, until });
     }

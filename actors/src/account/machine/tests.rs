@@ -203,3 +203,36 @@ fn an_account_with_nothing_to_do_ends_after_a_while_and_not_before() {
     machine.tick(|_| Whereabouts::Runs, at(0), &mut noted);
     assert_eq!(noted.stopped, Some(Stop::Done));
 }
+
+#[test]
+fn a_request_that_stands_still_lets_another_in_and_goes_on_in_its_turn() {
+    let (mut machine, mut noted) = loaded();
+    let id = |who: u32| RequestId(Uuid::from_u128(who.into()));
+    let decide = |machine: &mut Machine<Numbers>, noted: &mut Noted, command, reply| {
+        machine.handle(Input::Decide(command, reply), None, at(1), noted);
+        machine.committed(Ok(noted.sent), noted);
+    };
+    for who in [2, 4] {
+        machine.handle(enter(who, WAIT), None, at(0), &mut noted);
+    }
+    machine.committed(Ok(noted.sent), &mut noted);
+    assert_eq!(noted.let_in, [2], "a free account has one permit");
+    decide(&mut machine, &mut noted, Command::Park { request_id: id(2) }, 20);
+    assert_eq!((&noted.let_in[..], &noted.answered[..]), (&[2, 4][..], &[20][..]), "one waits no longer");
+    let alarms = noted.alarms.len();
+    decide(&mut machine, &mut noted, Command::Resume { request_id: id(2) }, 22);
+    assert_eq!((noted.answered.len(), noted.alarms.len()), (1, alarms), "it waits, without an end");
+    machine.handle(enter(6, Duration::ZERO), None, at(2), &mut noted);
+    machine.handle(enter(8, WAIT), None, at(2), &mut noted);
+    assert_eq!(noted.refused, [6], "nobody overtakes it");
+    let record = UsageRecord::abandoned(machine.account().unwrap().hold(id(4)).unwrap(), BEGIN);
+    machine.handle(Input::Decide(Command::Settle(record), 40), None, at(3), &mut noted);
+    assert_eq!(noted.answered, [20], "it goes on only once it has its permit durably");
+    machine.committed(Ok(noted.sent), &mut noted);
+    assert_eq!((&noted.answered[1..], noted.let_in.len()), (&[22, 40][..], 2));
+    // Asked again, because its answer was lost: it has what it wants, and waits behind nobody.
+    decide(&mut machine, &mut noted, Command::Resume { request_id: id(2) }, 24);
+    assert_eq!(noted.answered.last(), Some(&24));
+    machine.call_line(at(60), &mut noted);
+    assert_eq!(noted.refused, [6, 8], "who is not admitted yet waits no longer than it wants to");
+}

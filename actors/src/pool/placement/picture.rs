@@ -83,7 +83,7 @@ impl Placement {
     /// The devices.
     pub fn devices(&self) -> Vec<DevicePicture> {
         let picture = |(place, device): (usize, &super::Device)| DevicePicture {
-            name: device.name.clone(),
+            name: device.kind.to_string(),
             classes: device.classes.clone(),
             memory: device.memory,
             used: device.memory - self.free(place),

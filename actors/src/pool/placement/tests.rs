@@ -13,7 +13,7 @@ struct Told {
 }
 
 fn told() -> Told {
-    let devices = vec![Device { name: "cpu".to_owned(), memory: 10, classes: vec![B7], is_card: false }];
+    let devices = vec![Device { kind: Kind::Cpu, memory: 10, classes: vec![B7] }];
     let rules = Rules { queue: 3, wait: S * 60, load: S * 600, turn: S * 15, idle: None };
     Told { placement: Placement::new(devices, rules), now: S * 1_000, jobs: 0 }
 }
@@ -308,10 +308,10 @@ fn the_number_of_failures_outlives_the_wait_and_models_are_forgotten() {
 
 #[test]
 fn a_model_for_processors_is_never_placed_on_a_card() {
-    let device = |name: &str, is_card| Device { name: name.to_owned(), memory: 10, classes: vec![B7], is_card };
+    let device = |kind| Device { kind, memory: 10, classes: vec![B7] };
     let rules = told().placement.rules;
-    let card = Placement::new(vec![device("cuda:0", true)], rules);
-    let both = Placement::new(vec![device("cuda:0", true), device("cpu", false)], rules);
+    let card = Placement::new(vec![device(Kind::Cuda(0))], rules);
+    let both = Placement::new(vec![device(Kind::Cuda(0)), device(Kind::Cpu)], rules);
     let (any, plain) = (model("a", 5), Wanted { needs_cpu: true, ..model("b", 5) });
     assert!(card.fits(&any).is_ok() && both.fits(&plain).is_ok());
     assert_eq!(card.fits(&plain), Err(End::NeverFits { needs: 5, most: 0 }));

@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use actors::pool::placement::{Device, ModelPicture};
+use actors::pool::placement::{Device, Kind, ModelPicture};
 
 use super::{Mutant, STEP_MS, World, ms};
 use crate::check::{Asked, Checked, Life, LifeState, check, needs_cpu};
@@ -47,7 +47,7 @@ impl World {
         }
         let has_room = |(place, device): (usize, &Device)| {
             device.classes.contains(&files.class)
-                && !(device.is_card && needs_cpu(model))
+                && (device.kind == Kind::Cpu || !needs_cpu(model))
                 && device.memory - self.truth.used(place) >= files.bytes
         };
         let room = self.devices.iter().enumerate().find(|device| has_room(*device));

@@ -73,8 +73,18 @@ fn calls_of_every_family_are_read() {
             false,
             &format!("ok[TOOL_CALLS]f[ARGS]{arguments}[TOOL_CALLS]f[ARGS]{arguments}")
         ),
-        ([text("ok"), both].concat(), 2)
+        ([text("ok"), both.clone()].concat(), 2)
     );
+    let [begin, sep, end] = ["<｜tool▁call▁begin｜>", "<｜tool▁sep｜>", "<｜tool▁call▁end｜>"];
+    let [open, close] = ["<｜tool▁calls▁begin｜>", "<｜tool▁calls▁end｜>"];
+    let one = format!("{begin}function{sep}f\n```json\n{arguments}\n```{end}");
+    assert_eq!(read(Some(Family::DeepSeek), false, &format!("ok{open}{one}{close}")).0[1..], call("f", arguments));
+    assert_eq!(read(Some(Family::DeepSeek), false, &format!("{open}{one}\n{one}{close}")), (both.clone(), 2));
+    let one = format!("{begin}f{sep}{arguments}{end}");
+    assert_eq!(read(Some(Family::DeepSeekBare), false, &format!("{open}{one}{one}{close}")), (both.clone(), 2));
+    let one = |id: &str| format!(r#"{{"tool_call_id": "{id}", "tool_name": "f", "parameters": {arguments}}}"#);
+    let written = format!("<|START_ACTION|>[\n    {},\n    {}\n]<|END_ACTION|>", one("0"), one("12"));
+    assert_eq!(read(Some(Family::Command), false, &written), (both.clone(), 2));
     for before in ["", "\n", "<|python_tag|>"] {
         for (space, tail) in [(" ", "}"), ("", "}"), ("\n  ", "\n}")] {
             let written = format!("{before}{{\"name\":{space}\"get_weather\", \"parameters\":{space}{arguments}{tail}");
@@ -93,6 +103,8 @@ fn what_is_no_call_is_text() {
         (Some(Family::Llama), r#"{"names": ["f"]}"#),
         (Some(Family::Llama), r#"{"name": "Ada", "age": 36}"#),
         (Some(Family::Mistral), "[TOOL_CALLS] none"),
+        (Some(Family::DeepSeek), "<｜tool▁calls▁begin｜>none"),
+        (Some(Family::Command), r#"<|START_ACTION|>[{"tool_call_id": "x""#),
         (None, "<tool_call>\n{\"name\": \"f\", \"arguments\": {}}\n</tool_call>"),
         (None, "  and <think>later</think> "),
         (Some(Family::Hermes), "  space before and behind \n "),
@@ -105,6 +117,20 @@ fn what_is_no_call_is_text() {
 fn a_call_that_is_cut_is_told_as_far_as_it_is_known() {
     let (parts, calls) = read(Some(Family::Hermes), false, "<tool_call>\n{\"name\": \"f\", \"arguments\": {\"a\": [1,");
     assert_eq!((parts, calls), (call("f", "{\"a\": [1,")[..2].to_vec(), 0));
+    // Of one whose name is not whole there is nothing to tell.
+    for (family, cut) in [
+        (Family::Hermes, "<tool_call>\n{\"name\": \"get_wea"),
+        (Family::Hermes, "<tool_call>"),
+        (Family::Llama, "{\"name\": \"f"),
+        (Family::Mistral, "[TOOL_CALLS] [{\"name\""),
+        (Family::MistralArguments, "[TOOL_CALLS]f"),
+        (Family::DeepSeek, "<｜tool▁calls▁begin｜><｜tool▁call▁begin｜>function"),
+        (Family::Command, "<|START_ACTION|>[\n    {\"tool_call_id\": \"1"),
+    ] {
+        assert_eq!(read(Some(family), false, cut), (vec![], 0), "{cut}");
+        assert_eq!(read(Some(family), true, &format!("hm</think>{cut}")), (thoughts("hm"), 0), "{cut}");
+    }
+    assert_eq!(read(Some(Family::Hermes), false, "So: <tool_call>\n{\"na"), (text("So:"), 0));
 }
 
 #[test]
@@ -145,7 +171,9 @@ proptest! {
     fn no_bytes_are_lost_and_any_cut_is_read_alike(
         pieces in prop::collection::vec(prop::sample::select(vec![
             "<think>", "</think>", "<tool_call>", "</tool_call>", "\n", " ", "{\"name\": \"f\", \"arguments\": ", "{\"a\": \"}\"}", "}",
-            "é", "x", "<", "[TOOL_CALLS]", "[", "]", ", ", "f[ARGS]", "{\"name\": \"", "\", \"parameters\": ", "<|python_tag|>",
+            "é", "x", "<", "[TOOL_CALLS]", "[", "]", ", ", "f[ARGS]", "{\"name\": \"", "\", \"parameters\": ", "<|python_tag|>", "<｜tool▁calls▁begin｜>", "<｜tool▁call▁begin｜>",
+            "<｜tool▁sep｜>", "<｜tool▁call▁end｜>", "<｜tool▁calls▁end｜>", "function", "\n```json\n", "```", "<|START_ACTION|>",
+            "{\"tool_call_id\": \"7", "\", \"tool_name\": \"", "<|END_ACTION|>",
         ]), 0..12),
         family in prop::sample::select(Family::ALL.to_vec()),
         is_thinking in any::<bool>(),

@@ -7,7 +7,7 @@ use wire::inference::{Event, Generation, OutputLimit, Sampling, Usage};
 
 use super::*;
 use crate::network::Abilities;
-use crate::schedule::Row;
+use crate::schedule::{CacheScope, Row};
 use crate::tokenizer::Tokenizer;
 use crate::worker::{EngineHandle, Refused, Share, Stop, StopSignal};
 
@@ -79,7 +79,8 @@ impl Puppet {
 
 impl Network for Puppet {
     fn abilities(&self) -> Abilities {
-        Abilities { most_places: usize::MAX, position_bytes: 1, reuses: true, verified: self.script.verified }
+        let verified = self.script.verified;
+        Abilities { most_places: usize::MAX, position_bytes: 1, reuses: true, keeps_blocks: true, verified }
     }
 
     fn change(&mut self, _: Change) -> Result<(), NetworkError> {
@@ -330,6 +331,47 @@ fn a_slow_reader_is_parked_and_not_billed_and_gets_all_in_the_end() {
 }
 
 #[test]
+fn a_parked_job_whose_permit_was_given_back_goes_on_when_it_is_let() {
+    let stage = stage(Script::default(), Settings { sequences: 2, ..Settings::default() });
+    let (job, mut events) = job(0, 2, 100, 8);
+    let stop = Arc::clone(&job.stop);
+    stage.worker.submit(job).unwrap();
+    stage.script.open();
+    until(|| stop.parking().give_back());
+    let stood_at = stage.script.now.load(Ordering::SeqCst);
+    let mut before = vec![events.blocking_recv().unwrap()];
+    until(|| events.try_recv().map(|event| before.push(event)).is_err() && events.is_empty());
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    runtime.block_on(stop.parking().wanted());
+    // What was kept back has come meanwhile.
+    before.extend(std::iter::from_fn(|| events.try_recv().ok()));
+    assert_eq!(text(&all(submit(&stage, self::job(1, 3, 50, 256)))).len(), 50, "others run meanwhile");
+    assert!(events.try_recv().is_err(), "it does not run without its permit");
+    stop.parking().go_on();
+    let events: Vec<Event> = before.into_iter().chain(all(events)).collect();
+    assert_eq!(text(&events).len(), 100);
+    let own = |step: &&Ran| step.first_letters.contains(&0) && step.to_ms > stood_at;
+    let steps = stage.script.steps.lock().unwrap().clone();
+    let others_end = steps.iter().filter(|step| step.first_letters.contains(&1)).map(|step| step.to_ms).max().unwrap();
+    assert!(steps.iter().filter(own).all(|step| step.from_ms >= others_end), "not a step too early");
+}
+
+#[test]
+fn a_parked_job_that_is_cancelled_ends_without_its_permit() {
+    let stage = stage(Script::default(), Settings::default());
+    let (job, events) = job(0, 2, 100, 8);
+    let stop = Arc::clone(&job.stop);
+    stage.worker.submit(job).unwrap();
+    stage.script.open();
+    until(|| stop.parking().give_back());
+    let stood_at = stage.script.now.load(Ordering::SeqCst);
+    stop.set(Stop::Cancelled);
+    let events = all(events);
+    assert!(matches!(events.last(), Some(Event::Finished { .. })), "{events:?}");
+    assert_eq!(stage.script.now.load(Ordering::SeqCst), stood_at, "nothing was computed for it");
+}
+
+#[test]
 fn a_full_queue_gives_the_job_back() {
     let stage = stage(Script::default(), Settings { queue: 1, sequences: 1, ..Settings::default() });
     let first = submit(&stage, job(0, 1, 3, 64));
@@ -414,6 +456,9 @@ fn a_job_that_panics_in_its_own_part_fails_alone() {
         chunk: 8,
         chunk_beside: 8,
         reuses: true,
+        scope: CacheScope::Account,
+        block: 4,
+        blocks: 2_048,
         verified: 0,
         longest: usize::MAX,
     };

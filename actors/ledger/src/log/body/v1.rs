@@ -38,7 +38,7 @@ use self::{
     resources::Resource,
     usage::Usage,
 };
-use super::{BadBody, Body, v2};
+use super::{BadBody, Body, v2, v3};
 
 /// The version of this form.
 pub(super) const VERSION: u8 = 1;
@@ -160,6 +160,7 @@ fn whole(content: &Content) -> Vec<u8> {
 pub(super) fn decode(message: &[u8]) -> Result<Body, BadBody> {
     match decode_any(message)? {
         Body::Transitions(transitions) if transitions.iter().any(v2::is_needed) => Err(malformed("usage.attempts")),
+        Body::Transitions(transitions) if transitions.iter().any(v3::is_needed) => Err(malformed("hold.is_parked")),
         body => Ok(body),
     }
 }

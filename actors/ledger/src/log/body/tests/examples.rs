@@ -105,6 +105,7 @@ pub(in crate::log::body) fn admission() -> Transition {
             claimed: None,
             placed_at: NOW,
             deadline: Timestamp(NOW.0 + 1_800_000),
+            is_parked: false,
         }),
         ..unchanged(41)
     }
@@ -241,6 +242,16 @@ fn classes() -> impl Iterator<Item = Transition> {
         });
         Transition { hold, ..unchanged(44) }
     })
+}
+
+/// The reader of an open model's answer is slow: the request gives its permit back.
+pub(in crate::log::body) fn parking() -> Transition {
+    let work = Work::Open { class: SizeClass::B35, units: Units(4) };
+    Transition {
+        lines: vec![Line { request_id: Some(RequestId(id(7))), ..Line::new(LineKind::HoldGrown) }],
+        hold: admission().hold.map(|hold| Hold { work, accrued: Nanos::new(144_000), is_parked: true, ..hold }),
+        ..unchanged(45)
+    }
 }
 
 /// A request is charged that another model did not serve, and of which a first name was no model's.

@@ -2,7 +2,7 @@
 //! change of the form is a new version, with files of its own beside these.
 
 use super::{
-    super::{Began, Body, Genesis, decode, encode, encode_genesis, encode_imported, encode_prices},
+    super::{BadBody, Began, Body, Genesis, decode, encode, encode_genesis, encode_imported, encode_prices},
     Uuid, examples,
 };
 
@@ -12,6 +12,7 @@ const REQUEST: &[u8] = include_bytes!("../../../../tests/fixtures/log_bodies/1_r
 const PRICES: &[u8] = include_bytes!("../../../../tests/fixtures/log_bodies/1_prices.bin");
 const IMPORTED: &[u8] = include_bytes!("../../../../tests/fixtures/log_bodies/1_imported.bin");
 const ATTEMPTS: &[u8] = include_bytes!("../../../../tests/fixtures/log_bodies/2_attempts.bin");
+const PARKED: &[u8] = include_bytes!("../../../../tests/fixtures/log_bodies/3_parked.bin");
 const EVERYTHING: &[u8] = include_bytes!("../../../../tests/fixtures/log_bodies/1_everything.bin");
 
 fn genesis(began: Began) -> Genesis {
@@ -34,7 +35,26 @@ fn bodies_of_form_2_are_read_for_ever() {
     assert_eq!(decode(ATTEMPTS), Ok(Body::Transitions(vec![examples::admission(), examples::after_attempts()])));
 }
 
-/// For as long as form 2 is the newest.
+#[test]
+fn bodies_of_form_3_are_read_for_ever() {
+    let all = vec![examples::admission(), examples::after_attempts(), examples::parking()];
+    assert_eq!(decode(PARKED), Ok(Body::Transitions(all)));
+}
+
+/// For as long as form 3 is the newest.
+#[test]
+fn bodies_are_written_in_form_3_where_they_need_it() {
+    assert_eq!(encode(&[examples::admission(), examples::after_attempts(), examples::parking()]), PARKED);
+    assert_eq!(decode(&[&[1], &PARKED[1..]].concat()), Err(BadBody::Malformed("usage.attempts".into())));
+    let parked = encode(&[examples::parking()]);
+    for older in [1, 2] {
+        assert_eq!(decode(&[&[older], &parked[1..]].concat()), Err(BadBody::Malformed("hold.is_parked".into())));
+    }
+    let other = encode(&[examples::admission()]);
+    assert!(decode(&[&[3], &other[1..]].concat()).is_err(), "it is for bodies that need it");
+}
+
+/// For as long as no other form holds all of them in fewer bytes.
 #[test]
 fn bodies_are_written_in_form_2_where_they_need_it() {
     assert_eq!(encode(&[examples::admission(), examples::after_attempts()]), ATTEMPTS);

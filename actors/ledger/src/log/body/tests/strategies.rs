@@ -153,6 +153,7 @@ fn hold() -> BoxedStrategy<Hold> {
         claimed: option::of(nanos()),
         placed_at: time(),
         deadline: time(),
+        is_parked: any::<bool>(),
     })
 }
 

@@ -41,6 +41,9 @@ pub(super) struct Hold {
     placed_at: i64,
     #[prost(sint64, tag = "12")]
     deadline: i64,
+    /// In form 3 alone.
+    #[prost(bool, tag = "13")]
+    is_parked: bool,
 }
 
 #[derive(Clone, PartialEq, prost::Message)]
@@ -74,6 +77,7 @@ impl Hold {
             claimed,
             placed_at,
             deadline,
+            is_parked,
         } = hold;
         let mut allocation =
             |(grant_id, amount): &(GrantId, Nanos)| Allocation { grant_id: to.id(grant_id.0), amount: amount.get() };
@@ -94,6 +98,7 @@ impl Hold {
             claimed: claimed.map(Nanos::get),
             placed_at: to.time(*placed_at),
             deadline: to.time(*deadline),
+            is_parked: *is_parked,
         }
     }
 
@@ -111,6 +116,7 @@ impl Hold {
             claimed,
             placed_at,
             deadline,
+            is_parked,
         } = self;
         Ok(hold::Hold {
             request_id: RequestId(from.id(request_id, "hold.request_id")?),
@@ -125,6 +131,7 @@ impl Hold {
             claimed: claimed.map(Nanos::new),
             placed_at: from.time(placed_at),
             deadline: from.time(deadline),
+            is_parked,
         })
     }
 }
