@@ -95,3 +95,39 @@ impl Default for Rules {
         }
     }
 }
+
+impl Rules {
+    /// What is wrong with them, if anything: with such rules shards would be lost without need, or move without end.
+    pub fn fault(&self) -> Option<&'static str> {
+        if self.renew.is_zero() || self.drains == 0 {
+            Some("a lease is renewed every so often, and one shard at least is handed over at once")
+        } else if self.lease <= self.margin + self.renew * 2 {
+            Some("a lease must last longer than two renewals and the margin: one renewal may be lost")
+        } else if self.settle <= self.renew * 2 {
+            Some("a node must settle for longer than two renewals, after which a silent one is doubted")
+        } else {
+            None
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rules_that_lose_shards_or_move_them_without_end_are_none() {
+        let rules = Rules::default();
+        assert_eq!(rules.fault(), None);
+        let seconds = Duration::from_secs;
+        for bad in [
+            Rules { renew: Duration::ZERO, ..rules },
+            Rules { drains: 0, ..rules },
+            Rules { lease: seconds(7), ..rules },
+            Rules { margin: seconds(4), ..rules },
+            Rules { settle: seconds(6), ..rules },
+        ] {
+            assert!(bad.fault().is_some(), "{bad:?}");
+        }
+    }
+}
