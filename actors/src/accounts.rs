@@ -1,6 +1,8 @@
 //! Where an account lives: finds its actor, spawns it on the first message and again after it ended, and asks it. The
 //! meaning of a question is not known here.
 
+mod elsewhere;
+
 use std::{
     sync::{
         Arc, Mutex, MutexGuard, OnceLock, PoisonError,
@@ -29,10 +31,11 @@ use runtime::{
 use crate::{
     account::{AccountActor, AccountError, Asked, End, Enter, Entered, Leave, Tick},
     context::{AccountContext, Charges, Surroundings},
-    elsewhere::Elsewhere,
     journal::Append,
     running::Running,
 };
+
+pub use elsewhere::Elsewhere;
 
 /// The longest that an account may take to answer.
 pub const DEADLINE: Duration = Duration::from_secs(15);
@@ -237,7 +240,7 @@ impl Accounts {
     /// where no answer comes: [`crate::admission::enter`] does.
     pub(crate) async fn enter(&self, id: AccountId, enter: Enter) -> Result<Entered, AccountError> {
         let deadline = DEADLINE + enter.max_wait;
-        self.unless_away(self.enter_anywhere(id, enter, deadline)).await
+        self.unless_away(self.ask_anywhere(id, enter, deadline)).await
     }
 
     /// Asks an account for the permit that a running request gave back. The request may wait in line for it, and does not run

@@ -20,8 +20,10 @@ use billing::{
     quantity::Quantities,
 };
 
+use tokio::sync::oneshot;
+
 use crate::{
-    account::{AccountError, Enter},
+    account::{AccountError, Enter, Entered},
     accounts::Accounts,
     running::Held,
 };
@@ -112,11 +114,32 @@ pub async fn enter(accounts: &Accounts, account_id: AccountId, enter: Enter) -> 
     // Made before the question, and dropped only after the answer's channel is closed. The guard's message then follows
     // the question, and a request in line is not admitted any more.
     let mut admission = Admission::asking(accounts, account_id, &enter.admit);
-    let answer = accounts.enter(account_id, enter).await;
+    let answer = let_in(accounts, account_id, enter).await;
     let LetIn { placed, balance, rate_remaining, place } = admission.bill.answered(answer)?;
     admission.weight = balance.tier.rank();
     accounts.running().holds(admission.request_id(), placed.amounts);
     Ok(Admitted { admission, balance, rate_remaining, place })
+}
+
+/// Asks an account to let a request in, wherever it is. An asker that stops waiting may have been let in. The message that
+/// gives its hold back follows the question in an account of this process; to another node it may come before the question
+/// does, so that the hold is given back here once more.
+async fn let_in(accounts: &Accounts, account_id: AccountId, enter: Enter) -> Result<Entered, AccountError> {
+    if !accounts.is_shared() {
+        return accounts.enter(account_id, enter).await;
+    }
+    let (reply, answered) = oneshot::channel();
+    let asking = accounts.clone();
+    tokio::spawn(async move {
+        let mut bill = Bill::asking(&enter.admit, asking.clock().now());
+        let answer = asking.enter(account_id, enter).await;
+        if let Err(Ok(Entered { placed: Some(placed), .. })) = reply.send(answer)
+            && let Some(record) = bill.abandoned(placed.amounts.held, asking.clock().now())
+        {
+            asking.post(account_id, Command::Settle(record));
+        }
+    });
+    answered.await.unwrap_or_else(|_| Err(AccountError::Unavailable("the question was dropped".into())))
 }
 
 /// The guard of a request and its hold.

@@ -9,7 +9,6 @@ pub mod admission;
 pub mod cluster;
 pub mod context;
 pub mod delivery;
-pub mod elsewhere;
 #[cfg(feature = "faults")]
 pub mod faults;
 pub mod journal;

@@ -124,7 +124,7 @@ fn addresses(settings: &Settings) -> Result<(), ConfigError> {
     settings.providers.check_names()?;
     begins("database.url", settings.database.url.as_str(), &["sqlite:", "postgres://", "postgresql://"])?;
     if settings.database.shards.get() > MOST_SHARDS {
-        return Err(ConfigError::invalid("database.shards", &format!("must be at most {MOST_SHARDS}")));
+        return Err(ConfigError::invalid("database.shards", format!("must be at most {MOST_SHARDS}")));
     }
     if settings.cluster.listen.is_some() {
         // A file has one node: nothing is begun that can't go on.

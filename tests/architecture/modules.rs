@@ -27,9 +27,7 @@ const TABLES: &[(&str, &[Module])] = &[
     (
         "actors/src/",
         &[
-            ("running", &[], &["billing"]),
-            // Of the ledger it knows what a shard is called.
-            ("cluster", &[], &["billing", "ledger", "runtime"]),
+            ("running", &[], &["billing", "runtime"]),
             ("journal", &[], &["billing", "ledger", "runtime"]),
             ("context", &["journal", "running"], &["billing", "ledger", "runtime"]),
             // Nothing of where accounts live, of payments, or of the thread that writes.
@@ -43,6 +41,8 @@ const TABLES: &[(&str, &[Module])] = &[
             ("payment", &["account", "accounts", "context", "resources"], &["billing", "cards", "ledger", "runtime"]),
             ("delivery", &["accounts", "resources"], &["billing", "ledger", "runtime", "upstream"]),
             ("sweeper", &["accounts"], &["billing", "ledger", "runtime"]),
+            // Which node owns what, and the way to accounts of other nodes.
+            ("cluster", &["account", "accounts", "journal", "sweeper"], &["billing", "ledger", "link", "runtime"]),
             ("faults", &["account", "delivery", "payment", "pool", "provider"], &[]),
         ],
     ),
@@ -77,7 +77,7 @@ const TABLES: &[(&str, &[Module])] = &[
             (
                 "app",
                 &["catalogue", "config", "gateway", "http", "secret_file", "service", "signing", "telemetry"],
-                &["actors", "billing", "cards", "ledger", "runtime", "upstream", "wire"],
+                &["actors", "billing", "cards", "ledger", "link", "runtime", "upstream", "wire"],
             ),
             (
                 "cli",

@@ -186,11 +186,11 @@ fn main() {
     let chosen: Vec<usize> = std::env::args().filter_map(|argument| argument.parse().ok()).collect();
     runtime.block_on(async {
         if let [accounts, call] = chosen[..] {
-            return measure(accounts, call).await;
+            return Box::pin(measure(accounts, call)).await;
         }
         for accounts in [1, 50, 1_000] {
             for call in [20, 200, 2_000] {
-                measure(accounts, call).await;
+                Box::pin(measure(accounts, call)).await;
             }
         }
     });

@@ -202,7 +202,7 @@ impl Ledger {
             return Err(LedgerError::Fenced);
         }
         let logged = [catch_up::read(&row)?];
-        self.project(&logged).await?;
+        Box::pin(self.project(&logged)).await?;
         tail.advance(&row);
         self.owned().insert(shard, tail);
         let number = self.appended(&logged);

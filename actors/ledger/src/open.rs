@@ -241,7 +241,7 @@ impl Ledger {
     pub async fn begin_shard(&self, shard: Shard, epoch: i64) -> Result<Tail, LedgerError> {
         let log =
             self.log.as_ref().ok_or_else(|| LedgerError::NotWritten("the ledger is open for reading only".into()))?;
-        let tail = Tail { shard, head: self.catch_up(log, shard, epoch).await?, epoch };
+        let tail = Tail { shard, head: Box::pin(self.catch_up(log, shard, epoch)).await?, epoch };
         self.owned().insert(shard, tail);
         Ok(tail)
     }
@@ -369,7 +369,7 @@ impl Ledger {
     /// Brings the tables up to the logs of these shards, and owns them from then on.
     async fn follow_log(&mut self, log: Log, epochs: &BTreeMap<Shard, i64>) -> Result<(), LedgerError> {
         for (shard, epoch) in epochs {
-            let head = self.catch_up(&log, *shard, *epoch).await?;
+            let head = Box::pin(self.catch_up(&log, *shard, *epoch)).await?;
             self.owned().insert(*shard, Tail { shard: *shard, head, epoch: *epoch });
         }
         self.logged = Some(log.reader().clone());

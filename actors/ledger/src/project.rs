@@ -80,9 +80,9 @@ impl Logged {
 }
 
 /// The rows of several shards that tables at these places still lack; `None` if a place is of another log.
-pub fn lacking_of_all(rows: Vec<Logged>, places: &BTreeMap<Shard, Head>) -> Option<Vec<Logged>> {
+pub fn lacking_of_all(rows: &[Logged], places: &BTreeMap<Shard, Head>) -> Option<Vec<Logged>> {
     let mut lacking_of_all = Vec::new();
-    for rows in by_shard(&rows).into_values() {
+    for rows in by_shard(rows).into_values() {
         let rest = match rows.first().and_then(|row| places.get(&row.shard)) {
             Some(place) => lacking(&rows, *place)?,
             None => &rows[..],

@@ -133,7 +133,7 @@ impl Ledger {
         let (mut places, mut stopped) = (BTreeMap::new(), Vec::new());
         for shard in self.shards.all() {
             let source = Source::new(log.clone(), shard, archive).await?;
-            let (place, of_shard) = self.make_shard(source, ends.get(&shard).copied()).await?;
+            let (place, of_shard) = Box::pin(self.make_shard(source, ends.get(&shard).copied())).await?;
             places.insert(shard, place);
             stopped.extend(of_shard);
         }

@@ -79,7 +79,7 @@ enum Event {
 }
 
 /// How long a node waits for the version of its price book, and how often it asks.
-const PRICES_WITHIN: Duration = Duration::from_secs(60);
+const PRICES_WITHIN: Duration = Duration::from_mins(1);
 const BETWEEN: Duration = Duration::from_millis(100);
 
 /// A handle of this node's membership. It ends with the process.
@@ -276,7 +276,7 @@ impl Task {
     fn hear(&mut self, event: Event, commands: &mut Commands) {
         match event {
             Event::Read(statement, reading) => {
-                self.leases.read(statement, reading.as_ref().map_err(|_| Unknown), now(), commands)
+                self.leases.read(statement, reading.as_ref().map_err(|_| Unknown), now(), commands);
             }
             Event::Took(statement, shard, taken) => self.leases.took(statement, shard, taken, now(), commands),
             Event::Released(statement, shard, released) => {
@@ -368,11 +368,11 @@ impl Task {
         let shard = held.shard.0;
         match why {
             Why::NotRenewed => {
-                tracing::warn!(shard, "the lease of a shard was not renewed in time: it is not served here now")
+                tracing::warn!(shard, "the lease of a shard was not renewed in time: it is not served here now");
             }
             Why::Lost => tracing::warn!(shard, "another node has taken a shard over"),
             Why::DrainedLate => {
-                tracing::warn!(shard, "a shard is handed over with work that its next owner does again")
+                tracing::warn!(shard, "a shard is handed over with work that its next owner does again");
             }
         }
         self.forget(held.shard);

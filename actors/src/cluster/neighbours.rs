@@ -18,8 +18,7 @@ use super::{
 };
 use crate::{
     account::{AccountError, Question, Said},
-    accounts::Accounts,
-    elsewhere::Elsewhere,
+    accounts::{Accounts, Elsewhere},
     journal::Journal,
 };
 
@@ -194,7 +193,7 @@ impl Handler for Answers {
         match serde_json::from_slice(&tell.body) {
             Ok(News::Revoked(public)) => self.accounts.ledger().revoked_elsewhere(public),
             Err(error) => {
-                tracing::warn!(node = %from.identity.node, %error, "another node tells what is not understood")
+                tracing::warn!(node = %from.identity.node, %error, "another node tells what is not understood");
             }
         }
     }

@@ -217,7 +217,7 @@ impl Shared {
             // An earlier try may have taken place, though its answer was lost.
             if let Ok(places) = self.ledger.places().await {
                 let before = left.len();
-                let Some(rest) = lacking_of_all(left, &places) else {
+                let Some(rest) = lacking_of_all(&left, &places) else {
                     self.ledger.standing().not_committed(&LedgerError::Fenced);
                     return false;
                 };

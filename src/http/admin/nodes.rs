@@ -2,13 +2,13 @@
 
 use actix_web::{HttpRequest, HttpResponse};
 
-use crate::http::{auth, respond::answer, state::Shared, views::nodes::Nodes};
+use crate::http::{auth, respond::answer, state::Shared, views::nodes::NodeList};
 
 /// `GET /admin/v1/nodes`: the nodes of this ledger, and its shards.
 pub async fn nodes(state: Shared, request: HttpRequest) -> HttpResponse {
     let work = async {
         auth::operator(&state, &request)?;
-        Ok(Nodes::of(state.cluster.as_deref()))
+        Ok(NodeList::of(state.cluster.as_deref()))
     };
     answer(&request, work.await)
 }

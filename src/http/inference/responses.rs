@@ -182,7 +182,7 @@ async fn in_background(
     let (shared, first) = (state.clone(), queued.clone());
     rt::spawn(async move {
         let _detached = shared.count_detached();
-        run_in_background(&shared, asking, entered, keeper, first, tell).await;
+        Box::pin(run_in_background(&shared, asking, entered, keeper, first, tell)).await;
     });
     match told.await {
         Ok(Ok(())) => {}
@@ -222,7 +222,7 @@ async fn run_in_background(
         // The last was not waited for.
         Ok(Reached { answer, waited: (!is_last).then_some(started.admission) })
     };
-    let answer = match fallbacks::ask(state, asking, attempt).await {
+    let answer = match Box::pin(fallbacks::ask(state, asking, attempt)).await {
         Ok(answered) => answered.answer,
         Err(error) => match tell.take() {
             Some(tell) => return drop(tell.send(Err(*error))),

@@ -20,7 +20,7 @@ use crate::http::{
         keys::{Key, NewKey, RevokedKey},
         models::{Model, Quote},
         money::{Balance, Grant},
-        nodes::Nodes,
+        nodes::NodeList,
         operations::{Actors, Audit, Clock, Status},
         payments::{EventApplied, Payment, Purchase, Reconciled, Refunded, WholePayment},
         pools::{ModelActed, ModelStatus, Pools},
@@ -438,7 +438,7 @@ fn operator() -> Vec<Operation> {
             .errors(&[Code::CardRefused])
             .answers::<Reconciled>(),
         get("/admin/v1/actors", OPERATOR, "How the actors fare").answers::<Actors>(),
-        get("/admin/v1/nodes", OPERATOR, "The nodes that share the ledger, and its shards").answers::<Nodes>(),
+        get("/admin/v1/nodes", OPERATOR, "The nodes that share the ledger, and its shards").answers::<NodeList>(),
         get("/admin/v1/pools", OPERATOR, "Devices, and the open models in their memory").answers::<Pools>(),
         acts_on_model("/admin/v1/models/{id}/load", "Load a model, and take it back into service"),
         acts_on_model("/admin/v1/models/{id}/unload", "Take a model out of memory, once what runs has ended"),

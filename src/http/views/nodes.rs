@@ -9,13 +9,13 @@ use super::Time;
 
 /// The nodes of this ledger.
 #[derive(Debug, Serialize, ToSchema)]
-pub struct Nodes {
+pub struct NodeList {
     /// Whether several nodes may share the ledger. If not, this process owns all of it, and the lists are empty.
     shared: bool,
     /// The nodes of the last day, the oldest first.
     nodes: Vec<Node>,
     /// The shards, in their order.
-    shards: Vec<Shard>,
+    shards: Vec<Part>,
 }
 
 /// A node: one life of a process.
@@ -42,7 +42,7 @@ struct Node {
 
 /// A part of the accounts, and who owns it.
 #[derive(Debug, Serialize, ToSchema)]
-struct Shard {
+struct Part {
     shard: i64,
     /// The node that owns it; null if it is nobody's just now.
     #[schema(required)]
@@ -56,7 +56,7 @@ struct Shard {
     behind: u64,
 }
 
-impl Nodes {
+impl NodeList {
     /// The nodes, as this one has seen them last.
     pub fn of(cluster: Option<&Cluster>) -> Self {
         let Some((cluster, seen)) = cluster.and_then(|cluster| Some((cluster, cluster.seen()?))) else {
@@ -77,7 +77,7 @@ impl Nodes {
             since: node.since.into(),
             heard_at: node.beat_at.into(),
         });
-        let shards = seen.leases.iter().map(|lease| Shard {
+        let shards = seen.leases.iter().map(|lease| Part {
             shard: lease.shard.0,
             node: lease.node,
             epoch: lease.epoch,

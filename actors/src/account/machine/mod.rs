@@ -195,7 +195,9 @@ impl<A: Askers> Machine<A> {
         if let State::Loading(parked) = &mut self.state {
             for (input, counted) in std::mem::take(parked) {
                 out.put_all(input.refused(&AccountError::Moved));
-                counted.into_iter().for_each(|counted| out.handled(counted));
+                if let Some(counted) = counted {
+                    out.handled(counted);
+                }
             }
         }
         for visitor in self.line.leave() {

@@ -15,15 +15,11 @@ use billing::{
 use futures::future::BoxFuture;
 use ledger::log::Shard;
 use runtime::mailbox::Ask;
-use tokio::{
-    runtime::Handle,
-    sync::{mpsc, oneshot},
-};
+use tokio::{runtime::Handle, sync::mpsc};
 
+use super::{Accounts, DEADLINE};
 use crate::{
-    account::{AccountActor, AccountError, Asked, Enter, Entered, Live, Look, Question, Said, Subscribe},
-    accounts::{Accounts, DEADLINE},
-    admission::bill::{Bill, Settling, Tried},
+    account::{AccountActor, AccountError, Asked, Live, Look, Question, Said, Subscribe},
     running::Amounts,
 };
 
@@ -32,6 +28,15 @@ use crate::{
 const MOVED: Duration = Duration::from_millis(20);
 /// How often a balance of another node's account is looked at for whoever watches it.
 const WATCHED: Duration = Duration::from_millis(500);
+/// How long each try of a settlement that nobody waits for waits for the one before. What fails all of them is left to the
+/// account, which settles it when its node is gone or its time is over.
+const TRIES: [Duration; 5] = [
+    Duration::ZERO,
+    Duration::from_millis(200),
+    Duration::from_secs(1),
+    Duration::from_secs(5),
+    Duration::from_secs(20),
+];
 /// Balances that a watcher may be behind.
 const BEHIND: usize = 16;
 
@@ -67,7 +72,24 @@ impl Accounts {
         AccountActor: Handler<Ask<Q, Result<Q::Answer, AccountError>>>,
         Context<AccountActor>: ToEnvelope<AccountActor, Ask<Q, Result<Q::Answer, AccountError>>>,
     {
-        let Some(elsewhere) = self.elsewhere() else { return self.ask_here(id, question, deadline).await };
+        match self.elsewhere() {
+            None => self.ask_here(id, question, deadline).await,
+            Some(elsewhere) => Box::pin(self.ask_around(elsewhere, id, question, deadline)).await,
+        }
+    }
+
+    /// Asks an account here or at another node, until one answers for it.
+    async fn ask_around<Q: Asked>(
+        &self,
+        elsewhere: &Arc<dyn Elsewhere>,
+        id: AccountId,
+        question: Q,
+        deadline: Duration,
+    ) -> Result<Q::Answer, AccountError>
+    where
+        AccountActor: Handler<Ask<Q, Result<Q::Answer, AccountError>>>,
+        Context<AccountActor>: ToEnvelope<AccountActor, Ask<Q, Result<Q::Answer, AccountError>>>,
+    {
         let (shard, until) = (self.shard_of(id), Instant::now() + deadline);
         loop {
             let left = until.saturating_duration_since(Instant::now());
@@ -110,31 +132,6 @@ impl Accounts {
         Ok(said)
     }
 
-    /// Asks an account to let a request in, wherever it is. An asker that stops waiting may have been let in: its hold is
-    /// given back here, as a message that gives it back may arrive at another node before the question does.
-    pub(crate) async fn enter_anywhere(
-        &self,
-        id: AccountId,
-        enter: Enter,
-        deadline: Duration,
-    ) -> Result<Entered, AccountError> {
-        if !self.is_shared() {
-            return self.ask_here(id, enter, deadline).await;
-        }
-        let (reply, answered) = oneshot::channel();
-        let accounts = self.clone();
-        let mut bill = Bill::asking(&enter.admit, self.clock().now());
-        tokio::spawn(async move {
-            let answer = accounts.ask_anywhere(id, enter, deadline).await;
-            if let Err(Ok(Entered { placed: Some(placed), .. })) = reply.send(answer)
-                && let Some(record) = bill.abandoned(placed.amounts.held, accounts.clock().now())
-            {
-                accounts.post(id, Command::Settle(record));
-            }
-        });
-        answered.await.unwrap_or_else(|_| Err(AccountError::Unavailable("the question was dropped".into())))
-    }
-
     /// Posts a command to an account, wherever it is. A settlement is tried several times.
     pub(crate) fn post_anywhere(&self, id: AccountId, command: Command) {
         // Whoever posts runs in a task of a worker's.
@@ -145,15 +142,12 @@ impl Accounts {
                 let _: Result<Answer, _> = accounts.ask_anywhere(id, command, DEADLINE).await;
                 return;
             };
-            let mut settling = Settling::default();
-            while let Some(wait) = settling.next_wait() {
+            for wait in TRIES {
                 tokio::time::sleep(wait).await;
-                let answer = accounts.ask_anywhere(id, Command::Settle(record.clone()), DEADLINE).await;
-                match settling.tried(&answer) {
-                    Tried::Settled | Tried::IfRecorded(_) | Tried::Refused(_) => return,
-                    Tried::Again(error) => {
-                        tracing::warn!(request.id = %record.request_id, %error, "could not be settled yet");
-                    }
+                match accounts.ask_anywhere(id, Command::Settle(record.clone()), DEADLINE).await {
+                    // Settled, or refused for good.
+                    Ok(_) => return,
+                    Err(error) => tracing::warn!(request.id = %record.request_id, %error, "could not be settled yet"),
                 }
             }
         });
