@@ -187,7 +187,7 @@ mod tests {
     #[test]
     fn a_request_of_another_node_may_run_as_long_as_that_node_lives() {
         let [here, there] = [(); 2].map(|()| Running::default());
-        let [one, two] = [(); 2].map(|()| NodeId(Uuid::now_v7()));
+        let [one, two] = [(); 2].map(|()| NodeId(Uuid::new_v4()));
         here.is_node(one);
         there.is_node(two);
         let id = there.new_id();

@@ -15,7 +15,7 @@ pub struct NodeList {
     /// The nodes of the last day, the oldest first.
     nodes: Vec<Node>,
     /// The shards, in their order.
-    shards: Vec<Part>,
+    shards: Vec<OwnedShard>,
 }
 
 /// A node: one life of a process.
@@ -42,7 +42,7 @@ struct Node {
 
 /// A part of the accounts, and who owns it.
 #[derive(Debug, Serialize, ToSchema)]
-struct Part {
+struct OwnedShard {
     shard: i64,
     /// The node that owns it; null if it is nobody's just now.
     #[schema(required)]
@@ -77,7 +77,7 @@ impl NodeList {
             since: node.since.into(),
             heard_at: node.beat_at.into(),
         });
-        let shards = seen.leases.iter().map(|lease| Part {
+        let shards = seen.leases.iter().map(|lease| OwnedShard {
             shard: lease.shard.0,
             node: lease.node,
             epoch: lease.epoch,
