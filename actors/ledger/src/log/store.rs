@@ -38,14 +38,15 @@ const APPEND_LOCKED: &str = "INSERT INTO log (shard, seq, epoch, at, prev_hash, 
                              SELECT shard, $1, epoch, $2, $3, $4, $5 FROM shard_lease WHERE shard = $6 AND epoch = $7 \
                              AND ($1 = 0 OR EXISTS (SELECT 1 FROM log WHERE shard = $6 AND seq = $1 - 1 AND hash = $3)) \
                              FOR SHARE ON CONFLICT (shard, seq) DO NOTHING";
-/// [`APPEND_LOCKED`] for rows of several shards. Each is appended or not by itself; the leases are locked in one order.
+/// [`APPEND_LOCKED`] for rows of several shards. Each is appended or not by itself; the leases are locked in one order. The row
+/// before is looked up for each: for an EXISTS, PostgreSQL may read the whole log into a hash table.
 const APPEND_ALL: &str = "INSERT INTO log (shard, seq, epoch, at, prev_hash, hash, body) \
                           SELECT l.shard, r.seq, l.epoch, r.at, r.prev_hash, r.hash, r.body \
                           FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::bigint[], $5::bytea[], $6::bytea[], \
                           $7::bytea[]) AS r (shard, seq, epoch, at, prev_hash, hash, body) \
                           JOIN shard_lease l ON l.shard = r.shard AND l.epoch = r.epoch \
-                          WHERE r.seq = 0 OR EXISTS \
-                          (SELECT 1 FROM log b WHERE b.shard = r.shard AND b.seq = r.seq - 1 AND b.hash = r.prev_hash) \
+                          WHERE r.seq = 0 OR \
+                          (SELECT b.hash FROM log b WHERE b.shard = r.shard AND b.seq = r.seq - 1) = r.prev_hash \
                           ORDER BY l.shard FOR SHARE OF l ON CONFLICT (shard, seq) DO NOTHING";
 const TAKE_OVER: &str = "INSERT INTO shard_lease (shard, owner, epoch) VALUES ($1, $2, $3) ON CONFLICT (shard) \
                          DO UPDATE SET owner = excluded.owner, epoch = excluded.epoch \
