@@ -39,13 +39,23 @@ pub enum Said {
 pub trait Asked: Clone + Into<Question> + Send + 'static {
     /// The type of its answer.
     type Answer: TryFrom<Said, Error = AccountError> + Send + 'static;
+
+    /// Whether it may be asked again where nobody knows if it was handled: the account has it once, or changes nothing.
+    fn is_repeatable(&self) -> bool {
+        true
+    }
 }
 
 /// Says how a question and an answer become values that cross nodes.
 macro_rules! asked {
-    ($question:ty => $answer:ty, |$asked:pat_param| $sent:expr) => {
+    ($question:ty => $answer:ty, |$asked:pat_param| $sent:expr $(, $is_repeatable:expr)?) => {
         impl Asked for $question {
             type Answer = $answer;
+            $(
+                fn is_repeatable(&self) -> bool {
+                    $is_repeatable(self)
+                }
+            )?
         }
 
         impl From<$question> for Question {
@@ -77,9 +87,9 @@ macro_rules! said {
     };
 }
 
-asked!(Enter => Entered, |enter| Self::Enter(enter));
-asked!(Command => Answer, |command| Self::Decide(Box::new(command)));
-asked!(Buy => Bought, |buy| Self::Buy(buy));
+asked!(Enter => Entered, |enter| Self::Enter(enter), |_: &Enter| false);
+asked!(Command => Answer, |command| Self::Decide(Box::new(command)), |command: &Command| matches!(command, Command::Accrue { .. } | Command::Sweep));
+asked!(Buy => Bought, |buy| Self::Buy(buy), |_: &Buy| false);
 asked!(Open => Answer, |open| Self::Open(open));
 asked!(Look => Picture, |look| Self::Look(look));
 asked!(Preview => Answer, |preview| Self::Preview(preview));

@@ -100,6 +100,12 @@ impl Accounts {
             };
             match answer {
                 Err(AccountError::Moved) if left > MOVED => tokio::time::sleep(MOVED).await,
+                // It was waiting at an account that left meanwhile.
+                Err(AccountError::Unavailable(_))
+                    if left > MOVED && question.is_repeatable() && !elsewhere.is_here(shard) =>
+                {
+                    tokio::time::sleep(MOVED).await;
+                }
                 Err(AccountError::Moved) => {
                     return Err(AccountError::Unavailable("no node answers for the account now".into()));
                 }
