@@ -133,9 +133,7 @@ async fn any_node_takes_requests_of_any_account_and_all_say_the_same() {
     let began = Instant::now();
     for node in &stage.nodes {
         while node.api(&key).post(CHAT, &chat()).await.status != 401 {
-            // A node that was not told forgets the key after a minute.
-            assert!(began.elapsed() < Duration::from_secs(80), "a revoked key is still taken");
-            tokio::time::sleep(Duration::from_millis(50)).await;
+            assert!(began.elapsed() < Duration::from_secs(2), "a revoked key is still taken");
         }
     }
     stage.assert_clean().await;

@@ -29,12 +29,13 @@ impl Ledger {
             opened
         } else {
             let sql = format!("SELECT {KEY} FROM api_key WHERE public = ?");
-            let find = || self.statement(&sql, [public.into()]);
-            let mut row = self.as_they_are.query_one_raw(find()).await?;
-            if row.is_none() && self.is_shared() {
-                // Another node may have opened it just now.
-                row = self.read.query_one_raw(find()).await?;
-            }
+            let statement = self.statement(&sql, [public.into()]);
+            let row = if self.is_shared() {
+                // Another node may have opened or revoked it just now: its tables may be behind its log.
+                self.read.after_others_alone().query_one_raw(statement).await?
+            } else {
+                self.as_they_are.query_one_raw(statement).await?
+            };
             row.as_ref().map(key).transpose()?
         };
         Ok(found.map(|key| ApiKey { revoked_at: revoked_at.or(key.revoked_at), ..key }))

@@ -43,7 +43,12 @@ impl Pool {
         Self { others: Some(others.clone()), ..self.clone() }
     }
 
-    /// The same, for callers who do not.
+    /// The same, for callers who wait for other nodes and not for this process's own appends.
+    pub(super) fn after_others_alone(&self) -> Self {
+        Self { progress: None, ..self.clone() }
+    }
+
+    /// The same, for callers who wait for no other node.
     pub(super) fn without_others(&self) -> Self {
         Self { others: None, ..self.clone() }
     }
