@@ -11,8 +11,8 @@ use std::{
     time::Duration,
 };
 
-use actix::{Actor, Arbiter, ArbiterHandle, Handler, Message, dev::ToEnvelope};
-use actix::{Addr, Context, WeakAddr};
+use actix::{Actor, Arbiter, ArbiterHandle, Handler, Message};
+use actix::{Addr, WeakAddr};
 use billing::{
     card::PaymentMethod,
     command::{Answer, Command},
@@ -212,11 +212,7 @@ impl Accounts {
     /// [`Overloaded`](AccountError::Overloaded) where the account's mailbox is full: nothing was done.
     /// [`Unavailable`](AccountError::Unavailable) where the ledger is away, or no answer came in time: the question may
     /// have been handled, so the caller must look before it repeats an act. Other errors are the account's own answer.
-    pub async fn ask<Q: Asked>(&self, id: AccountId, question: Q) -> Result<Q::Answer, AccountError>
-    where
-        AccountActor: Handler<Ask<Q, Result<Q::Answer, AccountError>>>,
-        Context<AccountActor>: ToEnvelope<AccountActor, Ask<Q, Result<Q::Answer, AccountError>>>,
-    {
+    pub async fn ask<Q: Asked>(&self, id: AccountId, question: Q) -> Result<Q::Answer, AccountError> {
         self.unless_away(self.ask_anywhere(id, question, DEADLINE)).await
     }
 
@@ -255,11 +251,7 @@ impl Accounts {
         id: AccountId,
         question: Q,
         deadline: Duration,
-    ) -> Result<Q::Answer, AccountError>
-    where
-        AccountActor: Handler<Ask<Q, Result<Q::Answer, AccountError>>>,
-        Context<AccountActor>: ToEnvelope<AccountActor, Ask<Q, Result<Q::Answer, AccountError>>>,
-    {
+    ) -> Result<Q::Answer, AccountError> {
         match mailbox::ask(&self.address(id), self.health(), question, deadline).await {
             Ok(answer) => answer,
             Err(AskError::Full) => Err(AccountError::Overloaded),

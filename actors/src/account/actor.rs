@@ -5,10 +5,7 @@
 use std::time::{Duration, Instant};
 
 use actix::{Actor, ActorContext, ActorFutureExt, AsyncContext, Handler, WeakRecipient, WrapFuture};
-use billing::{
-    command::{Answer, Command},
-    ids::{AccountId, GrantId},
-};
+use billing::ids::{AccountId, GrantId};
 use runtime::{
     exit::ExitGuard,
     health::{Kind, OfKind, Posted},
@@ -18,7 +15,7 @@ use tokio::sync::{mpsc, oneshot};
 use uuid::Uuid;
 
 use super::{
-    AccountError, Bought, Buy, End, Enter, Entered, Leave, Live, Look, Open, Picture, Preview, Subscribe, Tick, Waits,
+    AccountError, Asked, End, Leave, Live, Subscribe, Tick, Waits,
     machine::{Askers, Departure, Input, Machine, Moment, Output, Outputs, Stop},
 };
 use crate::{
@@ -237,26 +234,14 @@ impl Handler<Committed> for AccountActor {
     }
 }
 
-/// Turns a question into an input.
-macro_rules! answers {
-    ($question:ty => $answer:ty, |$asked:pat_param, $reply:ident| $input:expr) => {
-        impl Handler<Ask<$question, Result<$answer, AccountError>>> for AccountActor {
-            type Result = ();
+impl<Q: Asked> Handler<Ask<Q, Result<Q::Answer, AccountError>>> for AccountActor {
+    type Result = ();
 
-            fn handle(&mut self, ask: Ask<$question, Result<$answer, AccountError>>, ctx: &mut Self::Context) {
-                let Ask { question: $asked, reply: $reply, posted } = ask;
-                self.ask($input, posted, ctx);
-            }
-        }
-    };
+    fn handle(&mut self, ask: Ask<Q, Result<Q::Answer, AccountError>>, ctx: &mut Self::Context) {
+        let Ask { question, reply, posted } = ask;
+        self.ask(question.input(reply), posted, ctx);
+    }
 }
-
-answers!(Enter => Entered, |enter, reply| Input::Enter(enter, reply));
-answers!(Command => Answer, |command, reply| Input::Decide(command, reply));
-answers!(Buy => Bought, |Buy(payment), reply| Input::Buy(payment, reply));
-answers!(Open => Answer, |open, reply| Input::Open(open, reply));
-answers!(Look => Picture, |Look, reply| Input::Look(reply));
-answers!(Preview => Answer, |Preview(admit), reply| Input::Preview(admit, reply));
 
 impl Handler<Subscribe> for AccountActor {
     type Result = ();

@@ -1,9 +1,12 @@
-//! The questions to an account as values that cross nodes, and their answers.
+//! The questions to an account: as inputs of its machine, and as values that cross nodes, with their answers.
 
 use billing::command::{Answer, Command};
 use serde::{Deserialize, Serialize};
 
-use super::{AccountError, Bought, Buy, Enter, Entered, Look, Open, Picture, Preview};
+use super::{
+    AccountError, Bought, Buy, Enter, Entered, Look, Open, Picture, Preview,
+    machine::{Askers, Input},
+};
 
 /// A question to an account.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -40,17 +43,25 @@ pub trait Asked: Clone + Into<Question> + Send + 'static {
     /// The type of its answer.
     type Answer: TryFrom<Said, Error = AccountError> + Send + 'static;
 
+    /// The question as an input of an account's machine.
+    fn input<A: Askers>(self, reply: A::Reply<Self::Answer>) -> Input<A>;
+
     /// Whether it may be asked again where nobody knows if it was handled: the account has it once, or changes nothing.
     fn is_repeatable(&self) -> bool {
         true
     }
 }
 
-/// Says how a question and an answer become values that cross nodes.
+/// Says how a question becomes an input, and a value that crosses nodes.
 macro_rules! asked {
-    ($question:ty => $answer:ty, |$asked:pat_param| $sent:expr $(, $is_repeatable:expr)?) => {
+    ($question:ty => $answer:ty, |$asked:pat_param, $reply:ident| $input:expr, $sent:expr $(, $is_repeatable:expr)?) => {
         impl Asked for $question {
             type Answer = $answer;
+
+            fn input<A: Askers>(self, $reply: A::Reply<$answer>) -> Input<A> {
+                let $asked = self;
+                $input
+            }
             $(
                 fn is_repeatable(&self) -> bool {
                     $is_repeatable(self)
@@ -59,13 +70,14 @@ macro_rules! asked {
         }
 
         impl From<$question> for Question {
-            fn from($asked: $question) -> Self {
-                $sent
+            fn from(question: $question) -> Self {
+                $sent(question)
             }
         }
     };
 }
 
+/// Says how an answer becomes a value that crosses nodes.
 macro_rules! said {
     ($answer:ty, $said:ident) => {
         impl TryFrom<Said> for $answer {
@@ -87,12 +99,17 @@ macro_rules! said {
     };
 }
 
-asked!(Enter => Entered, |enter| Self::Enter(enter), |_: &Enter| false);
-asked!(Command => Answer, |command| Self::Decide(Box::new(command)), |command: &Command| matches!(command, Command::Accrue { .. } | Command::Sweep));
-asked!(Buy => Bought, |buy| Self::Buy(buy), |_: &Buy| false);
-asked!(Open => Answer, |open| Self::Open(open));
-asked!(Look => Picture, |look| Self::Look(look));
-asked!(Preview => Answer, |preview| Self::Preview(preview));
+asked!(Enter => Entered, |enter, reply| Input::Enter(enter, reply), Self::Enter, |_: &Enter| false);
+asked!(
+    Command => Answer,
+    |command, reply| Input::Decide(command, reply),
+    |command| Self::Decide(Box::new(command)),
+    |command: &Command| matches!(command, Command::Accrue { .. } | Command::Sweep)
+);
+asked!(Buy => Bought, |Buy(payment), reply| Input::Buy(payment, reply), Self::Buy, |_: &Buy| false);
+asked!(Open => Answer, |open, reply| Input::Open(open, reply), Self::Open);
+asked!(Look => Picture, |Look, reply| Input::Look(reply), Self::Look);
+asked!(Preview => Answer, |Preview(admit), reply| Input::Preview(admit, reply), Self::Preview);
 said!(Entered, Entered);
 said!(Answer, Answer);
 said!(Bought, Bought);

@@ -7,19 +7,17 @@ use std::{
     time::{Duration, Instant},
 };
 
-use actix::{Context, Handler, dev::ToEnvelope};
 use billing::{
     command::{Answer, Command, Reply},
     ids::AccountId,
 };
 use futures::future::BoxFuture;
 use ledger::log::Shard;
-use runtime::mailbox::Ask;
 use tokio::{runtime::Handle, sync::mpsc};
 
 use super::{Accounts, DEADLINE};
 use crate::{
-    account::{AccountActor, AccountError, Asked, Live, Look, Question, Said, Subscribe},
+    account::{AccountError, Asked, Live, Look, Question, Said, Subscribe},
     running::Amounts,
 };
 
@@ -67,11 +65,7 @@ impl Accounts {
         id: AccountId,
         question: Q,
         deadline: Duration,
-    ) -> Result<Q::Answer, AccountError>
-    where
-        AccountActor: Handler<Ask<Q, Result<Q::Answer, AccountError>>>,
-        Context<AccountActor>: ToEnvelope<AccountActor, Ask<Q, Result<Q::Answer, AccountError>>>,
-    {
+    ) -> Result<Q::Answer, AccountError> {
         match self.elsewhere() {
             None => self.ask_here(id, question, deadline).await,
             Some(elsewhere) => Box::pin(self.ask_around(elsewhere, id, question, deadline)).await,
@@ -85,11 +79,7 @@ impl Accounts {
         id: AccountId,
         question: Q,
         deadline: Duration,
-    ) -> Result<Q::Answer, AccountError>
-    where
-        AccountActor: Handler<Ask<Q, Result<Q::Answer, AccountError>>>,
-        Context<AccountActor>: ToEnvelope<AccountActor, Ask<Q, Result<Q::Answer, AccountError>>>,
-    {
+    ) -> Result<Q::Answer, AccountError> {
         let (shard, until) = (self.shard_of(id), Instant::now() + deadline);
         loop {
             let left = until.saturating_duration_since(Instant::now());
