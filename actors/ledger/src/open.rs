@@ -190,7 +190,8 @@ impl Ledger {
         let mut ledger = Self::connect(url, Access::Read).await?;
         let owner = Owner::here(None);
         let epochs = if opening.claim == Claim::Share {
-            ledger.leases = Some(ledger.connect_again(url, &[]).await?);
+            let leases = Database::connect(options(url, &Access::Read, 1, &[])).await?;
+            ledger.leases = Some(Pool::new(leases, ledger.standing.clone(), Arc::clone(&ledger.watched)));
             session.alone(async || ledger.begin_shared(opening.shards).await).await?;
             ledger.shards = ledger.stored_shards().await?.unwrap_or(Shards::ONE);
             let look = Database::connect(options(url, &Access::Read, 2, &[])).await?;
@@ -354,16 +355,6 @@ impl Ledger {
             watched,
             keeper: None,
         })
-    }
-
-    /// A connection of its own.
-    async fn connect_again(
-        &self,
-        url: &str,
-        settings: &'static [(&'static str, &'static str)],
-    ) -> Result<Pool, LedgerError> {
-        let connection = Database::connect(options(url, &Access::Read, 1, settings)).await?;
-        Ok(Pool::new(connection, self.standing.clone(), Arc::clone(&self.watched)))
     }
 
     /// Brings the tables up to the logs of these shards, and owns them from then on.

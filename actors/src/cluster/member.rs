@@ -1,11 +1,11 @@
-//! This node's part among several: drives [`lease::Leases`](super::lease), a thread with the ledger's statements, and
-//! carries out what it decides. It decides nothing itself.
+//! This node as a member of several: how it joins, what it knows of the others, and how it leaves. The work is done by
+//! [`super::task`], on a thread of its own.
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use billing::Timestamp;
 use ledger::{
-    Ledger, LedgerError,
+    LedgerError,
     log::Shard,
     nodes::{self, Nodes},
 };
@@ -14,32 +14,15 @@ use runtime::node::NodeId;
 use tokio::{
     net::TcpListener,
     sync::{Notify, mpsc, watch},
-    task::AbortHandle,
 };
 
 use super::{
-    lease::{
-        Command, Commands, Held, Lease, Leases, Member, Picture, Reading, Rules, Stage, Standing, Statement, Taken,
-        Unknown, Why,
-    },
+    lease::{Leases, Rules},
     neighbours::{Answers, Neighbours, tell_all},
-    view::{Owner, View, now},
+    task::{Event, Nudge, Task, is_alive},
+    view::{View, now},
 };
-use crate::{accounts::Accounts, journal::Journal, sweeper};
-
-/// How long after a failure a shard is begun again.
-const AGAIN: Duration = Duration::from_millis(500);
-
-/// Asks the member to read the rows again.
-#[derive(Debug, Clone)]
-pub(super) struct Nudge(Arc<Notify>);
-
-impl Nudge {
-    /// The rows may have changed.
-    pub(super) fn look(&self) {
-        self.0.notify_one();
-    }
-}
+use crate::{accounts::Accounts, journal::Journal};
 
 /// What a node is made of.
 pub struct Membership {
@@ -67,17 +50,6 @@ impl std::fmt::Debug for Membership {
     }
 }
 
-/// What becomes of what the leases asked for.
-enum Event {
-    Read(Statement, Result<Reading, Unknown>),
-    Took(Statement, Shard, Taken),
-    Released(Statement, Shard, Result<(), Unknown>),
-    /// The shard's tables are up to its log, and its accounts can be asked.
-    Begun(Held),
-    Drained(Held),
-    Leave,
-}
-
 /// How long a node waits for the version of its price book, and how often it asks.
 const PRICES_WITHIN: Duration = Duration::from_mins(1);
 const BETWEEN: Duration = Duration::from_millis(100);
@@ -89,8 +61,7 @@ pub struct Cluster {
     rules: Rules,
     view: Arc<View>,
     journal: Arc<Journal>,
-    /// The other nodes.
-    pub neighbours: Neighbours,
+    neighbours: Neighbours,
     events: mpsc::UnboundedSender<Event>,
     left: watch::Receiver<bool>,
     seen: watch::Receiver<Option<Nodes>>,
@@ -108,7 +79,7 @@ impl Cluster {
         let (has_left, left) = watch::channel(false);
         let (sees, seen) = watch::channel(None);
         let view = Arc::new(View::new(accounts.ledger().shards()));
-        let nudge = Nudge(Arc::new(Notify::new()));
+        let nudge = Nudge::new();
         let neighbours = Neighbours::new(membership.id, membership.link.clone(), Arc::clone(&view), nudge.clone());
         accounts.running().is_node(membership.id);
         accounts.join(Arc::new(neighbours.clone()));
@@ -127,20 +98,21 @@ impl Cluster {
             beat_at: Timestamp(0),
             since: Timestamp(0),
         };
-        let ledger = Arc::clone(accounts.ledger());
         let tells = tell_all(Arc::clone(accounts.ledger()), link.clone(), id, seen.clone());
         let (known, own) = (Arc::clone(&view), Arc::clone(&journal));
+        let ledger = Arc::clone(accounts.ledger());
+        let (leases, begun) = (Leases::new(id, rules, now()), BTreeMap::new());
         let task = Task {
             row,
             rules,
-            leases: Leases::new(id, rules, now()),
+            leases,
             ledger,
             accounts,
             journal,
             link: link.clone(),
             view,
             events: events.clone(),
-            begun: BTreeMap::new(),
+            begun,
             on_begin,
             has_left,
             sees,
@@ -219,323 +191,5 @@ impl Cluster {
             tracing::warn!("not all shards were handed over in time: the other nodes wait for the leases' end");
         }
         self.stop.notify_one();
-    }
-}
-
-struct Task {
-    /// What this node says of itself.
-    row: nodes::Node,
-    rules: Rules,
-    leases: Leases,
-    ledger: Arc<Ledger>,
-    accounts: Accounts,
-    journal: Arc<Journal>,
-    link: Link,
-    view: Arc<View>,
-    events: mpsc::UnboundedSender<Event>,
-    /// The shards that are begun, or are being begun, and what does that.
-    begun: BTreeMap<Shard, Beginning>,
-    on_begin: Arc<dyn Fn() + Send + Sync>,
-    has_left: watch::Sender<bool>,
-    sees: watch::Sender<Option<Nodes>>,
-}
-
-struct Beginning {
-    held: Held,
-    is_done: bool,
-    task: AbortHandle,
-}
-
-impl Task {
-    async fn run(mut self, mut events: mpsc::UnboundedReceiver<Event>, nudge: Nudge) {
-        let (news, told) = mpsc::channel(1);
-        let mut told = Some(told);
-        tokio::spawn(listen(Arc::clone(&self.ledger), news));
-        loop {
-            let mut commands = Commands::new();
-            let wait = self.leases.due().saturating_sub(now());
-            let heard = tokio::select! {
-                biased;
-                event = events.recv() => event,
-                () = nudge.0.notified() => None,
-                Some(()) = async { match &mut told { Some(told) => told.recv().await, None => None } } => None,
-                () = tokio::time::sleep(wait) => {
-                    self.leases.tick(now(), &mut commands);
-                    self.carry_out(commands);
-                    continue;
-                }
-            };
-            match heard {
-                Some(event) => self.hear(event, &mut commands),
-                None => self.leases.nudge(now(), &mut commands),
-            }
-            self.carry_out(commands);
-        }
-    }
-
-    fn hear(&mut self, event: Event, commands: &mut Commands) {
-        match event {
-            Event::Read(statement, reading) => {
-                self.leases.read(statement, reading.as_ref().map_err(|_| Unknown), now(), commands);
-            }
-            Event::Took(statement, shard, taken) => self.leases.took(statement, shard, taken, now(), commands),
-            Event::Released(statement, shard, released) => {
-                self.leases.released(statement, shard, released, now(), commands);
-            }
-            Event::Begun(held) => {
-                if let Some(beginning) = self.begun.get_mut(&held.shard).filter(|beginning| beginning.held == held) {
-                    beginning.is_done = true;
-                }
-            }
-            Event::Drained(held) => self.leases.drained(held, now(), commands),
-            Event::Leave => {
-                self.row.leaves = true;
-                self.leases.leave(now(), commands);
-            }
-        }
-    }
-
-    fn carry_out(&mut self, commands: Commands) {
-        for command in commands {
-            match command {
-                Command::Stop(held, why) => self.stop(held, why),
-                Command::Begin(held) => self.begin(held),
-                Command::Drain(held) => self.drain(held),
-                Command::Beat { statement, standing, keep } => self.beat(statement, standing, &keep),
-                Command::Look(statement) => self.look(statement),
-                Command::Take(statement, lease) => self.take(statement, &lease),
-                Command::Release(statement, held) => self.release(statement, held),
-            }
-        }
-        self.show();
-    }
-
-    /// Shows until when each shard is answered for here.
-    fn show(&self) {
-        let mut until = BTreeMap::new();
-        for (held, stage, stop_at) in self.leases.held() {
-            let is_begun = self.begun.get(&held.shard).is_some_and(|begun| begun.held == held && begun.is_done);
-            if stage == Stage::Used && is_begun {
-                until.insert(held.shard, stop_at);
-            }
-        }
-        for shard in self.ledger.shards().all() {
-            self.view.answers_until(shard, until.get(&shard).copied());
-        }
-        if self.leases.has_left() {
-            self.has_left.send_replace(true);
-        }
-    }
-
-    /// Brings the tables up to a shard's log, then serves its accounts.
-    fn begin(&mut self, held: Held) {
-        self.forget(held.shard);
-        let (ledger, journal, accounts) = (Arc::clone(&self.ledger), Arc::clone(&self.journal), self.accounts.clone());
-        let (events, on_begin) = (self.events.clone(), Arc::clone(&self.on_begin));
-        let begin = async move {
-            let tail = loop {
-                match ledger.begin_shard(held.shard, held.epoch).await {
-                    Ok(tail) => break tail,
-                    Err(LedgerError::Fenced) => return,
-                    Err(error) => {
-                        tracing::error!(shard = held.shard.0, %error, "a shard can't be served yet");
-                        tokio::time::sleep(AGAIN).await;
-                    }
-                }
-            };
-            journal.own(tail);
-            tracing::info!(shard = held.shard.0, epoch = held.epoch, row = tail.head.seq, "a shard is served here");
-            let _ = events.send(Event::Begun(held));
-            sweeper::wake_unfinished(&accounts, held.shard).await;
-            on_begin();
-        };
-        let task = tokio::task::spawn_local(begin).abort_handle();
-        self.begun.insert(held.shard, Beginning { held, is_done: false, task });
-    }
-
-    /// Ends what was begun of a shard, without waiting for anything.
-    fn forget(&mut self, shard: Shard) {
-        self.view.answers_until(shard, None);
-        if let Some(beginning) = self.begun.remove(&shard) {
-            beginning.task.abort();
-        }
-        self.journal.disown(shard);
-        self.ledger.end_shard(shard);
-        self.accounts.end(shard);
-    }
-
-    fn stop(&mut self, held: Held, why: Why) {
-        let shard = held.shard.0;
-        match why {
-            Why::NotRenewed => {
-                tracing::warn!(shard, "the lease of a shard was not renewed in time: it is not served here now");
-            }
-            Why::Lost => tracing::warn!(shard, "another node has taken a shard over"),
-            Why::DrainedLate => {
-                tracing::warn!(shard, "a shard is handed over with work that its next owner does again");
-            }
-        }
-        self.forget(held.shard);
-    }
-
-    /// Hands a shard over: its accounts finish what they have begun.
-    fn drain(&mut self, held: Held) {
-        self.view.answers_until(held.shard, None);
-        let (accounts, journal, events) = (self.accounts.clone(), Arc::clone(&self.journal), self.events.clone());
-        let ledger = Arc::clone(&self.ledger);
-        let was_begun = self.begun.remove(&held.shard);
-        let drain = async move {
-            if let Some(beginning) = was_begun.filter(|beginning| !beginning.is_done) {
-                beginning.task.abort();
-            }
-            accounts.leave(held.shard).await;
-            if let Err(error) = journal.drained().await {
-                tracing::warn!(shard = held.shard.0, %error, "the next owner brings the tables up to the log");
-            }
-            journal.disown(held.shard);
-            ledger.end_shard(held.shard);
-            tracing::info!(shard = held.shard.0, epoch = held.epoch, "a shard is handed over");
-            let _ = events.send(Event::Drained(held));
-        };
-        let task = tokio::spawn(drain).abort_handle();
-        // What comes too late is cut off as what was not begun.
-        self.begun.insert(held.shard, Beginning { held, is_done: false, task });
-    }
-
-    fn beat(&mut self, statement: Statement, standing: Standing, keep: &[Held]) {
-        self.row.beat = statement;
-        self.row.leaves = standing == Standing::Leaving;
-        let (row, lease_ms) = (self.row.clone(), self.lease_ms());
-        let keep: Vec<_> = keep.iter().map(|held| (held.shard, held.epoch)).collect();
-        self.read(statement, async move |ledger: Arc<Ledger>| ledger.beat(&row, &keep, lease_ms).await);
-    }
-
-    fn look(&self, statement: Statement) {
-        self.read(statement, async move |ledger: Arc<Ledger>| Ok((ledger.nodes().await?, Vec::new())));
-    }
-
-    fn read<F>(&self, statement: Statement, read: impl FnOnce(Arc<Ledger>) -> F + Send + 'static)
-    where
-        F: Future<Output = Result<(Nodes, Vec<(Shard, i64)>), LedgerError>> + Send,
-    {
-        let (ledger, events, within) = (Arc::clone(&self.ledger), self.events.clone(), self.rules.renew);
-        let (view, link, sees) = (Arc::clone(&self.view), self.link.clone(), self.sees.clone());
-        let running = self.accounts.running().clone();
-        let (me, rules) = (self.row.id, self.rules);
-        tokio::spawn(async move {
-            let reading = match tokio::time::timeout(within, read(ledger)).await {
-                Ok(Ok((nodes, renewed))) => {
-                    show_owners(&view, &link, &nodes, &rules);
-                    running.others(
-                        nodes
-                            .nodes
-                            .iter()
-                            .filter(|node| node.id != me && is_alive(node, &nodes, &rules))
-                            .map(|node| NodeId(node.id)),
-                    );
-                    let reading = reading(&nodes, renewed);
-                    sees.send_replace(Some(nodes));
-                    Ok(reading)
-                }
-                Ok(Err(error)) => {
-                    tracing::warn!(%error, "leases can't be read or renewed now");
-                    Err(Unknown)
-                }
-                Err(_) => Err(Unknown),
-            };
-            let _ = events.send(Event::Read(statement, reading));
-        });
-    }
-
-    fn take(&self, statement: Statement, lease: &Lease) {
-        let seen = nodes::Lease {
-            shard: lease.shard,
-            node: lease.owner.map(|owner| owner.0),
-            epoch: lease.epoch,
-            expires_at: lease.expires_at,
-            version: lease.version,
-            behind: 0,
-        };
-        let (ledger, events, me, lease_ms) =
-            (Arc::clone(&self.ledger), self.events.clone(), self.row.id, self.lease_ms());
-        let within = self.rules.renew;
-        tokio::spawn(async move {
-            let taken = match tokio::time::timeout(within, ledger.take_shard(me, seen, lease_ms)).await {
-                Ok(Ok(Some(epoch))) => Taken::Taken(epoch),
-                Ok(Ok(None)) => Taken::Refused,
-                Ok(Err(_)) | Err(_) => Taken::Unknown,
-            };
-            let _ = events.send(Event::Took(statement, seen.shard, taken));
-        });
-    }
-
-    fn release(&mut self, statement: Statement, held: Held) {
-        self.begun.remove(&held.shard);
-        let (ledger, events, me) = (Arc::clone(&self.ledger), self.events.clone(), self.row.id);
-        let within = self.rules.renew;
-        tokio::spawn(async move {
-            let released = tokio::time::timeout(within, ledger.release_shard(me, held.shard, held.epoch)).await;
-            let released = if matches!(released, Ok(Ok(()))) { Ok(()) } else { Err(Unknown) };
-            let _ = events.send(Event::Released(statement, held.shard, released));
-        });
-    }
-
-    fn lease_ms(&self) -> i64 {
-        i64::try_from(self.rules.lease.as_millis()).unwrap_or(i64::MAX)
-    }
-}
-
-/// Hears from other nodes that leases have changed. Without that they are read when it is time.
-async fn listen(ledger: Arc<Ledger>, news: mpsc::Sender<()>) {
-    loop {
-        if let Err(error) = ledger.hear_nodes(&news).await {
-            tracing::debug!(%error, "nothing is heard of leases");
-        }
-        if news.is_closed() {
-            return;
-        }
-        tokio::time::sleep(AGAIN).await;
-    }
-}
-
-/// Whether a node has been heard of lately. The requests of one that has not count as gone.
-fn is_alive(node: &nodes::Node, seen: &Nodes, rules: &Rules) -> bool {
-    let silent = seen.now.0.saturating_sub(node.beat_at.0);
-    u128::try_from(silent).unwrap_or_default() < (rules.lease + 2 * rules.renew).as_millis()
-}
-
-fn reading(nodes: &Nodes, renewed: Vec<(Shard, i64)>) -> Reading {
-    let member = |node: &nodes::Node| Member {
-        node: NodeId(node.id),
-        standing: if node.leaves { Standing::Leaving } else { Standing::Serving },
-        beat: node.beat,
-        beat_at: node.beat_at,
-    };
-    let lease = |lease: &nodes::Lease| Lease {
-        shard: lease.shard,
-        owner: lease.node.map(NodeId),
-        epoch: lease.epoch,
-        expires_at: lease.expires_at,
-        version: lease.version,
-    };
-    let picture = Picture {
-        now: nodes.now,
-        members: nodes.nodes.iter().map(member).collect(),
-        leases: nodes.leases.iter().map(lease).collect(),
-    };
-    Reading { picture, renewed: renewed.into_iter().map(|(shard, epoch)| Held { shard, epoch }).collect() }
-}
-
-/// Shows who owns each shard, and forgets the ways to nodes that are gone.
-fn show_owners(view: &View, link: &Link, nodes: &Nodes, rules: &Rules) {
-    for lease in &nodes.leases {
-        let owner = lease.node.map(|id| {
-            let address = nodes.nodes.iter().find(|node| node.id == id).map(|node| node.address.clone());
-            Owner { node: NodeId(id), epoch: lease.epoch, address: address.unwrap_or_default() }
-        });
-        view.is_owned_by(lease.shard, owner);
-    }
-    for gone in nodes.nodes.iter().filter(|node| !is_alive(node, nodes, rules)) {
-        link.forget(NodeId(gone.id));
     }
 }

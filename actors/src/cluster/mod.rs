@@ -1,10 +1,12 @@
-//! Several nodes with one ledger. [`lease`] decides which node owns which shard, and is pure; [`member`] carries that out;
-//! [`neighbours`] asks the accounts of other nodes, and answers for those of this one; [`view`] is what both know.
+//! Several nodes with one ledger. [`lease`] decides which node owns which shard, and is pure; [`task`] carries that out for
+//! a [`member`]; [`neighbours`] asks the accounts of other nodes, and answers for those of this one; [`view`] is what all of
+//! them know.
 
 pub mod lease;
 mod member;
 mod neighbours;
+mod task;
 mod view;
 
 pub use member::{Cluster, Membership};
-pub use neighbours::{Neighbours, PROTOCOL};
+pub use neighbours::PROTOCOL;

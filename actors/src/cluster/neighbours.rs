@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use tokio::sync::{broadcast::error::RecvError, mpsc::Receiver, watch};
 
 use super::{
-    member::Nudge,
+    task::Nudge,
     view::{Owner, View},
 };
 use crate::{
@@ -67,7 +67,7 @@ pub(super) async fn tell_all(ledger: Arc<Ledger>, link: Link, me: NodeId, mut se
 
 /// Asks other nodes.
 #[derive(Clone)]
-pub struct Neighbours {
+pub(super) struct Neighbours {
     me: NodeId,
     link: Link,
     view: Arc<View>,
@@ -90,7 +90,12 @@ impl Neighbours {
     /// # Errors
     ///
     /// As for a question to an account; a book has one version, so repeating the call is safe.
-    pub async fn price_version(&self, hash: String, text: String, within: Duration) -> Result<i64, AccountError> {
+    pub(super) async fn price_version(
+        &self,
+        hash: String,
+        text: String,
+        within: Duration,
+    ) -> Result<i64, AccountError> {
         self.call(Shard::FIRST, &Call::Prices(hash, text), within).await
     }
 

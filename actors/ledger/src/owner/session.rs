@@ -101,15 +101,14 @@ impl Session {
         &mut self,
         work: impl AsyncFnOnce() -> Result<T, LedgerError>,
     ) -> Result<T, LedgerError> {
-        let turn = [("pg_advisory_lock", BEGINS), ("pg_advisory_unlock", BEGINS)];
-        let [lock, unlock] = turn
-            .map(|(what, number)| format!("SELECT {what}({number}, hashtext(coalesce(current_schema()::text, '')))"));
-        let waits = sqlx::query(sqlx::AssertSqlSafe(lock)).execute(&mut self.connection);
+        let lock = "SELECT pg_advisory_lock($1, hashtext(coalesce(current_schema()::text, '')))";
+        let waits = sqlx::query(lock).bind(BEGINS).execute(&mut self.connection);
         let waited = tokio::time::timeout(BEGINS_WITHIN, waits).await.map_err(|_| away(&late()))?;
         waited.map_err(|error| away(&error))?;
         let done = work().await;
         // A session that is lost gives the lock back, too.
-        let _ = sqlx::query(sqlx::AssertSqlSafe(unlock)).execute(&mut self.connection).await;
+        let unlock = "SELECT pg_advisory_unlock($1, hashtext(coalesce(current_schema()::text, '')))";
+        let _ = sqlx::query(unlock).bind(BEGINS).execute(&mut self.connection).await;
         done
     }
 
