@@ -95,28 +95,6 @@ impl Ledger {
         Ok(self.row(&sql, []).await?.is_some())
     }
 
-    /// The condition, in SQL, that the account whose id is in a column is of one of these shards.
-    pub(super) fn in_shards(&self, column: &str, shards: &[Shard]) -> String {
-        if shards.len() == usize::from(self.shards.count()) {
-            return "1 = 1".to_owned();
-        }
-        let bytes = format!("uuid_send({column})");
-        let shards = shards.iter().map(|shard| shard.0.to_string()).collect::<Vec<_>>().join(", ");
-        let count = self.shards.count();
-        // As `Shards::of` has it. SQLite's ledgers have one shard.
-        format!(
-            "(get_byte({bytes}, 14) * 256 + get_byte({bytes}, 15)) % {count} IN ({})",
-            if shards.is_empty() { "-1" } else { &shards }
-        )
-    }
-
-    /// The same for the shards that this process owns.
-    pub(super) fn in_owned_shards(&self, column: &str) -> String {
-        let owned: Vec<_> = self.owned().keys().copied().collect();
-        // One that only reads asks for all.
-        if self.log.is_none() { "1 = 1".to_owned() } else { self.in_shards(column, &owned) }
-    }
-
     /// Brings the tables from their place to the end of the log.
     async fn follow(&self, log: &Log, shard: Shard, place: Head, end: &Row) -> Result<Head, LedgerError> {
         if place.seq > end.seq {

@@ -117,6 +117,28 @@ impl Others {
 }
 
 impl Ledger {
+    /// The condition, in SQL, that the account whose id is in a column is of one of these shards.
+    pub(super) fn in_shards(&self, column: &str, shards: &[Shard]) -> String {
+        if shards.len() == usize::from(self.shards.count()) {
+            return "1 = 1".to_owned();
+        }
+        let bytes = format!("uuid_send({column})");
+        let shards = shards.iter().map(|shard| shard.0.to_string()).collect::<Vec<_>>().join(", ");
+        let count = self.shards.count();
+        // As `Shards::of` has it. SQLite's ledgers have one shard.
+        format!(
+            "(get_byte({bytes}, 14) * 256 + get_byte({bytes}, 15)) % {count} IN ({})",
+            if shards.is_empty() { "-1" } else { &shards }
+        )
+    }
+
+    /// The same for the shards that this process owns.
+    pub(super) fn in_owned_shards(&self, column: &str) -> String {
+        let owned: Vec<_> = self.owned().keys().copied().collect();
+        // One that only reads asks for all.
+        if self.log.is_none() { "1 = 1".to_owned() } else { self.in_shards(column, &owned) }
+    }
+
     fn of_leases(&self) -> Result<&Pool, LedgerError> {
         self.leases.as_ref().ok_or_else(|| LedgerError::Unusable("this ledger is not shared by nodes".into()))
     }

@@ -3,10 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use billing::{
-    entry::{Line, Transition},
-    ids::AccountId,
-};
+use billing::entry::{Line, Transition};
 use sea_orm::{ConnectionTrait, DatabaseTransaction};
 use uuid::Uuid;
 
@@ -84,8 +81,7 @@ impl Ledger {
         row: Head,
         place: Head,
     ) -> Result<Balances, LedgerError> {
-        let mut balances = self.balances(tx).await?;
-        balances.0.retain(|account, _| self.shards.of(AccountId(*account)) == shard);
+        let mut balances = self.balances(tx, shard).await?;
         let mut head = row;
         while head.seq < place.seq {
             let rows = log.read(shard, head.seq, PAGE).await?;
@@ -100,21 +96,24 @@ impl Ledger {
         Ok(balances)
     }
 
-    /// The balances that the tables have.
-    async fn balances(&self, tx: &DatabaseTransaction) -> Result<Balances, LedgerError> {
+    /// The balances that the tables have of a shard's accounts.
+    async fn balances(&self, tx: &DatabaseTransaction, shard: Shard) -> Result<Balances, LedgerError> {
         let mut balances = Balances::default();
-        let grants = "SELECT account_id, CAST(SUM(funded) AS BIGINT), CAST(SUM(available) AS BIGINT), \
-                      CAST(SUM(held) AS BIGINT), CAST(SUM(spent) AS BIGINT), CAST(SUM(expired) AS BIGINT), \
-                      CAST(SUM(voided) AS BIGINT) FROM credit_grant GROUP BY account_id";
-        for row in tx.query_all_raw(self.statement(grants, [])).await? {
+        let grants = format!(
+            "SELECT account_id, CAST(SUM(funded) AS BIGINT), CAST(SUM(available) AS BIGINT), CAST(SUM(held) AS BIGINT), \
+             CAST(SUM(spent) AS BIGINT), CAST(SUM(expired) AS BIGINT), CAST(SUM(voided) AS BIGINT) FROM credit_grant \
+             WHERE {} GROUP BY account_id",
+            self.in_shards("account_id", &[shard])
+        );
+        for row in tx.query_all_raw(self.statement(&grants, [])).await? {
             let mut sums = Sums::default();
             for (column, sum) in sums.iter_mut().take(6).enumerate() {
                 *sum = row.try_get_by_index::<i64>(column + 1)?.into();
             }
             balances.change(row.try_get_by_index(0)?, sums);
         }
-        let debts = "SELECT id, debt FROM account WHERE debt <> 0";
-        for row in tx.query_all_raw(self.statement(debts, [])).await? {
+        let debts = format!("SELECT id, debt FROM account WHERE debt <> 0 AND {}", self.in_shards("id", &[shard]));
+        for row in tx.query_all_raw(self.statement(&debts, [])).await? {
             let debt: i64 = row.try_get_by_index(1)?;
             balances.change(row.try_get_by_index(0)?, [0, 0, 0, 0, 0, 0, debt.into()]);
         }

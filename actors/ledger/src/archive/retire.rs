@@ -66,7 +66,7 @@ pub async fn retire(url: &str, archive: &mut Archive, sign: Sign<'_>) -> Result<
     // Without the rows that go, tables that a power cut loses could not be made again.
     ledger.checkpoint_tables().await?;
     let connection = connect(url).await?;
-    let mut epoch = None;
+    let mut last = None;
     for (tail, row) in going {
         let text = ledger.checkpoint_of(log, &row).await?.text()?;
         let jws = sign(&text);
@@ -75,11 +75,11 @@ pub async fn retire(url: &str, archive: &mut Archive, sign: Sign<'_>) -> Result<
         archive.manifest.write(&archive.folder)?;
         let rows = replace(&connection, &tail, &row, &text, &jws).await?;
         retired.push(Retired { shard: tail.shard, begins_at: row.seq, rows });
-        epoch = Some(tail);
+        last = Some(tail);
     }
     ledger.close().await?;
     // The files are this process's alone still, until the ledger is given back at the end.
-    if let Some(tail) = epoch
+    if let Some(tail) = last
         && epoch_of(&connection, tail.shard).await? == Some(tail.epoch)
     {
         shrink(&connection).await;
