@@ -3,7 +3,7 @@
 
 use actix_web::HttpRequest;
 use wire::format::{
-    AnswerWriter, ClientFormat, ErrorShape,
+    ClientFormat, ErrorShape,
     anthropic::Messages,
     cohere::{self, Embed},
     gemini::Generate,
@@ -52,7 +52,7 @@ const COHERES: &str = "cohere";
 const GOOGLES: [&str; 2] = ["x-goog-api-key", "x-goog-api-client"];
 
 const fn errors<F: ClientFormat>() -> ErrorShape {
-    <F::Writer as AnswerWriter>::ERRORS
+    F::ERRORS
 }
 
 /// The shape of a request's errors: that of the route's format. SDKs also call unknown paths, and read the error.

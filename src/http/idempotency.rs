@@ -19,7 +19,7 @@ use actix_web::{
     web,
 };
 use bytes::Bytes;
-use futures::stream;
+use futures::{future::LocalBoxFuture, stream};
 use tokio::sync::{mpsc, oneshot};
 use wire::{multipart, sse};
 
@@ -73,8 +73,9 @@ where
     let plain = handler.clone();
     let keyed = move |state: Shared, request: HttpRequest, body: Body| {
         let handler = handler.clone();
+        let handle: Handle = Box::new(|request, body| Box::pin(handled(handler, request, body)));
         async move {
-            let answered = once(handler, repeat, &state, &request, body).await;
+            let answered = once(handle, repeat, &state, &request, body).await;
             answered.unwrap_or_else(|error| refuse(&request, &error))
         }
     };
@@ -85,19 +86,31 @@ where
         .default_service(wrong_method())
 }
 
-/// Runs a handler, or replays the earlier answer.
-async fn once<F, Args>(
-    handler: F,
-    repeat: Repeat,
-    state: &Shared,
-    request: &HttpRequest,
-    body: Body,
-) -> Result<HttpResponse, ApiError>
+/// A route's handler with its request and body still to come.
+type Handle = Box<dyn FnOnce(HttpRequest, Bytes) -> LocalBoxFuture<'static, HttpResponse>>;
+
+/// Calls a handler.
+async fn handled<F, Args>(handler: F, request: HttpRequest, body: Bytes) -> HttpResponse
 where
     F: Handler<Args>,
     F::Output: Responder + 'static,
     Args: FromRequest + 'static,
 {
+    let mut payload = Payload::from(body);
+    match Args::from_request(&request, &mut payload).await {
+        Ok(args) => handler.call(args).await.respond_to(&request).map_into_boxed_body(),
+        Err(error) => HttpResponse::from_error(error),
+    }
+}
+
+/// Runs a handler, or replays the earlier answer.
+async fn once(
+    handle: Handle,
+    repeat: Repeat,
+    state: &Shared,
+    request: &HttpRequest,
+    body: Body,
+) -> Result<HttpResponse, ApiError> {
     let holder = holder(state, request).await?;
     let key = key(request)?;
     let body = inference::whole(state, request, body)?;
@@ -124,7 +137,7 @@ where
             request.extensions_mut().insert(secret);
             let (head, answer) = oneshot::channel();
             // The task outlives the connection, so that a retry finds the answer.
-            actix_web::rt::spawn(run(handler, state.clone(), request.clone(), body, first, head));
+            actix_web::rt::spawn(run(handle(request.clone(), body), state.clone(), first, head));
             answer.await.map_err(|_| ApiError::internal(&"a request's handler died"))
         }
     }
@@ -175,24 +188,14 @@ impl AsRef<[u8]> for Replayed {
     }
 }
 
-/// Calls the handler, and hands its answer on when it may be sent.
-async fn run<F, Args>(
-    handler: F,
+/// Runs the handler, and hands its answer on when it may be sent.
+async fn run(
+    answer: LocalBoxFuture<'static, HttpResponse>,
     state: Shared,
-    request: HttpRequest,
-    body: Bytes,
     first: First,
     head: oneshot::Sender<HttpResponse>,
-) where
-    F: Handler<Args>,
-    F::Output: Responder + 'static,
-    Args: FromRequest + 'static,
-{
-    let mut payload = Payload::from(body);
-    let response = match Args::from_request(&request, &mut payload).await {
-        Ok(args) => handler.call(args).await.respond_to(&request).map_into_boxed_body(),
-        Err(error) => HttpResponse::from_error(error),
-    };
+) {
+    let response = answer.await;
     let (response, body) = response.into_parts();
     let (status, headers) = (response.status().as_u16(), kept_headers(response.head()));
     let mut recording = state.idempotency.recording();

@@ -26,7 +26,7 @@ use tokio::{
 use wire::{
     fields::{BadRequest, Fields},
     format::{
-        ClientFormat,
+        ClientFormat, ErrorShape,
         live::{LiveWriter, error_frame},
         openai::Chat,
     },
@@ -362,7 +362,7 @@ async fn next_of(balances: &mut Option<mpsc::Receiver<Live>>) -> Option<Live> {
 }
 
 fn failure(id: Option<&str>, error: &ApiError) -> String {
-    error_frame(id, &written_error::<LiveWriter>(error, ""))
+    error_frame(id, &written_error(ErrorShape::Phrase, error, ""))
 }
 
 /// Reads a chat's request from its frame. On a socket every answer is streamed.

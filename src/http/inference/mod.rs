@@ -32,7 +32,7 @@ use tokio::time::timeout_at;
 use uuid::Uuid;
 use wire::{
     format::{
-        AnswerForm, ClientFormat,
+        AnswerForm, ClientFormat, WholeWriter,
         anthropic::Messages,
         openai::{Chat, Completions, Embeddings},
         rerank::Reranking,
@@ -191,7 +191,8 @@ async fn run_read<F: ClientFormat>(
     let authorised = arrival.at.elapsed();
     let attempt = async |Try { job, .. }: Try| {
         let arrival = Arrival { id: job.request_id, ..arrival };
-        attempt::<F>(state, arrival, authorised, job, keeper.as_ref()).await
+        let (writer, form) = (boxed_writer::<F>(state, &job.request, arrival.id), F::form(&job.request));
+        attempt(state, arrival, authorised, job, (writer, form), keeper.as_ref()).await
     };
     let Answered { answer: mut response, model, route } =
         fallbacks::ask(state, asking, attempt).await.map_err(|error| ApiError::from(*error))?;
@@ -225,6 +226,11 @@ fn writer<F: ClientFormat>(state: &Shared, request: &Request, id: RequestId) -> 
     F::writer(request, id.0.simple().encode_lower(&mut Uuid::encode_buffer()), created)
 }
 
+/// The same where all formats are handled as one.
+fn boxed_writer<F: ClientFormat>(state: &Shared, request: &Request, id: RequestId) -> Box<dyn WholeWriter> {
+    Box::new(writer::<F>(state, request, id))
+}
+
 /// Starts a request. One that allows an earlier answer may wait for an equal one: where its stream would be silent for longer
 /// than a heartbeat, the error is the start, which goes on within the stream.
 async fn start(
@@ -243,15 +249,14 @@ async fn start(
 }
 
 /// One attempt to serve a request. Where it fails, nothing was sent.
-async fn attempt<F: ClientFormat>(
+async fn attempt(
     state: &Shared,
     arrival: Arrival,
     authorised: Duration,
     job: Job,
+    (writer, form): (Box<dyn WholeWriter>, AnswerForm),
     keeper: Option<&Arc<Keeper>>,
 ) -> Result<Reached<HttpResponse>, Missed> {
-    let writer = writer::<F>(state, &job.request, arrival.id);
-    let form = F::form(&job.request);
     let heartbeat = Duration::from_secs(state.settings.http.heartbeat_seconds);
     let started = match start(state, job, arrival, (form == AnswerForm::Events).then_some(heartbeat)).await {
         Ok(started) => started.map_err(Missed::unheld)?,

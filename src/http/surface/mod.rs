@@ -187,6 +187,11 @@ impl<W: AnswerWriter> Answer<W> {
         self.last.take()
     }
 
+    /// The media type of the answer as a stream.
+    pub fn stream_type(&self) -> &'static str {
+        self.writer.stream_type()
+    }
+
     /// A keep-alive, where the format has one.
     pub fn silence(&self) -> Option<String> {
         self.writer.silence()
@@ -228,7 +233,7 @@ impl<W: AnswerWriter> Answer<W> {
                 if let ServeError::FailedAndCharged { charge: Some(done), .. } = &*error {
                     self.writer.charged(&end(done));
                 }
-                let error = written_error::<W>(&ApiError::from(*error), &self.request_id.to_string());
+                let error = written_error(self.writer.errors(), &ApiError::from(*error), &self.request_id.to_string());
                 Some(self.writer.failed(&error))
             }
         }
@@ -270,8 +275,8 @@ impl<W: WholeWriter> Answer<W> {
 }
 
 /// An error inside an answer that has begun, in the shape that clients of the format read.
-pub fn written_error<W: AnswerWriter>(error: &ApiError, request_id: &str) -> Value {
-    let shape = match W::ERRORS {
+pub fn written_error(shape: ErrorShape, error: &ApiError, request_id: &str) -> Value {
+    let shape = match shape {
         ErrorShape::Phrase => Shape::Native,
         ErrorShape::Object => Shape::Object,
         ErrorShape::Anthropic => Shape::AnthropicObject,

@@ -42,7 +42,7 @@ pub async fn answer<W: AnswerWriter>(
     let begun = begun.ok().transpose()?.flatten();
     let mut response = HttpResponse::Ok();
     put_head(&mut response, begun);
-    response.insert_header((CACHE_CONTROL, "no-store")).content_type(W::STREAM);
+    response.insert_header((CACHE_CONTROL, "no-store")).content_type(answer.stream_type());
     let stream = Stream { answer, heartbeat, quiet_until, alarm: Box::pin(sleep_until(quiet_until)) };
     let texts = stream::unfold(stream, |mut stream| async move {
         let bytes = stream.next().await?;

@@ -37,7 +37,9 @@ pub fn error_frame(id: Option<&str>, error: &Value) -> String {
 }
 
 impl AnswerWriter for LiveWriter {
-    const ERRORS: ErrorShape = ErrorShape::Phrase;
+    fn errors(&self) -> ErrorShape {
+        ErrorShape::Phrase
+    }
 
     fn delta(&mut self, delta: Delta) -> Option<String> {
         let mut frame = json!({"type": "chat.delta", "id": self.id, "choice": delta.choice, "delta": delta.text});

@@ -61,6 +61,8 @@ const FINISHED: Event = Event::Finished { compute_ms: 0 };
 pub trait ClientFormat: 'static {
     /// The writer of answers in this format.
     type Writer: WholeWriter;
+    /// The shape in which its clients read errors.
+    const ERRORS: ErrorShape = ErrorShape::Object;
 
     /// Reads a request's body.
     ///
@@ -109,9 +111,14 @@ pub enum ErrorShape {
 /// or a frame of a socket.
 pub trait AnswerWriter: 'static {
     /// The shape in which the client reads errors.
-    const ERRORS: ErrorShape;
+    fn errors(&self) -> ErrorShape {
+        ErrorShape::Object
+    }
+
     /// The media type of a streamed answer.
-    const STREAM: &'static str = "text/event-stream";
+    fn stream_type(&self) -> &'static str {
+        "text/event-stream"
+    }
 
     /// Writes a piece of a streamed answer.
     fn delta(&mut self, delta: Delta) -> Option<String>;
@@ -141,7 +148,7 @@ pub trait AnswerWriter: 'static {
     /// Takes what an answer that failed is charged, before its end is written. Most formats tell no usage of a failure.
     fn charged(&mut self, _: &End) {}
 
-    /// Writes the end of a streamed answer that failed. The error has the shape of [`ERRORS`](Self::ERRORS).
+    /// Writes the end of a streamed answer that failed. The error has the shape of [`errors`](Self::errors).
     fn failed(&mut self, error: &Value) -> String;
 }
 
@@ -156,14 +163,74 @@ pub trait WholeWriter: AnswerWriter {
     fn whole(&mut self, deltas: Vec<Delta>, end: &End) -> Vec<u8>;
 }
 
+impl AnswerWriter for Box<dyn WholeWriter> {
+    fn errors(&self) -> ErrorShape {
+        (**self).errors()
+    }
+
+    fn stream_type(&self) -> &'static str {
+        (**self).stream_type()
+    }
+
+    fn delta(&mut self, delta: Delta) -> Option<String> {
+        (**self).delta(delta)
+    }
+
+    fn cost(&mut self, cost: &str, billed_seconds: u64) -> Option<String> {
+        (**self).cost(cost, billed_seconds)
+    }
+
+    fn silence(&self) -> Option<String> {
+        (**self).silence()
+    }
+
+    fn end(&mut self, end: &End) -> String {
+        (**self).end(end)
+    }
+
+    fn kept(&mut self) -> Option<String> {
+        (**self).kept()
+    }
+
+    fn named(&self, delta: &Delta) -> Option<String> {
+        (**self).named(delta)
+    }
+
+    fn rename(&mut self) {
+        (**self).rename();
+    }
+
+    fn charged(&mut self, end: &End) {
+        (**self).charged(end);
+    }
+
+    fn failed(&mut self, error: &Value) -> String {
+        (**self).failed(error)
+    }
+}
+
+impl WholeWriter for Box<dyn WholeWriter> {
+    fn media_type(&self) -> &'static str {
+        (**self).media_type()
+    }
+
+    fn whole(&mut self, deltas: Vec<Delta>, end: &End) -> Vec<u8> {
+        (**self).whole(deltas, end)
+    }
+}
+
 /// A writer of answers that are never streams.
 trait OnlyWhole: 'static {
     /// The shape in which the client reads errors.
-    const SHAPE: ErrorShape = ErrorShape::Object;
+    fn shape(&self) -> ErrorShape {
+        ErrorShape::Object
+    }
 }
 
 impl<W: OnlyWhole> AnswerWriter for W {
-    const ERRORS: ErrorShape = W::SHAPE;
+    fn errors(&self) -> ErrorShape {
+        self.shape()
+    }
 
     fn delta(&mut self, _: Delta) -> Option<String> {
         None

@@ -6,7 +6,7 @@ use super::{Writer, read_messages, reader, translate};
 use crate::{
     fields::{BadRequest, Fields},
     format::{
-        AnswerReader, ClientFormat, KeyHeader, ProviderCall, ProviderFormat, Upstream, feature,
+        AnswerReader, ClientFormat, ErrorShape, KeyHeader, ProviderCall, ProviderFormat, Upstream, feature,
         openai::faults::read_named_refusal, pairing::pair, proof,
     },
     inference::{Event, Failure, Format, ProviderError, Request},
@@ -29,6 +29,7 @@ pub enum Messages {}
 
 impl ClientFormat for Messages {
     type Writer = Writer;
+    const ERRORS: ErrorShape = ErrorShape::Anthropic;
 
     fn read(body: &[u8]) -> Result<Request, BadRequest> {
         read_messages(body)

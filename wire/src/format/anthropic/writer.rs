@@ -103,7 +103,9 @@ impl Writer {
 }
 
 impl AnswerWriter for Writer {
-    const ERRORS: ErrorShape = ErrorShape::Anthropic;
+    fn errors(&self) -> ErrorShape {
+        ErrorShape::Anthropic
+    }
 
     fn delta(&mut self, delta: Delta) -> Option<String> {
         if delta.finish.is_some() {

@@ -47,6 +47,7 @@ pub enum Embed {}
 
 impl ClientFormat for Embed {
     type Writer = Writer;
+    const ERRORS: ErrorShape = ErrorShape::Cohere;
 
     fn read(body: &[u8]) -> Result<Request, BadRequest> {
         read_embed(body)
@@ -228,7 +229,9 @@ pub struct Writer {
 }
 
 impl OnlyWhole for Writer {
-    const SHAPE: ErrorShape = ErrorShape::Cohere;
+    fn shape(&self) -> ErrorShape {
+        ErrorShape::Cohere
+    }
 }
 
 impl WholeWriter for Writer {

@@ -8,7 +8,7 @@ use super::{
 use crate::{
     fields::BadRequest,
     format::{
-        AnswerReader, ClientFormat, ProviderCall, ProviderFormat, Upstream, feature,
+        AnswerReader, ClientFormat, ErrorShape, ProviderCall, ProviderFormat, Upstream, feature,
         incoming::{Incoming, read_all},
         openai::read_refusal,
         pairing::pair,
@@ -27,6 +27,7 @@ pub enum Chat {}
 
 impl ClientFormat for Chat {
     type Writer = Writer;
+    const ERRORS: ErrorShape = ErrorShape::Cohere;
 
     fn read(body: &[u8]) -> Result<Request, BadRequest> {
         read_chat(body)

@@ -105,7 +105,9 @@ impl Writer {
 }
 
 impl AnswerWriter for Writer {
-    const ERRORS: ErrorShape = ErrorShape::Cohere;
+    fn errors(&self) -> ErrorShape {
+        ErrorShape::Cohere
+    }
 
     fn delta(&mut self, delta: Delta) -> Option<String> {
         if delta.finish.is_some() {

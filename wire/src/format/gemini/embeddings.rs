@@ -42,6 +42,7 @@ pub enum Embeddings {}
 
 impl ClientFormat for Embeddings {
     type Writer = Writer;
+    const ERRORS: ErrorShape = ErrorShape::Google;
 
     fn read(body: &[u8]) -> Result<Request, BadRequest> {
         read(body, None)
@@ -264,7 +265,9 @@ pub struct Writer {
 }
 
 impl OnlyWhole for Writer {
-    const SHAPE: ErrorShape = ErrorShape::Google;
+    fn shape(&self) -> ErrorShape {
+        ErrorShape::Google
+    }
 }
 
 impl WholeWriter for Writer {

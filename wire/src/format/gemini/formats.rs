@@ -10,7 +10,7 @@ use super::{
 use crate::{
     fields::{BadRequest, Fields},
     format::{
-        AnswerReader, ClientFormat, FINISHED, KeyHeader, ProviderCall, ProviderFormat, Upstream, feature,
+        AnswerReader, ClientFormat, ErrorShape, FINISHED, KeyHeader, ProviderCall, ProviderFormat, Upstream, feature,
         gathered::Gathered,
         incoming::{Incoming, read_all},
         pairing::pair,
@@ -30,6 +30,7 @@ pub enum GenerateList {}
 
 impl ClientFormat for Generate {
     type Writer = Writer<Events>;
+    const ERRORS: ErrorShape = ErrorShape::Google;
 
     fn read(body: &[u8]) -> Result<Request, BadRequest> {
         read_generate(body, None, false)
@@ -42,6 +43,7 @@ impl ClientFormat for Generate {
 
 impl ClientFormat for GenerateList {
     type Writer = Writer<Entries>;
+    const ERRORS: ErrorShape = ErrorShape::Google;
 
     fn read(body: &[u8]) -> Result<Request, BadRequest> {
         read_generate(body, None, true)

@@ -82,8 +82,13 @@ impl<F: Framing> Writer<F> {
 }
 
 impl<F: Framing> AnswerWriter for Writer<F> {
-    const ERRORS: ErrorShape = ErrorShape::Google;
-    const STREAM: &'static str = F::TYPE;
+    fn errors(&self) -> ErrorShape {
+        ErrorShape::Google
+    }
+
+    fn stream_type(&self) -> &'static str {
+        F::TYPE
+    }
 
     fn delta(&mut self, delta: Delta) -> Option<String> {
         match delta.raw {

@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::{Api, Head, Names, details::Details, request::usage_wanted, whole_calls::WholeCalls};
 use crate::{
-    format::{AnswerWriter, End, ErrorShape, WholeWriter},
+    format::{AnswerWriter, End, WholeWriter},
     inference::{Delta, Raw, Request},
     sse,
 };
@@ -99,8 +99,6 @@ impl Writer {
 }
 
 impl AnswerWriter for Writer {
-    const ERRORS: ErrorShape = ErrorShape::Object;
-
     fn delta(&mut self, delta: Delta) -> Option<String> {
         let ends = delta.finish.is_some();
         let chunk = self.chunk(delta)?;

@@ -16,6 +16,7 @@ pub enum CohereReranking {}
 
 impl ClientFormat for CohereReranking {
     type Writer = Writer;
+    const ERRORS: ErrorShape = ErrorShape::Cohere;
 
     fn read(body: &[u8]) -> Result<Request, BadRequest> {
         let request = read_rerank(body)?;
@@ -36,7 +37,9 @@ pub struct Writer {
 }
 
 impl OnlyWhole for Writer {
-    const SHAPE: ErrorShape = ErrorShape::Cohere;
+    fn shape(&self) -> ErrorShape {
+        ErrorShape::Cohere
+    }
 }
 
 impl WholeWriter for Writer {

@@ -11,7 +11,7 @@ use super::{
 use crate::{
     fields::{BadRequest, Fields},
     format::{
-        AnswerWriter, Answers, ClientFormat, End, ErrorShape, FINISHED, ProviderCall, Upstream, WholeWriter,
+        AnswerWriter, Answers, ClientFormat, End, FINISHED, ProviderCall, Upstream, WholeWriter,
         own::{self, Own},
     },
     inference::{Delta, Event, Failure, FinishReason, Format, ImageEdit, ImageGeneration, Raw, Request, Source, Work},
@@ -254,8 +254,6 @@ impl Writer {
 }
 
 impl AnswerWriter for Writer {
-    const ERRORS: ErrorShape = ErrorShape::Object;
-
     fn delta(&mut self, delta: Delta) -> Option<String> {
         let Raw::Own(FORMAT, fields) = delta.raw else { return None };
         if delta.finish.is_some() {

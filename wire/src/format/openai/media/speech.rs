@@ -14,8 +14,8 @@ use super::{
 use crate::{
     fields::{BadRequest, Fields},
     format::{
-        AnswerForm, AnswerReader, AnswerWriter, Answers, ClientFormat, End, ErrorShape, FINISHED, ProviderCall,
-        Upstream, WholeWriter,
+        AnswerForm, AnswerReader, AnswerWriter, Answers, ClientFormat, End, FINISHED, ProviderCall, Upstream,
+        WholeWriter,
         own::{self, Own},
     },
     inference::{Delta, Event, Failure, Format, Made, Raw, Request, Source, Speech, Work},
@@ -186,8 +186,6 @@ pub(super) fn event(so_far: &mut SoFar, kind: &str, fields: Fields, events: &mut
 pub struct Writer(());
 
 impl AnswerWriter for Writer {
-    const ERRORS: ErrorShape = ErrorShape::Object;
-
     fn delta(&mut self, delta: Delta) -> Option<String> {
         if let Some(own) = delta.raw.of(FORMAT) {
             return Some(sse::encode(&own.to_json()));

@@ -9,7 +9,7 @@ use serde_json::{Map, Value, json};
 use super::{FORMAT, conversations, kept::PREVIOUS, partial::Partial, request::includes};
 use crate::{
     fields::Fields,
-    format::{AnswerWriter, End, ErrorShape, WholeWriter, openai::usage_object, proof::marked},
+    format::{AnswerWriter, End, WholeWriter, openai::usage_object, proof::marked},
     inference::{CallDelta, Continues, Delta, FinishReason, Raw, Request, ToolKind, Work},
 };
 use pieces::part;
@@ -327,8 +327,6 @@ fn usage(end: &End) -> Value {
 }
 
 impl AnswerWriter for Writer {
-    const ERRORS: ErrorShape = ErrorShape::Object;
-
     fn delta(&mut self, delta: Delta) -> Option<String> {
         match delta.raw {
             Raw::Before(FORMAT) => None,

@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     fields::Fields,
-    format::{AnswerWriter, End, ErrorShape, WholeWriter},
+    format::{AnswerWriter, End, WholeWriter},
     inference::{Delta, Raw, Request, TranscriptForm, Work},
     sse,
 };
@@ -55,8 +55,6 @@ impl Writer {
 }
 
 impl AnswerWriter for Writer {
-    const ERRORS: ErrorShape = ErrorShape::Object;
-
     fn delta(&mut self, delta: Delta) -> Option<String> {
         self.text.push_str(&delta.text);
         match (delta.raw, delta.finish) {
