@@ -76,9 +76,6 @@ const BACKLOG: u32 = 1_024;
 /// The address or the metrics address is taken, the ledger can't be opened or belongs to another process, or a part
 /// can't be started. The error's text names the part, and the process should end with it.
 pub async fn start(settings: &Settings, metrics: Metrics, claim: Claim) -> Result<Running> {
-    for key in settings.without_effect() {
-        tracing::warn!(key, "this setting has no effect yet");
-    }
     let clock = match settings.clock {
         config::Clock::System | config::Clock::Test { from: None } => Clock::default(),
         config::Clock::Test { from: Some(from) } => Clock::from(from),
@@ -111,10 +108,13 @@ pub async fn start(settings: &Settings, metrics: Metrics, claim: Claim) -> Resul
     let Money { journal, accounts, payments } =
         start_money(&chief, arbiters, Arc::clone(&ledger), processor, clock.clone(), health.clone())?;
     let told = payments.clone();
-    let cluster =
-        nodes::join(settings, &accounts, &journal, clock.clone(), move || mailbox::tell(&told.address(), TakeUp))
-            .await?
-            .map(Arc::new);
+    let on_begin = move || mailbox::tell(&told.address(), TakeUp);
+    let node = nodes::node(settings, &ledger, clock.clone()).await?;
+    let hints = node.as_ref().and_then(|node| node.hints.clone());
+    let cluster = match node {
+        Some(node) => nodes::join(settings, node, &accounts, &journal, on_begin).await?.map(Arc::new),
+        None => None,
+    };
     let versions = cluster.as_ref().map_or_else(
         || nodes::Versions::Own(Arc::clone(&journal)),
         |cluster| nodes::Versions::Shared(Arc::clone(cluster)),
@@ -156,7 +156,8 @@ pub async fn start(settings: &Settings, metrics: Metrics, claim: Claim) -> Resul
     let known = Arc::clone(&signer);
     let open = move |text: &str| jws::text_of(text, signing::CHECKPOINT, known.keys());
     let service = Service::new(gateway.accounts.clone(), journal, payments, webhooks, webhook_timeout, open);
-    let state = web::Data::new(State::new(gateway, settings.clone(), &admin_token, metrics, service, signer, cluster));
+    let state =
+        web::Data::new(State::new(gateway, settings.clone(), &admin_token, metrics, service, signer, (cluster, hints)));
     actix_rt::spawn({
         let (state, revoked) = (state.clone(), ledger.revocations());
         async move { state.keys.follow(revoked).await }

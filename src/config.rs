@@ -8,6 +8,7 @@ mod keys;
 mod layers;
 mod pools;
 mod providers;
+mod proxies;
 mod settings;
 mod validate;
 
@@ -93,9 +94,10 @@ impl Settings {
         Ok(settings)
     }
 
-    /// The keys of settings that are set and have no effect in this version.
-    pub fn without_effect(&self) -> Vec<String> {
-        validate::without_effect(self)
+    /// The proxies whose word about a client's address counts.
+    pub fn trusted_proxies(&self) -> Vec<ipnet::IpNet> {
+        // Each was read when the settings were checked.
+        proxies::read(&self.http.trusted_proxies).unwrap_or_default()
     }
 }
 

@@ -29,6 +29,7 @@ const HELP: &[(&str, Kind, &str)] = &[
     ("farebox_requests_running", Kind::Gauge, "Requests that run."),
     ("farebox_refusals_total", Kind::Counter, "Answers that refuse, by the pattern of the path and the status."),
     ("farebox_provider_unknown_events_total", Kind::Counter, "Events of providers that are of no known kind."),
+    ("farebox_address_refused_total", Kind::Counter, "Requests refused because their address sent too many."),
     ("farebox_operator_guesses_total", Kind::Counter, "Wrong operator's tokens."),
     ("farebox_engine_not_finite_total", Kind::Counter, "Requests to open models whose scores were no numbers."),
     ("farebox_idempotent_requests_total", Kind::Counter, "Requests with an Idempotency-Key, run or replayed."),
@@ -46,6 +47,9 @@ const HELP: &[(&str, Kind, &str)] = &[
     ("farebox_payments_total", Kind::Counter, "Payments that ended, by how and what for."),
     ("farebox_webhooks_total", Kind::Counter, "Notices of the card processor, by what came of them."),
     ("farebox_webhook_deliveries_total", Kind::Counter, "Calls of owners' webhooks, by what came of them."),
+    ("farebox_redis_hears", Kind::Gauge, "Whether all that other nodes tell by Redis is heard: 1 or 0."),
+    ("farebox_redis_calls_total", Kind::Counter, "Calls to Redis, by whether it answered in time."),
+    ("farebox_redis_untold_total", Kind::Counter, "Balances and revocations that were not told by Redis."),
     ("farebox_build_info", Kind::Gauge, "What runs: 1, with its version and machine."),
 ];
 

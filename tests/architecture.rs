@@ -30,7 +30,7 @@ const LAYERS: &[(&str, &str, &[&str])] = &[
     ("actors/hub", "hub", &["client"]),
     ("actors/upstream", "upstream", &["wire", "client"]),
     ("actors/cards", "cards", &["billing", "client"]),
-    ("actors", "actors", &["billing", "wire", "runtime", "ledger", "engine", "link", "upstream", "cards"]),
+    ("actors", "actors", &["billing", "wire", "runtime", "ledger", "engine", "hints", "link", "upstream", "cards"]),
     // It tests itself with faults.
     (
         "",

@@ -2,6 +2,7 @@
 //! meaning of a question is not known here.
 
 mod elsewhere;
+mod watching;
 
 use std::{
     sync::{
@@ -30,12 +31,13 @@ use runtime::{
 
 use crate::{
     account::{AccountActor, AccountError, Asked, End, Enter, Entered, Leave, Tick},
-    context::{AccountContext, Charges, Surroundings},
+    context::{AccountContext, Announces, Balances, Charges, Surroundings},
     journal::Append,
     running::Running,
 };
 
 pub use elsewhere::Elsewhere;
+pub(crate) use watching::BEHIND;
 
 /// The longest that an account may take to answer.
 pub const DEADLINE: Duration = Duration::from_secs(15);
@@ -93,7 +95,14 @@ impl Accounts {
             accounts: Mutex::default(),
             incarnations: AtomicU64::new(1),
             arbiters,
-            around: Arc::new(Surroundings { ledger, journal, charges, running: Running::default(), clock }),
+            around: Arc::new(Surroundings {
+                ledger,
+                journal,
+                charges,
+                running: Running::default(),
+                balances: Balances::default(),
+                clock,
+            }),
             processor,
             health,
             elsewhere: OnceLock::new(),
@@ -105,6 +114,11 @@ impl Accounts {
     pub fn join(&self, elsewhere: Arc<dyn Elsewhere>) {
         // A second call changes nothing.
         let _ = self.0.elsewhere.set(elsewhere);
+    }
+
+    /// From now on balances are told to other nodes, too.
+    pub(crate) fn announce_by(&self, beyond: Arc<dyn Announces>) {
+        self.0.around.balances.announce_by(beyond);
     }
 
     pub(crate) fn elsewhere(&self) -> Option<&Arc<dyn Elsewhere>> {

@@ -1,9 +1,12 @@
 //! The surroundings of an account's actor: the ledger, the journal, the charger of cards, the running requests. The
 //! account knows them by their interfaces only, and does not know where accounts live.
 
-use std::sync::Arc;
+use std::sync::{
+    Arc, OnceLock,
+    atomic::{AtomicU64, Ordering::Relaxed},
+};
 
-use billing::{ids::AccountId, payment::Payment};
+use billing::{account::Balance, ids::AccountId, payment::Payment};
 use ledger::Ledger;
 use runtime::clock::Clock;
 
@@ -19,6 +22,37 @@ pub trait Charges: Send + Sync {
     fn charge(&self, account_id: AccountId, payment: Payment);
 }
 
+/// Tells balances to other nodes.
+pub trait Announces: Send + Sync {
+    /// An account has this balance, which has this place among those that this process told. It is not waited for.
+    fn balance(&self, account_id: AccountId, place: u64, balance: &Balance);
+}
+
+/// The balances that this process told.
+#[derive(Default)]
+pub struct Balances {
+    told: AtomicU64,
+    /// The way to other nodes, where there may be some that want to hear them.
+    beyond: OnceLock<Arc<dyn Announces>>,
+}
+
+impl Balances {
+    /// From now on balances are told to other nodes, too.
+    pub fn announce_by(&self, beyond: Arc<dyn Announces>) {
+        // A second call changes nothing.
+        let _ = self.beyond.set(beyond);
+    }
+
+    /// Tells a balance to other nodes, and gives its place.
+    pub fn tell(&self, account_id: AccountId, balance: &Balance) -> u64 {
+        let place = self.told.fetch_add(1, Relaxed);
+        if let Some(beyond) = self.beyond.get() {
+            beyond.balance(account_id, place, balance);
+        }
+        place
+    }
+}
+
 /// What all accounts of a process share.
 pub struct Surroundings {
     /// The ledger, from which an account is read once.
@@ -29,6 +63,8 @@ pub struct Surroundings {
     pub charges: Arc<dyn Charges>,
     /// The requests that run in this process: their holds are not abandoned.
     pub running: Running,
+    /// The balances that were told.
+    pub balances: Balances,
     /// The process's clock.
     pub clock: Clock,
 }

@@ -8,36 +8,67 @@ use actors::{
     journal::Journal,
 };
 use anyhow::{Context, Result};
-use ledger::LedgerError;
+use hints::{Hints, Place};
+use ledger::{Ledger, LedgerError};
 use link::{Identity, Link, Options};
 use runtime::{clock::Clock, node::NodeId};
 
 use crate::config::{self, Settings};
 
-/// Joins the other nodes, if the settings say that there may be some.
+/// This life of the process, as one of several with the same ledger.
+pub(super) struct Node {
+    id: NodeId,
+    /// The ledger's database.
+    database: String,
+    clock: Clock,
+    /// What nodes tell each other by Redis, where there is one.
+    pub(super) hints: Option<Hints>,
+}
+
+/// This process as a node, if the settings say that there may be others. Redis need not be there now.
+///
+/// # Errors
+///
+/// The database does not answer, or `redis.url` is no address of a Redis.
+pub(super) async fn node(settings: &Settings, ledger: &Ledger, clock: Clock) -> Result<Option<Node>> {
+    if settings.cluster.listen.is_none() {
+        if settings.redis.url.is_some() {
+            tracing::warn!("`redis.url` has no effect without `cluster.listen`: there is one node");
+        }
+        return Ok(None);
+    }
+    let id = NodeId(uuid::Uuid::new_v4());
+    let database = ledger.database().await.context("can't read the database's name")?;
+    let place = settings.redis.url.as_ref().map(|url| Place::parse(url.as_str())).transpose();
+    let place = place.context("setting `redis.url`")?;
+    let hints = place.map(|place| Hints::open(place, &database, id, hints::Options::default()));
+    Ok(Some(Node { id, database, clock, hints }))
+}
+
+/// Joins the other nodes.
 ///
 /// # Errors
 ///
 /// The address for other nodes is taken, or the secret can't be used.
 pub(super) async fn join(
     settings: &Settings,
+    node: Node,
     accounts: &Accounts,
     journal: &Arc<Journal>,
-    clock: Clock,
     on_begin: impl Fn() + Send + Sync + 'static,
 ) -> Result<Option<Cluster>> {
     let config::Cluster { listen: Some(listen), address, secret: Some(secret), .. } = &settings.cluster else {
         return Ok(None);
     };
+    let Node { id, database, clock, hints } = node;
     let listener = tokio::net::TcpListener::bind(listen).await;
     let listener = listener.with_context(|| format!("can't listen for other nodes on {listen} (cluster.listen)"))?;
     let own = listener.local_addr()?;
-    let id = NodeId(uuid::Uuid::new_v4());
     let identity = Identity {
         node: id,
         protocol: PROTOCOL,
         program: env!("CARGO_PKG_VERSION").to_owned(),
-        database: accounts.ledger().database().await.context("can't read the database's name")?,
+        database,
         ledger: String::new(),
         shards: accounts.ledger().shards().count().into(),
     };
@@ -49,6 +80,7 @@ pub(super) async fn join(
         version: env!("CARGO_PKG_VERSION").to_owned(),
         rules: rules(settings),
         link: link.context("setting `cluster.secret`")?,
+        hints,
         listener,
         on_begin: Arc::new(on_begin),
     };

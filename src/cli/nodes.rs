@@ -29,6 +29,15 @@ const NODES: &[(&str, &str)] = &[
 ];
 const SHARDS: &[(&str, &str)] =
     &[("SHARD", "shard"), ("NODE", "node"), ("EPOCH", "epoch"), ("EXPIRES", "expires_at"), ("BEHIND", "behind")];
+const REDIS: &[(&str, &str)] = &[
+    ("REDIS", "state"),
+    ("HEARS", "hears"),
+    ("ANSWERED", "answered"),
+    ("FAILED", "failed"),
+    ("UNTOLD", "untold"),
+    ("WATCHED", "watched"),
+    ("REASON", "reason"),
+];
 
 /// Shows them.
 #[expect(clippy::print_stdout, reason = "the command's output")]
@@ -46,5 +55,9 @@ pub(super) fn run(settings: &Settings, args: &Args) -> Result<i32> {
     print_list(&rows("nodes"), NODES, Form::Text)?;
     println!();
     print_list(&rows("shards"), SHARDS, Form::Text)?;
+    if nodes["redis"].is_object() {
+        println!();
+        print_list(std::slice::from_ref(&nodes["redis"]), REDIS, Form::Text)?;
+    }
     Ok(0)
 }

@@ -141,7 +141,7 @@ pub struct Database {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Redis {
-    /// `redis://HOST:PORT`; without it there is one node, or slower ones.
+    /// `redis://HOST:PORT`, or `redis-cluster://HOST:PORT,HOST:PORT`; with TLS `rediss://` or `rediss-cluster://`.
     pub url: Option<ServerUrl>,
 }
 
@@ -169,6 +169,8 @@ pub struct Limits {
     pub bodies_bytes: usize,
     /// The longest that a request's body may take to arrive.
     pub body_seconds: u64,
+    /// The requests that one address may send in a minute, of all nodes together; 0: as many as it likes.
+    pub address_per_minute: u32,
     /// Abandoned streams that are read to their end for their usage, per provider.
     pub drains: usize,
     /// The longest that such a stream is read. A whole answer is read to its end, within the time limits of any call: what
@@ -211,6 +213,7 @@ impl Default for Limits {
             answers_bytes: 64 * 1024 * 1024,
             bodies_bytes: 256 * 1024 * 1024,
             body_seconds: 120,
+            address_per_minute: 0,
             drains: 64,
             drain_seconds: 30,
             stop_seconds: 30,
@@ -416,6 +419,8 @@ pub struct Http {
     pub error_form: ErrorForm,
     /// The origins whose pages may call the server from a browser: `https://app.example.com`, or `*`.
     pub cors_origins: Vec<String>,
+    /// The proxies, as addresses or networks, whose `X-Forwarded-For` says who asks.
+    pub trusted_proxies: Vec<String>,
     /// The longest silence of an event stream or a live socket.
     pub heartbeat_seconds: u64,
     /// The readers of `/metrics`.
@@ -428,6 +433,7 @@ impl Default for Http {
             workers: None,
             error_form: ErrorForm::Auto,
             cors_origins: Vec::new(),
+            trusted_proxies: Vec::new(),
             heartbeat_seconds: 15,
             metrics: MetricsAt::Token,
         }

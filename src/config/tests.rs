@@ -170,6 +170,7 @@ fn a_value_of_the_wrong_type_or_range_is_refused_by_key() {
         ("limits.overdraft=always", "limits.overdraft"),
         ("database.url=mysql://x", "database.url"),
         ("redis.url=localhost", "redis.url"),
+        ("limits.address_per_minute=60000001", "limits.address_per_minute"),
         ("providers.google.base_url=ftp://x", "providers.google.base_url"),
         ("providers.openai.api_key=a b", "providers.openai.api_key"),
         ("http.workers=0", "http.workers"),
@@ -206,11 +207,14 @@ fn cards_are_named_where_they_are_wanted_and_nowhere_else() {
 }
 
 #[test]
-fn what_is_set_for_nothing_is_told() {
-    let told = |set: &[&str]| load("", &[], set).unwrap().without_effect();
-    assert_eq!(told(&["providers.openai.api_key=sk", "limits.drains=3"]), [""; 0]);
-    let set = ["providers.google.api_key=k", "providers.anthropic.base_url=https://c", "redis.url=redis://r"];
-    assert_eq!(told(&set), ["redis.url"]);
+fn proxies_are_addresses_or_networks() {
+    let proxies = |text: &str| load("", &[("FAREBOX_HTTP__TRUSTED_PROXIES", text)], &[]);
+    let read = proxies("10.0.0.1,fd00::/8").unwrap().trusted_proxies();
+    assert_eq!(read.iter().map(ToString::to_string).collect::<Vec<_>>(), ["10.0.0.1/32", "fd00::/8"]);
+    for wrong in ["nginx", "10.0.0.0/33", "10.0.0.1:80", "*"] {
+        let error = proxies(wrong).unwrap_err().to_string();
+        assert!(error.contains("`http.trusted_proxies`") && error.contains(wrong), "{error}");
+    }
 }
 
 #[test]

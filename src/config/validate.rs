@@ -46,6 +46,7 @@ fn ranges(settings: &Settings) -> Result<(), ConfigError> {
         ),
         ("limits.body_seconds", limits.body_seconds, 1..=3600),
         ("limits.drains", wide(limits.drains), 0..=100_000),
+        ("limits.address_per_minute", settings.limits.address_per_minute.into(), 0..=60_000_000),
         ("limits.drain_seconds", limits.drain_seconds, 0..=3600),
         ("limits.stop_seconds", limits.stop_seconds, 0..=3600),
         ("webhooks.timeout_seconds", settings.webhooks.timeout_seconds, 1..=60),
@@ -145,7 +146,8 @@ fn addresses(settings: &Settings) -> Result<(), ConfigError> {
         }
     }
     if let Some(url) = &settings.redis.url {
-        begins("redis.url", url.as_str(), &["redis://", "rediss://"])?;
+        let schemes = ["redis://", "rediss://", "redis-cluster://", "rediss-cluster://"];
+        begins("redis.url", url.as_str(), &schemes)?;
     }
     for (name, provider) in settings.providers.all() {
         if let Some(url) = &provider.base_url {
@@ -172,6 +174,7 @@ fn addresses(settings: &Settings) -> Result<(), ConfigError> {
     if let Some(url) = &settings.hub.address {
         begins("hub.address", url, &["http://", "https://"])?;
     }
+    super::proxies::read(&settings.http.trusted_proxies)?;
     origins(&settings.http.cors_origins)
 }
 
@@ -244,11 +247,6 @@ fn secrets(settings: &Settings) -> Result<(), ConfigError> {
 
 fn is_weight(text: &str) -> bool {
     text.parse::<u32>().is_ok_and(|weight| weight >= 1)
-}
-
-/// Settings that are accepted and not used yet: there is one node.
-pub(super) fn without_effect(settings: &Settings) -> Vec<String> {
-    settings.redis.url.iter().map(|_| "redis.url".to_owned()).collect()
 }
 
 fn together(settings: &Settings) -> Result<(), ConfigError> {

@@ -96,6 +96,7 @@ async fn enter(state: &Shared, request: &mut ServiceRequest, incoming: Option<&I
     // The path as the routes decode it: `%61dmin` is `admin`.
     let path = request.match_info().as_str().to_owned();
     let shows = shows(&path);
+    state.addresses.count(request.request(), &path).await?;
     if shows == Shows::Token {
         operator(state, request.request()).await?;
     }
@@ -127,7 +128,7 @@ pub(super) async fn operator(state: &Shared, request: &HttpRequest) -> Result<()
     if !auth::shows_something(request) {
         return shown;
     }
-    let address = request.peer_addr().map(|address| address.ip());
+    let address = state.addresses.of(request);
     match state.guesses.judge(address, || shown.is_ok()).await {
         Verdict::Right | Verdict::Wrong => shown,
         Verdict::TooMany => Err(ApiError::slow_down("Too many wrong tokens came from here; try again in a moment.", 1)),

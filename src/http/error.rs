@@ -213,6 +213,12 @@ impl ApiError {
         Self::new(StatusCode::TOO_MANY_REQUESTS, Code::RateLimit, message).after(seconds)
     }
 
+    /// An address sends more than so many requests in a minute; to be retried after so many seconds.
+    pub fn address_limit(limit: u32, seconds: u64) -> Self {
+        let message = format!("{limit} requests a minute from one address is the limit; try again in {seconds} s.");
+        Self::slow_down(&message, seconds).with("limit", limit).with("reset_ms", seconds.saturating_mul(1_000))
+    }
+
     /// The account has too many live sockets.
     pub fn too_many_sockets(message: String, allowed: usize) -> Self {
         Self::new(StatusCode::TOO_MANY_REQUESTS, Code::SocketLimit, message).with("allowed", allowed).after(1)

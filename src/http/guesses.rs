@@ -4,10 +4,14 @@
 
 use std::{
     collections::HashMap,
-    net::{IpAddr, Ipv6Addr},
+    net::IpAddr,
     sync::{Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
+
+use hints::{Decision, Hints, Rate, Rates};
+
+use super::addresses::network;
 
 /// The wrong guesses that an address may make at once.
 const EACH: u32 = 10;
@@ -40,17 +44,12 @@ pub enum Verdict {
 }
 
 /// Wrong guesses, by address.
-#[derive(Debug)]
 pub struct Guesses {
     counts: Mutex<Counts>,
+    /// The counts of all nodes together.
+    shared: Rates,
     /// The delay of a guess beyond the limit.
     wait: Duration,
-}
-
-impl Default for Guesses {
-    fn default() -> Self {
-        Self { counts: Mutex::default(), wait: WAIT }
-    }
 }
 
 #[derive(Debug)]
@@ -89,20 +88,9 @@ impl Bucket {
     }
 }
 
-/// The address that a guess counts for. A client with an IPv6 address has 64 bits of addresses.
-fn counted(address: IpAddr) -> IpAddr {
-    match address.to_canonical() {
-        IpAddr::V6(address) => {
-            let [a, b, c, d, ..] = address.segments();
-            Ipv6Addr::new(a, b, c, d, 0, 0, 0, 0).into()
-        }
-        v4 @ IpAddr::V4(_) => v4,
-    }
-}
-
 impl Counts {
     fn of(&mut self, address: Option<IpAddr>, now: Instant) -> &mut Bucket {
-        let mut address = address.map(counted);
+        let mut address = address.map(network);
         if !self.each.contains_key(&address) && self.each.len() >= ADDRESSES {
             self.each.retain(|_, bucket| {
                 bucket.fill(EACH, EACH_AGAIN, now);
@@ -138,25 +126,38 @@ impl Guesses {
         self.counts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// No guesses yet. With hints, those that an address makes at all nodes count together.
+    pub fn new(hints: Option<Hints>) -> Self {
+        Self { counts: Mutex::default(), shared: Rates::new(hints), wait: WAIT }
+    }
+
     /// Checks a guess, now or after the delay.
     pub async fn judge(&self, address: Option<IpAddr>, is_right: impl Fn() -> bool) -> Verdict {
+        let verdict = self.check(address, is_right).await;
+        if verdict != Verdict::Right {
+            self.wrong(address);
+            self.share(address).await;
+        }
+        verdict
+    }
+
+    async fn check(&self, address: Option<IpAddr>, is_right: impl Fn() -> bool) -> Verdict {
         if self.has_left(address) {
-            if is_right() {
-                return Verdict::Right;
-            }
-            self.wrong(address);
-            return Verdict::Wrong;
+            return if is_right() { Verdict::Right } else { Verdict::Wrong };
         }
-        let Some(_waiting) = self.wait(address) else {
-            self.wrong(address);
-            return Verdict::TooMany;
-        };
+        let Some(_waiting) = self.wait(address) else { return Verdict::TooMany };
         tokio::time::sleep(self.wait).await;
-        if is_right() {
-            return Verdict::Right;
+        if is_right() { Verdict::Right } else { Verdict::TooMany }
+    }
+
+    /// Counts a wrong guess with those at other nodes: who has made the most there may make none here.
+    async fn share(&self, address: Option<IpAddr>) {
+        let (Some(counted), Some(rate)) = (address.map(network), Rate::new(EACH, EACH_AGAIN * EACH, EACH)) else {
+            return;
+        };
+        if let Decision::Refused(_) = self.shared.count(&format!("guesses:{counted}"), rate).await {
+            self.lock().of(address, Instant::now()).left = 0;
         }
-        self.wrong(address);
-        Verdict::TooMany
     }
 
     fn has_left(&self, address: Option<IpAddr>) -> bool {
@@ -199,11 +200,11 @@ mod tests {
     use super::*;
 
     fn address(last: u16) -> IpAddr {
-        IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 0, last, 1, 2, 3, last))
+        IpAddr::V6(std::net::Ipv6Addr::new(0x2001, 0xdb8, 0, last, 1, 2, 3, last))
     }
 
     fn quick() -> Guesses {
-        Guesses { wait: Duration::from_millis(100), ..Guesses::default() }
+        Guesses { wait: Duration::from_millis(100), ..Guesses::new(None) }
     }
 
     #[tokio::test]

@@ -248,7 +248,7 @@ impl Socket {
                     }
                 }
                 balance = next_of(&mut balances) => match balance {
-                    Some(Live::Balance(balance)) => {
+                    Some(Live::Balance { balance, .. }) => {
                         let mut frame = json!(money::Balance::from(&balance));
                         frame["type"] = "balance".into();
                         self.outgoing.send(frame.to_string());

@@ -2,6 +2,7 @@
 //! short, and lie in folders as their paths do. Their answers are in [`views`].
 
 pub mod account;
+pub mod addresses;
 pub mod admin;
 pub mod arrival;
 pub mod auth;

@@ -9,6 +9,8 @@ use actix_web::{
     web,
 };
 
+use hints::Hints;
+
 use super::{
     edge,
     error::ApiError,
@@ -77,6 +79,12 @@ pub fn serve_metrics(socket: TcpListener, state: &Shared) -> std::io::Result<Ser
 #[expect(clippy::cast_precision_loss, reason = "gauges are floats")]
 async fn exposition(state: Shared) -> HttpResponse {
     metrics::gauge!("farebox_requests_running").set(state.gateway.accounts.running().count() as f64);
+    if let Some(health) = state.hints.as_ref().map(Hints::health) {
+        metrics::gauge!("farebox_redis_hears").set(if health.is_sighted { 1.0 } else { 0.0 });
+        metrics::counter!("farebox_redis_calls_total", "outcome" => "answered").absolute(health.answered);
+        metrics::counter!("farebox_redis_calls_total", "outcome" => "failed").absolute(health.failed);
+        metrics::counter!("farebox_redis_untold_total").absolute(health.untold);
+    }
     let text = state.metrics.render() + &telemetry::actors::text(state.gateway.accounts.health());
     HttpResponse::Ok().content_type("text/plain; version=0.0.4").body(text)
 }

@@ -7,9 +7,12 @@ use std::sync::{
 
 use actix_web::web;
 use actors::cluster::Cluster;
+use hints::Hints;
 use tokio::sync::watch;
 
-use super::{auth::Keys, guesses::Guesses, inference::background::Backgrounds, live::sockets::Sockets};
+use super::{
+    addresses::Addresses, auth::Keys, guesses::Guesses, inference::background::Backgrounds, live::sockets::Sockets,
+};
 use crate::{
     config::Settings,
     gateway::{Gateway, room::Room},
@@ -45,6 +48,8 @@ pub struct State {
     pub bodies: Arc<Room>,
     /// The room of request bodies without a key.
     pub strangers: Arc<Room>,
+    /// The addresses of clients.
+    pub addresses: Addresses,
     /// The counts of wrong operator's tokens.
     pub guesses: Guesses,
     /// The counts of open live sockets.
@@ -53,6 +58,8 @@ pub struct State {
     pub signer: Arc<Signer>,
     /// The other nodes, if this is one of several.
     pub cluster: Option<Arc<Cluster>>,
+    /// What nodes tell each other by Redis, where there is one.
+    pub hints: Option<Hints>,
     pub(super) admin_token: blake3::Hash,
     /// Whether the process is stopping.
     stopping: watch::Sender<bool>,
@@ -69,13 +76,14 @@ impl State {
         metrics: Metrics,
         service: Service,
         signer: Arc<Signer>,
-        cluster: Option<Arc<Cluster>>,
+        (cluster, hints): (Option<Arc<Cluster>>, Option<Hints>),
     ) -> Self {
         let admin_token = blake3::hash(admin_token.as_bytes());
         let (stopping, _) = watch::channel(false);
         let idempotency = Store::new(gateway.accounts.clone(), &admin_token);
         let responses = Responses::new(gateway.accounts.clone(), &admin_token);
         let bodies = Room::new(settings.limits.bodies_bytes);
+        let addresses = Addresses::new(&settings, hints.clone());
         Self {
             gateway,
             settings,
@@ -87,10 +95,12 @@ impl State {
             service,
             bodies,
             strangers: Room::new(STRANGERS),
-            guesses: Guesses::default(),
+            addresses,
+            guesses: Guesses::new(hints.clone()),
             sockets: Sockets::default(),
             signer,
             cluster,
+            hints,
             admin_token,
             stopping,
             detached: Arc::default(),

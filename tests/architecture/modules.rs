@@ -42,7 +42,11 @@ const TABLES: &[(&str, &[Module])] = &[
             ("delivery", &["accounts", "resources"], &["billing", "ledger", "runtime", "upstream"]),
             ("sweeper", &["accounts"], &["billing", "ledger", "runtime"]),
             // Which node owns what, and the way to accounts of other nodes.
-            ("cluster", &["account", "accounts", "journal", "sweeper"], &["billing", "ledger", "link", "runtime"]),
+            (
+                "cluster",
+                &["account", "accounts", "journal", "sweeper"],
+                &["billing", "hints", "ledger", "link", "runtime"],
+            ),
             ("faults", &["account", "delivery", "payment", "pool", "provider"], &[]),
         ],
     ),
@@ -68,16 +72,16 @@ const TABLES: &[(&str, &[Module])] = &[
             // What people do beside inference: it and the gateway do not know each other.
             ("service", &["email", "idempotency"], &["actors", "billing", "cards", "ledger", "runtime"]),
             ("gateway", &["catalogue", "single_flight"], &["actors", "billing", "engine", "runtime", "wire"]),
-            // None of the nested crates: what it answers comes from the gateway and the services.
+            // Of the nested crates the counts of addresses alone: what it answers comes from the gateway and the services.
             (
                 "http",
                 &["catalogue", "config", "gateway", "idempotency", "kept", "service", "signing", "telemetry", "words"],
-                &["actors", "billing", "wire"],
+                &["actors", "billing", "hints", "wire"],
             ),
             (
                 "app",
                 &["catalogue", "config", "gateway", "http", "secret_file", "service", "signing", "telemetry"],
-                &["actors", "billing", "cards", "ledger", "link", "runtime", "upstream", "wire"],
+                &["actors", "billing", "cards", "hints", "ledger", "link", "runtime", "upstream", "wire"],
             ),
             (
                 "cli",

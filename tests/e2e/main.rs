@@ -53,6 +53,7 @@ mod readiness;
 mod readme;
 mod rebuild;
 mod receipts;
+mod redis;
 mod refusals;
 mod reported;
 mod rerank;

@@ -19,17 +19,26 @@ const LEASE: Duration = Duration::from_secs(3);
 /// How long a machine that is busy with other tests may take for what takes a moment.
 const PATIENCE: Duration = Duration::from_secs(40);
 
-struct Stage {
+/// Several nodes with one ledger.
+pub(crate) struct Stage {
     ledger: TestLedger,
-    nodes: Vec<Server>,
-    fake: FakeOpenAi,
+    pub(crate) nodes: Vec<Server>,
+    pub(crate) fake: FakeOpenAi,
+    /// More settings of each node.
+    settings: Vec<(&'static str, String)>,
 }
 
 impl Stage {
     /// So many nodes, each of which has its share of the shards; `None` where PostgreSQL is not to be had.
     async fn of(count: usize) -> Option<Self> {
+        Self::with(count, &[]).await
+    }
+
+    /// The same, with more settings of each node.
+    pub(crate) async fn with(count: usize, settings: &[(&'static str, &str)]) -> Option<Self> {
         let (ledger, fake) = (TestLedger::postgres()?, FakeOpenAi::start());
-        let mut stage = Self { ledger, nodes: Vec::new(), fake };
+        let settings = settings.iter().map(|(name, value)| (*name, (*value).to_owned())).collect();
+        let mut stage = Self { ledger, nodes: Vec::new(), fake, settings };
         for _ in 0..count {
             stage.join().await;
         }
@@ -41,7 +50,9 @@ impl Stage {
         let options = self.ledger.options().calling(self.fake.url());
         let options = options.set("FAREBOX_CLOCK", "system").set("FAREBOX_CLUSTER__LISTEN", "127.0.0.1:0");
         let options = options.set("FAREBOX_CLUSTER__SECRET", SECRET).set("FAREBOX_CLUSTER__LEASE_SECONDS", "3");
-        self.nodes.push(Server::start(options.set("FAREBOX_CLUSTER__RENEW_SECONDS", "1")).await);
+        let options = options.set("FAREBOX_CLUSTER__RENEW_SECONDS", "1");
+        let options = self.settings.iter().fold(options, |options, (name, value)| options.set(name, value));
+        self.nodes.push(Server::start(options).await);
         self.is_even().await;
     }
 
@@ -73,7 +84,7 @@ impl Stage {
         }
     }
 
-    async fn customers(&self, count: usize) -> Vec<Customer> {
+    pub(crate) async fn customers(&self, count: usize) -> Vec<Customer> {
         let mut customers = Vec::new();
         for turn in 0..count {
             customers.push(self.nodes[turn % self.nodes.len()].admin().customer("payg", "5").await);
@@ -81,7 +92,7 @@ impl Stage {
         customers
     }
 
-    async fn assert_clean(&self) {
+    pub(crate) async fn assert_clean(&self) {
         self.nodes.last().unwrap().admin().assert_audit().await;
     }
 }

@@ -8,10 +8,10 @@ use std::{
         Arc, Weak,
         atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
-use billing::ids::{AccountId, KeyId};
+use billing::ids::AccountId;
 use bytes::{Buf as _, BufMut as _, Bytes, BytesMut};
 use futures::{StreamExt as _, future::join_all};
 use redis::{
@@ -19,6 +19,7 @@ use redis::{
     aio::{PubSubSink, PubSubStream},
     cmd,
 };
+use runtime::node::NodeId;
 use tokio::{
     sync::{broadcast, mpsc},
     task::JoinHandle,
@@ -41,7 +42,8 @@ const SUBSCRIBED: usize = 500;
 
 enum Telling {
     Balance(AccountId, Number, Bytes),
-    Revoked(KeyId),
+    /// A key, by its public part.
+    Revoked(String),
 }
 
 struct Shared {
@@ -64,7 +66,7 @@ impl Drop for Shared {
 pub(crate) struct Fanout(Arc<Shared>);
 
 impl Fanout {
-    pub(crate) fn start(store: &Arc<Store>) -> Self {
+    pub(crate) fn start(store: &Arc<Store>, me: NodeId) -> Self {
         let registry = Arc::new(Registry::new(store.options.watched));
         let untold = Arc::<AtomicU64>::default();
         let (telling, waiting) = mpsc::channel(store.options.waiting);
@@ -75,7 +77,7 @@ impl Fanout {
             is_sighted: AtomicBool::new(false),
             untold: Arc::clone(&untold),
             tasks: [
-                tokio::spawn(tell(Arc::clone(store), waiting, untold)),
+                tokio::spawn(tell(Arc::clone(store), me, waiting, untold)),
                 tokio::spawn(hear(Arc::clone(store), registry, Weak::clone(shared))),
             ],
         }))
@@ -85,8 +87,8 @@ impl Fanout {
         self.queue(Telling::Balance(account, number, balance));
     }
 
-    pub(crate) fn tell_revoked(&self, key: KeyId) {
-        self.queue(Telling::Revoked(key));
+    pub(crate) fn tell_revoked(&self, public: String) {
+        self.queue(Telling::Revoked(public));
     }
 
     fn queue(&self, telling: Telling) {
@@ -94,8 +96,8 @@ impl Fanout {
         self.0.untold.fetch_add(u64::from(is_lost), Relaxed);
     }
 
-    pub(crate) fn watch(&self, account: AccountId) -> Option<Watch> {
-        self.0.registry.watch(account)
+    pub(crate) fn watch(&self, account: AccountId, from: NodeId) -> Option<Watch> {
+        self.0.registry.watch(account, from)
     }
 
     pub(crate) fn revoked(&self) -> broadcast::Receiver<Revoked> {
@@ -127,13 +129,17 @@ impl Shared {
     }
 }
 
-/// The channel of an account's balance, and of revoked keys.
+/// The channel of an account's balance, of revoked keys, and of nodes that speak.
 fn of_balance(store: &Store, account: AccountId) -> String {
     store.name(format_args!("balance:{account}"))
 }
 
 fn of_revoked(store: &Store) -> String {
     store.name("revoked")
+}
+
+fn of_voices(store: &Store) -> String {
+    store.name("voices")
 }
 
 fn write(number: Number, balance: &[u8]) -> Vec<u8> {
@@ -150,32 +156,51 @@ fn read(message: &[u8]) -> Option<(Number, Bytes)> {
     Some((Number { epoch, place }, bytes))
 }
 
-/// Sends what is to be told, until nobody tells anything any more.
-async fn tell(store: Arc<Store>, mut waiting: mpsc::Receiver<Telling>, untold: Arc<AtomicU64>) {
+/// Sends what is to be told, until nobody tells anything any more, and says all the time how much could not be told.
+async fn tell(store: Arc<Store>, me: NodeId, mut waiting: mpsc::Receiver<Telling>, untold: Arc<AtomicU64>) {
     let mut together = Vec::new();
-    while waiting.recv_many(&mut together, TOGETHER).await > 0 {
-        let mut balances: HashMap<AccountId, (Number, Bytes)> = HashMap::new();
-        let mut messages: Vec<(String, Vec<u8>)> = Vec::new();
-        for telling in together.drain(..) {
-            match telling {
-                Telling::Revoked(key) => messages.push((of_revoked(&store), key.0.as_bytes().to_vec())),
-                Telling::Balance(account, number, balance) => {
-                    let newest = balances.entry(account).or_insert_with(|| (number, balance.clone()));
-                    if number > newest.0 {
-                        *newest = (number, balance);
-                    }
+    let mut speaks = interval(store.options.speak);
+    speaks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            count = waiting.recv_many(&mut together, TOGETHER) => {
+                if count == 0 {
+                    return;
+                }
+                untold.fetch_add(send(&store, &mut together).await, Relaxed);
+            }
+            // It comes behind what was told before.
+            _ = speaks.tick() => {
+                let mut message = me.0.as_bytes().to_vec();
+                message.put_u64(untold.load(Relaxed));
+                let _: Option<i64> = store.call(cmd("PUBLISH").arg(of_voices(&store)).arg(message)).await;
+            }
+        }
+    }
+}
+
+/// Sends together what waits, of each account the newest balance. Gives how much could not be sent.
+async fn send(store: &Store, together: &mut Vec<Telling>) -> u64 {
+    let mut balances: HashMap<AccountId, (Number, Bytes)> = HashMap::new();
+    let mut messages: Vec<(String, Vec<u8>)> = Vec::new();
+    for telling in together.drain(..) {
+        match telling {
+            Telling::Revoked(public) => messages.push((of_revoked(store), public.into_bytes())),
+            Telling::Balance(account, number, balance) => {
+                let newest = balances.entry(account).or_insert_with(|| (number, balance.clone()));
+                if number > newest.0 {
+                    *newest = (number, balance);
                 }
             }
         }
-        let newest = balances.into_iter();
-        messages
-            .extend(newest.map(|(account, (number, balance))| (of_balance(&store, account), write(number, &balance))));
-        let sending = messages.iter().map(async |(channel, message)| {
-            let heard: Option<i64> = store.call(cmd("PUBLISH").arg(channel).arg(message)).await;
-            u64::from(heard.is_none())
-        });
-        untold.fetch_add(join_all(sending).await.into_iter().sum(), Relaxed);
     }
+    let newest = balances.into_iter();
+    messages.extend(newest.map(|(account, (number, balance))| (of_balance(store, account), write(number, &balance))));
+    let sending = messages.iter().map(async |(channel, message)| {
+        let heard: Option<i64> = store.call(cmd("PUBLISH").arg(channel).arg(message)).await;
+        u64::from(heard.is_none())
+    });
+    join_all(sending).await.into_iter().sum()
 }
 
 /// Hears what others tell, by one connection after the other.
@@ -221,8 +246,8 @@ async fn connect(store: &Store) -> Result<(PubSubSink, PubSubStream), String> {
 async fn listen(store: &Arc<Store>, registry: &Arc<Registry>, shared: &Weak<Shared>) -> Result<(), String> {
     let limit = store.options.connect;
     let (mut sink, mut messages) = connect(store).await?;
-    let of_revoked = of_revoked(store);
-    within(limit, sink.subscribe(&of_revoked)).await?;
+    let (of_revoked, of_voices) = (of_revoked(store), of_voices(store));
+    within(limit, sink.subscribe(&[&of_revoked, &of_voices])).await?;
     subscribe(store, registry, &mut sink, &registry.take_all()).await?;
     if let Some(shared) = shared.upgrade() {
         shared.see(true);
@@ -233,6 +258,7 @@ async fn listen(store: &Arc<Store>, registry: &Arc<Registry>, shared: &Weak<Shar
     loop {
         tokio::select! {
             message = messages.next() => match message {
+                Some(message) if message.get_channel_name() == of_voices => hear_voice(&message, registry),
                 Some(message) => take(&message, &of_revoked, &prefix, registry, shared),
                 None => return Err("the connection broke".to_owned()),
             },
@@ -240,6 +266,7 @@ async fn listen(store: &Arc<Store>, registry: &Arc<Registry>, shared: &Weak<Shar
             _ = alive.tick() => {
                 // What it answers is nothing to us; that it does in time is.
                 let _: redis::Value = within(limit, sink.ping()).await?;
+                registry.voices.listen(Instant::now(), store.options.silence);
             }
         }
     }
@@ -265,13 +292,21 @@ async fn change(store: &Store, registry: &Registry, sink: &mut PubSubSink) -> Re
     subscribe(store, registry, sink, &accounts(new)).await
 }
 
+/// Takes what a node says of itself. What is none of ours is nothing.
+fn hear_voice(message: &Msg, registry: &Registry) {
+    let Some((node, mut untold)) = message.get_payload_bytes().split_first_chunk::<16>() else { return };
+    if let Ok(untold) = untold.try_get_u64() {
+        registry.voices.spoke(NodeId(Uuid::from_bytes(*node)), untold, Instant::now());
+    }
+}
+
 /// Takes a message. What is none of ours is nothing.
 fn take(message: &Msg, of_revoked: &str, prefix: &str, registry: &Registry, shared: &Weak<Shared>) {
     let channel = message.get_channel_name();
     let payload = message.get_payload_bytes();
     if channel == of_revoked {
-        if let (Ok(key), Some(shared)) = (Uuid::from_slice(payload), shared.upgrade()) {
-            let _ = shared.revoked.send(Revoked::Key(KeyId(key)));
+        if let (Ok(public), Some(shared)) = (std::str::from_utf8(payload), shared.upgrade()) {
+            let _ = shared.revoked.send(Revoked::Key(public.to_owned()));
         }
         return;
     }

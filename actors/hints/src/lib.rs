@@ -22,10 +22,11 @@ mod place;
 mod rates;
 mod registry;
 mod store;
+mod voices;
 
 use std::{sync::Arc, time::Duration};
 
-use billing::ids::{AccountId, KeyId};
+use billing::ids::AccountId;
 use bytes::Bytes;
 use runtime::node::NodeId;
 use tokio::sync::broadcast;
@@ -50,6 +51,10 @@ pub struct Options {
     pub rest: (Duration, Duration),
     /// How often the connection of subscriptions is asked whether Redis is there.
     pub alive: Duration,
+    /// How often this node speaks, so that others know that they hear all it tells.
+    pub speak: Duration,
+    /// After how long a node that does not speak is not heard.
+    pub silence: Duration,
     /// The most balances that wait to be told.
     pub waiting: usize,
     /// The most accounts that are watched.
@@ -63,6 +68,8 @@ impl Default for Options {
             connect: Duration::from_millis(500),
             rest: (Duration::from_millis(500), Duration::from_secs(10)),
             alive: Duration::from_millis(200),
+            speak: Duration::from_millis(200),
+            silence: Duration::from_millis(700),
             waiting: 16_384,
             watched: 100_000,
         }
@@ -70,10 +77,10 @@ impl Default for Options {
 }
 
 /// What is heard of revoked keys.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Revoked {
-    /// This key was revoked.
-    Key(KeyId),
+    /// The key with this public part was revoked.
+    Key(String),
     /// Nothing is heard any more.
     Blind,
     /// All is heard from now on. What happened before may have been missed.
@@ -105,14 +112,14 @@ pub struct Hints {
 }
 
 impl Hints {
-    /// Hints by a Redis, of one ledger's nodes: others that use the same Redis hear nothing of them. It connects by itself,
-    /// and again. To be called within a runtime.
-    pub fn open(place: Place, ledger: &str, options: Options) -> Self {
+    /// This node's hints by a Redis, for one ledger's nodes: others that use the same Redis hear nothing of them. It connects
+    /// by itself, and again. To be called within a runtime.
+    pub fn open(place: Place, ledger: &str, me: NodeId, options: Options) -> Self {
         // Another crypto provider may be installed already; either serves.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let store = Arc::new(Store::new(place, ledger, options));
         tokio::spawn(Store::connect_behind(Arc::downgrade(&store)));
-        let fanout = Fanout::start(&store);
+        let fanout = Fanout::start(&store, me);
         Self { store, fanout }
     }
 
@@ -141,14 +148,14 @@ impl Hints {
         self.fanout.tell_balance(account, number, balance);
     }
 
-    /// Watches an account's balance; none where too many are watched already.
-    pub fn watch(&self, account: AccountId) -> Option<Watch> {
-        self.fanout.watch(account)
+    /// Watches the balance of an account that this node owns; none where too many are watched already.
+    pub fn watch(&self, account: AccountId, owner: NodeId) -> Option<Watch> {
+        self.fanout.watch(account, owner)
     }
 
-    /// Tells all nodes that a key was revoked. It is not waited for.
-    pub fn tell_revoked(&self, key: KeyId) {
-        self.fanout.tell_revoked(key);
+    /// Tells all nodes that a key was revoked, by its public part. It is not waited for.
+    pub fn tell_revoked(&self, public: String) {
+        self.fanout.tell_revoked(public);
     }
 
     /// What is heard of revoked keys from now on. It begins blind. Who hears too slowly misses some, and is to take that for

@@ -49,13 +49,15 @@ impl Owner {
 }
 
 pub(crate) async fn tell(store: &Store, shard: i64, owner: &Owner, lasts: Duration) {
-    let mut script = TELL.key(store.name(format_args!("owner:{shard}")));
+    let name = store.name(format_args!("owner:{shard}"));
+    let mut script = TELL.key(name);
     // Whether it was said or somebody newer was there: both are what is wanted.
     let _: Option<i64> = store.run(script.arg(owner.epoch).arg(owner.text()).arg(ms(lasts))).await;
 }
 
 pub(crate) async fn ask(store: &Store, shard: i64) -> Option<Owner> {
-    let text: Option<String> = store.call(cmd("GET").arg(store.name(format_args!("owner:{shard}")))).await?;
+    let name = store.name(format_args!("owner:{shard}"));
+    let text: Option<String> = store.call(cmd("GET").arg(name)).await?;
     Owner::read(&text?)
 }
 
@@ -67,7 +69,8 @@ pub(crate) async fn tell_runs(store: &Store, node: NodeId, what: &[u8], lasts: D
 /// Each is asked for by itself, as a cluster has each elsewhere; all are under way at once.
 pub(crate) async fn runs(store: &Store, nodes: &[NodeId]) -> Vec<Option<Bytes>> {
     let asking = nodes.iter().map(async |node| {
-        let there: Option<Option<Vec<u8>>> = store.call(cmd("GET").arg(store.name(format_args!("runs:{node}")))).await;
+        let name = store.name(format_args!("runs:{node}"));
+        let there: Option<Option<Vec<u8>>> = store.call(cmd("GET").arg(name)).await;
         there.flatten().map(Bytes::from)
     });
     join_all(asking).await

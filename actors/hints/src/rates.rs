@@ -98,7 +98,8 @@ impl Rates {
     /// Counts a request of an address, and says whether it may come.
     pub async fn count(&self, address: &str, rate: Rate) -> Decision {
         if let Some(hints) = &self.hints {
-            let mut script = DECIDE.key(hints.store.name(format_args!("rate:{address}")));
+            let name = hints.store.name(format_args!("rate:{address}"));
+            let mut script = DECIDE.key(name);
             let answer = hints.store.run(script.arg(rate.every_us()).arg(rate.room_us())).await;
             let decided = match answer {
                 Some((1_u8, left)) => Some(Decision::Allowed(u32::try_from(left).unwrap_or(u32::MAX))),

@@ -7,7 +7,10 @@ use std::{
 
 use billing::ids::AccountId;
 use bytes::Bytes;
+use runtime::node::NodeId;
 use tokio::sync::{Notify, watch};
+
+use crate::voices::{Heard, Voices};
 
 /// The place of a balance among those of its account: the epoch of the owner that told it, and a number that rises there.
 /// One with a lower number than another is older, whichever is heard first.
@@ -52,6 +55,7 @@ pub(crate) struct Registry {
     accounts: Mutex<Accounts>,
     /// Notified when accounts have changed.
     pub(crate) changed: Notify,
+    pub(crate) voices: Voices,
 }
 
 /// A watch of one account's balance. It begins blind.
@@ -60,8 +64,11 @@ pub struct Watch {
     registry: Arc<Registry>,
     account: AccountId,
     seen: Option<watch::Receiver<Seen>>,
+    /// How the node is heard that tells the balance.
+    voice: watch::Receiver<Heard>,
+    /// Since which changes of sight, and of the node's voice, it was told that it is sighted.
+    sight: Option<(u64, u64)>,
     told: Option<Number>,
-    told_changes: u64,
 }
 
 impl Watch {
@@ -69,19 +76,25 @@ impl Watch {
     pub async fn next(&mut self) -> Option<Told> {
         let seen = self.seen.as_mut()?;
         loop {
-            let now = seen.borrow_and_update().clone();
-            if now.changes != self.told_changes {
-                // However often it changed since: who was blind for a moment has missed something, and hears of that first.
-                let was_blind = now.changes > self.told_changes + 1;
-                let is_next = now.is_sighted && was_blind;
-                self.told_changes = now.changes - u64::from(is_next);
-                return Some(if now.is_sighted && !was_blind { Told::Sighted } else { Told::Blind });
+            let (now, voice) = (seen.borrow_and_update().clone(), *self.voice.borrow_and_update());
+            let sight = voice.filter(|_| now.is_sighted).map(|gaps| (now.changes, gaps));
+            if sight != self.sight {
+                // Who was blind for a moment has missed something, and hears of that first.
+                let was_sighted = self.sight.take().is_some();
+                if was_sighted {
+                    return Some(Told::Blind);
+                }
+                self.sight = sight;
+                return Some(Told::Sighted);
             }
             if let Some((number, balance)) = now.newest.filter(|(number, _)| Some(*number) > self.told) {
                 self.told = Some(number);
                 return Some(Told::Balance(number, balance));
             }
-            seen.changed().await.ok()?;
+            tokio::select! {
+                changed = seen.changed() => changed.ok()?,
+                changed = self.voice.changed() => changed.ok()?,
+            }
         }
     }
 }
@@ -95,14 +108,15 @@ impl Drop for Watch {
 
 impl Registry {
     pub(crate) fn new(most: usize) -> Self {
-        Self { most, accounts: Mutex::default(), changed: Notify::new() }
+        Self { most, accounts: Mutex::default(), changed: Notify::new(), voices: Voices::default() }
     }
 
     fn with<T>(&self, act: impl FnOnce(&mut Accounts) -> T) -> T {
         act(&mut self.accounts.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    pub(crate) fn watch(self: &Arc<Self>, account: AccountId) -> Option<Watch> {
+    /// Watches an account whose balance this node tells.
+    pub(crate) fn watch(self: &Arc<Self>, account: AccountId, from: NodeId) -> Option<Watch> {
         let seen = self.with(|accounts| {
             if let Some(watched) = accounts.watched.get(&account) {
                 return Some(watched.subscribe());
@@ -116,7 +130,8 @@ impl Registry {
             Some(seen)
         })?;
         self.changed.notify_one();
-        Some(Watch { registry: Arc::clone(self), account, seen: Some(seen), told: None, told_changes: 0 })
+        let (registry, voice) = (Arc::clone(self), self.voices.of(from));
+        Some(Watch { registry, account, seen: Some(seen), voice, sight: None, told: None })
     }
 
     fn left(&self, account: AccountId) {
@@ -204,6 +219,7 @@ mod tests {
     use super::*;
 
     const ONE: AccountId = AccountId(Uuid::from_u128(1));
+    const OWNER: NodeId = NodeId(Uuid::from_u128(9));
 
     fn number(epoch: i64, place: u64) -> Number {
         Number { epoch, place }
@@ -216,7 +232,7 @@ mod tests {
     #[test]
     fn an_older_balance_never_comes_after_a_newer_one() {
         let registry = Arc::new(Registry::new(10));
-        let mut watch = registry.watch(ONE).unwrap();
+        let mut watch = registry.watch(ONE, OWNER).unwrap();
         let heard = |epoch, place, text: &'static str| registry.heard(ONE, number(epoch, place), text.into());
         heard(1, 5, "a");
         assert_eq!(next(&mut watch), Some(Told::Balance(number(1, 5), "a".into())));
@@ -236,15 +252,21 @@ mod tests {
     #[test]
     fn who_was_blind_for_a_moment_hears_of_it() {
         let registry = Arc::new(Registry::new(10));
-        let mut watch = registry.watch(ONE).unwrap();
+        let mut watch = registry.watch(ONE, OWNER).unwrap();
+        let speaks = |untold| registry.voices.spoke(OWNER, untold, std::time::Instant::now());
         assert_eq!(next(&mut watch), None, "it begins blind");
         registry.sighted(&[ONE]);
+        assert_eq!(next(&mut watch), None, "the owner says nothing yet");
+        speaks(0);
         assert_eq!(next(&mut watch), Some(Told::Sighted));
         registry.blind();
         registry.sighted(&[ONE]);
         assert_eq!(next(&mut watch), Some(Told::Blind));
         assert_eq!(next(&mut watch), Some(Told::Sighted));
         assert_eq!(next(&mut watch), None);
+        speaks(1);
+        assert_eq!(next(&mut watch), Some(Told::Blind), "the owner could not tell something");
+        assert_eq!(next(&mut watch), Some(Told::Sighted));
         for _ in 0..3 {
             registry.blind();
             registry.sighted(&[ONE]);
@@ -257,14 +279,14 @@ mod tests {
     #[test]
     fn accounts_are_watched_once_and_forgotten_with_the_last() {
         let registry = Arc::new(Registry::new(1));
-        let (one, two) = (registry.watch(ONE).unwrap(), registry.watch(ONE).unwrap());
-        assert!(registry.watch(AccountId(Uuid::from_u128(2))).is_none(), "the limit");
+        let (one, two) = (registry.watch(ONE, OWNER).unwrap(), registry.watch(ONE, OWNER).unwrap());
+        assert!(registry.watch(AccountId(Uuid::from_u128(2)), OWNER).is_none(), "the limit");
         assert_eq!(registry.take_changed(), [(ONE, true)]);
         drop(one);
         assert_eq!((registry.count(), registry.take_changed()), (1, vec![]));
         drop(two);
         assert_eq!((registry.count(), registry.take_changed()), (0, vec![(ONE, false)]));
-        let again = registry.watch(ONE).unwrap();
+        let again = registry.watch(ONE, OWNER).unwrap();
         assert_eq!(registry.take_all(), [ONE]);
         assert_eq!(registry.take_changed(), []);
         drop(again);

@@ -133,6 +133,11 @@ impl Ledger {
         self.tails.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// The epoch in which this process owns a shard, if it does.
+    pub fn epoch(&self, shard: Shard) -> Option<i64> {
+        self.owned().get(&shard).map(|tail| tail.epoch)
+    }
+
     /// The end of a log that this process owns.
     fn tail(&self, shard: Shard) -> Result<Tail, LedgerError> {
         self.owned().get(&shard).copied().ok_or(LedgerError::Fenced)

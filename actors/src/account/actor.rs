@@ -167,9 +167,10 @@ impl Shell {
             Departure::Charge(payment) => around.charges.charge(self.id, *payment),
             Departure::Holds(request_id, amounts) => around.running.holds(request_id, amounts),
             Departure::Balance(watchers, balance) => {
+                let place = around.balances.tell(self.id, &balance);
                 for watcher in &watchers {
                     // A slow watcher is dropped, and learns it by its channel's end.
-                    let _ = watcher.try_send(Live::Balance(balance.clone()));
+                    let _ = watcher.try_send(Live::Balance { place, balance: balance.clone() });
                 }
             }
         }

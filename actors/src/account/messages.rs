@@ -166,7 +166,12 @@ pub struct KeyUse {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Live {
     /// The balance changed.
-    Balance(Balance),
+    Balance {
+        /// Its place among those that this process told: one with a lower place is older.
+        place: u64,
+        /// The balance.
+        balance: Balance,
+    },
 }
 
 /// Watch an account. A slow watcher is dropped, and learns it by its channel's end.

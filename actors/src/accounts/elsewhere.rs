@@ -17,15 +17,13 @@ use tokio::{runtime::Handle, sync::mpsc};
 
 use super::{Accounts, DEADLINE};
 use crate::{
-    account::{AccountError, Asked, Live, Look, Question, Said, Subscribe},
+    account::{AccountError, Asked, Live, Question, Said},
     running::Amounts,
 };
 
 /// How long after it was told to ask elsewhere a question is asked again. A shard has no owner for about so long when it
 /// is handed over.
 const MOVED: Duration = Duration::from_millis(20);
-/// How often a balance of another node's account is looked at for whoever watches it.
-const WATCHED: Duration = Duration::from_millis(500);
 /// How long each try of a settlement that nobody waits for waits for the one before. What fails all of them is left to the
 /// account, which settles it when its node is gone or its time is over.
 const TRIES: [Duration; 5] = [
@@ -35,8 +33,6 @@ const TRIES: [Duration; 5] = [
     Duration::from_secs(5),
     Duration::from_secs(20),
 ];
-/// Balances that a watcher may be behind.
-const BEHIND: usize = 16;
 
 /// The other nodes, as accounts see them.
 pub trait Elsewhere: Send + Sync {
@@ -52,10 +48,14 @@ pub trait Elsewhere: Send + Sync {
         question: Question,
         within: Duration,
     ) -> BoxFuture<'static, Result<Said, AccountError>>;
+
+    /// Tells the balances of another node's account to a watcher, the present one first, until the account may be elsewhere;
+    /// no, where the watcher was too slow or has gone.
+    fn watch(&self, shard: Shard, account_id: AccountId, watcher: mpsc::Sender<Live>) -> BoxFuture<'static, bool>;
 }
 
 impl Accounts {
-    fn shard_of(&self, id: AccountId) -> Shard {
+    pub(crate) fn shard_of(&self, id: AccountId) -> Shard {
         self.ledger().shards().of(id)
     }
 
@@ -145,36 +145,6 @@ impl Accounts {
                     Ok(_) => return,
                     Err(error) => tracing::warn!(request.id = %record.request_id, %error, "could not be settled yet"),
                 }
-            }
-        });
-    }
-
-    /// Watches the balance of an account, wherever it is. A slow watcher is dropped, and learns it by its channel's end.
-    pub fn watch(&self, id: AccountId, watcher: mpsc::Sender<Live>) {
-        let Some(elsewhere) = self.elsewhere().cloned() else { return self.tell(id, Subscribe(watcher)) };
-        let accounts = self.clone();
-        tokio::spawn(async move {
-            let mut last = None;
-            while !watcher.is_closed() {
-                if elsewhere.is_here(accounts.shard_of(id)) {
-                    let (own, mut heard) = mpsc::channel(BEHIND);
-                    accounts.tell(id, Subscribe(own));
-                    // It ends when the account moves.
-                    while let Some(live) = heard.recv().await {
-                        if watcher.try_send(live).is_err() {
-                            return;
-                        }
-                    }
-                    last = None;
-                } else if let Ok(picture) = accounts.ask(id, Look).await
-                    && last.as_ref() != Some(&picture.balance)
-                {
-                    last = Some(picture.balance.clone());
-                    if watcher.try_send(Live::Balance(picture.balance)).is_err() {
-                        return;
-                    }
-                }
-                tokio::time::sleep(WATCHED).await;
             }
         });
     }

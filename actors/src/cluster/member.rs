@@ -4,6 +4,7 @@
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use billing::Timestamp;
+use hints::Hints;
 use ledger::{
     LedgerError,
     log::Shard,
@@ -17,8 +18,9 @@ use tokio::{
 };
 
 use super::{
+    balances::ByRedis,
     lease::{Leases, Rules},
-    neighbours::{Answers, Neighbours, tell_all},
+    neighbours::{Answers, Neighbours, hear_all, tell_all},
     task::{Event, Nudge, Task, is_alive},
     view::{View, now},
 };
@@ -38,6 +40,8 @@ pub struct Membership {
     pub rules: Rules,
     /// The link to the other nodes.
     pub link: Link,
+    /// What nodes tell each other by Redis, where there is one.
+    pub hints: Option<Hints>,
     /// Where the link listens.
     pub listener: TcpListener,
     /// Called when a shard is begun, after its accounts can be asked.
@@ -80,13 +84,17 @@ impl Cluster {
         let (sees, seen) = watch::channel(None);
         let view = Arc::new(View::new(accounts.ledger().shards()));
         let nudge = Nudge::new();
-        let neighbours = Neighbours::new(membership.id, membership.link.clone(), Arc::clone(&view), nudge.clone());
+        let (link, hints) = (membership.link.clone(), membership.hints.clone());
+        let neighbours = Neighbours::new(membership.id, link, hints, Arc::clone(&view), nudge.clone());
         accounts.running().is_node(membership.id);
         accounts.join(Arc::new(neighbours.clone()));
+        if let Some(hints) = membership.hints.clone() {
+            accounts.announce_by(Arc::new(ByRedis { hints, ledger: Arc::clone(accounts.ledger()) }));
+        }
         let stop = Arc::new(Notify::new());
         let ended = Arc::clone(&stop);
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        let Membership { id, name, address, version, rules, link, listener, on_begin } = membership;
+        let Membership { id, name, address, version, rules, link, hints, listener, on_begin } = membership;
         let answers = Answers { accounts: accounts.clone(), journal: Arc::clone(&journal), view: Arc::clone(&view) };
         let row = nodes::Node {
             id: id.0,
@@ -98,7 +106,8 @@ impl Cluster {
             beat_at: Timestamp(0),
             since: Timestamp(0),
         };
-        let tells = tell_all(Arc::clone(accounts.ledger()), link.clone(), id, seen.clone());
+        let tells = tell_all(Arc::clone(accounts.ledger()), link.clone(), hints.clone(), id, seen.clone());
+        let hears = hints.clone().map(|hints| hear_all(Arc::clone(accounts.ledger()), hints));
         let (known, own) = (Arc::clone(&view), Arc::clone(&journal));
         let ledger = Arc::clone(accounts.ledger());
         let (leases, begun) = (Leases::new(id, rules, now()), BTreeMap::new());
@@ -110,6 +119,7 @@ impl Cluster {
             accounts,
             journal,
             link: link.clone(),
+            hints,
             view,
             events: events.clone(),
             begun,
@@ -123,6 +133,7 @@ impl Cluster {
                     link.serve(listener, Arc::new(answers), async move { ended.notified().await }).await;
                 });
                 tokio::spawn(tells);
+                hears.map(tokio::spawn);
                 task.run(heard, nudge).await;
                 let _ = serving.await;
             });

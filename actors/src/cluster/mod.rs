@@ -2,6 +2,7 @@
 //! a [`member`]; [`neighbours`] asks the accounts of other nodes, and answers for those of this one; [`view`] is what all of
 //! them know.
 
+mod balances;
 pub mod lease;
 mod member;
 mod neighbours;

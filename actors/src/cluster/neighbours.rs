@@ -5,19 +5,25 @@ use std::{sync::Arc, time::Duration};
 use billing::ids::AccountId;
 use bytes::Bytes;
 use futures::future::BoxFuture;
+use hints::{Hints, Revoked};
 use http::{Response, StatusCode};
 use ledger::{Ledger, log::Shard, nodes::Nodes};
-use link::{Answer, Ask, Forwarded, Handler, Hello, Link, LinkError, Sent, Tell};
+use link::{Answer, Ask, Forwarded, Handler, Hello, Link, LinkError, Sent, Subscription, Tell};
 use runtime::node::NodeId;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
-use tokio::sync::{broadcast::error::RecvError, mpsc::Receiver, watch};
+use tokio::sync::{
+    broadcast::error::RecvError,
+    mpsc::{self, Receiver},
+    watch,
+};
 
 use super::{
+    balances,
     task::Nudge,
     view::{Owner, View},
 };
 use crate::{
-    account::{AccountError, Question, Said},
+    account::{AccountError, Live, Question, Said},
     accounts::{Accounts, Elsewhere},
     journal::Journal,
 };
@@ -41,8 +47,18 @@ enum News {
     Revoked(String),
 }
 
-/// Tells all nodes of a view what happens to keys here, until the process ends.
-pub(super) async fn tell_all(ledger: Arc<Ledger>, link: Link, me: NodeId, mut seen: watch::Receiver<Option<Nodes>>) {
+/// How long a subscription may take to begin.
+const BEGINS: Duration = Duration::from_secs(2);
+
+/// Tells all nodes of a view what happens to keys here, until the process ends: by the link, and by Redis, which may reach
+/// nodes that the link does not.
+pub(super) async fn tell_all(
+    ledger: Arc<Ledger>,
+    link: Link,
+    hints: Option<Hints>,
+    me: NodeId,
+    mut seen: watch::Receiver<Option<Nodes>>,
+) {
     let mut revoked = ledger.revocations_here();
     loop {
         let public = match revoked.recv().await {
@@ -54,6 +70,9 @@ pub(super) async fn tell_all(ledger: Arc<Ledger>, link: Link, me: NodeId, mut se
             }
             Err(RecvError::Closed) => return,
         };
+        if let Some(hints) = &hints {
+            hints.tell_revoked(public.clone());
+        }
         let Ok(body) = serde_json::to_vec(&News::Revoked(public)) else { continue };
         let nodes = seen.borrow_and_update().as_ref().map(|seen| seen.nodes.clone()).unwrap_or_default();
         for node in nodes.iter().filter(|node| node.id != me.0) {
@@ -65,11 +84,25 @@ pub(super) async fn tell_all(ledger: Arc<Ledger>, link: Link, me: NodeId, mut se
     }
 }
 
+/// Hears by Redis what happens to keys at other nodes, until the process ends.
+pub(super) async fn hear_all(ledger: Arc<Ledger>, hints: Hints) {
+    let mut revoked = hints.revoked();
+    loop {
+        match revoked.recv().await {
+            Ok(Revoked::Key(public)) => ledger.revoked_elsewhere(public),
+            // The link tells the same.
+            Ok(Revoked::Blind | Revoked::Sighted) | Err(RecvError::Lagged(_)) => {}
+            Err(RecvError::Closed) => return,
+        }
+    }
+}
+
 /// Asks other nodes.
 #[derive(Clone)]
 pub(super) struct Neighbours {
     me: NodeId,
     link: Link,
+    hints: Option<Hints>,
     view: Arc<View>,
     nudge: Nudge,
 }
@@ -81,8 +114,51 @@ impl std::fmt::Debug for Neighbours {
 }
 
 impl Neighbours {
-    pub(super) const fn new(me: NodeId, link: Link, view: Arc<View>, nudge: Nudge) -> Self {
-        Self { me, link, view, nudge }
+    pub(super) const fn new(me: NodeId, link: Link, hints: Option<Hints>, view: Arc<View>, nudge: Nudge) -> Self {
+        Self { me, link, hints, view, nudge }
+    }
+
+    pub(super) const fn hints(&self) -> Option<&Hints> {
+        self.hints.as_ref()
+    }
+
+    /// The other node that owns a shard, if that is known. Where it is not, the rows are read again.
+    pub(super) fn other_owner(&self, shard: Shard) -> Option<Owner> {
+        let owner = self.view.owner(shard).filter(|owner| owner.node != self.me && !owner.address.is_empty());
+        if owner.is_none() {
+            self.look(shard);
+        }
+        owner
+    }
+
+    /// Changes whenever a shard has another owner.
+    pub(super) fn moves(&self) -> watch::Receiver<()> {
+        self.view.moves()
+    }
+
+    /// A shard's owner may have changed: the rows are read again, and Redis may know it before.
+    fn look(&self, shard: Shard) {
+        self.nudge.look();
+        let Some(hints) = self.hints.clone() else { return };
+        let view = Arc::clone(&self.view);
+        tokio::spawn(async move {
+            if let Some(hints::Owner { node, epoch, address }) = hints.owner(shard.0).await {
+                view.is_owned_by(shard, Some(Owner { node, epoch, address }));
+            }
+        });
+    }
+
+    /// Subscribes at a node that owns a shard.
+    pub(super) async fn subscribe(&self, shard: Shard, at: &Owner, body: Bytes) -> Option<Subscription> {
+        let ask = Ask { shard: shard.0, epoch: at.epoch, hops: 0, left: BEGINS, body };
+        match self.link.peer(at.node, &at.address).subscribe(ask).await {
+            Ok(subscription) => Some(subscription),
+            Err(error) => {
+                tracing::debug!(node = %at.node, ?error, "nothing is heard of an account");
+                self.look(shard);
+                None
+            }
+        }
     }
 
     /// The version of a price book, from the node that owns the first shard.
@@ -101,12 +177,8 @@ impl Neighbours {
 
     /// Asks the node that owns a shard.
     async fn call<T: DeserializeOwned>(&self, shard: Shard, call: &Call, within: Duration) -> Result<T, AccountError> {
-        let owner = self.view.owner(shard).filter(|owner| owner.node != self.me && !owner.address.is_empty());
-        let Some(Owner { node, epoch, address }) = owner else {
-            // It is nobody's, or becomes this node's.
-            self.nudge.look();
-            return Err(AccountError::Moved);
-        };
+        // It is nobody's otherwise, or becomes this node's.
+        let Some(Owner { node, epoch, address }) = self.other_owner(shard) else { return Err(AccountError::Moved) };
         let body = serde_json::to_vec(call).map_err(|error| unavailable(&error))?;
         let ask = Ask { shard: shard.0, epoch, hops: 0, left: within, body: body.into() };
         match self.link.peer(node, &address).ask(ask).await {
@@ -114,7 +186,7 @@ impl Neighbours {
                 serde_json::from_slice::<Result<T, AccountError>>(&body).map_err(|error| unavailable(&error))?
             }
             Ok(Answer::NotOwner { .. }) => {
-                self.nudge.look();
+                self.look(shard);
                 Err(AccountError::Moved)
             }
             Ok(Answer::Busy(_)) => Err(AccountError::Overloaded),
@@ -123,7 +195,7 @@ impl Neighbours {
             Ok(Answer::Broken) => Err(AccountError::Unavailable("another node came to no answer".into())),
             Err(error @ LinkError::NotSent(_)) => {
                 tracing::debug!(%node, %error, "a node was not asked");
-                self.nudge.look();
+                self.look(shard);
                 Err(AccountError::Moved)
             }
             Err(error @ LinkError::Unknown(_)) => Err(unavailable(&error)),
@@ -145,6 +217,10 @@ impl Elsewhere for Neighbours {
     ) -> BoxFuture<'static, Result<Said, AccountError>> {
         let neighbours = self.clone();
         Box::pin(async move { neighbours.call(shard, &Call::Account(account_id, question), within).await })
+    }
+
+    fn watch(&self, shard: Shard, account_id: AccountId, watcher: mpsc::Sender<Live>) -> BoxFuture<'static, bool> {
+        Box::pin(balances::watch(self.clone(), shard, account_id, watcher))
     }
 }
 
@@ -204,7 +280,13 @@ impl Handler for Answers {
     }
 
     async fn subscribe(&self, _: &Hello, ask: Ask) -> Result<Receiver<Bytes>, Answer> {
-        Err(self.not_owner(ask.shard))
+        let shard = Shard(ask.shard);
+        let epoch = self.accounts.ledger().epoch(shard).filter(|_| self.view.is_here(shard));
+        let Some(epoch) = epoch else { return Err(self.not_owner(ask.shard)) };
+        match balances::asked(&ask).filter(|account_id| self.accounts.shard_of(*account_id) == shard) {
+            Some(account_id) => Ok(balances::tell(&self.accounts, account_id, epoch)),
+            None => Err(Answer::Broken),
+        }
     }
 
     async fn forward(&self, _: &Hello, _: Forwarded) -> Response<Sent> {

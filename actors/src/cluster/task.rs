@@ -3,6 +3,7 @@
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
+use hints::Hints;
 use ledger::{
     Ledger, LedgerError,
     log::Shard,
@@ -63,6 +64,7 @@ pub(super) struct Task {
     pub(super) accounts: Accounts,
     pub(super) journal: Arc<Journal>,
     pub(super) link: Link,
+    pub(super) hints: Option<Hints>,
     pub(super) view: Arc<View>,
     pub(super) events: mpsc::UnboundedSender<Event>,
     /// The shards that are begun, or are being begun, and what does that.
@@ -118,6 +120,7 @@ impl Task {
             Event::Begun(held) => {
                 if let Some(beginning) = self.begun.get_mut(&held.shard).filter(|beginning| beginning.held == held) {
                     beginning.is_done = true;
+                    self.tell_owner(held);
                 }
             }
             Event::Drained(held) => self.leases.drained(held, now(), commands),
@@ -232,7 +235,18 @@ impl Task {
         self.begun.insert(held.shard, Beginning { held, is_done: false, task });
     }
 
+    /// Tells by Redis that a shard is owned here, for as long as the lease.
+    fn tell_owner(&self, held: Held) {
+        let Some(hints) = self.hints.clone() else { return };
+        let owner = hints::Owner { node: NodeId(self.row.id), epoch: held.epoch, address: self.row.address.clone() };
+        let lasts = self.rules.lease;
+        tokio::spawn(async move { hints.tell_owner(held.shard.0, &owner, lasts).await });
+    }
+
     fn beat(&mut self, statement: Statement, standing: Standing, keep: &[Held]) {
+        for held in keep {
+            self.tell_owner(*held);
+        }
         self.row.beat = statement;
         self.row.leaves = standing == Standing::Leaving;
         let (row, lease_ms) = (self.row.clone(), self.lease_ms());

@@ -12,6 +12,7 @@ use std::{
 use ledger::log::{Shard, Shards};
 use runtime::node::NodeId;
 use rustix::time::{ClockId, clock_gettime};
+use tokio::sync::watch;
 
 /// The owner of a shard, as it was read last.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -32,7 +33,11 @@ struct Known {
 
 /// What is known of all shards.
 #[derive(Debug)]
-pub(super) struct View(Vec<Known>);
+pub(super) struct View {
+    shards: Vec<Known>,
+    /// Told when a shard has another owner.
+    moves: watch::Sender<()>,
+}
 
 /// The time since the machine was started, in which it may have slept.
 pub(super) fn now() -> Duration {
@@ -44,11 +49,11 @@ pub(super) fn now() -> Duration {
 impl View {
     /// Nothing is known yet.
     pub(super) fn new(shards: Shards) -> Self {
-        Self(shards.all().map(|_| Known::default()).collect())
+        Self { shards: shards.all().map(|_| Known::default()).collect(), moves: watch::Sender::new(()) }
     }
 
     fn of(&self, shard: Shard) -> Option<&Known> {
-        self.0.get(usize::try_from(shard.0).ok()?)
+        self.shards.get(usize::try_from(shard.0).ok()?)
     }
 
     /// Whether this node answers for a shard now.
@@ -70,11 +75,21 @@ impl View {
         self.of(shard)?.owner.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Notes the owner of a shard.
+    /// Notes the owner of a shard, unless a newer one is known.
     pub(super) fn is_owned_by(&self, shard: Shard, owner: Option<Owner>) {
-        if let Some(known) = self.of(shard) {
-            *known.owner.write().unwrap_or_else(PoisonError::into_inner) = owner;
+        let Some(known) = self.of(shard) else { return };
+        let mut there = known.owner.write().unwrap_or_else(PoisonError::into_inner);
+        let epoch = |owner: &Option<Owner>| owner.as_ref().map_or(0, |owner| owner.epoch);
+        if *there != owner && (owner.is_none() || epoch(&owner) >= epoch(&there)) {
+            *there = owner;
+            drop(there);
+            self.moves.send_replace(());
         }
+    }
+
+    /// Changes whenever a shard has another owner.
+    pub(super) fn moves(&self) -> watch::Receiver<()> {
+        self.moves.subscribe()
     }
 }
 

@@ -271,14 +271,14 @@ impl Actor {
     pub(crate) fn is_watched(&mut self, shell: &mut Shell<'_>) -> Checked {
         let viewer = Rc::new(());
         let watcher = Rc::downgrade(&viewer);
-        (self.viewer, self.seen.witness.is_watched) = (Some(viewer), true);
+        self.viewer = Some(viewer);
         self.seen.witness.watched();
         self.input(Input::Watch(watcher), shell)
     }
 
     /// Leaves the account alone: its watcher is gone, and seconds pass until it ends or has work.
     pub(crate) fn is_left_alone(&mut self, shell: &mut Shell<'_>) -> Checked {
-        (self.viewer, self.seen.witness.is_watched) = (None, false);
+        self.viewer = None;
         for _ in 0..LONG {
             if self.has_stopped() {
                 break;

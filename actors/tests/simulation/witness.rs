@@ -57,7 +57,6 @@ pub(crate) struct Witness {
     paid: BTreeMap<PaymentId, u64>,
     /// The sequence numbers that the balance updates depend on, in order.
     balances: VecDeque<u64>,
-    pub(crate) is_watched: bool,
     /// The units of running requests to open models.
     permits: BTreeMap<RequestId, u32>,
     /// Voids of whole grants, and whether they left nothing, to be checked when they are answered.
@@ -98,9 +97,7 @@ impl Witness {
     /// Records a transition that was sent to the journal.
     pub(crate) fn sent(&mut self, transition: &Transition, is_taking_back: bool) -> Checked {
         self.seq = transition.seq;
-        if self.is_watched {
-            self.balances.push_back(self.seq);
-        }
+        self.balances.push_back(self.seq);
         if let Some(hold) = &transition.hold {
             let is_new = transition.lines.iter().any(|line| line.kind == LineKind::HoldPlaced);
             if is_new {

@@ -8,7 +8,7 @@ use crate::http::{auth, respond::answer, state::Shared, views::nodes::NodeList};
 pub async fn nodes(state: Shared, request: HttpRequest) -> HttpResponse {
     let work = async {
         auth::operator(&state, &request)?;
-        Ok(NodeList::of(state.cluster.as_deref()))
+        Ok(NodeList::of(state.cluster.as_deref(), state.hints.as_ref()))
     };
     answer(&request, work.await)
 }

@@ -20,6 +20,7 @@ use utoipa::{
 use super::errors;
 use crate::{
     http::{
+        addresses::PROBED,
         error::code::Code,
         views::{List, Page},
     },
@@ -206,8 +207,11 @@ impl Operation {
             Takes::Nothing => vec![],
             Takes::Signature => vec![Code::InvalidRequest],
             Takes::Key | Takes::Scope(_) => vec![Code::Unauthorized, Code::Forbidden],
-            Takes::Operator => vec![Code::Unauthorized, Code::RateLimit],
+            Takes::Operator => vec![Code::Unauthorized],
         };
+        if !PROBED.contains(&self.path) {
+            codes.push(Code::RateLimit);
+        }
         if self.path_names().next().is_some() {
             codes.extend([Code::InvalidRequest, Code::NotFound]);
         }

@@ -1,6 +1,7 @@
 //! The nodes that share a ledger, for operators.
 
 use actors::cluster::Cluster;
+use hints::{Health, Hints, Standing};
 use serde::Serialize;
 use utoipa::ToSchema;
 use uuid::Uuid;
@@ -16,6 +17,40 @@ pub struct NodeList {
     nodes: Vec<Node>,
     /// The shards, in their order.
     shards: Vec<OwnedShard>,
+    /// How Redis fares, as the node that answers this sees it; null where none is set.
+    #[schema(required)]
+    redis: Option<Redis>,
+}
+
+/// How Redis fares. Without it nodes are slower, and right.
+#[derive(Debug, Serialize, ToSchema)]
+struct Redis {
+    /// `ready`, or `resting` while it is left alone after a failure.
+    state: &'static str,
+    /// Why it is left alone.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<String>,
+    /// Whether all that other nodes tell is heard.
+    hears: bool,
+    /// The calls that it answered.
+    answered: u64,
+    /// The calls that it did not answer in time.
+    failed: u64,
+    /// The balances and revocations that were not told by it.
+    untold: u64,
+    /// The accounts of other nodes whose balances are watched by it.
+    watched: usize,
+}
+
+impl From<Health> for Redis {
+    fn from(health: Health) -> Self {
+        let Health { standing, is_sighted, answered, failed, untold, watched } = health;
+        let (state, reason) = match standing {
+            Standing::Ready => ("ready", None),
+            Standing::Resting(_, why) => ("resting", Some(why)),
+        };
+        Self { state, reason, hears: is_sighted, answered, failed, untold, watched }
+    }
 }
 
 /// A node: one life of a process.
@@ -58,9 +93,10 @@ struct OwnedShard {
 
 impl NodeList {
     /// The nodes, as this one has seen them last.
-    pub fn of(cluster: Option<&Cluster>) -> Self {
+    pub fn of(cluster: Option<&Cluster>, hints: Option<&Hints>) -> Self {
+        let redis = hints.map(|hints| hints.health().into());
         let Some((cluster, seen)) = cluster.and_then(|cluster| Some((cluster, cluster.seen()?))) else {
-            return Self { shared: cluster.is_some(), nodes: Vec::new(), shards: Vec::new() };
+            return Self { shared: cluster.is_some(), nodes: Vec::new(), shards: Vec::new(), redis };
         };
         let nodes = seen.nodes.iter().map(|node| Node {
             id: node.id,
@@ -84,6 +120,6 @@ impl NodeList {
             expires_at: lease.node.map(|_| lease.expires_at.into()),
             behind: lease.behind,
         });
-        Self { shared: true, nodes: nodes.collect(), shards: shards.collect() }
+        Self { shared: true, nodes: nodes.collect(), shards: shards.collect(), redis }
     }
 }

@@ -2,6 +2,7 @@
 
 use std::io::{self, BufRead as _, BufReader, Write as _};
 use std::net::TcpStream;
+use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -49,11 +50,28 @@ impl Redis {
         self.wait_until_ready();
     }
 
+    /// It stands still, and keeps its connections, until it is told to go on.
+    pub(crate) fn freeze(&self, is_frozen: bool) {
+        let (port, signal) =
+            (format!("redis-server 127.0.0.1:{}", self.port), if is_frozen { "-STOP" } else { "-CONT" });
+        assert!(Command::new("pkill").args([signal, "-f", &port]).status().unwrap().success());
+    }
+
+    /// It forgets everything.
+    pub(crate) fn flush(&self) {
+        assert_eq!(self.ask("FLUSHALL").unwrap(), "+OK");
+    }
+
     /// Its answer to a ping.
     pub(crate) fn ping(&self) -> io::Result<String> {
+        self.ask("PING")
+    }
+
+    /// The first line of its answer.
+    fn ask(&self, command: &str) -> io::Result<String> {
         let mut stream = TcpStream::connect(("127.0.0.1", self.port))?;
         stream.set_read_timeout(Some(Duration::from_secs(5)))?;
-        stream.write_all(b"PING\r\n")?;
+        stream.write_all(format!("{command}\r\n").as_bytes())?;
         let mut line = String::new();
         BufReader::new(stream).read_line(&mut line)?;
         Ok(line.trim().to_owned())

@@ -7,7 +7,7 @@ use runtime::node::NodeId;
 use uuid::Uuid;
 
 use crate::{
-    server::{Server, hears, quick, until},
+    server::{OTHER, OWNER, Server, hears, quick, until},
     telling::{ONE, balance, tell},
     uses::ready,
 };
@@ -36,7 +36,8 @@ async fn cluster() -> Option<(Server, Server)> {
 async fn a_cluster_is_used_as_one_server_is() {
     let Some((one, two)) = cluster().await else { return };
     let place = |server: &Server| Place::parse(&format!("redis-cluster://127.0.0.1:{}", server.port)).unwrap();
-    let (first, second) = (Hints::open(place(&one), "ledger", quick()), Hints::open(place(&two), "ledger", quick()));
+    let (first, second) =
+        (Hints::open(place(&one), "ledger", OWNER, quick()), Hints::open(place(&two), "ledger", OTHER, quick()));
     ready(&first).await;
     ready(&second).await;
     for shard in 0..16 {
@@ -52,7 +53,7 @@ async fn a_cluster_is_used_as_one_server_is() {
         assert_eq!(rates.count(address, rate).await, hints::Decision::Allowed(1), "{address}");
         assert_eq!(others.count(address, rate).await, hints::Decision::Allowed(0), "{address}");
     }
-    let mut watch = second.watch(ONE).unwrap();
+    let mut watch = second.watch(ONE, OWNER).unwrap();
     hears(&mut watch, &Told::Sighted).await;
     tell(&first, 1, "one");
     hears(&mut watch, &balance(1, "one")).await;

@@ -11,9 +11,15 @@ use std::{
 };
 
 use hints::{Hints, Options, Place, Told, Watch};
+use runtime::node::NodeId;
+use uuid::Uuid;
 
 /// Long enough for anything that happens.
 pub(crate) const SOON: Duration = Duration::from_secs(20);
+
+/// The node that owns all accounts, and another.
+pub(crate) const OWNER: NodeId = NodeId(Uuid::from_u128(7));
+pub(crate) const OTHER: NodeId = NodeId(Uuid::from_u128(8));
 
 /// Runs what it is told, until its input ends: so nothing is left behind, however a test ends.
 const KEEPER: &str = r#""$@" >/dev/null 2>&1 </dev/null & echo $!; read -r _; kill -9 $! 2>/dev/null; wait"#;
@@ -67,8 +73,14 @@ impl Server {
         Place::parse(&format!("redis://127.0.0.1:{}", self.port)).unwrap()
     }
 
+    /// The hints of the node that owns all accounts.
     pub(crate) fn hints(&self) -> Hints {
-        Hints::open(self.place(), "ledger", quick())
+        Hints::open(self.place(), "ledger", OWNER, quick())
+    }
+
+    /// Those of another node.
+    pub(crate) fn others(&self) -> Hints {
+        Hints::open(self.place(), "ledger", OTHER, quick())
     }
 
     fn wait_until_ready(&self) {
@@ -147,6 +159,7 @@ pub(crate) fn quick() -> Options {
     Options {
         call: Duration::from_secs(1),
         rest: (Duration::from_millis(50), Duration::from_millis(200)),
+        silence: Duration::from_secs(5),
         ..Options::default()
     }
 }

@@ -1,11 +1,13 @@
 //! Balances and revoked keys.
 
-use billing::ids::{AccountId, KeyId};
-use hints::{Hints, Number, Revoked, Told};
+use std::time::Duration;
+
+use billing::ids::AccountId;
+use hints::{Hints, Number, Options, Revoked, Told};
 use uuid::Uuid;
 
 use crate::{
-    server::{SOON, Server, hears, next, until},
+    server::{OTHER, OWNER, SOON, Server, hears, next, quick, until},
     uses::ready,
 };
 
@@ -23,9 +25,10 @@ pub(crate) fn tell(hints: &Hints, place: u64, text: &'static str) {
 #[tokio::test]
 async fn a_balance_reaches_all_who_watch_it_and_nobody_else() {
     let Some(server) = Server::start(&[]) else { return };
-    let (from, to) = (server.hints(), server.hints());
+    let (from, to) = (server.hints(), server.others());
     ready(&from).await;
-    let (mut first, mut again, mut other) = (to.watch(ONE).unwrap(), to.watch(ONE).unwrap(), to.watch(TWO).unwrap());
+    let (mut first, mut again, mut other) =
+        (to.watch(ONE, OWNER).unwrap(), to.watch(ONE, OWNER).unwrap(), to.watch(TWO, OWNER).unwrap());
     for watch in [&mut first, &mut again, &mut other] {
         assert_eq!(next(watch).await, Told::Sighted);
     }
@@ -46,9 +49,9 @@ async fn a_balance_reaches_all_who_watch_it_and_nobody_else() {
 #[tokio::test]
 async fn who_tells_much_tells_the_newest() {
     let Some(server) = Server::start(&[]) else { return };
-    let (from, to) = (server.hints(), server.hints());
+    let (from, to) = (server.hints(), server.others());
     ready(&from).await;
-    let mut watch = to.watch(ONE).unwrap();
+    let mut watch = to.watch(ONE, OWNER).unwrap();
     assert_eq!(next(&mut watch).await, Told::Sighted);
     for place in 1..=5_000 {
         tell(&from, place, "more");
@@ -63,12 +66,12 @@ async fn an_account_that_nobody_watches_is_not_told_here() {
     let Some(server) = Server::start(&[]) else { return };
     let hints = server.hints();
     let channel = format!("farebox:ledger:balance:{ONE}");
-    let mut watch = hints.watch(ONE).unwrap();
+    let mut watch = hints.watch(ONE, OWNER).unwrap();
     assert_eq!(next(&mut watch).await, Told::Sighted);
     assert_eq!(server.ask(&["PUBLISH", &channel, "nonsense"]).unwrap(), ":1");
     drop(watch);
     until("it is left", async || server.ask(&["PUBLISH", &channel, "x"]).unwrap() == ":0").await;
-    let mut watch = hints.watch(ONE).unwrap();
+    let mut watch = hints.watch(ONE, OWNER).unwrap();
     assert_eq!(next(&mut watch).await, Told::Sighted);
     tell(&hints, 1, "one");
     assert_eq!(next(&mut watch).await, balance(1, "one"), "what was nonsense is none");
@@ -77,14 +80,46 @@ async fn an_account_that_nobody_watches_is_not_told_here() {
 #[tokio::test]
 async fn a_revoked_key_is_heard_of_everywhere() {
     let Some(server) = Server::start(&[]) else { return };
-    let (from, to) = (server.hints(), server.hints());
+    let (from, to) = (server.hints(), server.others());
     let mut revoked = to.revoked();
-    let key = KeyId(Uuid::from_u128(9));
     let mut hear = async || tokio::time::timeout(SOON, revoked.recv()).await.unwrap().unwrap();
     assert_eq!(hear().await, Revoked::Sighted);
     assert!(to.is_sighted());
     ready(&from).await;
-    server.ask(&["PUBLISH", "farebox:ledger:revoked", "nonsense"]).unwrap();
-    from.tell_revoked(key);
-    assert_eq!(hear().await, Revoked::Key(key));
+    from.tell_revoked("k123".to_owned());
+    assert_eq!(hear().await, Revoked::Key("k123".to_owned()));
+}
+
+#[tokio::test]
+async fn who_hears_of_redis_but_not_of_the_owner_is_blind() {
+    let Some(server) = Server::start(&[]) else { return };
+    let options = Options { silence: Duration::from_secs(1), ..quick() };
+    let (from, to) = (server.hints(), Hints::open(server.place(), "ledger", OTHER, options));
+    let mut watch = to.watch(ONE, OWNER).unwrap();
+    assert_eq!(next(&mut watch).await, Told::Sighted);
+    assert!(to.is_sighted());
+    // It is cut off from Redis, or is no more.
+    drop(from);
+    assert_eq!(next(&mut watch).await, Told::Blind);
+    assert!(to.is_sighted(), "of all others it hears");
+    let from = server.hints();
+    assert_eq!(next(&mut watch).await, Told::Sighted);
+    ready(&from).await;
+    tell(&from, 1, "one");
+    hears(&mut watch, &balance(1, "one")).await;
+}
+
+#[tokio::test]
+async fn a_balance_that_could_not_be_told_is_asked_for() {
+    let Some(server) = Server::start(&[]) else { return };
+    let options = Options { waiting: 4, ..quick() };
+    let (from, to) = (Hints::open(server.place(), "ledger", OWNER, options), server.others());
+    let mut watch = to.watch(ONE, OWNER).unwrap();
+    assert_eq!(next(&mut watch).await, Told::Sighted);
+    for place in 1..=1_000 {
+        tell(&from, place, "more");
+    }
+    assert!(from.health().untold > 0);
+    hears(&mut watch, &Told::Blind).await;
+    hears(&mut watch, &Told::Sighted).await;
 }

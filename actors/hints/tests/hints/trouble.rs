@@ -2,13 +2,12 @@
 
 use std::time::Duration;
 
-use billing::ids::KeyId;
 use hints::{Decision, Hints, Options, Owner, Place, Rate, Rates, Revoked, Standing, Told};
 use runtime::node::NodeId;
 use uuid::Uuid;
 
 use crate::{
-    server::{SOON, Server, hears, next, quick, talker, until},
+    server::{OWNER, SOON, Server, hears, next, quick, talker, until},
     telling::{ONE, balance, tell},
     uses::ready,
 };
@@ -24,7 +23,7 @@ async fn does_without(hints: &Hints) {
         assert_eq!(hints.owner(1).await, None);
         hints.tell_runs(owner().node, b"x", Duration::from_mins(1)).await;
         assert_eq!(hints.runs(&[owner().node; 3]).await, [None, None, None]);
-        hints.tell_revoked(KeyId(Uuid::from_u128(1)));
+        hints.tell_revoked("k123".to_owned());
         tell(hints, 1, "untold");
         let rates = Rates::new(Some(hints.clone()));
         let rate = Rate::new(1, Duration::from_hours(1), 1).unwrap();
@@ -39,8 +38,8 @@ async fn a_redis_that_was_never_there_is_done_without() {
     // Nobody listens at the port of a listener that is gone.
     let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     for scheme in ["redis", "rediss", "redis-cluster"] {
-        let hints = Hints::open(Place::parse(&format!("{scheme}://{free}")).unwrap(), "ledger", quick());
-        let mut watch = hints.watch(ONE).unwrap();
+        let hints = Hints::open(Place::parse(&format!("{scheme}://{free}")).unwrap(), "ledger", OWNER, quick());
+        let mut watch = hints.watch(ONE, OWNER).unwrap();
         does_without(&hints).await;
         assert!(
             tokio::time::timeout(Duration::from_millis(50), watch.next()).await.is_err(),
@@ -57,7 +56,7 @@ async fn a_redis_that_was_not_there_at_the_start_is_used_once_it_is() {
     server.stop();
     let hints = server.hints();
     does_without(&hints).await;
-    let mut watch = hints.watch(ONE).unwrap();
+    let mut watch = hints.watch(ONE, OWNER).unwrap();
     server.resume();
     ready(&hints).await;
     hears(&mut watch, &Told::Sighted).await;
@@ -68,7 +67,7 @@ async fn a_redis_that_is_stopped_is_done_without_and_used_again() {
     let Some(mut server) = Server::start(&[]) else { return };
     let hints = server.hints();
     ready(&hints).await;
-    let (mut watch, mut revoked) = (hints.watch(ONE).unwrap(), hints.revoked());
+    let (mut watch, mut revoked) = (hints.watch(ONE, OWNER).unwrap(), hints.revoked());
     hears(&mut watch, &Told::Sighted).await;
     for round in 1..=3 {
         server.stop();
@@ -89,9 +88,9 @@ async fn a_redis_that_is_stopped_is_done_without_and_used_again() {
 async fn a_redis_that_freezes_is_noticed_and_used_again() {
     let Some(server) = Server::start(&[]) else { return };
     let options = Options { call: Duration::from_millis(100), ..quick() };
-    let hints = Hints::open(server.place(), "ledger", options);
+    let hints = Hints::open(server.place(), "ledger", OWNER, options);
     ready(&hints).await;
-    let mut watch = hints.watch(ONE).unwrap();
+    let mut watch = hints.watch(ONE, OWNER).unwrap();
     hears(&mut watch, &Told::Sighted).await;
     server.freeze();
     does_without(&hints).await;
@@ -109,7 +108,7 @@ async fn a_redis_that_is_flushed_has_forgotten_and_goes_on() {
     let Some(server) = Server::start(&[]) else { return };
     let hints = server.hints();
     ready(&hints).await;
-    let mut watch = hints.watch(ONE).unwrap();
+    let mut watch = hints.watch(ONE, OWNER).unwrap();
     hears(&mut watch, &Told::Sighted).await;
     hints.tell_owner(1, &owner(), Duration::from_mins(1)).await;
     let rates = Rates::new(Some(hints.clone()));
@@ -138,7 +137,7 @@ async fn a_redis_that_refuses_us_is_done_without() {
     })
     .await;
     let with = Place::parse(&format!("redis://:secret@127.0.0.1:{}", server.port)).unwrap();
-    ready(&Hints::open(with, "ledger", quick())).await;
+    ready(&Hints::open(with, "ledger", OWNER, quick())).await;
 }
 
 #[tokio::test]
@@ -156,8 +155,8 @@ async fn what_talks_nonsense_is_done_without() {
     for says in nonsense {
         let options = Options { call: Duration::from_millis(100), connect: Duration::from_millis(200), ..quick() };
         let place = Place::parse(&format!("redis://{}", talker(says))).unwrap();
-        let hints = Hints::open(place, "ledger", options);
-        let watch = hints.watch(ONE).unwrap();
+        let hints = Hints::open(place, "ledger", OWNER, options);
+        let watch = hints.watch(ONE, OWNER).unwrap();
         for _ in 0..3 {
             does_without(&hints).await;
             tokio::time::sleep(Duration::from_millis(60)).await;

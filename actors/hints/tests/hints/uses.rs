@@ -6,7 +6,7 @@ use hints::{Decision, Health, Hints, Owner, Rate, Rates, Standing};
 use runtime::node::NodeId;
 use uuid::Uuid;
 
-use crate::server::{Server, quick, until};
+use crate::server::{OWNER, Server, quick, until};
 
 fn node(number: u128) -> NodeId {
     NodeId(Uuid::from_u128(number))
@@ -51,7 +51,7 @@ async fn the_owner_with_the_newest_epoch_is_told_until_it_ends() {
 #[tokio::test]
 async fn ledgers_on_one_redis_hear_nothing_of_each_other() {
     let Some(server) = Server::start(&[]) else { return };
-    let (one, other) = (server.hints(), Hints::open(server.place(), "another", quick()));
+    let (one, other) = (server.hints(), Hints::open(server.place(), "another", OWNER, quick()));
     ready(&one).await;
     ready(&other).await;
     one.tell_owner(1, &owner(1), Duration::from_mins(1)).await;

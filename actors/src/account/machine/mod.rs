@@ -315,12 +315,10 @@ impl<A: Askers> Machine<A> {
         self.leave(Departure::Charge(Box::new(payment)), out);
     }
 
-    /// Informs watchers of a balance once it is durable.
+    /// Announces a balance once it is durable.
     fn announce(&mut self, balance: &Balance, out: &mut impl Outputs<A>) {
         self.watchers.retain(A::is_watching);
-        if !self.watchers.is_empty() {
-            self.leave(Departure::Balance(self.watchers.clone(), balance.clone()), out);
-        }
+        self.leave(Departure::Balance(self.watchers.clone(), balance.clone()), out);
     }
 }
 
