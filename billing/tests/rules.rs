@@ -201,6 +201,19 @@ fn a_chargeback_takes_what_is_left_and_what_was_spent_and_what_is_held_when_that
 }
 
 #[test]
+fn a_payment_that_is_begun_again_is_the_same_payment() {
+    let mut story = Story::new();
+    let id = PaymentId(Uuid::from_u128(1));
+    let begin = || Command::BeginPayment(Payment::new(id, Purpose::Purchase, Nanos::dollars(5), "card".into(), NOW));
+    assert_eq!(story.say(begin()), Ok(Reply::Done));
+    let again = decide(&mut story.0, begin(), NOW.plus_ms(20));
+    assert_eq!((again.answer.result, again.transition), (Ok(Reply::Done), None), "it goes on as it is");
+    let paid = Command::PaymentSucceeded { payment_id: id, grant_id: GrantId(Uuid::from_u128(1)), reference: None };
+    story.say(paid).unwrap();
+    assert_eq!(story.say(begin()), Err(Refusal::AlreadyFunded(id.to_string())), "it is not charged again");
+}
+
+#[test]
 fn credits_that_come_back_from_a_hold_pay_a_debt() {
     let mut story = Story::new();
     story.promo(1, 2);

@@ -5,6 +5,7 @@ use actors::account::{AccountError, Bought, Buy, Look, Picture};
 use billing::{
     Nanos,
     account::Balance,
+    command::Refusal,
     ids::{AccountId, PaymentId},
     payment::{Payment, PaymentStatus, Purpose},
 };
@@ -52,7 +53,7 @@ pub async fn credits(
     card: Option<&str>,
 ) -> Result<Purchase, ServiceError> {
     let id = PaymentId(origin.id.0);
-    if origin.is_done() {
+    if origin.is_done() || service.ledger().payment(account, id).await?.is_some() {
         return bought_before(service, account, id).await;
     }
     let method = cards::charged_card(service, account, card).await?;
@@ -64,6 +65,10 @@ pub(super) async fn buy(service: &Service, account: AccountId, payment: Payment)
     let (accounts, id) = (&service.accounts, payment.id);
     match accounts.ask(account, Buy(payment)).await {
         Ok(Bought { payment, answer, action }) => {
+            // It was paid meanwhile, by an attempt whose answer was lost.
+            if matches!(answer.result, Err(Refusal::AlreadyFunded(_))) {
+                return bought_before(service, account, id).await;
+            }
             answer.result?;
             Purchase::of(payment, answer.balance, action.map(NextAction::from))
         }

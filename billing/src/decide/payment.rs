@@ -19,6 +19,14 @@ use crate::{
 const MOST_PENDING: usize = 10;
 
 pub(super) fn begin(draft: &mut Draft<'_>, payment: Payment) -> Result<Reply, Refusal> {
+    // A payment begins once: asked for again it goes on as it is, and one that was paid is not charged again.
+    if draft.account.payments.contains_key(&payment.id) {
+        return Ok(Reply::Done);
+    }
+    let (source, key) = (payment.purpose.source(), payment.grant_key());
+    if draft.account.grants.iter().any(|grant| grant.source == source && *grant.source_key == *key) {
+        return Err(Refusal::AlreadyFunded(key));
+    }
     match payment.purpose {
         Purpose::Purchase => {
             check_amount(payment.amount)?;
