@@ -43,6 +43,7 @@ const LAYERS: &[(&str, &str, &[&str])] = &[
             "runtime",
             "ledger",
             "engine",
+            "hints",
             "link",
             "hub",
             "upstream",

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # What the tests use beyond Rust and Python: PostgreSQL and Redis servers (each test run starts its own, in a temporary
-# folder), nginx to stand in front of streams, curl for the README's tour, Node.js and npm for SDKs and, to link
+# folder), nginx to stand in front of streams, Chromium to look at pages, curl for the README's tour, Node.js and npm for SDKs and, to link
 # faster, mold. Installs what is missing where it may (root and apt-get), says what is missing where it may not, and takes no time when everything is there. Never fails: a test that needs an absent server says so itself.
 set -euo pipefail
 
@@ -13,6 +13,8 @@ command -v redis-server >/dev/null 2>&1 || missing+=(redis-server)
 command -v curl >/dev/null 2>&1 || missing+=(curl)
 command -v node >/dev/null 2>&1 || missing+=(nodejs)
 command -v npm >/dev/null 2>&1 || missing+=(npm)
+command -v chromium >/dev/null 2>&1 || missing+=(chromium)
+command -v chromedriver >/dev/null 2>&1 || missing+=(chromium-driver)
 command -v mold >/dev/null 2>&1 || missing+=(mold)
 if [ "${#missing[@]}" -eq 0 ]; then exit 0; fi
 

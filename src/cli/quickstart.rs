@@ -140,7 +140,7 @@ async fn keep(settings: &Settings, running: &app::Running) -> Result<Kept> {
 fn tour(kept: &Kept) -> String {
     let Kept { url, api_key, model, .. } = kept;
     format!(
-        "\nFarebox is running.\n\n  address  {url}\n  API key  {api_key}\n\nStream an answer from {model}, on this machine:\n\n  \
+        "\nFarebox is running.\n\n  address    {url}\n  dashboard  {url}/dashboard (sign in with the key)\n  API key    {api_key}\n\nStream an answer from {model}, on this machine:\n\n  \
          curl -N {url}/v1/chat/completions -H 'Authorization: Bearer {api_key}' \\\n    \
          -H 'content-type: application/json' \\\n    \
          -d '{{\"model\":\"{model}\",\"stream\":true,\"max_tokens\":200,\"temperature\":0.2,\"messages\":[{{\"role\":\"user\",\"content\":\"Name three colors.\"}}]}}'\n\n\

@@ -2,6 +2,7 @@
 //! only their BLAKE3 hash: a key has 200 random bits, so a slow hash would add nothing.
 
 use std::{
+    borrow::Cow,
     sync::{PoisonError, RwLock},
     time::{Duration, Instant},
 };
@@ -206,9 +207,9 @@ fn missing(request: &HttpRequest) -> ApiError {
     })
 }
 
-/// A user's key, from any of the headers. Clients put a placeholder into the header that they were not configured for, so
+/// A user's key, from any of the headers; none where none of them is there. Clients put a placeholder into the header that they were not configured for, so
 /// a key of ours wins. Two different keys of ours are refused, because either might be the wrong one.
-fn credential(request: &HttpRequest) -> Result<&str, ApiError> {
+fn credential(request: &HttpRequest) -> Result<Option<&str>, ApiError> {
     let mut keys: Vec<&str> = Vec::with_capacity(1);
     keys.extend(authorization(request)?);
     for name in &OTHERS {
@@ -216,8 +217,8 @@ fn credential(request: &HttpRequest) -> Result<&str, ApiError> {
     }
     let ours: Vec<&str> = keys.iter().copied().filter(|key| key.starts_with("fb_")).collect();
     match (&keys[..], &ours[..]) {
-        ([], _) => Err(missing(request)),
-        ([key], _) | (_, [key]) => Ok(key),
+        ([], _) => Ok(None),
+        ([key], _) | (_, [key]) => Ok(Some(key)),
         _ => Err(ApiError::unauthorized(
             "Authorization, x-api-key and x-goog-api-key have different keys. Send one of them.",
         )),
@@ -331,7 +332,7 @@ async fn bearer(state: &Shared, request: &HttpRequest) -> Result<Known, ApiError
     let read = request.extensions().get::<Shown>().copied();
     let shown = match read {
         Some(shown) => shown,
-        None => Shown::read(credential(request)?)?,
+        None => Shown::read(&key(state, request)?)?,
     };
     let known = holds(state, shown).await?;
     if read.is_none() {
@@ -340,13 +341,27 @@ async fn bearer(state: &Shared, request: &HttpRequest) -> Result<Known, ApiError
     Ok(known)
 }
 
-/// The key of a connection that outlives this check, to be checked again by [`still`].
+/// The key of a request: of a header, or of a browser's session with the gateway's own pages.
 ///
 /// # Errors
 ///
 /// The request has no key, or two that differ.
-pub fn key(request: &HttpRequest) -> Result<String, ApiError> {
-    credential(request).map(str::to_owned)
+pub fn key<'a>(state: &Shared, request: &'a HttpRequest) -> Result<Cow<'a, str>, ApiError> {
+    if let Some(key) = credential(request)? {
+        return Ok(key.into());
+    }
+    let session = state.sessions.of_script(request, state.gateway.clock().now());
+    session.map(|session| session.key.into()).ok_or_else(|| missing(request))
+}
+
+/// The caller of a key, and the key's expiry.
+///
+/// # Errors
+///
+/// The key is unknown, revoked or expired, or the ledger can't be read just now.
+pub async fn by_key(state: &Shared, key: &str) -> Result<(Caller, Option<Timestamp>), ApiError> {
+    let known = holds(state, Shown::read(key)?).await?;
+    Ok((known.caller, known.expires_at))
 }
 
 /// Checks that a key is still valid and may run models.
@@ -462,7 +477,9 @@ mod tests {
     fn a_key_is_read_from_either_header_and_two_that_differ_are_refused() {
         let of = |headers: &[(&'static str, &str)]| {
             let request = headers.iter().fold(TestRequest::default(), |request, header| request.append_header(*header));
-            credential(&request.to_http_request()).map(str::to_owned).map_err(|error| error.status().as_u16())
+            let request = request.to_http_request();
+            let key = credential(&request).and_then(|key| key.ok_or_else(|| missing(&request)));
+            key.map(str::to_owned).map_err(|error| error.status().as_u16())
         };
         let (bearer, bare, x) = (("authorization", "Bearer fb_a"), ("authorization", "fb_a"), ("x-api-key", "fb_a"));
         let goog = ("x-goog-api-key", "fb_a");
@@ -496,7 +513,7 @@ mod tests {
             assert_eq!(of(headers), Err(401), "{headers:?}");
         }
         let in_query = TestRequest::with_uri("/v1beta/models?key=fb_a").to_http_request();
-        let refused = credential(&in_query).unwrap_err();
+        let refused = missing(&in_query);
         assert_eq!((refused.status().as_u16(), refused.message().contains("address")), (401, true));
         let request = TestRequest::default().append_header(x).to_http_request();
         assert_eq!(authorization(&request).unwrap(), None, "an operator's token is not read from it");

@@ -125,7 +125,7 @@ pub async fn live(state: Shared, request: HttpRequest, body: web::Payload) -> Ht
             let message = format!("This account has {} live sockets open, which is the most.", sockets::MOST);
             ApiError::too_many_sockets(message, sockets::MOST)
         })?;
-        Ok((By { caller, key: auth::key(&request)?.into(), expires_at }, place))
+        Ok((By { caller, key: auth::key(&state, &request)?.as_ref().into(), expires_at }, place))
     };
     let (by, place) = match opened.await {
         Ok(opened) => opened,

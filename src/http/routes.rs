@@ -5,7 +5,7 @@ use super::{
     account::{
         automatic, balance, history, keys, payment_methods, payments, receipt, subscription, usage, usage_csv, webhooks,
     },
-    admin,
+    admin, dashboard,
     error::ApiError,
     idempotency::{act, post},
     inference,
@@ -119,6 +119,7 @@ fn configure_others(app: &mut web::ServiceConfig) {
         .configure(configure_webhooks)
         .service(get("/v1/live", live::live))
         .configure(configure_accounts)
+        .configure(dashboard::configure)
         .service(get("/admin/v1/actions", admin::accounts::actions))
         .service(get("/admin/v1/actors", admin::operations::actors))
         .service(get("/admin/v1/nodes", admin::nodes::nodes))
@@ -223,7 +224,7 @@ fn configure_webhooks(app: &mut web::ServiceConfig) {
 }
 
 /// A path with GET. Other methods are added with `route`.
-fn get<F, Args>(path: &str, handler: F) -> Resource
+pub(super) fn get<F, Args>(path: &str, handler: F) -> Resource
 where
     F: Handler<Args>,
     F::Output: Responder + 'static,

@@ -12,6 +12,7 @@ use tokio::sync::watch;
 
 use super::{
     addresses::Addresses, auth::Keys, guesses::Guesses, inference::background::Backgrounds, live::sockets::Sockets,
+    session::Sessions,
 };
 use crate::{
     config::Settings,
@@ -48,6 +49,8 @@ pub struct State {
     pub bodies: Arc<Room>,
     /// The room of request bodies without a key.
     pub strangers: Arc<Room>,
+    /// The sessions of browsers.
+    pub sessions: Sessions,
     /// The addresses of clients.
     pub addresses: Addresses,
     /// The counts of wrong operator's tokens.
@@ -95,6 +98,7 @@ impl State {
             service,
             bodies,
             strangers: Room::new(STRANGERS),
+            sessions: Sessions::new(&admin_token),
             addresses,
             guesses: Guesses::new(hints.clone()),
             sockets: Sockets::default(),

@@ -44,7 +44,7 @@ const TABLES: &[(&str, &[Module])] = &[
             // Which node owns what, and the way to accounts of other nodes.
             (
                 "cluster",
-                &["account", "accounts", "journal", "sweeper"],
+                &["account", "accounts", "context", "journal", "sweeper"],
                 &["billing", "hints", "ledger", "link", "runtime"],
             ),
             ("faults", &["account", "delivery", "payment", "pool", "provider"], &[]),
@@ -75,7 +75,18 @@ const TABLES: &[(&str, &[Module])] = &[
             // Of the nested crates the counts of addresses alone: what it answers comes from the gateway and the services.
             (
                 "http",
-                &["catalogue", "config", "gateway", "idempotency", "kept", "service", "signing", "telemetry", "words"],
+                &[
+                    "catalogue",
+                    "config",
+                    "gateway",
+                    "idempotency",
+                    "kept",
+                    "sealing",
+                    "service",
+                    "signing",
+                    "telemetry",
+                    "words",
+                ],
                 &["actors", "billing", "hints", "wire"],
             ),
             (

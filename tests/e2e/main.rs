@@ -19,6 +19,7 @@ mod cohere;
 mod compatible;
 mod completions;
 mod conversations;
+mod dashboard;
 mod edge;
 mod embeddings;
 mod fallbacks;

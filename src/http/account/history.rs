@@ -35,13 +35,13 @@ pub async fn holds(state: Shared, request: HttpRequest) -> HttpResponse {
 }
 
 /// A cursor: the time and the id of a request.
-fn position(text: &str) -> Result<Position, ApiError> {
+pub(in crate::http) fn position(text: &str) -> Result<Position, ApiError> {
     let (at, id) = text.split_once('-').ok_or_else(bad_cursor)?;
     let ended_at = at.parse().ok().map(Timestamp).filter(|at| is_instant(*at)).ok_or_else(bad_cursor)?;
     Ok(Position { ended_at, id: Uuid::parse_str(id).map_err(|_| bad_cursor())? })
 }
 
-fn cursor(Position { ended_at, id }: Position) -> String {
+pub(in crate::http) fn cursor(Position { ended_at, id }: Position) -> String {
     format!("{}-{}", ended_at.0, id.simple())
 }
 

@@ -145,7 +145,7 @@ pub(in crate::http) async fn make(
 
 /// Refuses a list of models with a name that means nothing here: a key with a misspelt one could do less than its owner
 /// believes.
-async fn check_models(state: &Shared, models: &[String]) -> Result<(), ApiError> {
+pub(in crate::http) async fn check_models(state: &Shared, models: &[String]) -> Result<(), ApiError> {
     for (place, name) in models.iter().enumerate() {
         if let Err(nearest) = state.gateway.models.knows(name).await {
             let hint =

@@ -63,7 +63,7 @@ use crate::{
 pub use count::count_tokens;
 use fallbacks::{Answered, Asking, Reached, Try};
 pub use media::{image_edits, image_variations, images, speech, transcriptions, translations};
-pub use models::{google_model, google_models, model, models};
+pub use models::{google_model, google_models, model, models, models_of};
 pub use quote::quote;
 use responses::Keeper;
 use route::Missed;

@@ -12,7 +12,7 @@ use billing::{
 use super::gemini;
 use crate::{
     catalogue::{self, Catalogue},
-    gateway::{plan::OURS, target},
+    gateway::{plan::OURS, serve::Caller, target},
     http::{
         auth,
         error::ApiError,
@@ -145,7 +145,16 @@ fn listed(state: &Shared, catalogue: &Catalogue) -> Vec<(String, catalogue::Mode
 
 /// All models that the caller may use, as the caller sees them.
 async fn all(state: &Shared, request: &HttpRequest) -> Result<Vec<Model>, ApiError> {
-    let sight = sight(state, request).await?;
+    models_of(state, auth::caller(state, request).await?).await
+}
+
+/// The same for a caller who is known.
+///
+/// # Errors
+///
+/// The account can't be asked just now.
+pub async fn models_of(state: &Shared, caller: Caller) -> Result<Vec<Model>, ApiError> {
+    let sight = sight_of(state, caller).await?;
     let all = sight.listed(state).await;
     Ok(all.iter().map(|(name, model)| view(state, name, model, sight.largest)).collect())
 }
@@ -203,7 +212,10 @@ impl Sight {
 }
 
 async fn sight(state: &Shared, request: &HttpRequest) -> Result<Sight, ApiError> {
-    let caller = auth::caller(state, request).await?;
+    sight_of(state, auth::caller(state, request).await?).await
+}
+
+async fn sight_of(state: &Shared, caller: Caller) -> Result<Sight, ApiError> {
     let picture = state.gateway.accounts.ask(caller.account_id, actors::account::Look).await?;
     let limits = picture.keys.into_iter().find(|key| key.id == caller.key_id).map(|key| key.limits);
     Ok(Sight { largest: picture.balance.tier.largest, limits: limits.unwrap_or_default() })

@@ -19,24 +19,24 @@ pub use google::{GoogleModel, GoogleModels};
 /// A model: its capabilities and prices, whether this account may use it, and whether it can run now.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct Model {
-    id: String,
+    pub(in crate::http) id: String,
     /// The same, for clients of Anthropic's format.
     display_name: String,
     object: &'static str,
     created: i64,
     /// The provider; `farebox` for models that run here.
-    owned_by: String,
+    pub(in crate::http) owned_by: String,
     /// `chat`, `completion`, ...
-    task: &'static str,
+    pub(in crate::http) task: &'static str,
     /// Open models: the size class.
     #[serde(skip_serializing_if = "Option::is_none")]
-    class: Option<&'static str>,
+    pub(in crate::http) class: Option<&'static str>,
     /// Open models: the number of parameters.
     #[serde(skip_serializing_if = "Option::is_none")]
     parameters: Option<u64>,
     /// The most tokens of prompt and answer together; null where that is not known, or not counted in tokens.
     #[schema(required)]
-    context_length: Option<u32>,
+    pub(in crate::http) context_length: Option<u32>,
     /// Closed models: the most tokens of an answer.
     #[serde(skip_serializing_if = "Option::is_none")]
     max_output: Option<u32>,
@@ -47,7 +47,7 @@ pub struct Model {
     /// Closed models: the same with the fee, as it is paid.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(schema_with = any_object_or_null)]
-    price_with_fee: Option<Value>,
+    pub(in crate::http) price_with_fee: Option<Value>,
     /// Closed models: the next price that is announced.
     #[serde(skip_serializing_if = "Option::is_none")]
     next_price: Option<NextPrice>,
@@ -56,17 +56,17 @@ pub struct Model {
     deprecation: Option<Deprecation>,
     /// Open models: dollars for each started second.
     #[serde(skip_serializing_if = "Option::is_none")]
-    price_per_second: Option<String>,
+    pub(in crate::http) price_per_second: Option<String>,
     /// Open models: `cold`, `loading`, `warm`, `failed` or `unavailable`, as `/v1/models/{id}/status` tells in full.
     #[serde(skip_serializing_if = "Option::is_none")]
-    state: Option<&'static str>,
+    pub(in crate::http) state: Option<&'static str>,
     /// Whether the account's tier excludes the model.
-    locked: bool,
+    pub(in crate::http) locked: bool,
     /// Whether the model can run now.
-    available: bool,
+    pub(in crate::http) available: bool,
     /// Why the model can't run.
     #[schema(required)]
-    why: Option<String>,
+    pub(in crate::http) why: Option<String>,
 }
 
 /// A price that is announced.

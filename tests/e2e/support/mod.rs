@@ -2,6 +2,7 @@
 
 pub(crate) mod accounts;
 pub(crate) mod background;
+pub(crate) mod browser;
 pub(crate) mod client;
 pub(crate) mod companion;
 pub(crate) mod fake_anthropic;

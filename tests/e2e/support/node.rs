@@ -19,6 +19,11 @@ pub(crate) fn node_script(name: &str) -> Command {
     command
 }
 
+/// The text of a file of a package.
+pub(crate) fn node_file(path: &str) -> String {
+    std::fs::read_to_string(node().join("node_modules").join(path)).unwrap()
+}
+
 /// A folder with the packages.
 fn node() -> PathBuf {
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("node-sdk");

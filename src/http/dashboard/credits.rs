@@ -1,0 +1,306 @@
+//! Credits: what there is and when it expires, buying more, automatic purchases, payments.
+
+use actix_web::{HttpRequest, HttpResponse};
+use askama::Template;
+use billing::{
+    Nanos,
+    ids::RequestId,
+    key::Scope,
+    payment::{PaymentStatus, Purpose},
+};
+use serde::Deserialize;
+use serde_json::Value;
+use uuid::Uuid;
+
+use super::{
+    page::{Frame, Visitor, failed, page, to},
+    text::minute,
+};
+use crate::{
+    http::{error::ApiError, query::Query, respond::Body, state::Shared, values},
+    idempotency::Life,
+    service::{
+        acts::Origin,
+        automatic::{self, Reload},
+        cards, credits,
+        page::Page,
+        payments, purchases,
+    },
+};
+
+/// The grants and the payments that are shown.
+const ROWS: u64 = 50;
+/// The sandbox's cards that a person may want to try.
+const SANDBOX: [&str; 3] = ["pm_card_visa", "pm_card_visa_chargeDeclined", "pm_card_mastercard"];
+/// What a form offers to buy.
+const OFFERED: &str = "10.00";
+
+struct Grant {
+    source: &'static str,
+    at: String,
+    expires: String,
+    amount: Nanos,
+    available: Nanos,
+    held: Nanos,
+    spent: Nanos,
+    expired: Nanos,
+}
+
+struct Card {
+    id: Uuid,
+    name: String,
+    is_default: bool,
+}
+
+struct Payment {
+    id: Uuid,
+    at: String,
+    purpose: &'static str,
+    amount: Nanos,
+    state: &'static str,
+    has_receipt: bool,
+}
+
+/// An automatic purchase as it is set.
+struct Automatic {
+    says: String,
+    is_on: bool,
+    threshold: String,
+    amount: String,
+    monthly_max: String,
+}
+
+#[derive(Template)]
+#[template(path = "dashboard/credits.html")]
+struct Credits {
+    frame: Frame,
+    message: Option<String>,
+    said: Option<&'static str>,
+    available: Nanos,
+    debt: Nanos,
+    grants: Vec<Grant>,
+    may_pay: bool,
+    once: Uuid,
+    amount: String,
+    cards: Vec<Card>,
+    sandbox: Vec<&'static str>,
+    reload: Automatic,
+    scale: Automatic,
+    payments: Vec<Payment>,
+}
+
+/// What a page says after a form was carried out, by a word in its address.
+const SAID: [(&str, &str); 3] = [
+    ("bought", "The payment has ended; the credits are there."),
+    ("pending", "The payment goes on by itself: it is in the list below."),
+    ("set", "The settings are changed."),
+];
+
+/// `GET /dashboard/credits`.
+pub(super) async fn credits(state: Shared, request: HttpRequest) -> HttpResponse {
+    match Visitor::of(&state, &request).await {
+        Ok(visitor) => shown(&state, &request, &visitor, None).await,
+        Err(answer) => answer,
+    }
+}
+
+async fn shown(state: &Shared, request: &HttpRequest, visitor: &Visitor, wrong: Option<ApiError>) -> HttpResponse {
+    let (status, message) = (wrong.as_ref().map(ApiError::status), wrong.map(|error| error.message().to_owned()));
+    match made(state, request, visitor, message).await {
+        Ok(credits) => {
+            let mut response = page(state, request, visitor, &credits);
+            if let Some(status) = status {
+                *response.status_mut() = status;
+            }
+            response
+        }
+        Err(error) => failed(request, &error),
+    }
+}
+
+async fn made(
+    state: &Shared,
+    request: &HttpRequest,
+    visitor: &Visitor,
+    message: Option<String>,
+) -> Result<Credits, ApiError> {
+    let (service, account) = (&state.service, visitor.may(Scope::Read)?.account_id);
+    let query = Query::of(request, &["amount", "said"])?;
+    let balance = credits::look(service, account).await?.balance;
+    let page = Page { before: None, limit: ROWS };
+    let grants = credits::grants(service, account, page).await?.rows;
+    let payments = payments::list(service, account, page).await?.rows;
+    let cards = cards::list(service, account).await?;
+    let set = automatic::look(service, account).await?.automatic.unwrap_or_default();
+    let settings = &set.settings;
+    let (reloads, scales) = (settings.reload.is_on(), settings.scale.is_on());
+    Ok(Credits {
+        frame: visitor.frame("Credits"),
+        message,
+        said: query.get("said").and_then(|word| SAID.iter().find(|said| said.0 == word)).map(|said| said.1),
+        available: balance.available,
+        debt: balance.debt,
+        grants: grants
+            .into_iter()
+            .map(|grant| Grant {
+                source: grant.source.name(),
+                at: minute(grant.created_at),
+                expires: minute(grant.expires_at),
+                amount: grant.funded,
+                available: grant.available,
+                held: grant.held,
+                spent: grant.spent,
+                expired: grant.expired,
+            })
+            .collect(),
+        may_pay: visitor.caller.scopes.has(Scope::Billing),
+        once: Uuid::new_v4(),
+        amount: query.get("amount").unwrap_or(OFFERED).to_owned(),
+        cards: cards
+            .into_iter()
+            .map(|saved| Card {
+                id: saved.id,
+                name: format!("{} ending in {}", saved.card.brand, saved.card.last4),
+                is_default: saved.is_default,
+            })
+            .collect(),
+        sandbox: if payments::is_stripe(service) { Vec::new() } else { SANDBOX.to_vec() },
+        reload: Automatic {
+            says: if reloads { "It is on." } else { "It is off." }.to_owned(),
+            is_on: reloads,
+            threshold: settings.threshold.to_string(),
+            amount: settings.amount.to_string(),
+            monthly_max: settings.monthly_max.to_string(),
+        },
+        scale: Automatic {
+            says: format!(
+                "It buys concurrency units for requests that would be refused without them. It is {}.",
+                if scales { "on" } else { "off" }
+            ),
+            is_on: scales,
+            threshold: String::new(),
+            amount: String::new(),
+            monthly_max: settings.monthly_spend.to_string(),
+        },
+        payments: payments.into_iter().map(Payment::from).collect(),
+    })
+}
+
+impl From<billing::payment::Payment> for Payment {
+    fn from(payment: billing::payment::Payment) -> Self {
+        Self {
+            id: payment.id.0,
+            at: minute(payment.created_at),
+            purpose: match payment.purpose {
+                Purpose::Purchase => "credits",
+                Purpose::AutoReload => "auto-reload",
+                Purpose::AutoScale => "auto-scale",
+                Purpose::Subscription => "subscription",
+            },
+            amount: payment.amount,
+            state: match payment.status {
+                PaymentStatus::Pending => "pending",
+                PaymentStatus::Succeeded if payment.reversed == payment.amount => "reversed",
+                PaymentStatus::Succeeded => "paid",
+                PaymentStatus::Declined => "declined",
+            },
+            has_receipt: payment.status == PaymentStatus::Succeeded,
+        }
+    }
+}
+
+/// An amount that a person typed.
+fn amount(field: &str, text: &str) -> Result<Nanos, ApiError> {
+    values::amount(field, &Value::String(text.trim().trim_start_matches('$').to_owned()))
+}
+
+fn amount_given(field: &str, text: Option<&str>) -> Result<Option<Nanos>, ApiError> {
+    text.map(|text| amount(field, text)).transpose()
+}
+
+/// A purchase.
+#[derive(Deserialize)]
+struct Purchase {
+    #[serde(default)]
+    amount: String,
+    card: Option<String>,
+    /// The form's id: sent twice it charges once.
+    once: Uuid,
+}
+
+/// `POST /dashboard/credits/buy`.
+pub(super) async fn buy(state: Shared, request: HttpRequest, body: Body) -> HttpResponse {
+    let visitor = match Visitor::of(&state, &request).await {
+        Ok(visitor) => visitor,
+        Err(answer) => return answer,
+    };
+    let work = async {
+        let (caller, wanted) = (visitor.may(Scope::Billing)?, visitor.form::<Purchase>(&request, body)?);
+        let Purchase { amount: dollars, card, once } = wanted;
+        let (dollars, origin) = (amount("amount", &dollars)?, Origin { id: RequestId(once), life: Life::First });
+        let bought = purchases::credits(&state.service, origin, caller.account_id, dollars, card.as_deref()).await?;
+        Ok::<_, ApiError>(bought.is_pending())
+    };
+    match work.await {
+        Ok(true) => to("/dashboard/credits?said=pending"),
+        Ok(false) => to("/dashboard/credits?said=bought"),
+        Err(error) => shown(&state, &request, &visitor, Some(error)).await,
+    }
+}
+
+/// A change of auto-reload.
+#[derive(Deserialize)]
+struct SetReload {
+    enabled: bool,
+    threshold: Option<String>,
+    amount: Option<String>,
+    monthly_max: Option<String>,
+    card: Option<String>,
+}
+
+/// `POST /dashboard/credits/auto-reload`.
+pub(super) async fn auto_reload(state: Shared, request: HttpRequest, body: Body) -> HttpResponse {
+    let visitor = match Visitor::of(&state, &request).await {
+        Ok(visitor) => visitor,
+        Err(answer) => return answer,
+    };
+    let work = async {
+        let (caller, wanted) = (visitor.may(Scope::Billing)?, visitor.form::<SetReload>(&request, body)?);
+        let wanted = Reload {
+            enabled: Some(wanted.enabled),
+            threshold: amount_given("threshold", wanted.threshold.as_deref())?,
+            amount: amount_given("amount", wanted.amount.as_deref())?,
+            monthly_max: amount_given("monthly_max", wanted.monthly_max.as_deref())?,
+            payment_method: wanted.card,
+        };
+        Ok::<_, ApiError>(automatic::set_reload(&state.service, caller.account_id, wanted).await?)
+    };
+    match work.await {
+        Ok(_) => to("/dashboard/credits?said=set"),
+        Err(error) => shown(&state, &request, &visitor, Some(error)).await,
+    }
+}
+
+/// A change of auto-scale.
+#[derive(Deserialize)]
+struct SetScale {
+    enabled: bool,
+    max_monthly_spend: Option<String>,
+}
+
+/// `POST /dashboard/credits/auto-scale`.
+pub(super) async fn auto_scale(state: Shared, request: HttpRequest, body: Body) -> HttpResponse {
+    let visitor = match Visitor::of(&state, &request).await {
+        Ok(visitor) => visitor,
+        Err(answer) => return answer,
+    };
+    let work = async {
+        let (caller, wanted) = (visitor.may(Scope::Billing)?, visitor.form::<SetScale>(&request, body)?);
+        let most = amount_given("max_monthly_spend", wanted.max_monthly_spend.as_deref())?;
+        Ok::<_, ApiError>(automatic::set_scale(&state.service, caller.account_id, Some(wanted.enabled), most).await?)
+    };
+    match work.await {
+        Ok(_) => to("/dashboard/credits?said=set"),
+        Err(error) => shown(&state, &request, &visitor, Some(error)).await,
+    }
+}

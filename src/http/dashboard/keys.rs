@@ -1,0 +1,190 @@
+//! Keys: a list, a form that makes one, whose text is shown once, and a button that revokes one.
+
+use actix_web::{HttpRequest, HttpResponse, web};
+use askama::Template;
+use billing::{
+    Nanos,
+    ids::{KeyId, RequestId},
+    key::{KeyLimits, KeyWindow, Scope},
+};
+use serde::Deserialize;
+use serde_json::Value;
+use uuid::Uuid;
+
+use super::{
+    page::{Empty, Frame, Visitor, failed, page, to},
+    text::minute,
+};
+use crate::{
+    http::{account, error::ApiError, respond::Body, state::Shared, values},
+    idempotency::Life,
+    service::{
+        acts::Origin,
+        keys::{self, Opener},
+    },
+};
+
+struct Row {
+    id: Uuid,
+    name: String,
+    public: String,
+    scopes: String,
+    limits: String,
+    models: String,
+    made: String,
+    state: String,
+    works: bool,
+}
+
+/// A key that was just made.
+struct Made {
+    name: String,
+    text: String,
+}
+
+#[derive(Template)]
+#[template(path = "dashboard/keys.html")]
+struct Keys {
+    frame: Frame,
+    made: Option<Made>,
+    message: Option<String>,
+    rows: Vec<Row>,
+    once: Uuid,
+}
+
+/// `GET /dashboard/keys`.
+pub(super) async fn keys(state: Shared, request: HttpRequest) -> HttpResponse {
+    match Visitor::of(&state, &request).await {
+        Ok(visitor) => shown(&state, &request, &visitor, None, None).await,
+        Err(answer) => answer,
+    }
+}
+
+async fn shown(
+    state: &Shared,
+    request: &HttpRequest,
+    visitor: &Visitor,
+    made: Option<Made>,
+    wrong: Option<ApiError>,
+) -> HttpResponse {
+    let listed = async {
+        let account = visitor.may(Scope::Read)?.account_id;
+        Ok::<_, ApiError>(keys::list(&state.service, account, None).await?)
+    };
+    let listed = match listed.await {
+        Ok(listed) => listed,
+        Err(error) => return failed(request, &error),
+    };
+    let now = state.service.now();
+    let rows = listed.into_iter().map(|key| Row {
+        id: key.id.0,
+        public: key.public,
+        scopes: key.scopes.iter().map(Scope::name).collect::<Vec<_>>().join(", "),
+        limits: limits(&key.limits, key.used.as_ref()),
+        models: if key.limits.models.is_empty() { "all".to_owned() } else { key.limits.models.join(", ") },
+        made: minute(key.created_at),
+        works: key.revoked_at.is_none() && key.expires_at.is_none_or(|at| at > now),
+        state: match (key.revoked_at, key.expires_at) {
+            (Some(at), _) => format!("revoked {}", minute(at)),
+            (None, Some(at)) if at <= now => format!("expired {}", minute(at)),
+            (None, Some(at)) => format!("works until {}", minute(at)),
+            (None, None) => "works".to_owned(),
+        },
+        name: key.name,
+    });
+    let (status, message) = (wrong.as_ref().map(ApiError::status), wrong.map(|error| error.message().to_owned()));
+    let keys = Keys { frame: visitor.frame("Keys"), made, message, rows: rows.collect(), once: Uuid::new_v4() };
+    let mut response = page(state, request, visitor, &keys);
+    if let Some(status) = status {
+        *response.status_mut() = status;
+    }
+    response
+}
+
+/// The limits in words.
+fn limits(limits: &KeyLimits, used: Option<&[Nanos; 4]>) -> String {
+    let each = KeyWindow::ALL.into_iter().filter_map(|window| {
+        let (most, used) = (limits.of(window)?, used.map(|used| used[window as usize]));
+        let name = if window == KeyWindow::Total { "in all".to_owned() } else { format!("a {}", window.name()) };
+        Some(match used {
+            Some(used) => format!("${most} {name} (${used} used)"),
+            None => format!("${most} {name}"),
+        })
+    });
+    let text = each.collect::<Vec<_>>().join("; ");
+    if text.is_empty() { "none".to_owned() } else { text }
+}
+
+/// A key to make.
+#[derive(Deserialize)]
+struct Wanted {
+    #[serde(default)]
+    name: String,
+    /// The form's id: sent twice it makes one key.
+    once: Uuid,
+    day: Option<String>,
+    month: Option<String>,
+    total: Option<String>,
+    models: Option<String>,
+}
+
+/// `POST /dashboard/keys`: makes a key, and shows its text, once.
+pub(super) async fn create(state: Shared, request: HttpRequest, body: Body) -> HttpResponse {
+    let visitor = match Visitor::of(&state, &request).await {
+        Ok(visitor) => visitor,
+        Err(answer) => return answer,
+    };
+    let work = async {
+        let (caller, wanted) = (visitor.may(Scope::Keys)?, visitor.form::<Wanted>(&request, body)?);
+        let once = wanted.once;
+        let wanted = new_key(wanted)?;
+        account::keys::check_models(&state, &wanted.limits.models).await?;
+        let opener = Opener { account_id: caller.account_id, scopes: caller.scopes, expires_at: visitor.expires_at };
+        let (origin, name) = (Origin { id: RequestId(once), life: Life::First }, wanted.name.clone());
+        let (_, text) = keys::create(&state.service, origin, &opener, wanted, None).await?;
+        Ok::<_, ApiError>(Made { name, text })
+    };
+    match work.await {
+        Ok(made) => shown(&state, &request, &visitor, Some(made), None).await,
+        Err(error) => shown(&state, &request, &visitor, None, Some(error)).await,
+    }
+}
+
+fn new_key(wanted: Wanted) -> Result<keys::NewKey, ApiError> {
+    let Wanted { name, day, month, total, models, .. } = wanted;
+    let limit = |field: &str, text: Option<String>| {
+        let Some(text) = text else { return Ok::<_, ApiError>(None) };
+        let amount = values::amount(field, &Value::String(text.trim().trim_start_matches('$').to_owned()))?;
+        Ok(Some(keys::check_limit(field, amount)?))
+    };
+    let mut amounts = [None; 4];
+    for (window, text) in [(KeyWindow::Day, day), (KeyWindow::Month, month), (KeyWindow::Total, total)] {
+        amounts[window as usize] = limit(window.name(), text)?;
+    }
+    let models = models.unwrap_or_default();
+    let models: Vec<String> =
+        models.split(',').map(str::trim).filter(|name| !name.is_empty()).map(Into::into).collect();
+    if let Some(fault) = models.iter().find_map(|model| values::text_fault(model)) {
+        return Err(ApiError::invalid("models", format!("a name {fault}")));
+    }
+    Ok(keys::NewKey { name: name.trim().to_owned(), limits: KeyLimits { amounts, models }, ..keys::NewKey::default() })
+}
+
+/// `POST /dashboard/keys/{id}/revoke`.
+pub(super) async fn revoke(state: Shared, request: HttpRequest, id: web::Path<String>, body: Body) -> HttpResponse {
+    let visitor = match Visitor::of(&state, &request).await {
+        Ok(visitor) => visitor,
+        Err(answer) => return answer,
+    };
+    let work = async {
+        let (caller, Empty {}) = (visitor.may(Scope::Keys)?, visitor.form::<Empty>(&request, body)?);
+        let id = values::id("id", &id, "must be a key's id")?;
+        let public = keys::revoke(&state.service, caller.account_id, KeyId(id)).await?;
+        state.keys.forget(&public);
+        Ok::<_, ApiError>(())
+    };
+    match work.await {
+        Ok(()) => to("/dashboard/keys"),
+        Err(error) => shown(&state, &request, &visitor, None, Some(error)).await,
+    }
+}

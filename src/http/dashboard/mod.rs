@@ -1,0 +1,52 @@
+//! `/dashboard`: pages for people. They are made here, whole, and work without scripts; scripts of ours keep the balance
+//! live and stream the playground's answer. Who signs in by an API key sees and does what the key may.
+//!
+//! A file is a page, with its forms. A form that was carried out leads back to its page (303), so that reloading repeats
+//! nothing.
+
+mod assets;
+mod credits;
+mod events;
+mod keys;
+mod models;
+mod overview;
+mod page;
+mod playground;
+mod requests;
+mod sign_in;
+mod text;
+mod usage;
+
+use actix_web::{Resource, web};
+
+use super::routes::{get, wrong_method};
+
+/// The pages' routes.
+pub fn configure(app: &mut web::ServiceConfig) {
+    app.service(get("/dashboard", overview::overview))
+        .service(form("/dashboard/sign-in", sign_in::sign_in).route(web::get().to(sign_in::page)))
+        .service(form("/dashboard/sign-out", sign_in::sign_out))
+        .service(get("/dashboard/usage", usage::usage))
+        .service(get("/dashboard/requests", requests::requests))
+        .service(get("/dashboard/requests/{id}", requests::request))
+        .service(get("/dashboard/credits", credits::credits))
+        .service(form("/dashboard/credits/buy", credits::buy))
+        .service(form("/dashboard/credits/auto-reload", credits::auto_reload))
+        .service(form("/dashboard/credits/auto-scale", credits::auto_scale))
+        .service(form("/dashboard/keys", keys::create).route(web::get().to(keys::keys)))
+        .service(form("/dashboard/keys/{id}/revoke", keys::revoke))
+        .service(get("/dashboard/models", models::models))
+        .service(get("/dashboard/playground", playground::playground))
+        .service(get("/dashboard/events", events::events))
+        .service(get("/dashboard/assets/{name}", assets::asset));
+}
+
+/// A path that takes a form.
+fn form<F, Args>(path: &str, handler: F) -> Resource
+where
+    F: actix_web::Handler<Args>,
+    F::Output: actix_web::Responder + 'static,
+    Args: actix_web::FromRequest + 'static,
+{
+    web::resource(path).route(web::post().to(handler)).default_service(wrong_method())
+}

@@ -1,0 +1,163 @@
+//! Ended requests, newest first, and one of them with all that it was charged for.
+
+use actix_web::{HttpRequest, HttpResponse, web};
+use askama::Template;
+use billing::{Nanos, Timestamp, ids::RequestId, key::Scope};
+use uuid::Uuid;
+
+use super::{
+    page::{Frame, Visitor, visited},
+    text::{count, minute},
+};
+use crate::{
+    http::{
+        account::history::{cursor, position},
+        error::ApiError,
+        query::Query,
+        state::Shared,
+        values,
+    },
+    service::{
+        history::{self, Ended, Range},
+        page::Page,
+        usage::Only,
+    },
+};
+
+/// The requests of a page.
+const ROWS: u64 = 50;
+
+struct Row {
+    id: Uuid,
+    ended: String,
+    model: String,
+    provider: String,
+    ending: String,
+    input: String,
+    output: String,
+    seconds: String,
+    cost: Nanos,
+}
+
+impl From<Ended> for Row {
+    fn from(ended: Ended) -> Self {
+        let took = ended.ended_at.ms_since(ended.started_at);
+        Self {
+            id: ended.id.0,
+            ended: minute(ended.ended_at),
+            model: ended.model,
+            provider: ended.provider,
+            ending: ended.ending,
+            input: count(ended.used.input_tokens),
+            output: count(ended.used.output_tokens),
+            seconds: format!("{}.{}", took / 1_000, took % 1_000 / 100),
+            cost: ended.cost,
+        }
+    }
+}
+
+#[derive(Template)]
+#[template(path = "dashboard/requests.html")]
+struct Requests {
+    frame: Frame,
+    model: String,
+    rows: Vec<Row>,
+    next: Option<String>,
+}
+
+/// `GET /dashboard/requests`.
+pub(super) async fn requests(state: Shared, request: HttpRequest) -> HttpResponse {
+    visited(&state, &request, async |visitor| listed(&state, &request, visitor).await).await
+}
+
+async fn listed(state: &Shared, request: &HttpRequest, visitor: &Visitor) -> Result<Requests, ApiError> {
+    let account = visitor.may(Scope::Read)?.account_id;
+    let query = Query::of(request, &["model", "cursor"])?;
+    let model = query.get("model").unwrap_or_default().trim().to_owned();
+    let only = Only { model: Some(model.clone()).filter(|model| !model.is_empty()), key: None };
+    let range = Range { account, from: Timestamp(0), to: state.service.now().plus_ms(1), only };
+    let before = query.get("cursor").map(position).transpose()?;
+    let found = history::requests(&state.service, range, Page { before, limit: ROWS }).await?;
+    let next = found
+        .next
+        .and_then(|next| serde_urlencoded::to_string([("model", model.as_str()), ("cursor", &cursor(next))]).ok());
+    let rows = found.rows.into_iter().map(Row::from).collect();
+    Ok(Requests { frame: visitor.frame("Requests"), model, rows, next })
+}
+
+struct Part {
+    key: String,
+    amount: u64,
+    rate: String,
+    cost: String,
+}
+
+struct Attempt {
+    began: String,
+    model: String,
+    outcome: String,
+    charged: Nanos,
+}
+
+#[derive(Template)]
+#[template(path = "dashboard/request.html")]
+struct One {
+    frame: Frame,
+    id: Uuid,
+    model: String,
+    provider: String,
+    ending: String,
+    began: String,
+    ended: String,
+    base: String,
+    fee: String,
+    cost: Nanos,
+    price_version: i64,
+    quantities: Vec<Part>,
+    attempts: Vec<Attempt>,
+}
+
+/// `GET /dashboard/requests/{id}`.
+pub(super) async fn request(state: Shared, request: HttpRequest, id: web::Path<String>) -> HttpResponse {
+    visited(&state, &request, async |visitor| one(&state, visitor, &id).await).await
+}
+
+async fn one(state: &Shared, visitor: &Visitor, id: &str) -> Result<One, ApiError> {
+    let account = visitor.may(Scope::Read)?.account_id;
+    let id = RequestId(values::id("id", id, "must be an id")?);
+    let ended = history::request(&state.service, account, None, id).await?;
+    let attempts = history::attempts(&state.service, account, &ended).await?;
+    let dollars = |text: Option<String>| text.map_or_else(|| "–".to_owned(), |text| format!("${text}"));
+    Ok(One {
+        frame: visitor.frame("Request"),
+        id: id.0,
+        model: ended.model,
+        provider: ended.provider,
+        ending: ended.ending,
+        began: minute(ended.started_at),
+        ended: minute(ended.ended_at),
+        base: ended.base_cost,
+        fee: ended.fee,
+        cost: ended.cost,
+        price_version: ended.price_version,
+        quantities: ended
+            .quantities
+            .into_iter()
+            .map(|part| Part {
+                key: part.key.to_string(),
+                amount: part.amount,
+                rate: dollars(part.rate.map(|rate| rate.to_string())),
+                cost: dollars(part.cost),
+            })
+            .collect(),
+        attempts: attempts
+            .into_iter()
+            .map(|attempt| Attempt {
+                began: minute(attempt.started_at),
+                model: attempt.model,
+                outcome: attempt.outcome,
+                charged: attempt.charged,
+            })
+            .collect(),
+    })
+}

@@ -1,0 +1,43 @@
+//! Amounts and times as pages show them.
+
+use billing::Timestamp;
+
+/// A time to the minute, in UTC.
+pub(super) fn minute(at: Timestamp) -> String {
+    let text = at.to_string();
+    match (text.get(..10), text.get(11..16)) {
+        (Some(day), Some(minute)) => format!("{day} {minute} UTC"),
+        _ => text,
+    }
+}
+
+/// A day, in UTC.
+pub(super) fn day(at: Timestamp) -> String {
+    at.to_string().chars().take(10).collect()
+}
+
+/// A whole number with thin groups of three.
+pub(super) fn count(number: i64) -> String {
+    let digits = number.unsigned_abs().to_string();
+    let mut text = String::new();
+    for (place, digit) in digits.chars().enumerate() {
+        if place > 0 && (digits.len() - place).is_multiple_of(3) {
+            text.push('\u{202f}');
+        }
+        text.push(digit);
+    }
+    if number < 0 { format!("-{text}") } else { text }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_and_times_are_short() {
+        assert_eq!([0, 999, 1_000, 1_234_567].map(count), ["0", "999", "1\u{202f}000", "1\u{202f}234\u{202f}567"]);
+        assert_eq!(count(-1_000), "-1\u{202f}000");
+        let at: Timestamp = "2026-11-29T10:12:13Z".parse().unwrap();
+        assert_eq!((minute(at).as_str(), day(at).as_str()), ("2026-11-29 10:12 UTC", "2026-11-29"));
+    }
+}

@@ -1,0 +1,260 @@
+//! The dashboard: as a person uses it in Chromium, and as somebody abuses it.
+
+use reqwest::{Method, StatusCode, header::LOCATION};
+use serde_json::json;
+
+use crate::support::{
+    browser::Browser,
+    client::{Answer, Customer, answer},
+    fake_openai::FakeOpenAi,
+    server::{Options, Server},
+};
+
+const PAGES: [&str; 8] = ["", "/usage", "/requests", "/credits", "/keys", "/models", "/playground", "/events"];
+
+/// Somebody who has signed in.
+struct Visitor<'a> {
+    server: &'a Server,
+    cookie: String,
+    csrf: String,
+}
+
+fn client() -> reqwest::Client {
+    reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).build().unwrap()
+}
+
+async fn sign_in(server: &Server, key: &str, next: &str) -> reqwest::Response {
+    let url = format!("{}/dashboard/sign-in", server.url());
+    client().post(url).form(&[("key", key), ("next", next)]).send().await.unwrap()
+}
+
+impl<'a> Visitor<'a> {
+    async fn of(server: &'a Server, key: &str) -> Self {
+        let response = sign_in(server, key, "/dashboard").await;
+        assert_eq!(response.status(), StatusCode::SEE_OTHER);
+        let cookie = response.headers()["set-cookie"].to_str().unwrap();
+        assert!(cookie.contains("HttpOnly") && cookie.contains("SameSite=Lax"), "{cookie}");
+        let cookie = cookie.split(';').next().unwrap().to_owned();
+        let mut visitor = Self { server, cookie, csrf: String::new() };
+        let page = visitor.get("/keys").await.body;
+        visitor.csrf = hidden(&page, "csrf");
+        visitor
+    }
+
+    fn request(&self, method: Method, path: &str) -> reqwest::RequestBuilder {
+        client().request(method, format!("{}{path}", self.server.url())).header("cookie", &self.cookie)
+    }
+
+    async fn get(&self, page: &str) -> Answer {
+        answer(self.request(Method::GET, &format!("/dashboard{page}"))).await
+    }
+
+    /// Sends a form as a page of ours does.
+    async fn send(&self, path: &str, fields: &[(&str, &str)]) -> Answer {
+        let fields = [&[("csrf", self.csrf.as_str())], fields].concat();
+        answer(self.request(Method::POST, &format!("/dashboard{path}")).form(&fields)).await
+    }
+}
+
+/// The value of a hidden field.
+fn hidden(page: &str, name: &str) -> String {
+    let begin = format!("name=\"{name}\" value=\"");
+    let (_, rest) = page.split_once(&begin).unwrap_or_else(|| panic!("no {name}: {page}"));
+    rest.split('"').next().unwrap().to_owned()
+}
+
+async fn stage() -> (FakeOpenAi, Server, Customer) {
+    let fake = FakeOpenAi::start();
+    let server = Server::start(Options::default().calling(fake.url())).await;
+    let customer = server.admin().customer("payg", "5").await;
+    (fake, server, customer)
+}
+
+#[tokio::test]
+async fn a_person_signs_in_runs_a_model_buys_credits_and_makes_and_revokes_a_key() {
+    let (_fake, server, customer) = stage().await;
+    let Some(browser) = Browser::start().await else { return };
+    let at = |page: &str| format!("{}/dashboard{page}", server.url());
+    browser.open(&at("/playground")).await;
+    assert_eq!(browser.path().await, "/dashboard/sign-in");
+    browser.fill("#key", "fb_000000000000_wrong").await;
+    browser.click("main button").await;
+    browser.sees("[role=alert]", |text| text.contains("not known")).await;
+    browser.fill("#key", &customer.key).await;
+    browser.click("main button").await;
+    browser.find("#playground").await;
+    assert_eq!(browser.path().await, "/dashboard/playground", "it leads back");
+    // A streamed answer, and its cost.
+    browser.run("document.querySelector('#model').value = 'gpt-4o-mini'; return null;").await;
+    browser.click("#run").await;
+    browser.sees("#cost", |text| text.contains("It cost $0.")).await;
+    assert!(!browser.text("#answer").await.is_empty());
+    // The balance is live: what is bought elsewhere is seen without loading the page again.
+    browser.open(&at("")).await;
+    let before = browser.sees("[data-live=available]", |text| text.starts_with("9.")).await;
+    server.admin().grant(&customer.id, "promo", "1").await;
+    let after = browser.sees("[data-live=available]", |text| *text != *before).await;
+    assert!(after.starts_with("10."), "{before} {after}");
+    browser.open(&at("/credits")).await;
+    browser.fill("#amount", "25").await;
+    browser.click("#buy button").await;
+    browser.sees("[role=status]", |text| text.contains("the credits are there")).await;
+    browser.sees("[data-live=available]", |text| text.starts_with("35.")).await;
+    browser.open(&at("")).await;
+    browser.sees("main", |text| text.contains("You bought $25.00")).await;
+    // A key with a limit: its text is shown once, it works, and is revoked.
+    browser.open(&at("/keys")).await;
+    browser.fill("#name", "for the <b>agent</b>").await;
+    browser.fill("#month", "3").await;
+    browser.click("form.card button").await;
+    let key = browser.text("#made").await;
+    assert_eq!(server.api(&key).get("/v1/balance").await.status, 200);
+    browser.sees("tbody tr", |text| text.contains("for the <b>agent</b>") && text.contains("$3.00 a month")).await;
+    browser.open(&at("/keys")).await;
+    browser.click("tbody tr [data-confirm]").await;
+    browser.accept().await;
+    browser.sees("tbody tr", |text| text.contains("revoked")).await;
+    assert_eq!(server.api(&key).get("/v1/balance").await.status, 401);
+    // The request that was run, and what it was charged for.
+    browser.open(&at("/requests")).await;
+    browser.click("tbody tr a").await;
+    browser.sees("main", |text| text.contains("tokens.output")).await;
+    browser.click("header form button").await;
+    browser.find("#key").await;
+    browser.open(&at("/keys")).await;
+    assert_eq!(browser.path().await, "/dashboard/sign-in");
+    browser.close().await;
+    server.admin().assert_audit().await;
+}
+
+#[tokio::test]
+async fn every_page_has_no_barriers_and_fits_small_and_large_windows_light_and_dark() {
+    let (_fake, server, customer) = stage().await;
+    let chat = json!({"model": "gpt-4o-mini", "messages": [{"role": "user", "content": "hi"}]});
+    assert_eq!(customer.api.post("/v1/chat/completions", &chat).await.status, 200);
+    let request = customer.settled(1).await[0]["id"].as_str().unwrap().to_owned();
+    let visitor = Visitor::of(&server, &customer.key).await;
+    let once = hidden(&visitor.get("/credits").await.body, "once");
+    visitor.send("/credits/buy", &[("once", &once), ("amount", "10"), ("card", "pm_card_visa")]).await;
+    let Some(browser) = Browser::start().await else { return };
+    browser.open(&format!("{}/dashboard", server.url())).await;
+    assert!(browser.barriers().await.is_empty(), "sign-in");
+    browser.fill("#key", &customer.key).await;
+    browser.click("main button").await;
+    browser.find(".tiles").await;
+    let one = format!("/requests/{request}");
+    for page in PAGES.into_iter().chain([&*one, "/keys?nothing"]) {
+        for (width, is_dark) in [(390, false), (390, true), (1280, false), (1280, true)] {
+            browser.show(width, is_dark).await;
+            browser.open(&format!("{}/dashboard{page}", server.url())).await;
+            browser.find("main").await;
+            let name = page.split('/').nth(1).filter(|name| !name.is_empty()).unwrap_or("overview");
+            let name = if page == one { "request" } else { name };
+            browser.keep_picture(&format!("{name}-{width}-{}", if is_dark { "dark" } else { "light" })).await;
+            let barriers = browser.barriers().await;
+            assert!(barriers.is_empty(), "{page} at {width}: {barriers:#?}");
+            let wide = "return document.documentElement.scrollWidth - document.documentElement.clientWidth";
+            assert_eq!(browser.run(wide).await, 0, "{page} is wider than {width}");
+        }
+    }
+    browser.close().await;
+}
+
+#[tokio::test]
+async fn forms_of_other_pages_do_nothing_and_forms_sent_twice_act_once() {
+    let (_fake, server, customer) = stage().await;
+    let visitor = Visitor::of(&server, &customer.key).await;
+    let once = hidden(&visitor.get("/credits").await.body, "once");
+    let buy = [("once", &*once), ("amount", "10"), ("card", "pm_card_visa")];
+    let purchase = || visitor.request(Method::POST, "/dashboard/credits/buy");
+    let csrf = ("csrf", visitor.csrf.as_str());
+    for forged in [
+        purchase().form(&buy),
+        purchase().form(&[&[("csrf", "0".repeat(64).as_str())], &buy[..]].concat()),
+        purchase().form(&[&[csrf], &buy[..]].concat()).header("origin", "https://evil.test"),
+        purchase().form(&[&[csrf], &buy[..]].concat()).header("sec-fetch-site", "cross-site"),
+    ] {
+        let refused = answer(forged).await;
+        assert_eq!(refused.status, 403, "{}", refused.body);
+    }
+    // So do their scripts: the API takes a session's cookie with its token alone.
+    let chat = json!({"model": "gpt-4o-mini", "messages": []});
+    let script = visitor.request(Method::POST, "/v1/chat/completions").json(&chat);
+    assert_eq!(answer(script).await.status, 401);
+    let read = visitor.request(Method::GET, "/v1/balance").header("sec-fetch-site", "cross-site");
+    assert_eq!(answer(read).await.status, 401);
+    assert_eq!(answer(visitor.request(Method::GET, "/v1/balance")).await.ok()["available"], "10.00");
+    for _ in 0..2 {
+        let bought = visitor.send("/credits/buy", &buy).await;
+        assert_eq!((bought.status, bought.header("location")), (303, Some("/dashboard/credits?said=bought")));
+    }
+    assert_eq!(customer.api.get("/v1/balance").await.ok()["available"], "20.00");
+    assert_eq!(customer.api.get("/v1/payments").await.ok()["data"].as_array().unwrap().len(), 1);
+    let declined = hidden(&visitor.get("/credits").await.body, "once");
+    let declined = [("once", &*declined), ("amount", "10"), ("card", "pm_card_visa_chargeDeclined")];
+    for _ in 0..2 {
+        let refused = visitor.send("/credits/buy", &declined).await;
+        assert!(
+            refused.status == 422 && refused.body.contains("role=\"alert\""),
+            "{}: {}",
+            refused.status,
+            refused.body
+        );
+    }
+    server.admin().assert_audit().await;
+}
+
+#[tokio::test]
+async fn a_session_is_its_keys_and_ends_with_it() {
+    let (_fake, server, customer) = stage().await;
+    let other = server.admin().customer("payg", "5").await;
+    let chat = json!({"model": "gpt-4o-mini", "messages": [{"role": "user", "content": "hi"}]});
+    assert_eq!(other.api.post("/v1/chat/completions", &chat).await.status, 200);
+    let theirs = other.settled(1).await[0]["id"].as_str().unwrap().to_owned();
+    let key = server.admin().create_key(&customer.id).await;
+    let visitor = Visitor::of(&server, &key).await;
+    for page in PAGES {
+        let shown = visitor.get(page).await;
+        assert_eq!(shown.status, 200, "{page}: {}", shown.body);
+        let policy = shown.header("content-security-policy").unwrap();
+        assert!(policy.contains("default-src 'none'") && !policy.contains("unsafe"), "{policy}");
+        assert!(!shown.body.contains("<script>") && !shown.body.contains(" style=") && !shown.body.contains(&key));
+    }
+    assert_eq!(visitor.get(&format!("/requests/{theirs}")).await.status, 404, "of another account");
+    let keys = other.api.get("/v1/keys").await.ok();
+    let key_id = keys["data"][0]["id"].as_str().unwrap();
+    assert_eq!(visitor.send(&format!("/keys/{key_id}/revoke"), &[]).await.status, 404);
+    // What people type is text.
+    let hostile = "<script>alert(1)</script>\"'><img src=x>";
+    let once = hidden(&visitor.get("/keys").await.body, "once");
+    let made = visitor.send("/keys", &[("once", &once), ("name", hostile)]).await;
+    assert!(made.status == 200 && !made.body.contains("<script>alert"), "{}", made.body);
+    for page in ["/requests?model=", "/models?q=", "/credits?amount="] {
+        let page = format!("{page}%3Cscript%3Ealert(1)%3C%2Fscript%3E%22%3E");
+        let shown = visitor.get(&page).await;
+        assert!(shown.status == 200 && !shown.body.contains("<script>alert"), "{page}: {}", shown.body);
+    }
+    for wrong in ["/usage?days=8", "/requests?cursor=x", "/requests/x", "/events?cursor=x"] {
+        let shown = visitor.get(wrong).await;
+        assert!(shown.status == 400 && shown.body.contains("role=\"alert\""), "{wrong}: {}", shown.body);
+    }
+    // Who signs in is led to our pages alone.
+    for next in ["//evil.test", "https://evil.test/dashboard", "/v1/keys"] {
+        assert_eq!(sign_in(&server, &key, next).await.headers()[LOCATION], "/dashboard", "{next}");
+    }
+    // A key with fewer rights shows less, and says why.
+    let limited = json!({"name": "small", "limits": {"day": "1"}});
+    let limited = customer.api.post("/v1/keys", &limited).await.ok()["key"].as_str().unwrap().to_owned();
+    let small = sign_in(&server, &limited, "/dashboard").await;
+    let cookie = small.headers()["set-cookie"].to_str().unwrap().split(';').next().unwrap().to_owned();
+    let small = Visitor { server: &server, cookie, csrf: String::new() };
+    let refused = small.get("/credits").await;
+    assert!(refused.status == 403 && refused.body.contains("scope"), "{}", refused.body);
+    // The session ends with its key.
+    let own = customer.api.get("/v1/keys").await.ok();
+    let is_it = |it: &&serde_json::Value| it["public"].as_str().is_some_and(|public| key.contains(public));
+    let id = own["data"].as_array().unwrap().iter().find(is_it).unwrap()["id"].as_str().unwrap().to_owned();
+    assert!(answer(customer.api.request(Method::DELETE, &format!("/v1/keys/{id}"))).await.status < 300);
+    let ended = visitor.get("/keys").await;
+    assert_eq!((ended.status, ended.header("location")), (303, Some("/dashboard/sign-in?next=%2Fdashboard%2Fkeys")));
+}
