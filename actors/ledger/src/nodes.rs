@@ -15,6 +15,7 @@ use uuid::Uuid;
 
 use super::{
     Ledger, LedgerError,
+    connections::ANSWERS_WITHIN,
     log::{Shard, tail::Tail},
     pool::Pool,
 };
@@ -25,6 +26,9 @@ pub(super) const CHANNEL: &str = "farebox_shards";
 const NOW: &str = "CAST(extract(epoch FROM clock_timestamp()) * 1000 AS BIGINT)";
 /// How long the row of a node that is gone is kept, for those who look at nodes.
 const KEPT_MS: i64 = 24 * 60 * 60 * 1_000;
+
+/// How long nothing may be heard of leases before it is looked whether anything could be.
+const QUIET: Duration = Duration::from_secs(5);
 
 /// A node, as it says of itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -164,10 +168,11 @@ impl Ledger {
         lease_ms: i64,
     ) -> Result<Vec<(Shard, i64)>, LedgerError> {
         let marks = vec!["(CAST(? AS BIGINT), CAST(? AS BIGINT))"; keep.len()].join(", ");
-        // In one order, as a take of another node waits for each row.
+        // In one order, as a take of another node waits for each row. An append that is under way is not waited for: it may
+        // take longer than a lease.
         let sql = format!(
             "UPDATE shard_lease l SET expires_at = {NOW} + ?, version = l.version + 1 FROM \
-             (SELECT shard FROM shard_lease WHERE node = ? AND (shard, epoch) IN (VALUES {marks}) ORDER BY shard FOR UPDATE) its \
+             (SELECT shard FROM shard_lease WHERE node = ? AND (shard, epoch) IN (VALUES {marks}) ORDER BY shard FOR NO KEY UPDATE) its \
              WHERE l.shard = its.shard RETURNING l.shard, l.epoch"
         );
         let mut values: Vec<Value> = vec![lease_ms.into(), node.into()];
@@ -228,6 +233,9 @@ impl Ledger {
     /// The database does not answer now, or this ledger has one owner. The outcome is unknown.
     pub async fn take_shard(&self, node: Uuid, seen: Lease, lease_ms: i64) -> Result<Option<i64>, LedgerError> {
         let tx = self.of_leases()?.begin().await?;
+        // An append that is under way is waited for: this owner's first look at the log must find it.
+        let lock = "SELECT 1 FROM shard_lease WHERE shard = ? FOR UPDATE";
+        tx.execute_raw(self.statement(lock, [seen.shard.0.into()])).await?;
         let sql = format!(
             "UPDATE shard_lease SET node = ?, owner = 'a node', epoch = epoch + 1, expires_at = {NOW} + ?, \
              version = version + 1 WHERE shard = ? AND epoch = ? AND version = ? RETURNING epoch"
@@ -269,7 +277,13 @@ impl Ledger {
         let mut listener = sqlx::postgres::PgListener::connect_with(&single).await.map_err(failed)?;
         listener.listen(CHANNEL).await.map_err(failed)?;
         loop {
-            listener.recv().await.map_err(failed)?;
+            let Ok(heard) = tokio::time::timeout(QUIET, listener.recv()).await else {
+                // Nobody says that a connection is lost on its way: it is asked whether it is there.
+                let asked = tokio::time::timeout(ANSWERS_WITHIN, sqlx::query("SELECT 1").execute(&mut listener)).await;
+                asked.map_err(|_| LedgerError::Away("PostgreSQL does not answer".into()))?.map_err(failed)?;
+                continue;
+            };
+            heard.map_err(failed)?;
             // One that waits already says the same.
             if let Err(tokio::sync::mpsc::error::TrySendError::Closed(())) = news.try_send(()) {
                 return Ok(());
