@@ -81,6 +81,8 @@ impl Accounts {
         deadline: Duration,
     ) -> Result<Q::Answer, AccountError> {
         let (shard, until) = (self.shard_of(id), Instant::now() + deadline);
+        // What was handled, perhaps, without an answer. What a later try fails with says nothing of that.
+        let mut unknown = None;
         loop {
             let left = until.saturating_duration_since(Instant::now());
             let answer = if elsewhere.is_here(shard) {
@@ -89,18 +91,20 @@ impl Accounts {
                 self.ask_there(elsewhere, id, question.clone().into(), left).await.and_then(Q::Answer::try_from)
             };
             match answer {
-                Err(AccountError::Moved) if left > MOVED => tokio::time::sleep(MOVED).await,
+                Err(AccountError::Moved) if left > MOVED => {}
                 // It was waiting at an account that left meanwhile.
-                Err(AccountError::Unavailable(_))
+                Err(error @ AccountError::Unavailable(_))
                     if left > MOVED && question.is_repeatable() && !elsewhere.is_here(shard) =>
                 {
-                    tokio::time::sleep(MOVED).await;
+                    unknown = Some(error);
                 }
                 Err(AccountError::Moved) => {
                     return Err(AccountError::Unavailable("no node answers for the account now".into()));
                 }
+                Err(error) => return Err(unknown.unwrap_or(error)),
                 answer => return answer,
             }
+            tokio::time::sleep(MOVED).await;
         }
     }
 

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use futures::future::BoxFuture;
 use http::{Response, StatusCode};
 use ledger::{Ledger, log::Shard, nodes::Nodes};
-use link::{Answer, Ask, Forwarded, Handler, Hello, Link, LinkError, Sent, Tell};
+use link::{Answer, Ask, Forwarded, Handler, Hello, Link, LinkError, NotSent, Refusal, Sent, Tell};
 use runtime::node::NodeId;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use tokio::sync::{broadcast::error::RecvError, mpsc::Receiver, watch};
@@ -121,6 +121,12 @@ impl Neighbours {
             Ok(Answer::Late) => Err(AccountError::Unavailable("another node had no time left to answer".into())),
             Ok(Answer::Loops) => Err(AccountError::Unavailable("nodes pass a question in a circle".into())),
             Ok(Answer::Broken) => Err(AccountError::Unavailable("another node came to no answer".into())),
+            // It is told in the log once, by the link. Another process in a node's place is none: the rows are read again.
+            Err(LinkError::NotSent(NotSent::Refused(refusal)))
+                if !matches!(refusal, Refusal::Another(_) | Refusal::Itself) =>
+            {
+                Err(AccountError::Apart(refusal.to_string()))
+            }
             Err(error @ LinkError::NotSent(_)) => {
                 tracing::debug!(%node, %error, "a node was not asked");
                 self.nudge.look();

@@ -40,6 +40,9 @@ const WAITING: usize = 16_384;
 const QUIET_TICKS: u32 = 5;
 /// Ticks without a message after which an account without running requests ends.
 const IDLE_TICKS: u32 = 300;
+/// How long after its hold's deadline a request counts as running at another node that lives. A call that says nothing renews
+/// no hold, and may be waited for an hour (`providers.*.first_byte_seconds`); what ends it may have been lost on its way.
+const SILENT_MS: i64 = 2 * 60 * 60_000;
 /// The most live watchers of one account.
 const WATCHERS: usize = 256;
 
@@ -218,6 +221,7 @@ impl<A: Askers> Machine<A> {
         let is_due = account.next_wake().is_some_and(|at| at <= now.ledger);
         let is_abandoned = |hold: &Hold| match whereabouts(hold.request_id) {
             Whereabouts::Runs => false,
+            Whereabouts::Elsewhere => is_due && is_lost(hold, now),
             Whereabouts::Unknown => is_due && hold.deadline <= now.ledger,
             Whereabouts::Gone => true,
         };
@@ -243,9 +247,12 @@ impl<A: Askers> Machine<A> {
         let State::Ready(account) = &self.state else { return };
         let mut payments: Vec<_> = account.pending_payments().cloned().collect();
         payments.sort_by_key(|payment| payment.id);
-        let (alive, abandoned): (Vec<_>, Vec<_>) = holds_that(account, |_| true)
-            .into_iter()
-            .partition(|hold| whereabouts(hold.request_id) == Whereabouts::Runs);
+        let is_alive = |hold: &Hold| match whereabouts(hold.request_id) {
+            Whereabouts::Runs => true,
+            Whereabouts::Elsewhere => !is_lost(hold, now),
+            Whereabouts::Unknown | Whereabouts::Gone => false,
+        };
+        let (alive, abandoned): (Vec<_>, Vec<_>) = holds_that(account, |_| true).into_iter().partition(is_alive);
         for hold in alive {
             // An earlier life may have ended before it informed the request; this life does.
             let amounts = Amounts { held: hold.total(), claimed: hold.claimed };
@@ -322,6 +329,11 @@ impl<A: Askers> Machine<A> {
             self.leave(Departure::Balance(self.watchers.clone(), balance.clone()), out);
         }
     }
+}
+
+/// Whether a request that may run at another node has been silent for so long that it does not.
+fn is_lost(hold: &Hold, now: Moment) -> bool {
+    hold.deadline.plus_ms(SILENT_MS) <= now.ledger
 }
 
 /// The account's holds that match, oldest first.
