@@ -49,6 +49,8 @@ pub struct Node {
     pub beat_at: Timestamp,
     /// When its first heartbeat was.
     pub since: Timestamp,
+    /// By how many milliseconds its clock is ahead of the database's; negative: behind.
+    pub ahead_ms: i64,
 }
 
 /// A shard's lease.
@@ -139,9 +141,9 @@ impl Ledger {
     ) -> Result<(Nodes, Vec<(Shard, i64)>), LedgerError> {
         let tx = self.of_leases()?.begin().await?;
         let sql = format!(
-            "INSERT INTO node (id, name, address, version, leaves, beat, beat_at, since) \
-             VALUES (?, ?, ?, ?, ?, ?, {NOW}, {NOW}) ON CONFLICT (id) DO UPDATE SET \
-             leaves = excluded.leaves, beat = excluded.beat, beat_at = excluded.beat_at WHERE node.beat < excluded.beat"
+            "INSERT INTO node (id, name, address, version, leaves, beat, ahead_ms, beat_at, since) \
+             VALUES (?, ?, ?, ?, ?, ?, ?, {NOW}, {NOW}) ON CONFLICT (id) DO UPDATE SET leaves = excluded.leaves, \
+             beat = excluded.beat, ahead_ms = excluded.ahead_ms, beat_at = excluded.beat_at WHERE node.beat < excluded.beat"
         );
         let beat = i64::try_from(node.beat).unwrap_or(i64::MAX);
         let text = |text: &str| Value::from(text);
@@ -152,6 +154,7 @@ impl Ledger {
             text(&node.version),
             i64::from(node.leaves).into(),
             beat.into(),
+            node.ahead_ms.into(),
         ];
         tx.execute_raw(self.statement(&sql, values)).await?;
         let renewed = if keep.is_empty() { Vec::new() } else { self.renew(&tx, node.id, keep, lease_ms).await? };
@@ -211,7 +214,7 @@ impl Ledger {
     async fn read_nodes(&self, tx: &DatabaseTransaction) -> Result<Nodes, LedgerError> {
         let now = tx.query_one_raw(self.statement(&format!("SELECT {NOW}"), [])).await?;
         let now = now.ok_or_else(|| LedgerError::Corrupt("no time came back".into()))?.try_get_by_index(0)?;
-        let sql = "SELECT id, name, address, version, leaves, beat, beat_at, since FROM node \
+        let sql = "SELECT id, name, address, version, leaves, beat, beat_at, since, ahead_ms FROM node \
                    WHERE beat_at > ? ORDER BY since, id";
         let nodes = tx.query_all_raw(self.statement(sql, [Value::from(now - KEPT_MS)])).await?;
         let sql = "SELECT s.shard, s.node, s.epoch, s.expires_at, s.version, COALESCE(l.seq - p.seq, 0) FROM shard_lease s \
@@ -309,6 +312,7 @@ fn node(row: &QueryResult) -> Result<Node, LedgerError> {
         beat: beat.unsigned_abs(),
         beat_at: Timestamp(row.try_get_by_index(6)?),
         since: Timestamp(row.try_get_by_index(7)?),
+        ahead_ms: row.try_get_by_index(8)?,
     })
 }
 

@@ -43,6 +43,9 @@ pub trait Elsewhere: Send + Sync {
     /// Whether this process answers for a shard now. To be asked each time: a lease ends by itself.
     fn is_here(&self, shard: Shard) -> bool;
 
+    /// Why this process may let nothing in, if it may not.
+    fn fault(&self) -> Option<String>;
+
     /// Asks an account at the node that owns its shard. [`AccountError::Moved`] says that nothing was done there, or that no
     /// node is known: it is asked again. [`AccountError::Unavailable`] says that the question may have been handled.
     fn ask(

@@ -1,6 +1,9 @@
 //! The other nodes: asks their accounts over the link, and answers their questions to accounts of this node.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 use billing::ids::AccountId;
 use bytes::Bytes;
@@ -142,6 +145,10 @@ impl Elsewhere for Neighbours {
         self.view.is_here(shard)
     }
 
+    fn fault(&self) -> Option<String> {
+        self.view.fault()
+    }
+
     fn ask(
         &self,
         shard: Shard,
@@ -163,9 +170,30 @@ pub(super) struct Answers {
     pub(super) accounts: Accounts,
     pub(super) journal: Arc<Journal>,
     pub(super) view: Arc<View>,
+    /// The nodes of this ledger, as they were read last.
+    pub(super) seen: watch::Receiver<Option<Nodes>>,
+    pub(super) nudge: Nudge,
+    /// The node that was told last that it is none of this ledger's.
+    pub(super) stranger: Mutex<Option<NodeId>>,
 }
 
 impl Answers {
+    /// Whether a node is one of this ledger's: each writes its row before it asks anybody. One that has the secret and has
+    /// not is a node of another database, such as a copy of this one that names the same addresses.
+    fn knows(&self, from: &Hello) -> bool {
+        let node = from.identity.node;
+        if self.seen.borrow().as_ref().is_some_and(|seen| seen.nodes.iter().any(|row| row.id == node.0)) {
+            return true;
+        }
+        // It may have come since.
+        self.nudge.look();
+        let before = self.stranger.lock().unwrap_or_else(PoisonError::into_inner).replace(node);
+        if before != Some(node) {
+            tracing::warn!(%node, "a node asks that is not, or not yet, in this database: it is answered nothing");
+        }
+        false
+    }
+
     async fn answered(&self, ask: Ask) -> Option<Bytes> {
         let said = match serde_json::from_slice(&ask.body) {
             Ok(Call::Account(id, question)) => serde_json::to_vec(&self.accounts.answer(id, question, ask.left).await),
@@ -189,9 +217,9 @@ impl Answers {
 }
 
 impl Handler for Answers {
-    async fn ask(&self, _: &Hello, ask: Ask) -> Answer {
+    async fn ask(&self, from: &Hello, ask: Ask) -> Answer {
         let shard = ask.shard;
-        if !self.view.is_here(Shard(shard)) {
+        if !self.knows(from) || !self.view.is_here(Shard(shard)) {
             return self.not_owner(shard);
         }
         match self.answered(ask).await {
