@@ -22,6 +22,7 @@ mod conversations;
 mod edge;
 mod embeddings;
 mod fallbacks;
+mod faults;
 mod gemini;
 mod health;
 mod idempotency;

@@ -3,6 +3,7 @@
 pub(crate) mod accounts;
 pub(crate) mod background;
 pub(crate) mod client;
+pub(crate) mod cluster;
 pub(crate) mod companion;
 pub(crate) mod fake_anthropic;
 pub(crate) mod fake_cohere;
@@ -26,6 +27,7 @@ pub(crate) mod nginx;
 pub(crate) mod node;
 pub(crate) mod plain;
 pub(crate) mod postgres;
+pub(crate) mod proxy;
 pub(crate) mod python;
 pub(crate) mod raw_provider;
 pub(crate) mod receiver;
