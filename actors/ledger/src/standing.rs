@@ -126,14 +126,18 @@ impl Standing {
     }
 
     /// Does work on the database, and stops waiting if the database goes away: nobody may ever say what became of it.
-    pub(super) async fn unless_broken<T>(
+    pub(super) fn unless_broken<T>(
         &self,
         work: impl Future<Output = Result<T, LedgerError>>,
-    ) -> Result<T, LedgerError> {
-        tokio::select! {
-            biased;
-            done = work => done,
-            fault = self.broken() => Err(fault.into()),
+    ) -> impl Future<Output = Result<T, LedgerError>> {
+        // A future of a transaction is large, and would be twice as large in another one.
+        let work = Box::pin(work);
+        async move {
+            tokio::select! {
+                biased;
+                done = work => done,
+                fault = self.broken() => Err(fault.into()),
+            }
         }
     }
 

@@ -97,9 +97,10 @@ impl Task {
         drop(seen);
         let fault = clocks::fault(ahead_ms).filter(|_| leaves);
         if self.view.has_fault(fault.clone()) {
-            match fault {
-                Some(why) => tracing::error!(why, "this node lets nothing in, and leaves its accounts to others"),
-                None => tracing::warn!("this node's clock agrees with the database's again"),
+            if let Some(why) = fault {
+                tracing::error!(why, "this node lets nothing in, and leaves its accounts to others");
+            } else {
+                tracing::warn!("this node's clock agrees with the database's again");
             }
         }
         self.leases.may_own(!leaves, now(), commands);

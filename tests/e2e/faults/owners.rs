@@ -9,8 +9,9 @@ use serde_json::json;
 use crate::support::{
     client::answer,
     cluster::{Cluster, Outcome, PATIENCE, Patron, chat},
-    fake_stripe::{FakeStripe, SECRET_KEY, WEBHOOK_SECRET},
+    fake_stripe::{Behaviour, FakeStripe, SECRET_KEY, WEBHOOK_SECRET},
     postgres,
+    server::Options,
 };
 
 /// Each changes the owner of all 16 shards.
@@ -18,6 +19,18 @@ const ROUNDS: usize = 13;
 /// All shards are free, as if another node had taken them and died.
 const TAKEN_AWAY: &str = "UPDATE shard_lease SET node = NULL, epoch = epoch + 1, expires_at = 0, version = version + 1; \
                           NOTIFY farebox_shards";
+
+/// Nodes that charge cards at the stand-in for Stripe.
+fn with_stripe(stripe: &FakeStripe) -> impl Fn(Options) -> Options + use<> {
+    let address = stripe.url().to_owned();
+    move |options| {
+        options
+            .set("FAREBOX_PAYMENTS__PROCESSOR", "stripe")
+            .set("FAREBOX_PAYMENTS__STRIPE__SECRET_KEY", SECRET_KEY)
+            .set("FAREBOX_PAYMENTS__STRIPE__WEBHOOK_SECRET", WEBHOOK_SECRET)
+            .set("FAREBOX_PAYMENTS__STRIPE__BASE_URL", &address)
+    }
+}
 
 /// Saves a card at the stand-in for Stripe.
 async fn save_card(cluster: &Cluster, stripe: &FakeStripe, patron: &Patron) {
@@ -31,8 +44,8 @@ async fn save_card(cluster: &Cluster, stripe: &FakeStripe, patron: &Patron) {
 /// Has the next spending buy a dollar, and no later one; a cent expires in a moment, too.
 async fn make_due(cluster: &Cluster, patron: &Patron, turn: usize) {
     let api = cluster.nodes[turn % 2].server.api(&patron.key);
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis();
-    let cent = json!({"source": "promo", "amount": "0.01", "reason": "test", "expires_at": now as u64 + 1_500});
+    let soon = u64::try_from(SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis()).unwrap() + 1_500;
+    let cent = json!({"source": "promo", "amount": "0.01", "reason": "test", "expires_at": soon});
     let grants = format!("/admin/v1/accounts/{}/grants", patron.id);
     cluster.nodes[turn % 2].admin().0.post(&grants, &cent).await.ok();
     let balance = api.get("/v1/balance").await.ok();
@@ -45,15 +58,7 @@ async fn make_due(cluster: &Cluster, patron: &Patron, turn: usize) {
 async fn two_hundred_changes_of_owners_charge_each_reload_once_and_expire_each_grant_once() {
     let Some(url) = postgres::fresh_database() else { return };
     let stripe = FakeStripe::start();
-    let address = stripe.url().to_owned();
-    let cluster = Cluster::at(url, 2, move |options| {
-        options
-            .set("FAREBOX_PAYMENTS__PROCESSOR", "stripe")
-            .set("FAREBOX_PAYMENTS__STRIPE__SECRET_KEY", SECRET_KEY)
-            .set("FAREBOX_PAYMENTS__STRIPE__WEBHOOK_SECRET", WEBHOOK_SECRET)
-            .set("FAREBOX_PAYMENTS__STRIPE__BASE_URL", &address)
-    })
-    .await;
+    let cluster = Cluster::at(url, 2, with_stripe(&stripe)).await;
     let mut patrons = cluster.patrons(8).await;
     for patron in &patrons {
         save_card(&cluster, &stripe, patron).await;
@@ -137,4 +142,45 @@ async fn a_renewal_that_is_due_as_its_account_changes_its_owner_is_paid_once() {
         }
     }
     cluster.nodes[0].admin().assert_audit().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_purchase_that_waits_as_its_account_changes_its_owner_is_charged_once_and_never_denied() {
+    let Some(url) = postgres::fresh_database() else { return };
+    let stripe = FakeStripe::start();
+    let cluster = Cluster::at(url, 2, with_stripe(&stripe)).await;
+    let patrons = cluster.patrons(4).await;
+    for patron in &patrons {
+        save_card(&cluster, &stripe, patron).await;
+    }
+    for round in 0..3 {
+        for _ in &patrons {
+            stripe.script(Behaviour::DoneThenSlow(1_000));
+        }
+        let buys = patrons.iter().map(|patron| {
+            let api = cluster.nodes[round % 2].server.api(&patron.key);
+            async move { api.post("/v1/credits/purchase", &json!({"amount": "10"})).await }
+        });
+        let change = async {
+            // By then the card network is asked.
+            tokio::time::sleep(std::time::Duration::from_millis(300)).await;
+            let url = cluster.url.clone();
+            tokio::task::spawn_blocking(move || postgres::query(&url, TAKEN_AWAY).unwrap()).await.unwrap();
+        };
+        let (bought, ()) = tokio::join!(futures::future::join_all(buys), change);
+        for bought in bought {
+            assert!(bought.status < 300, "{}", bought.body);
+            let status = bought.json()["payment"]["status"].clone();
+            assert!(status == "succeeded" || status == "pending", "{}", bought.body);
+        }
+    }
+    let all = 3 * patrons.len();
+    let paid = "SELECT COUNT(*) FROM payment WHERE status = 'succeeded'";
+    cluster.until("paid", async || usize::try_from(cluster.number(paid)).unwrap() == all).await;
+    assert_eq!(stripe.all("payment_intent").len(), all, "a card was charged twice");
+    assert_eq!(
+        cluster.number("SELECT COUNT(*) FROM credit_grant WHERE source = 'purchase'"),
+        i64::try_from(all).unwrap()
+    );
+    cluster.assert_right(&patrons).await;
 }

@@ -62,7 +62,9 @@ async fn a_node_without_its_database_answers_nothing_from_an_old_lease() {
             async move { chat(&url, &key).await }
         });
         let frozen = Instant::now();
-        ways.iter().for_each(|way| cluster.nodes[0].database.freeze(*way));
+        for way in ways {
+            cluster.nodes[0].database.freeze(*way);
+        }
         // The other node answers for the account, once the lease is over.
         cluster.chat(patron, 1).await;
         let took = frozen.elapsed();

@@ -209,6 +209,7 @@ impl Cluster {
             let first = &balances[0];
             assert!(balances.iter().all(|balance| balance == first), "{balances:?}");
             assert_eq!((&first["held"], &first["debt"]), (&json!("0.00"), &json!("0.00")));
+            assert_eq!(first["tier"]["units_used"], "0", "a permit is in use, and nothing runs");
             let api = self.nodes[0].server.api(&patron.key);
             let records = api.get("/v1/requests?limit=200").await.ok()["data"].as_array().unwrap().clone();
             assert!(records.len() < 200, "more than one page");

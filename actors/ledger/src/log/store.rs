@@ -197,11 +197,11 @@ impl Log {
     /// Whether a row that could not be appended now is in the log.
     async fn is_there(&self, row: &Row) -> Result<bool, LedgerError> {
         const HASH: &str = "SELECT hash FROM log WHERE shard = $1 AND seq = $2";
+        const OWN: &str = "SELECT hash FROM log WHERE shard = $1 AND seq = $2 AND epoch = $3";
         let (shard, seq) = (Bound::Int(row.shard.0), Bound::Int(number(row.seq)?));
         if self.append.bytes(HASH, &[shard, seq]).await?.is_some_and(|found| found == row.hash) {
             return Ok(true);
         }
-        const OWN: &str = "SELECT hash FROM log WHERE shard = $1 AND seq = $2 AND epoch = $3";
         if self.append.bytes(OWN, &[shard, seq, Bound::Int(row.epoch)]).await?.is_some() {
             let (shard, epoch) = (row.shard.0, row.epoch);
             tracing::error!(shard, epoch, "two processes append to one log with one lease: neither is its owner now");
