@@ -29,7 +29,7 @@ impl<A: Askers> Machine<A> {
     ) {
         self.is_used = true;
         let came_at = now.elapsed;
-        let let_in = self.let_in_before(&admit, now);
+        let let_in = self.known_before(&admit, now);
         let visitor = Visitor { wish: Wish::Enter(admit, reply), came_at, max_wait, place: None };
         match let_in {
             Some(answer) => self.answer(visitor, answer, out),
@@ -45,9 +45,13 @@ impl<A: Askers> Machine<A> {
     }
 
     /// The answer to a request that was let in before, and did not hear of it: it is asked again where the answer was lost
-    /// on its way from another node. It has the hold that was placed then, and no other.
-    fn let_in_before(&self, admit: &Admit, now: Moment) -> Option<Answer> {
+    /// on its way from another node. It has the hold that was placed then, and no other. One that has ended since has none.
+    fn known_before(&self, admit: &Admit, now: Moment) -> Option<Answer> {
         let account = self.account()?;
+        if self.ended.has(admit.request_id) {
+            let result = Err(Refusal::AlreadyAdmitted(admit.request_id));
+            return Some(Answer { result, balance: account.balance(now.ledger) });
+        }
         let hold = account.hold(admit.request_id).filter(|hold| is_of(hold, admit))?;
         let (held, claimed, units_allowed) = (hold.total(), hold.claimed, account.tier(now.ledger).units);
         let result = Ok(Reply::Admitted { held, rate_remaining: None, units_allowed, claimed });

@@ -7,6 +7,7 @@
 //! once, or its reply is dropped; the machine gets no further input after [`Stop`].
 
 mod ask;
+mod ended;
 mod enter;
 mod outbox;
 mod port;
@@ -31,6 +32,7 @@ use billing::{
 
 use super::{AccountError, Bought};
 use crate::running::{Amounts, Whereabouts};
+use ended::Ended;
 use outbox::Outbox;
 use queue::Queue;
 
@@ -61,6 +63,8 @@ pub struct Machine<A: Askers> {
     outbox: Outbox<Departure<A>>,
     /// The requests with an open hold.
     holds: BTreeSet<RequestId>,
+    /// The requests whose holds have ended.
+    ended: Ended,
     purchases: BTreeMap<PaymentId, A::Reply<Bought>>,
     watchers: Vec<A::Watcher>,
     line: Queue<A>,
@@ -85,6 +89,7 @@ impl<A: Askers> Machine<A> {
             state: State::Loading(VecDeque::new()),
             outbox: Outbox::default(),
             holds: BTreeSet::new(),
+            ended: Ended::default(),
             purchases: BTreeMap::new(),
             watchers: Vec::new(),
             line: Queue::default(),
@@ -280,7 +285,14 @@ impl<A: Askers> Machine<A> {
         if self.outbox.len() >= WAITING {
             return Err(AccountError::Overloaded);
         }
+        let ends = match &command {
+            Command::Settle(usage) => Some(usage.request_id),
+            _ => None,
+        };
         let decision = decide(account, command, now.ledger);
+        if let Some(id) = ends.filter(|_| decision.answer.result.is_ok()) {
+            self.ended.note(id);
+        }
         Ok(self.hand_on(decision, out))
     }
 

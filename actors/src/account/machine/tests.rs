@@ -254,6 +254,17 @@ fn a_request_that_is_let_in_twice_has_one_hold_and_another_one_of_its_name_is_re
     machine.handle(Input::Enter(other, 8), None, at(1), &mut noted);
     assert_eq!((noted.let_in.len(), noted.refused.as_slice()), (2, [8].as_slice()));
     assert_eq!(machine.account().unwrap().holds().count(), 1);
+    // One that has ended has no second hold: whoever asks for it is late.
+    let record = UsageRecord::abandoned(machine.account().unwrap().holds().next().unwrap(), BEGIN);
+    machine.handle(Input::Decide(Command::Settle(record), 10), None, at(2), &mut noted);
+    machine.handle(enter(2, Duration::ZERO), None, at(2), &mut noted);
+    machine.committed(Ok(noted.sent), &mut noted);
+    assert_eq!(
+        (noted.refused.last(), machine.account().unwrap().holds().count()),
+        (Some(&2), 1),
+        "the line has gone on"
+    );
+    assert_eq!(noted.let_in, [2, 6, 4]);
 }
 
 #[test]
