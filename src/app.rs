@@ -3,6 +3,7 @@
 //! in [`stopping`].
 
 mod devices;
+mod joining;
 mod nodes;
 mod pools;
 pub mod prices;

@@ -241,9 +241,10 @@ impl Accounts {
         }
     }
 
-    /// Fails where the ledger is known to be away.
+    /// Fails where the ledger is known to be away, or this process may let nothing in.
     pub(crate) fn check(&self) -> Result<(), AccountError> {
-        self.ledger().standing().check().map_err(|error| unavailable(&error))
+        self.ledger().standing().check().map_err(|error| unavailable(&error))?;
+        self.elsewhere().and_then(|elsewhere| elsewhere.fault()).map_or(Ok(()), |why| Err(AccountError::Apart(why)))
     }
 
     /// Asks an account to let a request in, which may wait in line. The caller must settle a hold that is placed, even

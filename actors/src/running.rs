@@ -59,8 +59,10 @@ pub struct Running {
 /// Where a request is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Whereabouts {
-    /// It runs here, or may run at another node that lives.
+    /// It runs here.
     Runs,
+    /// It may run at another node that lives, or have ended there: that node says so, or its hold's time is over.
+    Elsewhere,
     /// It does not run here. What ends it may be on its way.
     Unknown,
     /// It ran at a node that is no more.
@@ -102,7 +104,7 @@ impl Running {
         let others = self.others.read().unwrap_or_else(PoisonError::into_inner);
         match (others.as_ref(), self.node.get()) {
             _ if self.contains(id) => Whereabouts::Runs,
-            (Some(others), _) if others.contains(&mark(id.0)) => Whereabouts::Runs,
+            (Some(others), _) if others.contains(&mark(id.0)) => Whereabouts::Elsewhere,
             (Some(_), Some(node)) if mark(node.0) != mark(id.0) => Whereabouts::Gone,
             _ => Whereabouts::Unknown,
         }
@@ -193,7 +195,7 @@ mod tests {
         let id = there.new_id();
         assert_eq!((here.whereabouts(id), id.0.get_version_num()), (Whereabouts::Unknown, 7), "no node was seen yet");
         here.others([two].into_iter());
-        assert_eq!(here.whereabouts(id), Whereabouts::Runs);
+        assert_eq!(here.whereabouts(id), Whereabouts::Elsewhere);
         assert_eq!(here.whereabouts(here.new_id()), Whereabouts::Unknown);
         here.others([].into_iter());
         assert_eq!(here.whereabouts(id), Whereabouts::Gone);

@@ -26,6 +26,7 @@ mod m0017_kept_responses;
 mod m0018_attempts;
 mod m0019_parked;
 mod m0020_nodes;
+mod m0021_clocks;
 
 /// All migrations of the tables, in order.
 #[derive(Debug)]
@@ -55,6 +56,7 @@ impl MigratorTrait for Migrator {
             Box::new(m0018_attempts::Migration),
             Box::new(m0019_parked::Migration),
             Box::new(m0020_nodes::Migration),
+            Box::new(m0021_clocks::Migration),
         ])
     }
 }

@@ -13,6 +13,7 @@ use ledger::{Ledger, LedgerError};
 use link::{Identity, Link, Options};
 use runtime::{clock::Clock, node::NodeId};
 
+use super::joining;
 use crate::config::{self, Settings};
 
 /// This life of the process, as one of several with the same ledger.
@@ -49,7 +50,8 @@ pub(super) async fn node(settings: &Settings, ledger: &Ledger, clock: Clock) -> 
 ///
 /// # Errors
 ///
-/// The address for other nodes is taken, or the secret can't be used.
+/// The address for other nodes is taken, the secret can't be used, the clock is too far from the database's, or another node
+/// does not work with this one.
 pub(super) async fn join(
     settings: &Settings,
     node: Node,
@@ -61,6 +63,7 @@ pub(super) async fn join(
         return Ok(None);
     };
     let Node { id, database, clock, hints } = node;
+    joining::has_the_time(accounts, &clock).await?;
     let listener = tokio::net::TcpListener::bind(listen).await;
     let listener = listener.with_context(|| format!("can't listen for other nodes on {listen} (cluster.listen)"))?;
     let own = listener.local_addr()?;
@@ -73,13 +76,15 @@ pub(super) async fn join(
         shards: accounts.ledger().shards().count().into(),
     };
     let link = Link::new(identity, secret.expose().as_bytes(), Options::default(), None, clock);
+    let link = link.context("setting `cluster.secret`")?;
+    joining::fits_in(accounts, &link, rules(settings)).await?;
     let membership = Membership {
         id,
         name: name(),
         address: address.clone().unwrap_or_else(|| own.to_string()),
         version: env!("CARGO_PKG_VERSION").to_owned(),
         rules: rules(settings),
-        link: link.context("setting `cluster.secret`")?,
+        link,
         hints,
         listener,
         on_begin: Arc::new(on_begin),

@@ -26,6 +26,8 @@ const NODES: &[(&str, &str)] = &[
     ("HERE", "here"),
     ("SINCE", "since"),
     ("HEARD", "heard_at"),
+    ("CLOCK AHEAD (ms)", "clock_ahead_ms"),
+    ("LINK", "link"),
 ];
 const SHARDS: &[(&str, &str)] =
     &[("SHARD", "shard"), ("NODE", "node"), ("EPOCH", "epoch"), ("EXPIRES", "expires_at"), ("BEHIND", "behind")];

@@ -8,6 +8,7 @@ use actix_web::{
     http::header::{CACHE_CONTROL, HeaderValue},
     web,
 };
+use actors::cluster::Cluster;
 
 use hints::Hints;
 
@@ -33,6 +34,9 @@ pub async fn readyz(state: Shared, request: HttpRequest) -> HttpResponse {
             return Err(ApiError::not_ready("stopping"));
         }
         operations::ready(&state.service).await?;
+        if let Some(why) = state.cluster.as_deref().and_then(Cluster::fault) {
+            return Err(ApiError::not_ready(why));
+        }
         if let Some(why) = state.gateway.stalled() {
             return Err(ApiError::not_ready(why));
         }

@@ -89,6 +89,9 @@ impl From<AccountError> for ServiceError {
                 Self::not_ready(message)
             }
             AccountError::Overloaded => Self::Overloaded("Too many requests of this account are waiting.".into()),
+            AccountError::Apart(why) => Self::not_ready(format!(
+                "The account is at a node that this one does not work with ({why}). Nothing was done: ask another node."
+            )),
             AccountError::Moved => Self::Overloaded("The account moves to another node just now.".into()),
         }
     }

@@ -23,6 +23,7 @@ mod dashboard;
 mod edge;
 mod embeddings;
 mod fallbacks;
+mod faults;
 mod gemini;
 mod health;
 mod idempotency;

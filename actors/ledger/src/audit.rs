@@ -105,6 +105,10 @@ impl Ledger {
     /// The database can't be read now, or a row can't be parsed. The audit has no result then, good or bad: run it
     /// again.
     pub async fn audit_by(&self, trust: Trust<'_>) -> Result<Audit, LedgerError> {
+        self.standing.unless_broken(self.audit_all(trust)).await
+    }
+
+    async fn audit_all(&self, trust: Trust<'_>) -> Result<Audit, LedgerError> {
         let begins_at = self.log_begins_at().await?;
         let (mut audit, sums, rows) = if self.keeper.is_some() {
             (self.audit_by_queries().await?, self.audit_sums().await?, self.audit_row_by_row(trust).await?)

@@ -22,8 +22,8 @@ use crate::{
     Ledger, LedgerError,
     audit::{Audit, Trust},
     catch_up,
+    connections::BUSY,
     log::Shard,
-    open::BUSY,
     place,
 };
 

@@ -74,6 +74,10 @@ impl Ledger {
     ///
     /// The database can't be written now.
     pub async fn keep_response(&self, new: &NewResponse, replaces: bool) -> Result<bool, LedgerError> {
+        self.standing.unless_broken(self.write_response(new, replaces)).await
+    }
+
+    async fn write_response(&self, new: &NewResponse, replaces: bool) -> Result<bool, LedgerError> {
         let account = new.account_id.0;
         let mut tx = self.tables.begin_to_write().await?;
         let values: [Cell<'_>; 7] = [
@@ -102,6 +106,10 @@ impl Ledger {
     ///
     /// The database can't be written now.
     pub async fn replace_response(&self, new: &NewResponse, before: &str) -> Result<bool, LedgerError> {
+        self.standing.unless_broken(self.write_over(new, before)).await
+    }
+
+    async fn write_over(&self, new: &NewResponse, before: &str) -> Result<bool, LedgerError> {
         let mut tx = self.tables.begin_to_write().await?;
         let values: [Cell<'_>; 8] = [
             new.previous.as_deref().into(),
@@ -196,13 +204,16 @@ impl Ledger {
 
     /// Forgets the responses that a query selects, and their items. Returns how many.
     async fn forget_responses(&self, selected: &str, values: [Cell<'_>; 2]) -> Result<u64, LedgerError> {
-        let mut tx = self.tables.begin_to_write().await?;
-        let items = format!("DELETE FROM kept_item WHERE (account_id, response_id) IN ({selected})");
-        tx.execute(&items, values.clone()).await?;
-        let responses = format!("DELETE FROM kept_response WHERE (account_id, id) IN ({selected})");
-        let forgotten = tx.execute(&responses, values).await?;
-        tx.commit().await?;
-        Ok(forgotten)
+        let forget = async {
+            let mut tx = self.tables.begin_to_write().await?;
+            let items = format!("DELETE FROM kept_item WHERE (account_id, response_id) IN ({selected})");
+            tx.execute(&items, values.clone()).await?;
+            let responses = format!("DELETE FROM kept_response WHERE (account_id, id) IN ({selected})");
+            let forgotten = tx.execute(&responses, values).await?;
+            tx.commit().await?;
+            Ok(forgotten)
+        };
+        self.standing.unless_broken(forget).await
     }
 }
 

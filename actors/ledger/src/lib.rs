@@ -13,6 +13,7 @@ pub mod cards;
 mod catch_up;
 mod checkpoint;
 pub mod claims;
+mod connections;
 mod error;
 pub mod events;
 pub mod history;

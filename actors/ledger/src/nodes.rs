@@ -15,6 +15,7 @@ use uuid::Uuid;
 
 use super::{
     Ledger, LedgerError,
+    connections::ANSWERS_WITHIN,
     log::{Shard, tail::Tail},
     pool::Pool,
 };
@@ -25,6 +26,9 @@ pub(super) const CHANNEL: &str = "farebox_shards";
 const NOW: &str = "CAST(extract(epoch FROM clock_timestamp()) * 1000 AS BIGINT)";
 /// How long the row of a node that is gone is kept, for those who look at nodes.
 const KEPT_MS: i64 = 24 * 60 * 60 * 1_000;
+
+/// How long nothing may be heard of leases before it is looked whether anything could be.
+const QUIET: Duration = Duration::from_secs(5);
 
 /// A node, as it says of itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -45,6 +49,8 @@ pub struct Node {
     pub beat_at: Timestamp,
     /// When its first heartbeat was.
     pub since: Timestamp,
+    /// By how many milliseconds its clock is ahead of the database's; negative: behind.
+    pub ahead_ms: i64,
 }
 
 /// A shard's lease.
@@ -157,9 +163,9 @@ impl Ledger {
     ) -> Result<(Nodes, Vec<(Shard, i64)>), LedgerError> {
         let tx = self.of_leases()?.begin().await?;
         let sql = format!(
-            "INSERT INTO node (id, name, address, version, leaves, beat, beat_at, since) \
-             VALUES (?, ?, ?, ?, ?, ?, {NOW}, {NOW}) ON CONFLICT (id) DO UPDATE SET \
-             leaves = excluded.leaves, beat = excluded.beat, beat_at = excluded.beat_at WHERE node.beat < excluded.beat"
+            "INSERT INTO node (id, name, address, version, leaves, beat, ahead_ms, beat_at, since) \
+             VALUES (?, ?, ?, ?, ?, ?, ?, {NOW}, {NOW}) ON CONFLICT (id) DO UPDATE SET leaves = excluded.leaves, \
+             beat = excluded.beat, ahead_ms = excluded.ahead_ms, beat_at = excluded.beat_at WHERE node.beat < excluded.beat"
         );
         let beat = i64::try_from(node.beat).unwrap_or(i64::MAX);
         let text = |text: &str| Value::from(text);
@@ -170,6 +176,7 @@ impl Ledger {
             text(&node.version),
             i64::from(node.leaves).into(),
             beat.into(),
+            node.ahead_ms.into(),
         ];
         tx.execute_raw(self.statement(&sql, values)).await?;
         let renewed = if keep.is_empty() { Vec::new() } else { self.renew(&tx, node.id, keep, lease_ms).await? };
@@ -186,10 +193,11 @@ impl Ledger {
         lease_ms: i64,
     ) -> Result<Vec<(Shard, i64)>, LedgerError> {
         let marks = vec!["(CAST(? AS BIGINT), CAST(? AS BIGINT))"; keep.len()].join(", ");
-        // In one order, as a take of another node waits for each row.
+        // In one order, as a take of another node waits for each row. An append that is under way is not waited for: it may
+        // take longer than a lease.
         let sql = format!(
             "UPDATE shard_lease l SET expires_at = {NOW} + ?, version = l.version + 1 FROM \
-             (SELECT shard FROM shard_lease WHERE node = ? AND (shard, epoch) IN (VALUES {marks}) ORDER BY shard FOR UPDATE) its \
+             (SELECT shard FROM shard_lease WHERE node = ? AND (shard, epoch) IN (VALUES {marks}) ORDER BY shard FOR NO KEY UPDATE) its \
              WHERE l.shard = its.shard RETURNING l.shard, l.epoch"
         );
         let mut values: Vec<Value> = vec![lease_ms.into(), node.into()];
@@ -228,7 +236,7 @@ impl Ledger {
     async fn read_nodes(&self, tx: &DatabaseTransaction) -> Result<Nodes, LedgerError> {
         let now = tx.query_one_raw(self.statement(&format!("SELECT {NOW}"), [])).await?;
         let now = now.ok_or_else(|| LedgerError::Corrupt("no time came back".into()))?.try_get_by_index(0)?;
-        let sql = "SELECT id, name, address, version, leaves, beat, beat_at, since FROM node \
+        let sql = "SELECT id, name, address, version, leaves, beat, beat_at, since, ahead_ms FROM node \
                    WHERE beat_at > ? ORDER BY since, id";
         let nodes = tx.query_all_raw(self.statement(sql, [Value::from(now - KEPT_MS)])).await?;
         let sql = "SELECT s.shard, s.node, s.epoch, s.expires_at, s.version, COALESCE(l.seq - p.seq, 0) FROM shard_lease s \
@@ -250,6 +258,9 @@ impl Ledger {
     /// The database does not answer now, or this ledger has one owner. The outcome is unknown.
     pub async fn take_shard(&self, node: Uuid, seen: Lease, lease_ms: i64) -> Result<Option<i64>, LedgerError> {
         let tx = self.of_leases()?.begin().await?;
+        // An append that is under way is waited for: this owner's first look at the log must find it.
+        let lock = "SELECT 1 FROM shard_lease WHERE shard = ? FOR UPDATE";
+        tx.execute_raw(self.statement(lock, [seen.shard.0.into()])).await?;
         let sql = format!(
             "UPDATE shard_lease SET node = ?, owner = 'a node', epoch = epoch + 1, expires_at = {NOW} + ?, \
              version = version + 1 WHERE shard = ? AND epoch = ? AND version = ? RETURNING epoch"
@@ -291,7 +302,13 @@ impl Ledger {
         let mut listener = sqlx::postgres::PgListener::connect_with(&single).await.map_err(failed)?;
         listener.listen(CHANNEL).await.map_err(failed)?;
         loop {
-            listener.recv().await.map_err(failed)?;
+            let Ok(heard) = tokio::time::timeout(QUIET, listener.recv()).await else {
+                // Nobody says that a connection is lost on its way: it is asked whether it is there.
+                let asked = tokio::time::timeout(ANSWERS_WITHIN, sqlx::query("SELECT 1").execute(&mut listener)).await;
+                asked.map_err(|_| LedgerError::Away("PostgreSQL does not answer".into()))?.map_err(failed)?;
+                continue;
+            };
+            heard.map_err(failed)?;
             // One that waits already says the same.
             if let Err(tokio::sync::mpsc::error::TrySendError::Closed(())) = news.try_send(()) {
                 return Ok(());
@@ -317,6 +334,7 @@ fn node(row: &QueryResult) -> Result<Node, LedgerError> {
         beat: beat.unsigned_abs(),
         beat_at: Timestamp(row.try_get_by_index(6)?),
         since: Timestamp(row.try_get_by_index(7)?),
+        ahead_ms: row.try_get_by_index(8)?,
     })
 }
 

@@ -12,17 +12,14 @@ use std::{
 
 use migrations::Migrator;
 use sea_orm::{
-    ConnectOptions, ConnectionTrait, Database, DatabaseConnection, DbBackend, Statement,
-    sqlx::{
-        self, Connection as _, SqliteConnection,
-        sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous},
-    },
+    ConnectionTrait, Database, DatabaseConnection, DbBackend, Statement, sqlx::sqlite::SqliteConnectOptions,
 };
 use sea_orm_migration::MigratorTrait;
 use tokio::sync::Mutex;
 
 use super::{
     Ledger, LedgerError,
+    connections::{Access, options},
     idempotency::Turns,
     log::{
         Shard, Shards,
@@ -41,27 +38,15 @@ use super::{
     progress::Progress,
     project::EPOCH,
     recent::RecentKeys,
-    rows,
     standing::{Fault, Standing},
     watch::Watch,
 };
 
-/// How long to wait for another connection's transaction. The projector's and others' are short.
-pub(super) const BUSY: Duration = Duration::from_secs(5);
-
-/// SQLite's page cache as its setting: a negative number of KiB. With the default of 2 MiB pages are read repeatedly; with
-/// a much larger cache, each commit looks through more pages.
-const CACHE: &str = "-4096";
-/// Rows that SQLite's thread reads ahead of who takes them. With the default of 50, large reads wake each other's threads
-/// all the time.
-const ROWS: usize = 1_024;
 /// The number of connections for reads.
 const READERS: u32 = 4;
 /// PostgreSQL plans each read for its values. One generic plan would have to fit a minute and a year, and accounts with
 /// ten records and with millions; it scans whole tables.
 const CUSTOM_PLANS: &[(&str, &str)] = &[("plan_cache_mode", "force_custom_plan")];
-/// How long a query waits for a connection before it fails.
-const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(10);
 /// How often SQLite's files and its lock are checked between commits.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// A commit younger than this shows that the database works.
@@ -86,15 +71,6 @@ impl Default for Opening {
     fn default() -> Self {
         Self { claim: Claim::IfFree, kept: Vec::new(), shards: Shards::USUAL }
     }
-}
-
-/// What a connection may do to a SQLite file. With PostgreSQL the role decides.
-#[derive(Debug, Clone)]
-pub(super) enum Access {
-    /// Create and write the file.
-    Write(PathBuf),
-    /// Only read the file.
-    Read,
 }
 
 /// Keeps a ledger owned by this process.
@@ -406,7 +382,17 @@ impl Ledger {
         );
         let row = |shard: Shard| [shard.0.into(), owner.text().into(), (others + 1).into()];
         let values: Vec<_> = self.shards.all().flat_map(row).collect();
-        let rows = self.tables.query_all_raw(self.statement(&sql, values)).await?;
+        let rows = if self.backend == DbBackend::Postgres {
+            let tx = self.tables.begin().await?;
+            // Appends of the owner that is taken over are waited for, as a node's take does.
+            let lock = "SELECT 1 FROM shard_lease ORDER BY shard FOR UPDATE";
+            tx.execute_raw(self.statement(lock, [])).await?;
+            let rows = tx.query_all_raw(self.statement(&sql, values)).await?;
+            tx.commit().await?;
+            rows
+        } else {
+            self.tables.query_all_raw(self.statement(&sql, values)).await?
+        };
         if rows.len() != usize::from(self.shards.count()) {
             return Err(LedgerError::Corrupt(format!("{} of {} leases came back", rows.len(), self.shards.count())));
         }
@@ -452,7 +438,13 @@ impl Ledger {
             let changed = self.tables.execute_raw(self.statement(sql, [owner.as_str().into(), epoch.into()])).await?;
             if changed.rows_affected() == 0 { Err(LedgerError::Fenced) } else { Ok(()) }
         };
-        probe.await.inspect(|()| self.standing.committed()).inspect_err(|error| self.standing.not_committed(error))
+        match probe.await {
+            // Another node has taken the shard just now: the database is there, and this process goes on.
+            Err(LedgerError::Fenced) if self.is_shared() => Ok(()),
+            probed => {
+                probed.inspect(|()| self.standing.committed()).inspect_err(|error| self.standing.not_committed(error))
+            }
+        }
     }
 
     /// Closes the ledger, once all writes have ended. With SQLite its two files alone are the ledger afterwards. A
@@ -532,54 +524,4 @@ async fn owner_of(url: &str, kept: &mut Option<DatabaseConnection>) -> Option<i6
     }
     let row = kept.as_ref()?.query_one_raw(Statement::from_string(DbBackend::Sqlite, EPOCH)).await;
     row.ok()??.try_get_by_index(0).ok()
-}
-
-/// Whether a connection that was given back is in no transaction. One whose COMMIT failed, as on a full disk, is taken to
-/// be in one for ever: SQLite has undone it by itself, and later transactions would only be savepoints that nobody commits.
-/// Such a connection is not used again.
-async fn is_at_rest(open: &mut SqliteConnection) -> Result<bool, sqlx::Error> {
-    if open.is_in_transaction() {
-        // A transaction that was dropped is being undone.
-        open.ping().await?;
-    }
-    Ok(!open.is_in_transaction())
-}
-
-/// How connections to a database are opened, and kept.
-pub(super) fn options(
-    url: &str,
-    access: &Access,
-    connections: u32,
-    postgres: &'static [(&str, &str)],
-) -> ConnectOptions {
-    let mut options = ConnectOptions::new(url);
-    options.max_connections(connections).acquire_timeout(ACQUIRE_TIMEOUT).sqlx_logging(false);
-    if url.starts_with("sqlite:") {
-        // All connections are opened now and stay open. The last one that closes would delete the write-ahead log; so would
-        // one that is opened when another program has emptied the database.
-        options.min_connections(connections).idle_timeout(None).max_lifetime(None).test_before_acquire(false);
-        options.map_sqlx_sqlite_pool_opts(|pool| pool.before_acquire(|open, _| Box::pin(is_at_rest(open))));
-    }
-    let access = access.clone();
-    options.map_sqlx_sqlite_opts(move |sqlite| {
-        // Whoever writes checks each account itself, once a call and not once a row; the audit checks all references.
-        let sqlite = sqlite.foreign_keys(false).busy_timeout(BUSY);
-        match &access {
-            // Only the projector's thread checkpoints the write-ahead log, because it notifies the watch.
-            Access::Write(file) => sqlite
-                .filename(file)
-                .create_if_missing(true)
-                .journal_mode(SqliteJournalMode::Wal)
-                .synchronous(SqliteSynchronous::Normal)
-                .pragma("wal_autocheckpoint", "0")
-                .pragma("cache_size", CACHE)
-                .statement_cache_capacity(rows::STATEMENTS),
-            Access::Read => sqlite.create_if_missing(false).read_only(true).row_buffer_size(ROWS),
-        }
-    });
-    options.map_sqlx_postgres_opts(move |options| {
-        let options = options.statement_cache_capacity(rows::STATEMENTS);
-        if postgres.is_empty() { options } else { options.options(postgres.iter().copied()) }
-    });
-    options
 }

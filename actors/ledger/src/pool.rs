@@ -94,7 +94,8 @@ impl Pool {
         self.unless_away(self.connections.query_all_raw(statement)).await
     }
 
-    /// Begins a transaction. Statements within it are awaited without a limit.
+    /// Begins a transaction. Statements within it are awaited without a limit: whoever makes them in a process that serves
+    /// does so within [`Standing::unless_broken`].
     pub(super) async fn begin(&self) -> Result<DatabaseTransaction, LedgerError> {
         self.unless_away(self.connections.begin()).await
     }

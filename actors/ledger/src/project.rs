@@ -143,11 +143,7 @@ impl Ledger {
     /// [`LedgerError::Refused`]: a row that belongs to no account breaks a rule of the database; nothing was written. All
     /// other errors leave the outcome unknown: [`Ledger::place`] tells.
     pub async fn project(&self, rows: &[Logged]) -> Result<Vec<Stopped>, LedgerError> {
-        tokio::select! {
-            biased;
-            done = self.project_rows(rows) => done,
-            fault = self.standing.broken() => Err(fault.into()),
-        }
+        self.standing.unless_broken(self.project_rows(rows)).await
     }
 
     async fn project_rows(&self, rows: &[Logged]) -> Result<Vec<Stopped>, LedgerError> {

@@ -43,11 +43,21 @@ struct Commits {
     failure: Option<String>,
 }
 
+/// What is known of faults.
+#[derive(Debug, Default)]
+struct Known {
+    /// The fault that there is.
+    fault: Option<Fault>,
+    /// The last one that there was, and how many there were: one may be over before anybody has seen it.
+    last: Option<Fault>,
+    count: u64,
+}
+
 #[derive(Debug)]
 struct Inner {
     /// Whether there is no fault. Every request reads it.
     is_sound: AtomicBool,
-    fault: watch::Sender<Option<Fault>>,
+    known: watch::Sender<Known>,
     commits: Mutex<Commits>,
 }
 
@@ -58,7 +68,7 @@ pub struct Standing(Arc<Inner>);
 impl Default for Standing {
     fn default() -> Self {
         let commits = Mutex::new(Commits { good_at: Instant::now(), failure: None });
-        Self(Arc::new(Inner { is_sound: AtomicBool::new(true), fault: watch::channel(None).0, commits }))
+        Self(Arc::new(Inner { is_sound: AtomicBool::new(true), known: watch::channel(Known::default()).0, commits }))
     }
 }
 
@@ -78,13 +88,13 @@ impl Standing {
 
     /// The current fault.
     pub fn fault(&self) -> Option<Fault> {
-        self.0.fault.borrow().clone()
+        self.0.known.borrow().fault.clone()
     }
 
     /// Sets or clears the fault. A ledger taken by another process stays fenced.
     pub(super) fn set(&self, fault: Option<Fault>) {
-        self.0.fault.send_if_modified(|known| {
-            if *known == fault || *known == Some(Fault::Fenced) {
+        self.0.known.send_if_modified(|known| {
+            if known.fault == fault || known.fault == Some(Fault::Fenced) {
                 return false;
             }
             match &fault {
@@ -93,40 +103,64 @@ impl Standing {
                 None => tracing::info!("the ledger can be used again"),
             }
             self.0.is_sound.store(fault.is_none(), Ordering::Release);
-            *known = fault;
+            if fault.is_some() {
+                known.last.clone_from(&fault);
+                known.count += 1;
+            }
+            known.fault = fault;
             true
         });
     }
 
-    /// Waits for a fault; returns at once if there is one.
+    /// Waits for a fault; returns at once if there is one. A fault that comes and goes is one: work that was under way may
+    /// have lost its connection.
     pub async fn broken(&self) -> Fault {
-        let mut faults = self.0.fault.subscribe();
+        let mut faults = self.0.known.subscribe();
+        let before = faults.borrow().count;
+        let has_come = |known: &Known| known.fault.is_some() || known.count > before;
         // This value owns the sender, so the channel can't be closed.
-        match faults.wait_for(Option::is_some).await.map(|fault| fault.clone()) {
+        match faults.wait_for(has_come).await.map(|known| known.fault.clone().or_else(|| known.last.clone())) {
             Ok(Some(fault)) => fault,
             _ => std::future::pending().await,
         }
     }
 
+    /// Does work on the database, and stops waiting if the database goes away: nobody may ever say what became of it.
+    pub(super) fn unless_broken<T>(
+        &self,
+        work: impl Future<Output = Result<T, LedgerError>>,
+    ) -> impl Future<Output = Result<T, LedgerError>> {
+        // A future of a transaction is large, and would be twice as large in another one.
+        let work = Box::pin(work);
+        async move {
+            tokio::select! {
+                biased;
+                done = work => done,
+                fault = self.broken() => Err(fault.into()),
+            }
+        }
+    }
+
     /// Waits until another process owns the ledger.
     pub async fn fenced(&self) {
-        let mut faults = self.0.fault.subscribe();
-        let _ = faults.wait_for(|fault| *fault == Some(Fault::Fenced)).await;
+        let mut faults = self.0.known.subscribe();
+        let _ = faults.wait_for(|known| known.fault == Some(Fault::Fenced)).await;
     }
 
     /// Waits until the ledger can be used again. Returns `false` if it never will. The caller may have met a fault that
     /// is not known here yet, so this waits at least until the watching thread has checked again.
     pub async fn back(&self) -> bool {
         tokio::time::sleep(LOOKED_AT_WITHIN).await;
-        let mut faults = self.0.fault.subscribe();
-        let known = faults.wait_for(|fault| !matches!(fault, Some(Fault::Away(_)))).await;
-        known.is_ok_and(|fault| fault.is_none())
+        let mut faults = self.0.known.subscribe();
+        let known = faults.wait_for(|known| !matches!(known.fault, Some(Fault::Away(_)))).await;
+        known.is_ok_and(|known| known.fault.is_none())
     }
 
     /// Waits until the ledger can be used, for a limited time. Returns whether it can.
     pub async fn sound_within(&self, longest: Duration) -> bool {
-        let mut faults = self.0.fault.subscribe();
-        matches!(tokio::time::timeout(longest, faults.wait_for(Option::is_none)).await, Ok(Ok(_)))
+        let mut faults = self.0.known.subscribe();
+        let is_sound = faults.wait_for(|known| known.fault.is_none());
+        matches!(tokio::time::timeout(longest, is_sound).await, Ok(Ok(_)))
     }
 
     /// Records a durable commit.
@@ -187,6 +221,19 @@ mod tests {
         standing.set(None);
         assert!(matches!(standing.check(), Err(LedgerError::Fenced)), "it stays another's");
         standing.fenced().await;
+    }
+
+    #[tokio::test]
+    async fn a_fault_that_is_over_at_once_wakes_who_waited_and_nobody_later() {
+        let standing = Standing::default();
+        let mut waiting = std::pin::pin!(standing.broken());
+        assert!(futures::poll!(&mut waiting).is_pending());
+        standing.set(Some(Fault::Away("for a moment".into())));
+        standing.set(None);
+        assert_eq!(waiting.await, Fault::Away("for a moment".into()));
+        assert!(futures::poll!(std::pin::pin!(standing.broken())).is_pending());
+        let done = standing.unless_broken(async { Ok(7) }).await;
+        assert!(matches!(done, Ok(7)));
     }
 
     #[test]

@@ -161,6 +161,10 @@ impl Ledger {
     /// The database can't be written now. The outcome may or may not be stored; if it is not, the delivery stays due
     /// and is tried again.
     pub async fn note_attempt(&self, attempt: &Attempt) -> Result<(), LedgerError> {
+        self.standing.unless_broken(self.write_attempt(attempt)).await
+    }
+
+    async fn write_attempt(&self, attempt: &Attempt) -> Result<(), LedgerError> {
         let Attempt { endpoint_id, at, fate, .. } = attempt;
         let tx = self.read.begin().await?;
         // The endpoint's row is locked first, as when an endpoint is turned off, so that the two can't deadlock.

@@ -1,14 +1,16 @@
-//! The process's clock: the system's, or one that tests move forward (`FAREBOX_CLOCK=test`). It never runs backwards.
+//! The process's clock: the system's, or one that tests move forward (`FAREBOX_CLOCK=test`). It never runs backwards. One
+//! that is kept steady goes on as time passes, whatever the system's is set to meanwhile.
 
 use std::{
     sync::{
-        Arc,
+        Arc, OnceLock,
         atomic::{AtomicI64, Ordering},
     },
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use billing::Timestamp;
+use rustix::time::{ClockId, clock_gettime};
 use tokio::sync::Notify;
 
 /// The system's time, independent of any [`Clock`]. It may run backwards.
@@ -17,11 +19,20 @@ pub(crate) fn system() -> Timestamp {
     Timestamp(i64::try_from(since).unwrap_or(i64::MAX))
 }
 
+/// The time since the machine was started, in which it may have slept. Nobody sets it.
+pub fn since_boot() -> Duration {
+    let time = clock_gettime(ClockId::Boottime);
+    let seconds = u64::try_from(time.tv_sec).unwrap_or_default();
+    Duration::new(seconds, u32::try_from(time.tv_nsec).unwrap_or_default())
+}
+
 /// A clock, shared by clones.
 #[derive(Debug, Clone, Default)]
 pub struct Clock {
     offset_ms: Arc<AtomicI64>,
     latest_ms: Arc<AtomicI64>,
+    /// Since it is steady: the system's time then, and the time since the machine was started.
+    steady: Arc<OnceLock<(Timestamp, Duration)>>,
     /// Notified when the clock is moved forward.
     moved: Arc<Notify>,
 }
@@ -36,8 +47,19 @@ impl Clock {
 
     /// The time now, never earlier than the result of a call before.
     pub fn now(&self) -> Timestamp {
-        let ms = system().0.saturating_add(self.offset_ms.load(Ordering::Relaxed));
+        let ms = self.system().0.saturating_add(self.offset_ms.load(Ordering::Relaxed));
         Timestamp(self.latest_ms.fetch_max(ms, Ordering::Relaxed).max(ms))
+    }
+
+    /// From now on it goes on as time passes, and does not follow the system's clock where that is set.
+    pub fn keep_steady(&self) {
+        self.steady.get_or_init(|| (system(), since_boot()));
+    }
+
+    fn system(&self) -> Timestamp {
+        let Some((at, began)) = self.steady.get() else { return system() };
+        let passed = since_boot().saturating_sub(*began).as_millis();
+        at.plus_ms(i64::try_from(passed).unwrap_or(i64::MAX))
     }
 
     /// Moves the time forward.
@@ -77,6 +99,18 @@ impl Clock {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_steady_clock_goes_on_as_time_passes_and_tests_move_it_all_the_same() {
+        let clock = Clock::default();
+        clock.keep_steady();
+        let (began, before) = (since_boot(), clock.now());
+        std::thread::sleep(Duration::from_millis(20));
+        let (passed, longest) = (clock.now().ms_since(before), since_boot().saturating_sub(began));
+        assert!(passed >= 19 && u128::from(passed.unsigned_abs()) <= longest.as_millis() + 1, "{passed} ms");
+        clock.advance_seconds(60);
+        assert!(clock.now().ms_since(before) >= 60_000);
+    }
 
     #[tokio::test]
     async fn a_clock_that_is_moved_ends_a_wait() {

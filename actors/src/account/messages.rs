@@ -35,9 +35,12 @@ pub enum AccountError {
     /// Another node answers for the account from now on. Nothing was changed: ask there.
     #[error("the account moves to another node")]
     Moved,
+    /// This node and the one that answers for the account do not work together. Nothing was changed.
+    #[error("the account is at a node that this one does not work with: {0}")]
+    Apart(String),
 }
 
-/// Let a request run. [`Entered`] is the answer.
+/// Let a request run. [`Entered`] is the answer. Asked again, a request that was let in has the hold that it has.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Enter {
     /// The request's admission.

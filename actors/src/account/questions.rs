@@ -99,7 +99,7 @@ macro_rules! said {
     };
 }
 
-asked!(Enter => Entered, |enter, reply| Input::Enter(enter, reply), Self::Enter, |_: &Enter| false);
+asked!(Enter => Entered, |enter, reply| Input::Enter(enter, reply), Self::Enter);
 asked!(
     Command => Answer,
     |command, reply| Input::Decide(command, reply),

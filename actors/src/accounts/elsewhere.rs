@@ -39,6 +39,9 @@ pub trait Elsewhere: Send + Sync {
     /// Whether this process answers for a shard now. To be asked each time: a lease ends by itself.
     fn is_here(&self, shard: Shard) -> bool;
 
+    /// Why this process may let nothing in, if it may not.
+    fn fault(&self) -> Option<String>;
+
     /// Asks an account at the node that owns its shard. [`AccountError::Moved`] says that nothing was done there, or that no
     /// node is known: it is asked again. [`AccountError::Unavailable`] says that the question may have been handled.
     fn ask(
@@ -81,6 +84,8 @@ impl Accounts {
         deadline: Duration,
     ) -> Result<Q::Answer, AccountError> {
         let (shard, until) = (self.shard_of(id), Instant::now() + deadline);
+        // What was handled, perhaps, without an answer. What a later try fails with says nothing of that.
+        let mut unknown = None;
         loop {
             let left = until.saturating_duration_since(Instant::now());
             let answer = if elsewhere.is_here(shard) {
@@ -89,18 +94,20 @@ impl Accounts {
                 self.ask_there(elsewhere, id, question.clone().into(), left).await.and_then(Q::Answer::try_from)
             };
             match answer {
-                Err(AccountError::Moved) if left > MOVED => tokio::time::sleep(MOVED).await,
+                Err(AccountError::Moved) if left > MOVED => {}
                 // It was waiting at an account that left meanwhile.
-                Err(AccountError::Unavailable(_))
+                Err(error @ AccountError::Unavailable(_))
                     if left > MOVED && question.is_repeatable() && !elsewhere.is_here(shard) =>
                 {
-                    tokio::time::sleep(MOVED).await;
+                    unknown = Some(error);
                 }
                 Err(AccountError::Moved) => {
                     return Err(AccountError::Unavailable("no node answers for the account now".into()));
                 }
+                Err(error) => return Err(unknown.unwrap_or(error)),
                 answer => return answer,
             }
+            tokio::time::sleep(MOVED).await;
         }
     }
 

@@ -94,7 +94,12 @@ impl Bill {
             Ok(entered) => entered,
             // The answer is late, or lost with its account: a hold may be placed.
             Err(error @ AccountError::Unavailable(_)) => return Err(error.into()),
-            Err(error @ (AccountError::NoAccount | AccountError::Overloaded | AccountError::Moved)) => {
+            Err(
+                error @ (AccountError::NoAccount
+                | AccountError::Overloaded
+                | AccountError::Moved
+                | AccountError::Apart(_)),
+            ) => {
                 self.stage = Stage::Over;
                 return Err(error.into());
             }

@@ -1,7 +1,11 @@
 //! This node as a member of several: how it joins, what it knows of the others, and how it leaves. The work is done by
 //! [`super::task`], on a thread of its own.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
 use billing::Timestamp;
 use hints::Hints;
@@ -10,19 +14,20 @@ use ledger::{
     log::Shard,
     nodes::{self, Nodes},
 };
-use link::Link;
-use runtime::node::NodeId;
+use link::{Link, Standing};
+use runtime::{clock::since_boot as now, node::NodeId};
 use tokio::{
     net::TcpListener,
     sync::{Notify, mpsc, watch},
 };
+use uuid::Uuid;
 
 use super::{
     balances::ByRedis,
-    lease::{Leases, Rules},
+    lease::{Held, Leases, Rules},
     neighbours::{Answers, Neighbours, hear_all, tell_all},
     task::{Event, Nudge, Task, is_alive},
-    view::{View, now},
+    view::View,
 };
 use crate::{accounts::Accounts, journal::Journal};
 
@@ -59,17 +64,23 @@ const PRICES_WITHIN: Duration = Duration::from_mins(1);
 const BETWEEN: Duration = Duration::from_millis(100);
 
 /// A handle of this node's membership. It ends with the process.
-#[derive(Debug)]
 pub struct Cluster {
     me: NodeId,
     rules: Rules,
     view: Arc<View>,
     journal: Arc<Journal>,
     neighbours: Neighbours,
+    link: Link,
     events: mpsc::UnboundedSender<Event>,
     left: watch::Receiver<bool>,
     seen: watch::Receiver<Option<Nodes>>,
     stop: Arc<Notify>,
+}
+
+impl std::fmt::Debug for Cluster {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Cluster").field("me", &self.me).finish_non_exhaustive()
+    }
 }
 
 impl Cluster {
@@ -91,11 +102,20 @@ impl Cluster {
         if let Some(hints) = membership.hints.clone() {
             accounts.announce_by(Arc::new(ByRedis { hints, ledger: Arc::clone(accounts.ledger()) }));
         }
+        let intruded = events.clone();
+        journal.on_lost(move |shard, epoch| drop(intruded.send(Event::Intruded(Held { shard, epoch }))));
         let stop = Arc::new(Notify::new());
         let ended = Arc::clone(&stop);
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let Membership { id, name, address, version, rules, link, hints, listener, on_begin } = membership;
-        let answers = Answers { accounts: accounts.clone(), journal: Arc::clone(&journal), view: Arc::clone(&view) };
+        let answers = Answers {
+            accounts: accounts.clone(),
+            journal: Arc::clone(&journal),
+            view: Arc::clone(&view),
+            seen: seen.clone(),
+            nudge: nudge.clone(),
+            stranger: Mutex::default(),
+        };
         let row = nodes::Node {
             id: id.0,
             name,
@@ -105,10 +125,11 @@ impl Cluster {
             beat: 0,
             beat_at: Timestamp(0),
             since: Timestamp(0),
+            ahead_ms: 0,
         };
         let tells = tell_all(Arc::clone(accounts.ledger()), link.clone(), hints.clone(), id, seen.clone());
         let hears = hints.clone().map(|hints| hear_all(Arc::clone(accounts.ledger()), hints));
-        let (known, own) = (Arc::clone(&view), Arc::clone(&journal));
+        let (known, own, ways) = (Arc::clone(&view), Arc::clone(&journal), link.clone());
         let ledger = Arc::clone(accounts.ledger());
         let (leases, begun) = (Leases::new(id, rules, now()), BTreeMap::new());
         let task = Task {
@@ -138,7 +159,7 @@ impl Cluster {
                 let _ = serving.await;
             });
         })?;
-        Ok(Self { me: id, rules, view: known, journal: own, neighbours, events, left, seen, stop })
+        Ok(Self { me: id, rules, view: known, journal: own, neighbours, link: ways, events, left, seen, stop })
     }
 
     /// All nodes and leases, as they were read last.
@@ -149,6 +170,22 @@ impl Cluster {
     /// This node.
     pub const fn me(&self) -> NodeId {
         self.me
+    }
+
+    /// How this node's way to another stands, in words; `None` where it has asked it nothing yet.
+    pub fn way_to(&self, node: Uuid) -> Option<String> {
+        let ways = self.link.health();
+        Some(match ways.into_iter().find(|way| way.node.0 == node)?.standing {
+            Standing::Connecting => "connecting".to_owned(),
+            Standing::Connected { .. } => "connected".to_owned(),
+            Standing::Away(why) => format!("away: {why}"),
+            Standing::Refused(refusal) => format!("refused: {refusal}"),
+        })
+    }
+
+    /// Why this node may not let anything in, if it may not: its clock is wrong.
+    pub fn fault(&self) -> Option<String> {
+        self.view.fault()
     }
 
     /// Whether a node has been heard of lately.

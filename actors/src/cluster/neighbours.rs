@@ -1,6 +1,9 @@
 //! The other nodes: asks their accounts over the link, and answers their questions to accounts of this node.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 use billing::ids::AccountId;
 use bytes::Bytes;
@@ -8,7 +11,9 @@ use futures::future::BoxFuture;
 use hints::{Hints, Revoked};
 use http::{Response, StatusCode};
 use ledger::{Ledger, log::Shard, nodes::Nodes};
-use link::{Answer, Ask, Forwarded, Handler, Hello, Link, LinkError, Sent, Subscription, Tell};
+use link::{
+    Answer, Ask, Forwarded, Handler, Hello, Link, LinkError, NotSent, Refusal, Sent, Subscription, Tell,
+};
 use runtime::node::NodeId;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use tokio::sync::{
@@ -193,6 +198,12 @@ impl Neighbours {
             Ok(Answer::Late) => Err(AccountError::Unavailable("another node had no time left to answer".into())),
             Ok(Answer::Loops) => Err(AccountError::Unavailable("nodes pass a question in a circle".into())),
             Ok(Answer::Broken) => Err(AccountError::Unavailable("another node came to no answer".into())),
+            // It is told in the log once, by the link. Another process in a node's place is none: the rows are read again.
+            Err(LinkError::NotSent(NotSent::Refused(refusal)))
+                if !matches!(refusal, Refusal::Another(_) | Refusal::Itself) =>
+            {
+                Err(AccountError::Apart(refusal.to_string()))
+            }
             Err(error @ LinkError::NotSent(_)) => {
                 tracing::debug!(%node, %error, "a node was not asked");
                 self.look(shard);
@@ -206,6 +217,10 @@ impl Neighbours {
 impl Elsewhere for Neighbours {
     fn is_here(&self, shard: Shard) -> bool {
         self.view.is_here(shard)
+    }
+
+    fn fault(&self) -> Option<String> {
+        self.view.fault()
     }
 
     fn ask(
@@ -233,9 +248,30 @@ pub(super) struct Answers {
     pub(super) accounts: Accounts,
     pub(super) journal: Arc<Journal>,
     pub(super) view: Arc<View>,
+    /// The nodes of this ledger, as they were read last.
+    pub(super) seen: watch::Receiver<Option<Nodes>>,
+    pub(super) nudge: Nudge,
+    /// The node that was told last that it is none of this ledger's.
+    pub(super) stranger: Mutex<Option<NodeId>>,
 }
 
 impl Answers {
+    /// Whether a node is one of this ledger's: each writes its row before it asks anybody. One that has the secret and has
+    /// not is a node of another database, such as a copy of this one that names the same addresses.
+    fn knows(&self, from: &Hello) -> bool {
+        let node = from.identity.node;
+        if self.seen.borrow().as_ref().is_some_and(|seen| seen.nodes.iter().any(|row| row.id == node.0)) {
+            return true;
+        }
+        // It may have come since.
+        self.nudge.look();
+        let before = self.stranger.lock().unwrap_or_else(PoisonError::into_inner).replace(node);
+        if before != Some(node) {
+            tracing::warn!(%node, "a node asks that is not, or not yet, in this database: it is answered nothing");
+        }
+        false
+    }
+
     async fn answered(&self, ask: Ask) -> Option<Bytes> {
         let said = match serde_json::from_slice(&ask.body) {
             Ok(Call::Account(id, question)) => serde_json::to_vec(&self.accounts.answer(id, question, ask.left).await),
@@ -259,9 +295,9 @@ impl Answers {
 }
 
 impl Handler for Answers {
-    async fn ask(&self, _: &Hello, ask: Ask) -> Answer {
+    async fn ask(&self, from: &Hello, ask: Ask) -> Answer {
         let shard = ask.shard;
-        if !self.view.is_here(Shard(shard)) {
+        if !self.knows(from) || !self.view.is_here(Shard(shard)) {
             return self.not_owner(shard);
         }
         match self.answered(ask).await {
@@ -279,9 +315,10 @@ impl Handler for Answers {
         }
     }
 
-    async fn subscribe(&self, _: &Hello, ask: Ask) -> Result<Receiver<Bytes>, Answer> {
+    async fn subscribe(&self, from: &Hello, ask: Ask) -> Result<Receiver<Bytes>, Answer> {
         let shard = Shard(ask.shard);
-        let epoch = self.accounts.ledger().epoch(shard).filter(|_| self.view.is_here(shard));
+        let is_here = self.view.is_here(shard) && self.knows(from);
+        let epoch = self.accounts.ledger().epoch(shard).filter(|_| is_here);
         let Some(epoch) = epoch else { return Err(self.not_owner(ask.shard)) };
         match balances::asked(&ask).filter(|account_id| self.accounts.shard_of(*account_id) == shard) {
             Some(account_id) => Ok(balances::tell(&self.accounts, account_id, epoch)),

@@ -10,18 +10,19 @@ use ledger::{
     nodes::{self, Nodes},
 };
 use link::Link;
-use runtime::node::NodeId;
+use runtime::{clock::since_boot as now, node::NodeId};
 use tokio::{
     sync::{Notify, mpsc, watch},
     task::AbortHandle,
 };
 
 use super::{
+    clocks,
     lease::{
         Command, Commands, Held, Lease, Leases, Member, Picture, Reading, Rules, Stage, Standing, Statement, Taken,
         Unknown, Why,
     },
-    view::{Owner, View, now},
+    view::{Owner, View},
 };
 use crate::{accounts::Accounts, journal::Journal, sweeper};
 
@@ -45,12 +46,15 @@ impl Nudge {
 
 /// What becomes of what the leases asked for.
 pub(super) enum Event {
-    Read(Statement, Result<Reading, Unknown>),
+    /// Also by how many milliseconds the own clock is ahead of the database's.
+    Read(Statement, Result<Reading, Unknown>, Option<i64>),
     Took(Statement, Shard, Taken),
     Released(Statement, Shard, Result<(), Unknown>),
     /// The shard's tables are up to its log, and its accounts can be asked.
     Begun(Held),
     Drained(Held),
+    /// The shard's log has a row of somebody else.
+    Intruded(Held),
     Leave,
 }
 
@@ -82,6 +86,28 @@ pub(super) struct Beginning {
 }
 
 impl Task {
+    /// Leaves the shards to others while this node's clock is wrong and theirs are right.
+    fn look_at_clock(&mut self, ahead_ms: i64, commands: &mut Commands) {
+        self.row.ahead_ms = ahead_ms;
+        let seen = self.sees.borrow();
+        let others = seen.iter().flat_map(|seen| {
+            let serves =
+                |node: &&nodes::Node| node.id != self.row.id && !node.leaves && is_alive(node, seen, &self.rules);
+            seen.nodes.iter().filter(serves).map(|node| node.ahead_ms)
+        });
+        let leaves = clocks::leaves(ahead_ms, others);
+        drop(seen);
+        let fault = clocks::fault(ahead_ms).filter(|_| leaves);
+        if self.view.has_fault(fault.clone()) {
+            if let Some(why) = fault {
+                tracing::error!(why, "this node lets nothing in, and leaves its accounts to others");
+            } else {
+                tracing::warn!("this node's clock agrees with the database's again");
+            }
+        }
+        self.leases.may_own(!leaves, now(), commands);
+    }
+
     /// Runs as long as the process.
     pub(super) async fn run(mut self, mut events: mpsc::UnboundedReceiver<Event>, nudge: Nudge) {
         let (news, mut told) = mpsc::channel(1);
@@ -110,7 +136,10 @@ impl Task {
 
     fn hear(&mut self, event: Event, commands: &mut Commands) {
         match event {
-            Event::Read(statement, reading) => {
+            Event::Read(statement, reading, ahead_ms) => {
+                if let Some(ahead_ms) = ahead_ms {
+                    self.look_at_clock(ahead_ms, commands);
+                }
                 self.leases.read(statement, reading.as_ref().map_err(|_| Unknown), now(), commands);
             }
             Event::Took(statement, shard, taken) => self.leases.took(statement, shard, taken, now(), commands),
@@ -124,6 +153,7 @@ impl Task {
                 }
             }
             Event::Drained(held) => self.leases.drained(held, now(), commands),
+            Event::Intruded(held) => self.leases.intruded(held, now(), commands),
             Event::Leave => self.leases.leave(now(), commands),
         }
     }
@@ -204,6 +234,7 @@ impl Task {
                 tracing::warn!(shard, "the lease of a shard was not renewed in time: it is not served here now");
             }
             Why::Lost => tracing::warn!(shard, "another node has taken a shard over"),
+            Why::Intruded => tracing::warn!(shard, "a shard whose log another process writes is given back"),
             Why::DrainedLate => {
                 tracing::warn!(shard, "a shard is handed over with work that its next owner does again");
             }
@@ -266,9 +297,12 @@ impl Task {
         let (view, link, sees) = (Arc::clone(&self.view), self.link.clone(), self.sees.clone());
         let running = self.accounts.running().clone();
         let (me, rules) = (self.row.id, self.rules);
+        let clock = self.accounts.clock().clone();
         tokio::spawn(async move {
+            let (before, mut ahead_ms) = (clock.now(), None);
             let reading = match tokio::time::timeout(within, read(ledger)).await {
                 Ok(Ok((nodes, renewed))) => {
+                    ahead_ms = Some(clocks::ahead_ms(before, nodes.now, clock.now()));
                     show_owners(&view, &link, &nodes, &rules);
                     running.others(
                         nodes
@@ -287,7 +321,7 @@ impl Task {
                 }
                 Err(_) => Err(Unknown),
             };
-            let _ = events.send(Event::Read(statement, reading));
+            let _ = events.send(Event::Read(statement, reading, ahead_ms));
         });
     }
 
@@ -343,7 +377,7 @@ async fn listen(ledger: Arc<Ledger>, news: mpsc::Sender<()>) {
 }
 
 /// Whether a node has been heard of lately. The requests of one that has not count as gone.
-pub(super) fn is_alive(node: &nodes::Node, seen: &Nodes, rules: &Rules) -> bool {
+pub fn is_alive(node: &nodes::Node, seen: &Nodes, rules: &Rules) -> bool {
     let silent = seen.now.0.saturating_sub(node.beat_at.0);
     u128::try_from(silent).unwrap_or_default() < (rules.lease + 2 * rules.renew).as_millis()
 }

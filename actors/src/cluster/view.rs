@@ -10,8 +10,7 @@ use std::{
 };
 
 use ledger::log::{Shard, Shards};
-use runtime::node::NodeId;
-use rustix::time::{ClockId, clock_gettime};
+use runtime::{clock::since_boot as now, node::NodeId};
 use tokio::sync::watch;
 
 /// The owner of a shard, as it was read last.
@@ -26,30 +25,28 @@ pub(super) struct Owner {
 /// What is known of one shard.
 #[derive(Debug, Default)]
 struct Known {
-    /// Until when this node answers for it, in milliseconds of [`now`]; 0 if it does not.
+    /// Until when this node answers for it, in milliseconds of [`since_boot`](now); 0 if it does not.
     until: AtomicU64,
     owner: RwLock<Option<Owner>>,
 }
 
-/// What is known of all shards.
+/// What is known of all shards, and what keeps this node from asking for new work.
 #[derive(Debug)]
 pub(super) struct View {
     shards: Vec<Known>,
+    fault: RwLock<Option<String>>,
     /// Told when a shard has another owner.
     moves: watch::Sender<()>,
-}
-
-/// The time since the machine was started, in which it may have slept.
-pub(super) fn now() -> Duration {
-    let time = clock_gettime(ClockId::Boottime);
-    let seconds = u64::try_from(time.tv_sec).unwrap_or_default();
-    Duration::new(seconds, u32::try_from(time.tv_nsec).unwrap_or_default())
 }
 
 impl View {
     /// Nothing is known yet.
     pub(super) fn new(shards: Shards) -> Self {
-        Self { shards: shards.all().map(|_| Known::default()).collect(), moves: watch::Sender::new(()) }
+        Self {
+            shards: shards.all().map(|_| Known::default()).collect(),
+            fault: RwLock::default(),
+            moves: watch::Sender::new(()),
+        }
     }
 
     fn of(&self, shard: Shard) -> Option<&Known> {
@@ -68,6 +65,19 @@ impl View {
         if let Some(known) = self.of(shard) {
             known.until.store(until, Ordering::Release);
         }
+    }
+
+    /// Why this node may not let anything in, if it may not.
+    pub(super) fn fault(&self) -> Option<String> {
+        self.fault.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Notes why this node may not let anything in. Returns whether that is new.
+    pub(super) fn has_fault(&self, fault: Option<String>) -> bool {
+        let mut known = self.fault.write().unwrap_or_else(PoisonError::into_inner);
+        let is_new = known.is_some() != fault.is_some();
+        *known = fault;
+        is_new
     }
 
     /// The owner of a shard.

@@ -8,7 +8,7 @@ use std::{
     panic::AssertUnwindSafe,
     slice,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
     time::Instant,
@@ -58,6 +58,9 @@ enum Order {
     Disown(Shard),
 }
 
+/// Is told a shard, and the epoch in which it was this process's.
+type OnLost = Box<dyn Fn(Shard, i64) + Send + Sync>;
+
 #[derive(Default)]
 struct Queue {
     protocol: Protocol<WeakRecipient<Committed>, Opened>,
@@ -74,6 +77,8 @@ struct Shared {
     /// Notified when an entry waits, or when no further entry can come.
     wake: Notify,
     closed: AtomicBool,
+    /// Hears of shards whose logs have a row of somebody else.
+    on_lost: OnceLock<OnLost>,
     /// It is to die of a panic, as a test asks.
     #[cfg(feature = "faults")]
     dies: AtomicBool,
@@ -116,6 +121,7 @@ impl Journal {
             queue: Mutex::default(),
             wake: Notify::new(),
             closed: AtomicBool::new(false),
+            on_lost: OnceLock::new(),
             #[cfg(feature = "faults")]
             dies: AtomicBool::new(false),
         });
@@ -158,6 +164,13 @@ impl Journal {
     /// Appends to a shard's log no longer. Transitions of its accounts fail from now on.
     pub fn disown(&self, shard: Shard) {
         self.order(Order::Disown(shard));
+    }
+
+    /// Called with each shard whose log has a row of somebody else, and with the epoch in which it was owned here. Set once,
+    /// before anything is owned.
+    pub(crate) fn on_lost(&self, tell: impl Fn(Shard, i64) + Send + Sync + 'static) {
+        // A second call changes nothing.
+        let _ = self.shared.on_lost.set(Box::new(tell));
     }
 
     fn order(&self, order: Order) {
@@ -391,6 +404,9 @@ impl Writer {
     /// Other nodes, or another process, own these shards now.
     fn has_lost(&mut self, lost: &[Shard]) {
         for shard in lost {
+            if let (Some(tail), Some(tell)) = (self.tails.of(*shard), self.shared.on_lost.get()) {
+                tell(*shard, tail.epoch);
+            }
             self.tails.disown(*shard);
         }
         if !lost.is_empty() && !self.ledger.is_shared() {

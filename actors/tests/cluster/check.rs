@@ -28,6 +28,7 @@ pub(crate) struct Stats {
     pub(crate) drained_late: u64,
     pub(crate) refused_takes: u64,
     pub(crate) late_statements: u64,
+    pub(crate) intruded: u64,
     /// The longest that a dead node's shards waited, in milliseconds.
     pub(crate) longest_takeover: u64,
     /// The longest that a leaving node's shard waited after its drain, in milliseconds.
@@ -37,7 +38,7 @@ pub(crate) struct Stats {
 }
 
 impl Stats {
-    fn counts(&mut self) -> [&mut u64; 14] {
+    fn counts(&mut self) -> [&mut u64; 15] {
         [
             &mut self.started,
             &mut self.killed,
@@ -53,6 +54,7 @@ impl Stats {
             &mut self.drained_late,
             &mut self.refused_takes,
             &mut self.late_statements,
+            &mut self.intruded,
         ]
     }
 

@@ -1,10 +1,11 @@
 //! What goes wrong in a story.
 
+use actors::cluster::lease::Held;
 use runtime::node::NodeId;
 
 use crate::{
     check::Checked,
-    world::{Event, Weather, World},
+    world::{Event, Mutant, Weather, World},
 };
 
 /// The most nodes at once.
@@ -32,6 +33,7 @@ impl World {
                 self.tell(|| format!("the database is away for {lasts} ms"));
             }
             76..84 => self.step(),
+            84..90 => return self.intrude(),
             _ => {
                 let (loses, late) = (self.random.between(0, 40), self.random.between(0, 50));
                 let late_ms = self.random.pick(&[200, 2_000, 15_000]).unwrap_or(0);
@@ -94,6 +96,21 @@ impl World {
             self.changes();
             self.tell(|| format!("node {} reaches no database for {lasts} ms", id.0.as_u128()));
         }
+    }
+
+    /// Somebody else appends to the log of a shard that a node uses, with the same lease: the node's next append finds that.
+    fn intrude(&mut self) -> Checked {
+        let Some(id) = self.some_node() else { return Ok(()) };
+        let node = self.nodes.get(&id).filter(|node| node.paused_until.is_none());
+        let used = node.and_then(|node| node.begun.iter().next()).map(|(shard, epoch)| (*shard, *epoch));
+        let Some((shard, epoch)) = used else { return Ok(()) };
+        self.intruded.insert((shard, epoch));
+        self.changes();
+        self.tell(|| format!("somebody appends to the log of {shard:?}, of node {}", id.0.as_u128()));
+        if self.is(Mutant::IntrusionUnheard) {
+            return Ok(());
+        }
+        self.input(id, |node, now, commands| node.leases.intruded(Held { shard, epoch }, now, commands))
     }
 
     /// Clocks are set: a node's, which says nothing, and the database's.

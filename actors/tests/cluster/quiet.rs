@@ -1,5 +1,6 @@
 //! A story's course: faults, then quiet in which all comes right, then one change at a time, each within its bound.
 
+use actors::cluster::lease::Lease;
 use runtime::node::NodeId;
 
 use crate::{
@@ -82,7 +83,15 @@ impl World {
         // A heartbeat may just have failed; then a clock may have to be doubted for a lease.
         let took = self.wait(lease + 1_000 + renew, "recovery", Self::all_used)?;
         self.stats.longest_recovery = self.stats.longest_recovery.max(took);
+        self.intruders_are_out()?;
         self.settle()
+    }
+
+    /// A log that somebody else has appended to has a later epoch now: neither of the two appends anything more.
+    fn intruders_are_out(&self) -> Checked {
+        let is_in = |row: &&Lease| self.intruded.contains(&(row.shard, row.epoch));
+        let left = self.database.leases().iter().find(is_in);
+        check(left.is_none(), || format!("somebody else can still append: {left:?}"))
     }
 
     fn settle(&mut self) -> Checked {

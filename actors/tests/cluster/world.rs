@@ -1,6 +1,9 @@
 //! One story: nodes and a database, and what is under way between them.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use actors::cluster::lease::{Command, Commands, Held, Reading, Rules, Statement, Taken, Unknown, Why};
 use ledger::log::Shard;
@@ -43,10 +46,12 @@ pub(crate) enum Mutant {
     OwnClock,
     /// The time is not told.
     NoTicks,
+    /// A node is not told that somebody else appends to its logs.
+    IntrusionUnheard,
 }
 
 impl Mutant {
-    pub(crate) const ALL: [Self; 13] = [
+    pub(crate) const ALL: [Self; 14] = [
         Self::LeaseOverstated,
         Self::UnknownIsRenewed,
         Self::TimeNotAsked,
@@ -60,6 +65,7 @@ impl Mutant {
         Self::NudgeUnsaid,
         Self::OwnClock,
         Self::NoTicks,
+        Self::IntrusionUnheard,
     ];
 }
 
@@ -114,6 +120,8 @@ pub(crate) struct World {
     pub(crate) down_until: u64,
     /// Since when no fault comes any more.
     pub(crate) quiet_since: u64,
+    /// Shards whose log somebody else has appended to, in the epoch in which they were used then.
+    pub(crate) intruded: BTreeSet<(Shard, i64)>,
     truth: Truth,
     /// Whether the story is kept: most are never read.
     is_told: bool,
@@ -147,6 +155,7 @@ impl World {
             weather: Weather::default(),
             down_until: 0,
             quiet_since: u64::MAX,
+            intruded: BTreeSet::new(),
             truth: Truth::default(),
             is_told,
             story: Vec::new(),
@@ -325,6 +334,7 @@ impl World {
                 match why {
                     Why::NotRenewed => self.stats.expired += 1,
                     Why::DrainedLate => self.stats.drained_late += 1,
+                    Why::Intruded => self.stats.intruded += 1,
                     Why::Lost => return Err(format!("{held:?} was taken while it was used")),
                 }
             }
@@ -332,6 +342,8 @@ impl World {
                 self.stats.begun += 1;
                 self.stats.begun_again += u64::from(node.stopped.get(&held.shard) == Some(&held.epoch));
                 node.begun.insert(held.shard, held.epoch);
+                let is_intruded = self.intruded.contains(&(held.shard, held.epoch));
+                check(!is_intruded, || format!("{held:?} is used again, and somebody else appends to its log"))?;
                 self.truth.begin(held.shard, id, held.epoch)?;
             }
             Command::Drain(held) => {

@@ -240,6 +240,18 @@ impl Actor {
         self.give(shell, |machine, hands| machine.tick(whereabouts(runs), now, hands))
     }
 
+    /// Leaves the account to another node.
+    pub(crate) fn leaves(&mut self, shell: &mut Shell<'_>) -> Checked {
+        let is_early = shell.is(Mutant::LeavesBeforeDurable);
+        self.give(shell, |machine, hands| {
+            machine.leave_to_others(hands);
+            if is_early {
+                let sent = hands.seen.sent;
+                machine.committed(Ok(sent), hands);
+            }
+        })
+    }
+
     /// Tries the queue again at an alarm.
     pub(crate) fn call_line(&mut self, shell: &mut Shell<'_>) -> Checked {
         let now = shell.now;

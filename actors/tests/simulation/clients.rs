@@ -65,6 +65,9 @@ pub(crate) struct Request {
     /// The amounts that the account holds for the request.
     amounts: Amounts,
     bill: Bill,
+    /// The question by which it is let in, and whether one may have been handled whose answer was lost.
+    enter: Enter,
+    is_unsure: bool,
     /// The record to settle, once the request ends, and the progress of settling.
     record: Option<UsageRecord>,
     settling: Settling,
@@ -154,6 +157,8 @@ impl World {
             auto_scale,
             names: Names::default(),
         };
+        let max_wait = if self.random.percent(50) { Duration::ZERO } else { self.some_wait() };
+        let enter = Enter { admit: admit.clone(), max_wait };
         let request = Request {
             id,
             account,
@@ -164,6 +169,8 @@ impl World {
             seconds: 0,
             amounts: Amounts::NOTHING,
             bill: Bill::asking(&admit, started_at),
+            enter: enter.clone(),
+            is_unsure: false,
             record: None,
             settling: Settling::default(),
         };
@@ -172,8 +179,7 @@ impl World {
         if let Some(owner) = self.owner(owner) {
             owner.running.insert(id);
         }
-        let max_wait = if self.random.percent(50) { Duration::ZERO } else { self.some_wait() };
-        self.ask(owner, account, Who::Entering(id), |way| Input::Enter(Enter { admit, max_wait }, way));
+        self.ask(owner, account, Who::Entering(id), |way| Input::Enter(enter, way));
         true
     }
 
@@ -184,7 +190,22 @@ impl World {
 
     /// Takes the outcome of an admission.
     pub(crate) fn entered(&mut self, id: RequestId, got: Got) {
+        let asks_again = match &got {
+            Err(AccountError::Moved) => true,
+            Err(AccountError::Unavailable(_)) => self.random.percent(50),
+            Ok(_) | Err(_) => false,
+        };
         let Some(request) = self.requests.get_mut(&id) else { return };
+        request.is_unsure |= matches!(&got, Err(AccountError::Unavailable(_)));
+        if asks_again {
+            let (owner, account, enter) = (request.owner, request.account, request.enter.clone());
+            self.stats.asked_again += 1;
+            self.say(|| format!("request {id} asks again"));
+            self.ask(owner, account, Who::Entering(id), |way| Input::Enter(enter, way));
+            return;
+        }
+        let unsure = || AccountError::Unavailable("an earlier question may have been handled".to_owned());
+        let got = got.map_err(|error| if request.is_unsure { unsure() } else { error });
         let entered = match got {
             Ok(Answered::Entered(entered)) => Ok(*entered),
             Ok(_) => Err(AccountError::Unavailable("the answer to another question".to_owned())),

@@ -73,10 +73,12 @@ pub(crate) enum Mutant {
     UnknownForgotten,
     /// A change of keys does not name the revision that it was decided from.
     RevisionUnchecked,
+    /// An account that leaves to another node answers whoever waits for a commit before it is durable.
+    LeavesBeforeDurable,
 }
 
 impl Mutant {
-    pub(crate) const ALL: [Self; 29] = [
+    pub(crate) const ALL: [Self; 30] = [
         Self::AcknowledgeBeforeDurable,
         Self::NoFence,
         Self::NoCaptureUniqueness,
@@ -106,12 +108,13 @@ impl Mutant {
         Self::FaultsLogged,
         Self::UnknownForgotten,
         Self::RevisionUnchecked,
+        Self::LeavesBeforeDurable,
     ];
 
     /// The invariant that must catch the mutant, and others that may fail first.
     pub(crate) const fn breaks(self) -> (Rule, &'static [Rule]) {
         match self {
-            Self::AcknowledgeBeforeDurable | Self::AnswerBeforeLog => {
+            Self::AcknowledgeBeforeDurable | Self::AnswerBeforeLog | Self::LeavesBeforeDurable => {
                 (check::OUTBOX, &[check::HOLD_FIRST, check::DURABLE, check::MEMORY])
             }
             Self::UnknownIsDurable => (

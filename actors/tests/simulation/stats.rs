@@ -46,11 +46,13 @@ pub(crate) struct Stats {
     pub(crate) caught_up: u64,
     pub(crate) journals: u64,
     pub(crate) tampered: u64,
+    pub(crate) left: u64,
+    pub(crate) asked_again: u64,
 }
 
 impl Stats {
     /// The counts with their names.
-    pub(crate) const fn named(&self) -> [(&'static str, u64); 36] {
+    pub(crate) const fn named(&self) -> [(&'static str, u64); 38] {
         [
             ("steps", self.steps),
             ("admitted", self.admitted),
@@ -88,6 +90,8 @@ impl Stats {
             ("rows projected at a start", self.caught_up),
             ("journals that died", self.journals),
             ("changed logs", self.tampered),
+            ("accounts that left to another node", self.left),
+            ("requests that asked again to be let in", self.asked_again),
         ]
     }
 
@@ -128,6 +132,8 @@ impl Stats {
         self.caught_up += other.caught_up;
         self.journals += other.journals;
         self.tampered += other.tampered;
+        self.left += other.left;
+        self.asked_again += other.asked_again;
     }
 }
 

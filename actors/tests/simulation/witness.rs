@@ -73,6 +73,9 @@ impl Witness {
         self.seq = account.header.seq;
         for hold in account.holds() {
             self.takes(hold);
+            // An earlier life let it in, and looked at its permit.
+            let placed = Placed { seq: self.seq, is_open: false, used: 0, is_alone: false };
+            self.placed.insert(hold.request_id, placed);
         }
         self.may_buy = account.automatic().is_some_and(|it| it.state.paused_at.is_none());
         self.begun.extend(account.pending_payments().map(|payment| (payment.id, self.seq)));
@@ -179,12 +182,14 @@ impl Witness {
                 let answer = self.answers.remove(&way.id).unwrap_or(self.seq);
                 let Ok(entered) = entered else { return Ok(0) };
                 let Ok(Reply::Admitted { units_allowed, .. }) = entered.answer.result else { return Ok(answer) };
-                let Some(placed) = self.placed.get(&entered.request_id) else {
+                let Some(placed) = self.placed.get_mut(&entered.request_id) else {
                     let what = || format!("{} was let in, and nothing was sent to the journal", entered.request_id);
                     ensure(false, PERMITS, what)?;
                     return Ok(answer);
                 };
                 let Placed { seq, is_open, used, is_alone } = *placed;
+                // Who asks again has the permit that it has.
+                placed.is_open = false;
                 ensure(!is_open || used <= units_allowed.0 || is_alone, PERMITS, || {
                     format!("{used} units run, {units_allowed} are allowed")
                 })?;
@@ -202,8 +207,9 @@ impl Witness {
             machine::Departure::Picture(way, _) => self.answers.remove(&way.id).unwrap_or(self.seq),
             machine::Departure::Bought(way, bought) => {
                 let asked = self.answers.remove(&way.id).unwrap_or(self.seq);
-                let ended = bought.as_ref().as_ref().ok().map(|it| &it.payment);
-                let ended = ended.filter(|payment| payment.status != PaymentStatus::Pending);
+                // What says that nothing was changed depends on nothing.
+                let Ok(bought) = bought.as_ref() else { return Ok(0) };
+                let ended = Some(&bought.payment).filter(|payment| payment.status != PaymentStatus::Pending);
                 ended.and_then(|payment| self.paid.get(&payment.id)).copied().unwrap_or(asked)
             }
             machine::Departure::Charge(payment) => self.begun.get(&payment.id).copied().unwrap_or_default(),

@@ -279,7 +279,7 @@ impl World {
     }
 
     fn trouble_comes(&mut self) -> Checked<bool> {
-        match self.random.below(24) {
+        match self.random.below(26) {
             0..4 => Ok(self.an_owner_sleeps()),
             4 if self.owners.len() < MOST_OWNERS => {
                 self.take_over();
@@ -295,6 +295,7 @@ impl World {
             18 => Ok(self.a_journal_dies()),
             19..21 => Ok(self.a_late_row_arrives()),
             21..23 => Ok(self.a_late_group_arrives()),
+            23..25 => self.an_account_leaves(),
             _ => Ok(self.late_order_arrives()),
         }
     }
@@ -399,6 +400,15 @@ impl World {
         self.say(|| format!("owner {owner}: account {} ends", account.0.as_u128()));
         self.end_actor(owner, account);
         true
+    }
+
+    /// An account leaves to another node, and comes back at once: its next life is another one.
+    fn an_account_leaves(&mut self) -> Checked<bool> {
+        let able = self.actors_that(|actor| !actor.has_stopped());
+        let Some(which) = self.random.pick(&able) else { return Ok(false) };
+        self.stats.left += 1;
+        self.say(|| format!("owner {}: account {} leaves", which.0, which.1.0.as_u128()));
+        self.act(which, Actor::leaves)
     }
 
     /// Ends an actor, and tells its callers that it is gone.

@@ -73,6 +73,13 @@ struct Node {
     since: Time,
     /// When its newest one was.
     heard_at: Time,
+    /// By how many milliseconds its clock is ahead of the database's; negative: behind. By more than five seconds, while
+    /// those of others are right, it leaves its shards to them.
+    clock_ahead_ms: i64,
+    /// How the way to it from the node that answers this stands: `connected`, `connecting`, or why it does not; null where
+    /// nothing was asked of it.
+    #[schema(required)]
+    link: Option<String>,
 }
 
 /// A part of the accounts, and who owns it.
@@ -112,6 +119,8 @@ impl NodeList {
             shards: seen.leases.iter().filter(|lease| lease.node == Some(node.id)).count(),
             since: node.since.into(),
             heard_at: node.beat_at.into(),
+            clock_ahead_ms: node.ahead_ms,
+            link: cluster.way_to(node.id),
         });
         let shards = seen.leases.iter().map(|lease| OwnedShard {
             shard: lease.shard.0,

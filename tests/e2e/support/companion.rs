@@ -16,11 +16,11 @@ trap '' INT
 folder=$1; signal=$2; prepare=$3; shift 3
 mkdir -m 700 "$folder" && cd "$folder" || exit 1
 start() { "$@" >>"$folder/log" 2>&1 </dev/null & pid=$!; }
-halt() { kill -"$signal" "$pid" 2>/dev/null; wait "$pid" 2>/dev/null; }
+halt() { kill -"${1:-$signal}" "$pid" 2>/dev/null; wait "$pid" 2>/dev/null; }
 if eval "$prepare" >>"$folder/log" 2>&1; then start "$@"; echo started; else echo failed; fi
-while read -r order; do
+while read -r order by; do
     case $order in
-        stop) halt; echo stopped ;;
+        stop) halt "$by"; echo stopped ;;
         start) start "$@"; echo started ;;
     esac
 done
@@ -75,6 +75,12 @@ impl Companion {
     /// Stops the server; its folder stays.
     pub(crate) fn stop(&mut self) {
         self.order("stop");
+        self.expect_answer("stopped");
+    }
+
+    /// Stops the server by another signal.
+    pub(crate) fn stop_by(&mut self, signal: &str) {
+        self.order(&format!("stop {signal}"));
         self.expect_answer("stopped");
     }
 

@@ -3,8 +3,9 @@
 
 use std::ffi::OsStr;
 use std::fs;
+use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
@@ -49,6 +50,44 @@ pub(crate) fn dump(url: &str, file: &Path) -> Result<(), String> {
     let output = Command::new(pg_dump).arg("--no-owner").arg("--file").arg(file).arg(url).output();
     let output = output.map_err(|error| error.to_string())?;
     if output.status.success() { Ok(()) } else { Err(String::from_utf8_lossy(&output.stderr).trim().to_owned()) }
+}
+
+/// A session that is kept open, for what is to be held. Whatever it began is undone when it is dropped.
+pub(crate) struct HeldSession {
+    psql: Child,
+    orders: Option<ChildStdin>,
+    answers: BufReader<ChildStdout>,
+}
+
+impl HeldSession {
+    pub(crate) fn open(url: &str) -> Self {
+        let psql = find_program("psql", &programs().into_iter().collect::<Vec<_>>()).unwrap();
+        let mut psql = Command::new(psql)
+            .args(["-X", "-q", "-A", "-t", url])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let (orders, answers) = (psql.stdin.take(), BufReader::new(psql.stdout.take().unwrap()));
+        Self { psql, orders, answers }
+    }
+
+    /// Runs statements; returns once they are done.
+    pub(crate) fn run(&mut self, sql: &str) {
+        writeln!(self.orders.as_mut().unwrap(), "{sql};\n\\echo done").unwrap();
+        let mut line = String::new();
+        while line.trim() != "done" {
+            line.clear();
+            assert!(self.answers.read_line(&mut line).unwrap() > 0, "the session ended: {sql}");
+        }
+    }
+}
+
+impl Drop for HeldSession {
+    fn drop(&mut self) {
+        drop(self.orders.take());
+        let _ = self.psql.wait();
+    }
 }
 
 fn psql(url: &str, option: &str, value: &OsStr) -> Result<String, String> {
@@ -102,6 +141,11 @@ impl Postgres {
     /// Stops the server at once, as a crash would; its data stays.
     pub(crate) fn stop(&mut self) {
         self.companion.stop();
+    }
+
+    /// Stops the server as an operator would (PostgreSQL's fast mode): it ends all sessions, and writes what it has.
+    pub(crate) fn stop_fast(&mut self) {
+        self.companion.stop_by("INT");
     }
 
     /// Starts it again, on the same port.

@@ -89,6 +89,33 @@ impl Options {
         self.database = database;
         self
     }
+
+    /// Runs a command that must end by itself, such as a start that is refused.
+    pub(crate) async fn output(self, arguments: &[&str]) -> Output {
+        let folder = temporary("refused");
+        fs::create_dir_all(&folder).unwrap();
+        let Database::At(url) = self.database else { panic!("no database is named") };
+        let mut variables = self.variables;
+        variables.extend([
+            ("FAREBOX_DATABASE__URL".to_owned(), url),
+            ("FAREBOX_LISTEN".to_owned(), "127.0.0.1:0".to_owned()),
+            ("FAREBOX_ADMIN_TOKEN".to_owned(), ADMIN_TOKEN.to_owned()),
+        ]);
+        let mut command = bare(&folder, &variables);
+        command.args(arguments).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        let began = Instant::now();
+        while child.try_wait().unwrap().is_none() {
+            if began.elapsed() > STOP_WITHIN {
+                let _ = child.kill();
+                panic!("it goes on, and should have ended");
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        let output = child.wait_with_output().unwrap();
+        let _ = fs::remove_dir_all(&folder);
+        output
+    }
 }
 
 /// A gateway under test.

@@ -39,6 +39,17 @@ impl Socket {
         }
     }
 
+    /// The next frame, if one comes in time before the socket ends.
+    pub(crate) async fn next_within(&mut self, longest: Duration) -> Option<Value> {
+        loop {
+            match tokio::time::timeout(longest, self.0.next()).await {
+                Ok(Some(Ok(Message::Text(text)))) => return Some(serde_json::from_str(&text).unwrap()),
+                Ok(Some(Ok(_))) => {}
+                Ok(Some(Err(_)) | None) | Err(_) => return None,
+            }
+        }
+    }
+
     /// The code it is closed with, passing over frames.
     pub(crate) async fn close_code(&mut self) -> u16 {
         loop {

@@ -11,13 +11,13 @@ use sea_orm::{
 use super::{Archive, Sign, checkpoint::Checkpoint, file};
 use crate::{
     Ledger, LedgerError, Opening, catch_up,
+    connections::{Access, options},
     log::{
         Head, Row, Shard,
         chain::{self, Broken},
         read::Reader,
         tail::Tail,
     },
-    open::{Access, options},
     place,
 };
 

@@ -68,7 +68,7 @@ impl Ledger {
         // Those too that came while the connection was busy.
         let jobs = self.keys.next();
         let done = match tx {
-            Ok(tx) => self.change_all(tx, &jobs).await,
+            Ok(tx) => self.standing.unless_broken(self.change_all(tx, &jobs)).await,
             Err(error) => Err(error),
         };
         answer(done, jobs);

@@ -1,7 +1,7 @@
 //! The connection that appends. It is kept open outside of any pool: a pool asks before and after each statement
 //! whether its connection lives, which takes two more round trips. One caller at a time uses it.
 
-use std::path::Path;
+use std::{path::Path, time::Duration};
 
 use sea_orm::sqlx::{
     self, ConnectOptions as _, PgConnection, SqliteConnection,
@@ -11,7 +11,10 @@ use sea_orm::sqlx::{
 };
 use tokio::sync::Mutex;
 
-use crate::{LedgerError, open::BUSY};
+use crate::{
+    LedgerError,
+    connections::{ANSWERS_WITHIN, BUSY},
+};
 
 /// The page cache as SQLite's setting: a negative number of KiB. An append needs the last pages only.
 const CACHE: &str = "-1024";
@@ -19,6 +22,9 @@ const CACHE: &str = "-1024";
 /// The page of a new log, in bytes. The last page of a row's body is half empty, and a commit writes whole pages: with
 /// SQLite's usual 4,096 a row of eight requests would take a sixth more room, and its commit half as many bytes again.
 pub(super) const PAGE: u32 = 2_048;
+
+/// How long it may take to open a connection to PostgreSQL.
+const OPEN_WITHIN: Duration = Duration::from_secs(10);
 
 /// SQLite's primary code of an error of the file system ("Result and Error Codes").
 const SQLITE_IOERR: u32 = 10;
@@ -42,7 +48,58 @@ enum Open {
     /// file. A statement that is no longer awaited ends before the next one begins.
     Sqlite { options: SqliteConnectOptions, connection: SqliteConnection },
     /// PostgreSQL's connection is not used again after it failed, or when its answer was not awaited.
-    Postgres { options: PgConnectOptions, connection: Option<PgConnection> },
+    Postgres { options: PgConnectOptions, connection: Option<Backend> },
+}
+
+/// A connection to PostgreSQL, and the process there that serves it.
+struct Backend {
+    connection: PgConnection,
+    pid: i32,
+}
+
+impl Backend {
+    async fn open(options: &PgConnectOptions) -> Result<Self, LedgerError> {
+        let open = async {
+            let mut connection = options.connect().await?;
+            let pid = sqlx::query_scalar("SELECT pg_backend_pid()").fetch_one(&mut connection).await?;
+            Ok(Self { connection, pid })
+        };
+        let opened = tokio::time::timeout(OPEN_WITHIN, open).await;
+        opened.unwrap_or_else(|_| Err(lost())).map_err(|error| failed(&error))
+    }
+}
+
+/// Waits for a statement as long as PostgreSQL is at work on it, however long that is. One that it has never got, or has
+/// answered long ago, is lost with its connection: the way to the database may have forgotten that without a word.
+async fn while_at_work<T>(
+    options: &PgConnectOptions,
+    pid: i32,
+    statement: impl Future<Output = Result<T, sqlx::Error>>,
+) -> Result<T, sqlx::Error> {
+    let mut statement = std::pin::pin!(statement);
+    loop {
+        if let Ok(done) = tokio::time::timeout(ANSWERS_WITHIN, &mut statement).await {
+            return done;
+        }
+        if !is_at_work(options, pid).await {
+            tracing::warn!("the connection that appends is lost: PostgreSQL is not at work on what was sent");
+            return Err(lost());
+        }
+    }
+}
+
+/// Whether PostgreSQL is at work for a connection, as another one sees it. Who can't look does not know.
+async fn is_at_work(options: &PgConnectOptions, pid: i32) -> bool {
+    let look = async {
+        let mut other = options.connect().await?;
+        let sql = "SELECT EXISTS (SELECT 1 FROM pg_stat_activity WHERE pid = $1 AND state IS DISTINCT FROM 'idle')";
+        sqlx::query_scalar::<_, bool>(sql).bind(pid).fetch_one(&mut other).await
+    };
+    !matches!(tokio::time::timeout(ANSWERS_WITHIN, look).await, Ok(Ok(false)))
+}
+
+fn lost() -> sqlx::Error {
+    sqlx::Error::Io(std::io::ErrorKind::TimedOut.into())
 }
 
 /// A connection that is opened again when it was lost.
@@ -68,7 +125,7 @@ impl Connection {
         let options = url.parse::<PgConnectOptions>().map_err(unusable)?.disable_statement_logging();
         // Whatever the database's own setting is: an append that was answered is durable.
         let options = options.options([("synchronous_commit", "on")]);
-        let connection = Some(options.connect().await.map_err(|error| failed(&error))?);
+        let connection = Some(Backend::open(&options).await?);
         Ok(Self(Mutex::new(Open::Postgres { options, connection })))
     }
 
@@ -82,7 +139,8 @@ impl Connection {
             }
             Open::Postgres { options, connection } => {
                 let mut open = take(options, connection).await?;
-                let done = postgres(sql, values).execute(&mut open).await;
+                let statement = postgres(sql, values).execute(&mut open.connection);
+                let done = while_at_work(options, open.pid, statement).await;
                 put_back(connection, open, &done);
                 done.map(|done| done.rows_affected())
             }
@@ -100,7 +158,7 @@ impl Connection {
                     Array::Ints(numbers) => query.bind(&numbers[..]),
                     Array::Bytes(bytes) => query.bind(&bytes[..]),
                 });
-                let done = query.execute(&mut open).await;
+                let done = while_at_work(options, open.pid, query.execute(&mut open.connection)).await;
                 put_back(connection, open, &done);
                 done.map(|done| done.rows_affected())
             }
@@ -119,7 +177,8 @@ impl Connection {
             }
             Open::Postgres { options, connection } => {
                 let mut open = take(options, connection).await?;
-                let found = postgres(sql, values).fetch_optional(&mut open).await;
+                let statement = postgres(sql, values).fetch_optional(&mut open.connection);
+                let found = while_at_work(options, open.pid, statement).await;
                 put_back(connection, open, &found);
                 found.and_then(|row| row.map(|row| row.try_get(0)).transpose())
             }
@@ -171,15 +230,15 @@ async fn reopen<T>(options: &SqliteConnectOptions, open: &mut SqliteConnection, 
     }
 }
 
-async fn take(options: &PgConnectOptions, open: &mut Option<PgConnection>) -> Result<PgConnection, LedgerError> {
+async fn take(options: &PgConnectOptions, open: &mut Option<Backend>) -> Result<Backend, LedgerError> {
     match open.take() {
         Some(open) => Ok(open),
-        None => options.connect().await.map_err(|error| failed(&error)),
+        None => Backend::open(options).await,
     }
 }
 
 /// Keeps a connection whose statement succeeded. After any error a new one is the safer choice.
-fn put_back<T>(place: &mut Option<PgConnection>, open: PgConnection, done: &Result<T, sqlx::Error>) {
+fn put_back<T>(place: &mut Option<Backend>, open: Backend, done: &Result<T, sqlx::Error>) {
     if done.is_ok() {
         *place = Some(open);
     }

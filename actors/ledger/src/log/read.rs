@@ -8,7 +8,7 @@ use sea_orm::{Database, DbBackend, QueryResult, Statement, Value};
 use super::{Hash, Head, Row, Shard};
 use crate::{
     LedgerError,
-    open::{Access, options},
+    connections::{Access, options},
     place::url_of,
     pool::{Pool, Watched},
     standing::Standing,

@@ -33,11 +33,12 @@ const APPEND: &str = "INSERT INTO log (shard, seq, epoch, at, prev_hash, hash, b
                       SELECT shard, $1, epoch, $2, $3, $4, $5 FROM shard_lease WHERE shard = $6 AND epoch = $7 \
                       AND ($1 = 0 OR EXISTS (SELECT 1 FROM log WHERE shard = $6 AND seq = $1 - 1 AND hash = $3)) \
                       ON CONFLICT (shard, seq) DO NOTHING";
-/// [`APPEND`] for PostgreSQL: the lease's row stays locked until the commit, so that a takeover waits for it.
+/// [`APPEND`] for PostgreSQL: the lease's row stays locked until the commit, so that a takeover, which locks it `FOR UPDATE`,
+/// waits for it. A renewal is no update of a key, and waits for no append ("Row-Level Locks" in PostgreSQL's manual).
 const APPEND_LOCKED: &str = "INSERT INTO log (shard, seq, epoch, at, prev_hash, hash, body) \
                              SELECT shard, $1, epoch, $2, $3, $4, $5 FROM shard_lease WHERE shard = $6 AND epoch = $7 \
                              AND ($1 = 0 OR EXISTS (SELECT 1 FROM log WHERE shard = $6 AND seq = $1 - 1 AND hash = $3)) \
-                             FOR SHARE ON CONFLICT (shard, seq) DO NOTHING";
+                             FOR KEY SHARE ON CONFLICT (shard, seq) DO NOTHING";
 /// [`APPEND_LOCKED`] for rows of several shards. Each is appended or not by itself; the leases are locked in one order. The row
 /// before is looked up for each: for an EXISTS, PostgreSQL may read the whole log into a hash table.
 const APPEND_ALL: &str = "INSERT INTO log (shard, seq, epoch, at, prev_hash, hash, body) \
@@ -47,7 +48,7 @@ const APPEND_ALL: &str = "INSERT INTO log (shard, seq, epoch, at, prev_hash, has
                           JOIN shard_lease l ON l.shard = r.shard AND l.epoch = r.epoch \
                           WHERE r.seq = 0 OR \
                           (SELECT b.hash FROM log b WHERE b.shard = r.shard AND b.seq = r.seq - 1) = r.prev_hash \
-                          ORDER BY l.shard FOR SHARE OF l ON CONFLICT (shard, seq) DO NOTHING";
+                          ORDER BY l.shard FOR KEY SHARE OF l ON CONFLICT (shard, seq) DO NOTHING";
 const TAKE_OVER: &str = "INSERT INTO shard_lease (shard, owner, epoch) VALUES ($1, $2, $3) ON CONFLICT (shard) \
                          DO UPDATE SET owner = excluded.owner, epoch = excluded.epoch \
                          WHERE shard_lease.epoch < excluded.epoch";
@@ -196,9 +197,14 @@ impl Log {
     /// Whether a row that could not be appended now is in the log.
     async fn is_there(&self, row: &Row) -> Result<bool, LedgerError> {
         const HASH: &str = "SELECT hash FROM log WHERE shard = $1 AND seq = $2";
+        const OWN: &str = "SELECT hash FROM log WHERE shard = $1 AND seq = $2 AND epoch = $3";
         let (shard, seq) = (Bound::Int(row.shard.0), Bound::Int(number(row.seq)?));
         if self.append.bytes(HASH, &[shard, seq]).await?.is_some_and(|found| found == row.hash) {
             return Ok(true);
+        }
+        if self.append.bytes(OWN, &[shard, seq, Bound::Int(row.epoch)]).await?.is_some() {
+            let (shard, epoch) = (row.shard.0, row.epoch);
+            tracing::error!(shard, epoch, "two processes append to one log with one lease: neither is its owner now");
         }
         if row.seq > 0 {
             let found = self.append.bytes(HASH, &[shard, Bound::Int(number(row.seq - 1)?)]).await?;

@@ -7,8 +7,8 @@ use sea_orm::{ConnectionTrait, Database, DatabaseConnection, DbBackend, Statemen
 use super::{Rebuilt, Then, compare::compare, places_of};
 use crate::{
     Ledger, LedgerError, Opening,
+    connections::{Access, options},
     log::{Head, Shard},
-    open::{Access, options},
     project::place_of_shard,
     tables::{self, MADE},
 };

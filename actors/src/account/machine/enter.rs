@@ -29,7 +29,12 @@ impl<A: Askers> Machine<A> {
     ) {
         self.is_used = true;
         let came_at = now.elapsed;
-        self.visit(Visitor { wish: Wish::Enter(admit, reply), came_at, max_wait, place: None }, now, out);
+        let let_in = self.known_before(&admit, now);
+        let visitor = Visitor { wish: Wish::Enter(admit, reply), came_at, max_wait, place: None };
+        match let_in {
+            Some(answer) => self.answer(visitor, answer, out),
+            None => self.visit(visitor, now, out),
+        }
     }
 
     /// A running request wants the permit again that it gave back. It is answered when it has it.
@@ -37,6 +42,20 @@ impl<A: Askers> Machine<A> {
         self.is_used = true;
         let (wish, came_at) = (Wish::Resume(id, reply), now.elapsed);
         self.visit(Visitor { wish, came_at, max_wait: Duration::ZERO, place: None }, now, out);
+    }
+
+    /// The answer to a request that was let in before, and did not hear of it: it is asked again where the answer was lost
+    /// on its way from another node. It has the hold that was placed then, and no other. One that has ended since has none.
+    fn known_before(&self, admit: &Admit, now: Moment) -> Option<Answer> {
+        let account = self.account()?;
+        if self.ended.has(admit.request_id) {
+            let result = Err(Refusal::AlreadyAdmitted(admit.request_id));
+            return Some(Answer { result, balance: account.balance(now.ledger) });
+        }
+        let hold = account.hold(admit.request_id).filter(|hold| is_of(hold, admit))?;
+        let (held, claimed, units_allowed) = (hold.total(), hold.claimed, account.tier(now.ledger).units);
+        let result = Ok(Reply::Admitted { held, rate_remaining: None, units_allowed, claimed });
+        Some(Answer { result, balance: account.balance(now.ledger) })
     }
 
     fn visit(&mut self, visitor: Visitor<A>, now: Moment, out: &mut impl Outputs<A>) {
@@ -166,6 +185,14 @@ impl<A: Askers> Machine<A> {
         let Hold { placed_at, deadline, .. } = account.hold(admit.request_id)?;
         Some(Placed { amounts, placed_at: *placed_at, deadline: *deadline })
     }
+}
+
+/// Whether a hold is the one that was placed for this very request.
+fn is_of(hold: &Hold, admit: &Admit) -> bool {
+    let Hold { request_id, key_id, work, model, provider, price_version, worst_case, .. } = hold;
+    (*request_id, *key_id, work, *price_version, *worst_case)
+        == (admit.request_id, admit.key_id, &admit.work, admit.price_version, admit.hold.worst_case)
+        && (model, provider) == (&admit.model, &admit.provider)
 }
 
 impl<A: Askers> Visitor<A> {

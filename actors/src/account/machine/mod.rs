@@ -7,6 +7,7 @@
 //! once, or its reply is dropped; the machine gets no further input after [`Stop`].
 
 mod ask;
+mod ended;
 mod enter;
 mod outbox;
 mod port;
@@ -31,6 +32,7 @@ use billing::{
 
 use super::{AccountError, Bought};
 use crate::running::{Amounts, Whereabouts};
+use ended::Ended;
 use outbox::Outbox;
 use queue::Queue;
 
@@ -40,6 +42,9 @@ const WAITING: usize = 16_384;
 const QUIET_TICKS: u32 = 5;
 /// Ticks without a message after which an account without running requests ends.
 const IDLE_TICKS: u32 = 300;
+/// How long after its hold's deadline a request counts as running at another node that lives. A call that says nothing renews
+/// no hold, and may be waited for an hour (`providers.*.first_byte_seconds`); what ends it may have been lost on its way.
+const SILENT_MS: i64 = 2 * 60 * 60_000;
 /// The most live watchers of one account.
 const WATCHERS: usize = 256;
 
@@ -58,6 +63,8 @@ pub struct Machine<A: Askers> {
     outbox: Outbox<Departure<A>>,
     /// The requests with an open hold.
     holds: BTreeSet<RequestId>,
+    /// The requests whose holds have ended.
+    ended: Ended,
     purchases: BTreeMap<PaymentId, A::Reply<Bought>>,
     watchers: Vec<A::Watcher>,
     line: Queue<A>,
@@ -82,6 +89,7 @@ impl<A: Askers> Machine<A> {
             state: State::Loading(VecDeque::new()),
             outbox: Outbox::default(),
             holds: BTreeSet::new(),
+            ended: Ended::default(),
             purchases: BTreeMap::new(),
             watchers: Vec::new(),
             line: Queue::default(),
@@ -218,6 +226,7 @@ impl<A: Askers> Machine<A> {
         let is_due = account.next_wake().is_some_and(|at| at <= now.ledger);
         let is_abandoned = |hold: &Hold| match whereabouts(hold.request_id) {
             Whereabouts::Runs => false,
+            Whereabouts::Elsewhere => is_due && is_lost(hold, now),
             Whereabouts::Unknown => is_due && hold.deadline <= now.ledger,
             Whereabouts::Gone => true,
         };
@@ -243,9 +252,12 @@ impl<A: Askers> Machine<A> {
         let State::Ready(account) = &self.state else { return };
         let mut payments: Vec<_> = account.pending_payments().cloned().collect();
         payments.sort_by_key(|payment| payment.id);
-        let (alive, abandoned): (Vec<_>, Vec<_>) = holds_that(account, |_| true)
-            .into_iter()
-            .partition(|hold| whereabouts(hold.request_id) == Whereabouts::Runs);
+        let is_alive = |hold: &Hold| match whereabouts(hold.request_id) {
+            Whereabouts::Runs => true,
+            Whereabouts::Elsewhere => !is_lost(hold, now),
+            Whereabouts::Unknown | Whereabouts::Gone => false,
+        };
+        let (alive, abandoned): (Vec<_>, Vec<_>) = holds_that(account, |_| true).into_iter().partition(is_alive);
         for hold in alive {
             // An earlier life may have ended before it informed the request; this life does.
             let amounts = Amounts { held: hold.total(), claimed: hold.claimed };
@@ -273,7 +285,14 @@ impl<A: Askers> Machine<A> {
         if self.outbox.len() >= WAITING {
             return Err(AccountError::Overloaded);
         }
+        let ends = match &command {
+            Command::Settle(usage) => Some(usage.request_id),
+            _ => None,
+        };
         let decision = decide(account, command, now.ledger);
+        if let Some(id) = ends.filter(|_| decision.answer.result.is_ok()) {
+            self.ended.note(id);
+        }
         Ok(self.hand_on(decision, out))
     }
 
@@ -320,6 +339,11 @@ impl<A: Askers> Machine<A> {
         self.watchers.retain(A::is_watching);
         self.leave(Departure::Balance(self.watchers.clone(), balance.clone()), out);
     }
+}
+
+/// Whether a request that may run at another node has been silent for so long that it does not.
+fn is_lost(hold: &Hold, now: Moment) -> bool {
+    hold.deadline.plus_ms(SILENT_MS) <= now.ledger
 }
 
 /// The account's holds that match, oldest first.

@@ -236,3 +236,51 @@ fn a_request_that_stands_still_lets_another_in_and_goes_on_in_its_turn() {
     machine.call_line(at(60), &mut noted);
     assert_eq!(noted.refused, [6, 8], "who is not admitted yet waits no longer than it wants to");
 }
+
+#[test]
+fn a_request_that_is_let_in_twice_has_one_hold_and_another_one_of_its_name_is_refused() {
+    let (mut machine, mut noted) = loaded();
+    machine.handle(enter(2, Duration::ZERO), None, at(0), &mut noted);
+    // Its answer was lost on its way: it comes again, past others that wait for a permit.
+    machine.handle(enter(4, WAIT), None, at(0), &mut noted);
+    let sent = noted.sent;
+    let Input::Enter(again, _) = enter(2, Duration::ZERO) else { panic!("no request") };
+    machine.handle(Input::Enter(again.clone(), 6), None, at(1), &mut noted);
+    assert_eq!(noted.sent, sent, "nothing was decided again");
+    machine.committed(Ok(sent), &mut noted);
+    assert_eq!(noted.let_in, [2, 6]);
+    let mut other = again;
+    other.admit.model = "n".into();
+    machine.handle(Input::Enter(other, 8), None, at(1), &mut noted);
+    assert_eq!((noted.let_in.len(), noted.refused.as_slice()), (2, [8].as_slice()));
+    assert_eq!(machine.account().unwrap().holds().count(), 1);
+    // One that has ended has no second hold: whoever asks for it is late.
+    let record = UsageRecord::abandoned(machine.account().unwrap().holds().next().unwrap(), BEGIN);
+    machine.handle(Input::Decide(Command::Settle(record), 10), None, at(2), &mut noted);
+    machine.handle(enter(2, Duration::ZERO), None, at(2), &mut noted);
+    machine.committed(Ok(noted.sent), &mut noted);
+    assert_eq!(
+        (noted.refused.last(), machine.account().unwrap().holds().count()),
+        (Some(&2), 1),
+        "the line has gone on"
+    );
+    assert_eq!(noted.let_in, [2, 6, 4]);
+}
+
+#[test]
+fn a_request_of_another_node_that_lives_is_given_up_only_long_after_its_time() {
+    let (mut machine, mut noted) = loaded();
+    machine.handle(enter(2, Duration::ZERO), None, at(0), &mut noted);
+    machine.committed(Ok(noted.sent), &mut noted);
+    let later = |ms: i64| Moment { ledger: BEGIN.plus_ms(ms), elapsed: Duration::from_secs(1) };
+    let deadline = machine.account().unwrap().holds().next().unwrap().deadline.ms_since(BEGIN);
+    for (ms, whereabouts, is_held) in [
+        (deadline + 1, Whereabouts::Elsewhere, true),
+        (deadline + SILENT_MS - 1, Whereabouts::Elsewhere, true),
+        (deadline + SILENT_MS, Whereabouts::Runs, true),
+        (deadline + SILENT_MS, Whereabouts::Elsewhere, false),
+    ] {
+        machine.tick(|_| whereabouts, later(ms), &mut noted);
+        assert_eq!(machine.account().unwrap().holds().count() == 1, is_held, "{ms} {whereabouts:?}");
+    }
+}

@@ -81,6 +81,8 @@ pub enum Why {
     Lost,
     /// Its drain took too long.
     DrainedLate,
+    /// Its log has a row that this node did not append.
+    Intruded,
 }
 
 /// The commands of one input.
@@ -152,6 +154,8 @@ pub struct Leases {
     me: NodeId,
     rules: Rules,
     standing: Standing,
+    /// Whether it was told to leave, for good.
+    is_told_to_leave: bool,
     /// Whether the rows say that it leaves. Until then others leave shards to it.
     is_known_to_leave: bool,
     sight: Sight,
@@ -173,6 +177,7 @@ impl Leases {
             me,
             rules,
             standing: Standing::Serving,
+            is_told_to_leave: false,
             is_known_to_leave: false,
             sight: Sight::new(rules),
             held: BTreeMap::new(),
@@ -211,7 +216,7 @@ impl Leases {
 
     /// Whether the node was told to leave, has handed over all, and has said so.
     pub fn has_left(&self) -> bool {
-        self.is_known_to_leave && self.held.is_empty() && self.taking.is_empty()
+        self.is_told_to_leave && self.is_known_to_leave && self.held.is_empty() && self.taking.is_empty()
     }
 
     /// When [`Self::tick`] is due next.
@@ -251,6 +256,25 @@ impl Leases {
     /// The node ends: it hands over all that it has. Where the database is away that has no end; the process then ends in its
     /// own time, and its leases by themselves.
     pub fn leave(&mut self, now: Duration, commands: &mut Commands) {
+        self.is_told_to_leave = true;
+        self.hand_over_all(now, commands);
+    }
+
+    /// The node may own shards, or may not for a while: then it hands over all that it has, as if it ended, and others
+    /// leave none to it.
+    pub fn may_own(&mut self, may: bool, now: Duration, commands: &mut Commands) {
+        match (may, self.standing) {
+            (false, Standing::Serving) => self.hand_over_all(now, commands),
+            (true, Standing::Leaving) if !self.is_told_to_leave => {
+                self.end_in_time(now, commands);
+                (self.standing, self.reading, self.beat_at) = (Standing::Serving, None, now);
+                self.ask(now, commands);
+            }
+            (true, Standing::Leaving | Standing::Serving) | (false, Standing::Leaving) => {}
+        }
+    }
+
+    fn hand_over_all(&mut self, now: Duration, commands: &mut Commands) {
         self.end_in_time(now, commands);
         self.standing = Standing::Leaving;
         let shards: Vec<Shard> = self.held.keys().copied().collect();
@@ -269,6 +293,21 @@ impl Leases {
         if self.held.get(&held.shard).is_some_and(is_drained) {
             self.release(held.shard, now, commands);
         }
+    }
+
+    /// The log of a shard that this node has in this epoch has a row of somebody else: another node has taken the shard, and
+    /// the rows will say so, or two processes have one lease. It is given back: who takes it next raises the epoch, and
+    /// neither of the two appends anything more.
+    pub fn intruded(&mut self, held: Held, now: Duration, commands: &mut Commands) {
+        self.end_in_time(now, commands);
+        let hold = self.held.get(&held.shard).filter(|hold| hold.epoch == held.epoch);
+        match hold.map(|hold| hold.stage) {
+            Some(Stage::Used | Stage::Draining(_)) => commands.push(Command::Stop(held, Why::Intruded)),
+            Some(Stage::Idle) => {}
+            Some(Stage::Releasing { .. }) | None => return,
+        }
+        self.release(held.shard, now, commands);
+        self.ask(now, commands);
     }
 
     /// What became of a take.
