@@ -20,9 +20,11 @@ use actix::{Actor, Arbiter};
 use actix_web::{dev::ServerHandle, web};
 use actors::{
     accounts::Accounts,
+    admission,
     delivery::{DeliveryActor, Webhooks},
     journal::Journal,
     payment::{PaymentActor, TakeUp},
+    spool::Spool,
     sweeper::Sweeper,
 };
 use anyhow::{Context, Result, bail};
@@ -110,11 +112,15 @@ pub async fn start(settings: &Settings, metrics: Metrics, claim: Claim) -> Resul
     let chief = Supervisor::new(&health).start();
     let Money { journal, accounts, payments } =
         start_money(&chief, arbiters, Arc::clone(&ledger), processor, clock.clone(), health.clone())?;
+    let spool =
+        Spool::open(settings.data_dir.join("captures")).context("can't read the captures that wait for the ledger")?;
+    accounts.spool_to(spool);
     let told = payments.clone();
     let cluster =
         nodes::join(settings, &accounts, &journal, clock.clone(), move || mailbox::tell(&told.address(), TakeUp))
             .await?
             .map(Arc::new);
+    actix_rt::spawn(admission::replay(accounts.clone()));
     let versions = cluster.as_ref().map_or_else(
         || nodes::Versions::Own(Arc::clone(&journal)),
         |cluster| nodes::Versions::Shared(Arc::clone(cluster)),

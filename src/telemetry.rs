@@ -43,6 +43,8 @@ const HELP: &[(&str, Kind, &str)] = &[
     ("farebox_journal_batch_transitions", Kind::Histogram, "Transitions in a batch of the journal."),
     ("farebox_projection_seconds", Kind::Histogram, "Making the tables from rows of the log, once."),
     ("farebox_projection_behind_transitions", Kind::Gauge, "Transitions that the tables are behind the log."),
+    ("farebox_captures_waiting", Kind::Gauge, "Captures that wait in a file until the ledger can take them."),
+    ("farebox_captures_replayed_total", Kind::Counter, "Captures that waited in a file, by what came of them."),
     ("farebox_payments_total", Kind::Counter, "Payments that ended, by how and what for."),
     ("farebox_webhooks_total", Kind::Counter, "Notices of the card processor, by what came of them."),
     ("farebox_webhook_deliveries_total", Kind::Counter, "Calls of owners' webhooks, by what came of them."),

@@ -33,6 +33,7 @@ use crate::{
     context::{AccountContext, Charges, Surroundings},
     journal::Append,
     running::Running,
+    spool::Spool,
 };
 
 pub use elsewhere::Elsewhere;
@@ -58,6 +59,8 @@ struct Inner {
     health: Health,
     /// The other nodes, where there may be some.
     elsewhere: OnceLock<Arc<dyn Elsewhere>>,
+    /// Where captures wait while the ledger is away.
+    spool: OnceLock<Spool>,
     /// One change of an account's resources is decided at a time; accounts share turns by their ids.
     turns: Vec<tokio::sync::Mutex<()>>,
 }
@@ -97,6 +100,7 @@ impl Accounts {
             processor,
             health,
             elsewhere: OnceLock::new(),
+            spool: OnceLock::new(),
             turns: (0..TURNS).map(|_| tokio::sync::Mutex::new(())).collect(),
         }))
     }
@@ -105,6 +109,21 @@ impl Accounts {
     pub fn join(&self, elsewhere: Arc<dyn Elsewhere>) {
         // A second call changes nothing.
         let _ = self.0.elsewhere.set(elsewhere);
+    }
+
+    /// From now on captures that can't be made wait there. Called once, before any account is asked: the requests of those
+    /// that wait already are settled by nobody else.
+    pub fn spool_to(&self, spool: Spool) {
+        for (_, record) in spool.waiting() {
+            self.running().waits(record.request_id);
+        }
+        // A second call changes nothing.
+        let _ = self.0.spool.set(spool);
+    }
+
+    /// Where captures wait while the ledger is away.
+    pub fn spool(&self) -> Option<&Spool> {
+        self.0.spool.get()
     }
 
     pub(crate) fn elsewhere(&self) -> Option<&Arc<dyn Elsewhere>> {

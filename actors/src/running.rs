@@ -50,6 +50,8 @@ impl Held {
 #[derive(Debug, Clone, Default)]
 pub struct Running {
     requests: Arc<Mutex<IdMap<RequestId, Request>>>,
+    /// Requests that have ended, and whose captures wait for the ledger.
+    unsettled: Arc<Mutex<HashSet<RequestId>>>,
     /// The marks of other nodes that live; `None` if there is one node.
     others: Arc<RwLock<Option<HashSet<u16>>>>,
     /// This process as one of several nodes.
@@ -59,7 +61,7 @@ pub struct Running {
 /// Where a request is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Whereabouts {
-    /// It runs here, or may run at another node that lives.
+    /// It runs here, or has ended here and waits to be settled; or it may run at another node that lives.
     Runs,
     /// It does not run here. What ends it may be on its way.
     Unknown,
@@ -101,7 +103,7 @@ impl Running {
     pub(crate) fn whereabouts(&self, id: RequestId) -> Whereabouts {
         let others = self.others.read().unwrap_or_else(PoisonError::into_inner);
         match (others.as_ref(), self.node.get()) {
-            _ if self.contains(id) => Whereabouts::Runs,
+            _ if self.contains(id) || self.is_unsettled(id) => Whereabouts::Runs,
             (Some(others), _) if others.contains(&mark(id.0)) => Whereabouts::Runs,
             (Some(_), Some(node)) if mark(node.0) != mark(id.0) => Whereabouts::Gone,
             _ => Whereabouts::Unknown,
@@ -145,6 +147,20 @@ impl Running {
         if let Some(request) = self.lock().get_mut(&id) {
             request.end = Some(Arc::downgrade(cancel));
         }
+    }
+
+    /// A request's capture waits for the ledger: nobody else is to settle it meanwhile.
+    pub(crate) fn waits(&self, id: RequestId) {
+        self.unsettled.lock().unwrap_or_else(PoisonError::into_inner).insert(id);
+    }
+
+    /// A request's capture waits no more.
+    pub(crate) fn is_settled(&self, id: RequestId) {
+        self.unsettled.lock().unwrap_or_else(PoisonError::into_inner).remove(&id);
+    }
+
+    fn is_unsettled(&self, id: RequestId) -> bool {
+        self.unsettled.lock().unwrap_or_else(PoisonError::into_inner).contains(&id)
     }
 
     /// Asks all requests that can to end. Returns their number.
@@ -201,6 +217,18 @@ mod tests {
         assert_eq!(here.whereabouts(id), Whereabouts::Runs);
         let low = |id: RequestId| id.0.as_bytes()[14..].to_vec();
         assert!((0..20).any(|_| low(there.new_id()) != low(id)), "ids are divided as accounts are");
+    }
+
+    #[test]
+    fn a_request_whose_capture_waits_is_settled_by_nobody_else_and_runs_no_more() {
+        let (running, id) = (Running::default(), RequestId(Uuid::now_v7()));
+        running.is_node(NodeId(Uuid::new_v4()));
+        running.others(std::iter::empty());
+        assert_eq!(running.whereabouts(id), Whereabouts::Gone);
+        running.waits(id);
+        assert_eq!((running.whereabouts(id), running.count()), (Whereabouts::Runs, 0));
+        running.is_settled(id);
+        assert_eq!(running.whereabouts(id), Whereabouts::Gone);
     }
 
     #[tokio::test]

@@ -126,6 +126,9 @@ impl Running {
         sleep(LOOK_EVERY).await;
         hang_up(&self.listener);
         self.idle_until(began + course.max_wait).await;
+        if let Some(spool) = self.state.gateway.accounts.spool() {
+            spool.hurry();
+        }
         let cut = self.state.gateway.end_all();
         if cut > 0 {
             tracing::warn!(requests = cut, "still running near the deadline: ended, and charged as far as they came");

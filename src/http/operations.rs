@@ -8,6 +8,7 @@ use actix_web::{
     http::header::{CACHE_CONTROL, HeaderValue},
     web,
 };
+use actors::spool::Spool;
 
 use super::{
     edge,
@@ -76,6 +77,8 @@ pub fn serve_metrics(socket: TcpListener, state: &Shared) -> std::io::Result<Ser
 /// All metrics, in Prometheus' text format.
 #[expect(clippy::cast_precision_loss, reason = "gauges are floats")]
 async fn exposition(state: Shared) -> HttpResponse {
+    let waiting = state.gateway.accounts.spool().map_or(0, Spool::count);
+    metrics::gauge!("farebox_captures_waiting").set(waiting as f64);
     metrics::gauge!("farebox_requests_running").set(state.gateway.accounts.running().count() as f64);
     let text = state.metrics.render() + &telemetry::actors::text(state.gateway.accounts.health());
     HttpResponse::Ok().content_type("text/plain; version=0.0.4").body(text)

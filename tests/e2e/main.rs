@@ -12,6 +12,7 @@ mod authority;
 mod background;
 mod backup;
 mod breakers;
+mod captures;
 mod catalogue;
 mod closed;
 mod codex;
