@@ -167,6 +167,7 @@ pub async fn start(settings: &Settings, metrics: Metrics, claim: Claim) -> Resul
         let (state, revoked) = (state.clone(), ledger.revocations());
         async move { state.keys.follow(revoked).await }
     });
+    nodes::relay(&state);
     let listen = || anyhow::Ok(socket.listen(BACKLOG)?.into_std()?);
     let listener = listen().with_context(|| cannot_listen(settings.listen))?;
     let address = listener.local_addr()?;

@@ -32,6 +32,11 @@ const HELP: &[(&str, Kind, &str)] = &[
     ("farebox_operator_guesses_total", Kind::Counter, "Wrong operator's tokens."),
     ("farebox_engine_not_finite_total", Kind::Counter, "Requests to open models whose scores were no numbers."),
     ("farebox_idempotent_requests_total", Kind::Counter, "Requests with an Idempotency-Key, run or replayed."),
+    (
+        "farebox_relayed_requests_total",
+        Kind::Counter,
+        "Requests that went to another node, which has their model: answered, not taken there, or lost with it.",
+    ),
     ("farebox_admission_seconds", Kind::Histogram, "Waiting for the account's yes."),
     ("farebox_ttft_seconds", Kind::Histogram, "From admission to the first piece of a streamed answer."),
     ("farebox_upstream_seconds", Kind::Histogram, "A provider's time and the way to it."),

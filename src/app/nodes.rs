@@ -12,7 +12,14 @@ use ledger::LedgerError;
 use link::{Identity, Link, Options};
 use runtime::{clock::Clock, node::NodeId};
 
-use crate::config::{self, Settings};
+use super::actor_threads;
+use crate::{
+    config::{self, Settings},
+    http::{relay, state::Shared},
+};
+
+/// How often it is looked whether what this node has of open models has changed.
+const LOOK: Duration = Duration::from_millis(250);
 
 /// Joins the other nodes, if the settings say that there may be some.
 ///
@@ -41,7 +48,11 @@ pub(super) async fn join(
         ledger: String::new(),
         shards: accounts.ledger().shards().count().into(),
     };
-    let link = Link::new(identity, secret.expose().as_bytes(), Options::default(), None, clock);
+    let most = settings.limits.body_bytes.max(settings.limits.long_body_bytes);
+    // Whole requests go to other nodes.
+    let options = Options::default();
+    let options = Options { body: options.body.max(most), ..options };
+    let link = Link::new(identity, secret.expose().as_bytes(), options, None, clock);
     let membership = Membership {
         id,
         name: name(),
@@ -53,6 +64,21 @@ pub(super) async fn join(
         on_begin: Arc::new(on_begin),
     };
     Ok(Some(Cluster::join(membership, accounts.clone(), Arc::clone(journal)).context("no thread for the cluster")?))
+}
+
+/// Serves requests to open models that other nodes pass on, and tells the others what this node has.
+pub(super) fn relay(state: &Shared) {
+    let Some(cluster) = state.cluster.clone() else { return };
+    cluster.serve_relays(relay::serve(state, actor_threads()));
+    let state = state.clone();
+    actix_rt::spawn(async move {
+        loop {
+            // A node that ends has nothing.
+            let offers = if state.is_ready() { state.gateway.offers().await } else { Vec::new() };
+            cluster.offer(offers);
+            tokio::time::sleep(LOOK).await;
+        }
+    });
 }
 
 /// The machine and the process, for people.

@@ -19,6 +19,7 @@ pub mod live;
 mod openapi;
 pub mod operations;
 pub mod query;
+pub mod relay;
 pub mod respond;
 pub mod routes;
 pub mod server;

@@ -48,7 +48,12 @@ const TABLES: &[(&str, &[Module])] = &[
             ("delivery", &["accounts", "resources"], &["billing", "ledger", "runtime", "upstream"]),
             ("sweeper", &["accounts"], &["billing", "ledger", "runtime"]),
             // Which node owns what, and the way to accounts of other nodes.
-            ("cluster", &["account", "accounts", "journal", "sweeper"], &["billing", "ledger", "link", "runtime"]),
+            // Of pools it knows how a model stands.
+            (
+                "cluster",
+                &["account", "accounts", "journal", "pool", "sweeper"],
+                &["billing", "ledger", "link", "runtime"],
+            ),
             ("faults", &["account", "delivery", "payment", "pool", "provider"], &[]),
         ],
     ),

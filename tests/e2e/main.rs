@@ -55,6 +55,7 @@ mod readme;
 mod rebuild;
 mod receipts;
 mod refusals;
+mod relay;
 mod reported;
 mod rerank;
 mod responses;

@@ -39,9 +39,9 @@ const AUTHORITY: &str = "node";
 
 /// Ends a task with its owner.
 #[derive(Debug)]
-struct Task(JoinHandle<()>);
+pub(crate) struct Task<T = ()>(pub(crate) JoinHandle<T>);
 
-impl Drop for Task {
+impl<T> Drop for Task<T> {
     fn drop(&mut self) {
         self.0.abort();
     }

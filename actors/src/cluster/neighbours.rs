@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use billing::ids::AccountId;
 use bytes::Bytes;
 use futures::future::BoxFuture;
-use http::{Response, StatusCode};
+use http::Response;
 use ledger::{Ledger, log::Shard, nodes::Nodes};
 use link::{Answer, Ask, Forwarded, Handler, Hello, Link, LinkError, Sent, Tell};
 use runtime::node::NodeId;
@@ -13,6 +13,8 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use tokio::sync::{broadcast::error::RecvError, mpsc::Receiver, watch};
 
 use super::{
+    place::Offer,
+    relay::{Desk, Offers},
     task::Nudge,
     view::{Owner, View},
 };
@@ -36,9 +38,11 @@ enum Call {
 
 /// What one node tells all others. It may be lost: what it says is found otherwise, later.
 #[derive(Debug, Serialize, Deserialize)]
-enum News {
+pub(super) enum News {
     /// A key is revoked, by its public part.
     Revoked(String),
+    /// The open models that the node has, all of them.
+    Models(Vec<Offer>),
 }
 
 /// Tells all nodes of a view what happens to keys here, until the process ends.
@@ -157,6 +161,8 @@ pub(super) struct Answers {
     pub(super) accounts: Accounts,
     pub(super) journal: Arc<Journal>,
     pub(super) view: Arc<View>,
+    pub(super) offers: Arc<Offers>,
+    pub(super) desk: Arc<Desk>,
 }
 
 impl Answers {
@@ -197,6 +203,7 @@ impl Handler for Answers {
     fn tell(&self, from: &Hello, tell: Tell) {
         match serde_json::from_slice(&tell.body) {
             Ok(News::Revoked(public)) => self.accounts.ledger().revoked_elsewhere(public),
+            Ok(News::Models(offers)) => self.offers.hear(from.identity.node, offers),
             Err(error) => {
                 tracing::warn!(node = %from.identity.node, %error, "another node tells what is not understood");
             }
@@ -207,9 +214,7 @@ impl Handler for Answers {
         Err(self.not_owner(ask.shard))
     }
 
-    async fn forward(&self, _: &Hello, _: Forwarded) -> Response<Sent> {
-        let mut refused = Response::new(Sent::Whole(Bytes::new()));
-        *refused.status_mut() = StatusCode::MISDIRECTED_REQUEST;
-        refused
+    async fn forward(&self, _: &Hello, request: Forwarded) -> Option<Response<Sent>> {
+        self.desk.get()?.serve(request).await
     }
 }

@@ -271,7 +271,12 @@ impl<W: WholeWriter> Answer<W> {
 
 /// An error inside an answer that has begun, in the shape that clients of the format read.
 pub fn written_error<W: AnswerWriter>(error: &ApiError, request_id: &str) -> Value {
-    let shape = match W::ERRORS {
+    written(W::ERRORS, error, request_id)
+}
+
+/// The same in a shape.
+pub fn written(shape: ErrorShape, error: &ApiError, request_id: &str) -> Value {
+    let shape = match shape {
         ErrorShape::Phrase => Shape::Native,
         ErrorShape::Object => Shape::Object,
         ErrorShape::Anthropic => Shape::AnthropicObject,
