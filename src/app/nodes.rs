@@ -1,6 +1,6 @@
 //! This process as one of several nodes with one ledger.
 
-use std::{sync::Arc, time::Duration};
+use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use actors::{
     accounts::Accounts,
@@ -9,7 +9,7 @@ use actors::{
 };
 use anyhow::{Context, Result};
 use ledger::LedgerError;
-use link::{Identity, Link, Options};
+use link::{Identity, Link, Options, Tls};
 use runtime::{clock::Clock, node::NodeId};
 
 use super::actor_threads;
@@ -52,7 +52,8 @@ pub(super) async fn join(
     // Whole requests go to other nodes.
     let options = Options::default();
     let options = Options { body: options.body.max(most), ..options };
-    let link = Link::new(identity, secret.expose().as_bytes(), options, None, clock);
+    let tls = tls(&settings.cluster.tls)?;
+    let link = Link::new(identity, secret.expose().as_bytes(), options, tls, clock);
     let membership = Membership {
         id,
         name: name(),
@@ -64,6 +65,18 @@ pub(super) async fn join(
         on_begin: Arc::new(on_begin),
     };
     Ok(Some(Cluster::join(membership, accounts.clone(), Arc::clone(journal)).context("no thread for the cluster")?))
+}
+
+/// The certificate by which nodes speak TLS, where the settings name one.
+fn tls(settings: &config::Tls) -> Result<Option<Tls>> {
+    let Some([certificate, key, authority]) = settings.files() else { return Ok(None) };
+    let read = |file: &PathBuf, setting: &str| {
+        std::fs::read(file).with_context(|| format!("can't read {} (cluster.tls.{setting})", file.display()))
+    };
+    let (certificate, key) = (read(certificate, "certificate")?, read(key, "key")?);
+    let authority = read(authority, "authority")?;
+    let tls = Tls::new(&certificate, &key, &authority, settings.name.as_deref());
+    Ok(Some(tls.context("setting `cluster.tls`")?))
 }
 
 /// Serves requests to open models that other nodes pass on, and tells the others what this node has.
