@@ -1,4 +1,4 @@
-//! `farebox nodes`: the nodes that share the ledger of the running server.
+//! `farebox nodes`: the nodes that share the ledger of the running server, who owns what, and who has which open models.
 
 use anyhow::Result;
 use serde_json::Value;
@@ -29,6 +29,8 @@ const NODES: &[(&str, &str)] = &[
 ];
 const SHARDS: &[(&str, &str)] =
     &[("SHARD", "shard"), ("NODE", "node"), ("EPOCH", "epoch"), ("EXPIRES", "expires_at"), ("BEHIND", "behind")];
+const MODELS: &[(&str, &str)] =
+    &[("MODEL", "model"), ("NODE", "node"), ("STATE", "state"), ("WAITING", "waiting"), ("FREE", "free_bytes")];
 
 /// Shows them.
 #[expect(clippy::print_stdout, reason = "the command's output")]
@@ -46,5 +48,7 @@ pub(super) fn run(settings: &Settings, args: &Args) -> Result<i32> {
     print_list(&rows("nodes"), NODES, Form::Text)?;
     println!();
     print_list(&rows("shards"), SHARDS, Form::Text)?;
+    println!();
+    print_list(&rows("models"), MODELS, Form::Text)?;
     Ok(0)
 }

@@ -67,6 +67,51 @@ async fn until_it_serves(customer: &Customer) {
 }
 
 #[tokio::test]
+async fn what_runs_at_one_of_several_nodes_is_charged_once_wherever_its_account_is() {
+    const SETTINGS: [(&str, &str); 5] = [
+        ("FAREBOX_CLOCK", "system"),
+        ("FAREBOX_CLUSTER__LISTEN", "127.0.0.1:0"),
+        ("FAREBOX_CLUSTER__SECRET", "what all nodes of the tests know, and nobody else"),
+        ("FAREBOX_CLUSTER__LEASE_SECONDS", "3"),
+        ("FAREBOX_CLUSTER__RENEW_SECONDS", "1"),
+    ];
+    let Some(mut postgres) = Postgres::start() else { return };
+    let (fake, url) = (FakeOpenAi::start(), postgres.fresh_database());
+    let mut nodes = Vec::new();
+    for _ in 0..3 {
+        let options = Options::default().on(Database::At(url.clone())).calling(fake.url());
+        nodes.push(
+            Server::start(SETTINGS.iter().fold(options, |options, (name, value)| options.set(name, value))).await,
+        );
+    }
+    let (mut customers, mut running) = (Vec::new(), Vec::new());
+    for _ in 0..4 {
+        let customer = nodes[0].admin().customer("payg", "5").await;
+        running.push(begin(&fake, &customer).await);
+        customers.push(customer);
+    }
+    postgres.stop();
+    let stopped = Instant::now();
+    let mut costs = Vec::new();
+    for response in running {
+        costs.push(end(response).await);
+    }
+    assert!(waiting(&nodes[0]).await > 0);
+    // So long that all leases are over, and no node has been heard of.
+    tokio::time::sleep(Duration::from_secs(8).saturating_sub(stopped.elapsed())).await;
+    postgres.resume();
+    until_none_waits(&nodes[0]).await;
+    for (customer, cost) in customers.iter().zip(&costs) {
+        until_it_serves(customer).await;
+        let records = customer.settled(1).await;
+        assert_eq!((&records[0]["cost"], &records[0]["ending"]), (&json!(cost), &json!("completed")), "{}", records[0]);
+    }
+    let told = nodes[0].get("/metrics").await.body;
+    assert!(!told.contains("outcome=\"late\""), "{told}");
+    nodes[1].admin().assert_audit().await;
+}
+
+#[tokio::test]
 async fn what_runs_while_postgres_is_away_is_charged_once() {
     let Some(mut postgres) = Postgres::start() else { return };
     let fake = FakeOpenAi::start();

@@ -71,13 +71,16 @@ impl Stage {
 
     /// Begins to stream a long story at a node.
     async fn story(&self, node: usize, customer: &Customer) -> Response {
-        let body =
-            ask("Write a very long story about a lighthouse.", &json!({"stream": true, "temperature": 1, "seed": 7}));
-        let request = self.nodes[node].api(&customer.key).request(Method::POST, CHAT).json(&body);
-        let mut response = request.send().await.unwrap();
+        let mut response = self.telling(node, customer).send().await.unwrap();
         assert_eq!(response.status(), 200);
         assert!(response.chunk().await.unwrap().is_some());
         response
+    }
+
+    fn telling(&self, node: usize, customer: &Customer) -> reqwest::RequestBuilder {
+        let body =
+            ask("Write a very long story about a lighthouse.", &json!({"stream": true, "temperature": 1, "seed": 7}));
+        self.nodes[node].api(&customer.key).request(Method::POST, CHAT).json(&body)
     }
 
     /// The place of the node that runs a request.
@@ -160,6 +163,10 @@ async fn a_model_of_one_node_is_served_by_all() {
         let quote = of(node).post("/v1/quote", &body).await.ok();
         assert_eq!((&quote["admitted"], &quote["cost"]["least"]), (&json!(true), &json!("0.000072")), "{quote}");
     }
+    let seen = stage.nodes[0].admin().0.get("/admin/v1/nodes").await.ok();
+    let had: Vec<_> = seen["models"].as_array().unwrap().iter().map(|had| (&had["model"], &had["state"])).collect();
+    assert_eq!(had, [(&json!(MODEL), &json!("warm"))], "{seen}");
+
     // An error is the running node's own, and what no node has is refused as ever.
     let bad = of(0).post(CHAT, &ask("hi", &json!({"tools": [{"type": "web_search"}]}))).await;
     assert_eq!((bad.status, &bad.json()["error"]["param"]), (400, &json!("tools[0].type")), "{}", bad.body);
@@ -252,7 +259,8 @@ async fn a_node_that_goes_leaves_its_requests_settled_and_the_model_to_another()
     open::settled(&customer, 1).await;
 
     // Killed in the middle of an answer: the stream ends as with an engine that dies, and is charged as far as it was noted.
-    let story = stage.story(0, &customer).await;
+    let mut story = stage.telling(0, &customer).header("idempotency-key", "story").send().await.unwrap();
+    assert!(story.chunk().await.unwrap().is_some());
     tokio::time::sleep(Duration::from_millis(1_500)).await;
     let dying = stage.running().await;
     assert!(dying > 0, "it runs where the model is");
@@ -275,6 +283,12 @@ async fn a_node_that_goes_leaves_its_requests_settled_and_the_model_to_another()
     let records = stage.nodes[0].api(&customer.key).get("/v1/requests").await.ok()["data"].as_array().unwrap().clone();
     let ended = |ending: &str| records.iter().filter(|record| record["ending"] == ending).count();
     assert_eq!((ended("completed"), ended("recovered") + ended("written_off")), (3, 1), "{records:?}");
+
+    // Its key still stands for it, at every node: what was charged never runs again.
+    if ended("recovered") == 1 {
+        let again = answer(stage.telling(0, &customer).header("idempotency-key", "story")).await;
+        assert_eq!((again.status, &again.json()["error"]["code"]), (409, &json!("answer_lost")), "{}", again.body);
+    }
 
     // Told to stop in the middle of an answer: it finishes, and then no node has the model.
     let body =

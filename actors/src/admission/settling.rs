@@ -9,6 +9,7 @@ use billing::{
     entry::UsageRecord,
     ids::AccountId,
 };
+use ledger::LedgerError;
 use tokio::{runtime::Handle, time::sleep};
 
 use super::{
@@ -21,7 +22,7 @@ use crate::{account::AccountError, accounts::Accounts, spool::Spool};
 /// where the process ends.
 const SLOW: Duration = Duration::from_secs(5);
 const AWAY_FOR: Duration = Duration::from_secs(1);
-const IN_HASTE: Duration = Duration::from_millis(100);
+const IN_HASTE: Duration = Duration::from_secs(1);
 
 /// What became of a bill.
 #[derive(Debug)]
@@ -55,20 +56,33 @@ pub(super) async fn settle(
         Some(Err(failed @ SettleError::Unavailable(_))) => Some(failed),
         None => None,
     };
+    if keep(accounts, spool, account_id, record).await {
+        return Ok(Settled::Waits);
+    }
+    match failed {
+        Some(failed) => Err(failed),
+        None => trying.await.map(Settled::Now),
+    }
+}
+
+/// Keeps a capture in the file. Returns whether it waits there.
+async fn keep(accounts: &Accounts, spool: &Spool, account_id: AccountId, record: &UsageRecord) -> bool {
+    // Whoever has taken the ledger over has settled it as far as it was noted.
+    if matches!(accounts.ledger().standing().check(), Err(LedgerError::Fenced)) {
+        return false;
+    }
+    let (id, cost_nanos) = (record.request_id, record.charged.get());
     // Nobody else is to settle it, from before it is kept.
-    accounts.running().waits(record.request_id);
-    match (spool.put(account_id, record.clone()).await, failed) {
-        (Ok(()), _) => {
-            tracing::warn!(request.id = %record.request_id, cost_nanos = record.charged.get(), "a capture waits for the ledger");
-            Ok(Settled::Waits)
+    accounts.running().waits(id);
+    match spool.put(account_id, record.clone()).await {
+        Ok(()) => {
+            tracing::warn!(request.id = %id, cost_nanos, "a capture waits for the ledger");
+            true
         }
-        (Err(error), failed) => {
-            accounts.running().is_settled(record.request_id);
-            tracing::error!(request.id = %record.request_id, %error, "a capture can't wait in the file");
-            match failed {
-                Some(failed) => Err(failed),
-                None => trying.await.map(Settled::Now),
-            }
+        Err(error) => {
+            accounts.running().is_settled(id);
+            tracing::error!(request.id = %id, cost_nanos, %error, "a capture can't wait in the file");
+            false
         }
     }
 }

@@ -136,6 +136,7 @@ impl Cluster {
             on_begin,
             has_left,
             sees,
+            hearing: Arc::default(),
         };
         std::thread::Builder::new().name("cluster".into()).spawn(move || {
             tokio::task::LocalSet::new().block_on(&runtime, async move {

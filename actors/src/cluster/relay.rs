@@ -148,6 +148,12 @@ impl Cluster {
         offers
     }
 
+    /// What all nodes that live have, this one among them.
+    pub fn all_offers(&self) -> Vec<(NodeId, Offer)> {
+        let own = Arc::clone(&self.offers.own.borrow());
+        own.iter().map(|offer| (self.me(), offer.clone())).chain(self.offers(|_| true)).collect()
+    }
+
     /// Passes a request on to another node, and gives its answer as it comes. Dropping the answer, or the wait for it, ends
     /// the request there.
     ///

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use http::Request;
 use link::{Cut, LinkError, NotSent, Unknown};
 
-use crate::node::{Node, SOON, ask, identity, link, options, said, way};
+use crate::node::{Node, SOON, ask, id, identity, link, options, said, way};
 
 fn request(path: &str) -> Request<Bytes> {
     Request::post(path).header("host", "api.example").body(Bytes::from_static(b"body")).unwrap()
@@ -55,6 +55,19 @@ async fn who_leaves_an_answer_is_noticed() {
     let sender = node.desk.pieces.lock().unwrap().pop().unwrap();
     drop(response);
     tokio::time::timeout(SOON, sender.closed()).await.unwrap();
+}
+
+#[tokio::test]
+async fn an_answer_that_is_read_outlives_the_way() {
+    let node = Node::start(identity(1), options()).await;
+    let from = link(identity(2), options());
+    let mut response = way(&from, 1, node.address).forward(request("/cut"), None, 1, SOON).await.unwrap();
+    let sender = node.desk.pieces.lock().unwrap().pop().unwrap();
+    from.forget(id(1));
+    sender.send(Ok(Bytes::from_static(b"more"))).await.unwrap();
+    assert_eq!(response.body_mut().next().await.unwrap().unwrap(), "more");
+    drop(sender);
+    assert_eq!(response.body_mut().next().await, Ok(None));
 }
 
 #[tokio::test]
