@@ -116,7 +116,7 @@ async fn what_runs_while_postgres_is_away_is_charged_once() {
     let Some(mut postgres) = Postgres::start() else { return };
     let fake = FakeOpenAi::start();
     let options = Options::default().on(Database::At(postgres.fresh_database())).calling(fake.url());
-    let mut server = Server::start(options).await;
+    let mut server = Server::start(options.set("FAREBOX_LIMITS__STOP_SECONDS", "8")).await;
     let customer = server.admin().customer("payg", "5").await;
 
     // It comes back while the process lives.
@@ -151,5 +151,27 @@ async fn what_runs_while_postgres_is_away_is_charged_once() {
     let spent: billing::Nanos = [&first, &second].into_iter().map(|cost| cost.parse::<billing::Nanos>().unwrap()).sum();
     let left = (billing::Nanos::dollars(10) - spent).to_string();
     assert_eq!(customer.api.get("/v1/balance").await.ok()["available"], left);
+
+    // The process is told to stop before it comes back: what still runs is ended, and its capture waits for the next.
+    fake.script(Behaviour::Slow(2_000));
+    let mut cut = customer.api.request(Method::POST, CHAT).json(&chat()).send().await.unwrap();
+    assert!(cut.chunk().await.unwrap().is_some());
+    postgres.stop();
+    server.ask_to_stop();
+    server.wait_for_end().await;
+    drop(cut);
+    assert!(server.logs().contains("a capture waits for the ledger"), "{}", server.logs());
+    postgres.resume();
+    server.restart().await;
+    until_none_waits(&server).await;
+    let customer = Customer { api: server.api(&customer.key), ..customer };
+    let records = customer.settled(3).await;
+    assert_eq!(
+        (&records[0]["ending"], &records[0]["estimated"]),
+        (&json!("client_left"), &json!(true)),
+        "{}",
+        records[0]
+    );
+    assert_ne!(records[0]["cost"], "0.00", "{}", records[0]);
     server.admin().assert_audit().await;
 }

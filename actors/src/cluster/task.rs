@@ -77,22 +77,26 @@ pub(super) struct Task {
     pub(super) hearing: Arc<Mutex<Hearing>>,
 }
 
-/// Since when the rows are read without a break.
+/// Since when the rows are read without a break, and the newest reading. Statements that run at once end in any order: what
+/// an older one has read is not shown after a newer one.
 #[derive(Debug, Default)]
 pub(super) struct Hearing {
     since: Duration,
-    last: Option<Duration>,
+    last: Option<(Statement, Duration)>,
 }
 
 impl Hearing {
-    /// Rows were read now. Returns for how long they are without a break.
-    fn read(&mut self, now: Duration, rules: &Rules) -> Duration {
-        let is_new = self.last.is_none_or(|last| now.saturating_sub(last) > 2 * rules.renew);
-        if is_new {
+    /// A statement has read the rows now. Returns for how long they are read without a break; `None` where a newer
+    /// statement has read them.
+    fn read(&mut self, statement: Statement, now: Duration, rules: &Rules) -> Option<Duration> {
+        if self.last.is_some_and(|(newest, _)| newest > statement) {
+            return None;
+        }
+        if self.last.is_none_or(|(_, last)| now.saturating_sub(last) > 2 * rules.renew) {
             self.since = now;
         }
-        self.last = Some(now);
-        now.saturating_sub(self.since)
+        self.last = Some((statement, now));
+        Some(now.saturating_sub(self.since))
     }
 }
 
@@ -279,13 +283,16 @@ impl Task {
         tokio::spawn(async move {
             let reading = match tokio::time::timeout(within, read(ledger)).await {
                 Ok(Ok((nodes, renewed))) => {
-                    let heard_for = hearing.lock().unwrap_or_else(PoisonError::into_inner).read(now(), &rules);
-                    let lives = |node: &&nodes::Node| may_live(node, &nodes, &rules, heard_for);
-                    show_owners(&view, &link, &nodes, |node| !lives(&node));
-                    let others = nodes.nodes.iter().filter(lives).filter(|node| node.id != me);
-                    running.others(others.map(|node| NodeId(node.id)));
                     let reading = reading(&nodes, renewed);
-                    sees.send_replace(Some(nodes));
+                    // Held while it is shown: no older one is shown after it.
+                    let mut hearing = hearing.lock().unwrap_or_else(PoisonError::into_inner);
+                    if let Some(heard_for) = hearing.read(statement, now(), &rules) {
+                        let lives = |node: &&nodes::Node| may_live(node, &nodes, &rules, heard_for);
+                        show_owners(&view, &link, &nodes, |node| !lives(&node));
+                        let others = nodes.nodes.iter().filter(lives).filter(|node| node.id != me);
+                        running.others(others.map(|node| NodeId(node.id)));
+                        sees.send_replace(Some(nodes));
+                    }
                     Ok(reading)
                 }
                 Ok(Err(error)) => {
@@ -423,10 +430,11 @@ mod tests {
         let seen = |ms| Nodes { now: Timestamp(ms), nodes: vec![node.clone()], leases: Vec::new() };
         // A lease of ten seconds, renewed each three.
         let (rules, mut hearing, s) = (Rules::default(), Hearing::default(), Duration::from_secs);
-        assert_eq!(hearing.read(s(100), &rules), s(0), "nothing was read before");
-        assert_eq!(hearing.read(s(103), &rules), s(3));
-        assert_eq!(hearing.read(s(109), &rules), s(9), "one reading was missed");
-        assert_eq!(hearing.read(s(120), &rules), s(0), "the database was away");
+        assert_eq!(hearing.read(1, s(100), &rules), Some(s(0)), "nothing was read before");
+        assert_eq!(hearing.read(3, s(103), &rules), Some(s(3)));
+        assert_eq!(hearing.read(2, s(104), &rules), None, "it began before");
+        assert_eq!(hearing.read(4, s(109), &rules), Some(s(9)), "one reading was missed");
+        assert_eq!(hearing.read(5, s(120), &rules), Some(s(0)), "the database was away");
         let lives = |ms, heard_for| may_live(&node, &seen(ms), &rules, heard_for);
         assert!(lives(15_999, s(3_600)) && !lives(16_000, s(3_600)));
         assert!(lives(3_600_000, s(15)) && !lives(3_600_000, s(16)));
