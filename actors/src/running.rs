@@ -123,6 +123,11 @@ impl Running {
         RequestId(marked.map_or(id, Uuid::from_u128))
     }
 
+    /// Whether a request has the mark of a node: that one runs it, or has run it.
+    pub fn is_of(id: RequestId, node: NodeId) -> bool {
+        mark(id.0) == mark(node.0)
+    }
+
     /// Notes a request that is about to be admitted. Its guard reads the hold where this returns.
     pub(crate) fn insert(&self, id: RequestId) -> Held {
         let held = Held(Arc::new(Mutex::new(Amounts::NOTHING)));
@@ -210,6 +215,7 @@ mod tests {
         assert_eq!((here.whereabouts(id), id.0.get_version_num()), (Whereabouts::Unknown, 7), "no node was seen yet");
         here.others([two].into_iter());
         assert_eq!(here.whereabouts(id), Whereabouts::Runs);
+        assert!(Running::is_of(id, two) && !Running::is_of(id, one));
         assert_eq!(here.whereabouts(here.new_id()), Whereabouts::Unknown);
         here.others([].into_iter());
         assert_eq!(here.whereabouts(id), Whereabouts::Gone);

@@ -3,7 +3,7 @@
 //! that came from another node is served or refused here, and goes no further.
 //!
 //! The node that a request goes to is chosen by its first model alone: of an alias the first that it names, and no model in
-//! reserve.
+//! reserve. What is asked of a response goes to the node that makes it in the background.
 
 mod incoming;
 mod outgoing;
@@ -11,7 +11,7 @@ mod outgoing;
 use std::{borrow::Cow, sync::Arc};
 
 use actix_web::{
-    Error, HttpMessage as _, HttpResponse,
+    Error, HttpMessage as _, HttpResponse, Resource,
     body::{BoxBody, MessageBody},
     dev::{HttpServiceFactory, Payload, ServiceRequest, ServiceResponse},
     http::Method,
@@ -22,6 +22,7 @@ use actors::cluster::{
     Cluster, LinkError,
     place::{Spot, spots},
 };
+use billing::ids::RequestId;
 use bytes::Bytes;
 use serde::Deserialize;
 use wire::inference::Failure;
@@ -32,17 +33,41 @@ use crate::catalogue::{Missing, Model};
 pub(super) use incoming::Relayed;
 pub use incoming::serve;
 
-/// What becomes of a request that names a model which another node may serve.
+/// Which requests may go to other nodes, and where by the name that they have in their path, or in their body as a model.
+#[derive(Clone, Copy)]
+struct Way {
+    may_go: fn(&Cluster) -> bool,
+    /// The best first; empty where no other node is asked.
+    spots: fn(&Shared, &Cluster, &str) -> Vec<Spot>,
+}
+
+/// To a node that has the model.
+const TO_MODEL: Way = Way { may_go: Cluster::hears_offers, spots: spots_of };
+/// To the node that makes the response, or has made it.
+const TO_RESPONSE: Way = Way { may_go: |_| true, spots: spots_of_response };
+
+/// A resource whose requests may be served by other nodes.
+pub(super) fn relayed(resource: Resource) -> impl HttpServiceFactory {
+    resource.wrap(from_fn(|request, next| by(TO_MODEL, request, next)))
+}
+
+/// A resource of a response, which the node knows that makes it.
+pub(super) fn of_its_node(resource: Resource) -> impl HttpServiceFactory {
+    resource.wrap(from_fn(|request, next| by(TO_RESPONSE, request, next)))
+}
+
+/// What becomes of a request that another node may serve.
 ///
 /// # Errors
 ///
 /// The inner service failed. A refusal here is an answer, not an error.
-async fn relay(
+async fn by(
+    way: Way,
     mut request: ServiceRequest,
     next: Next<impl MessageBody + 'static>,
 ) -> Result<ServiceResponse<BoxBody>, Error> {
-    let passed_on = match relaying(&request) {
-        Some((state, cluster)) => pass_on(&state, &cluster, &mut request).await,
+    let passed_on = match relaying(way, &request) {
+        Some((state, cluster)) => pass_on(way, &state, &cluster, &mut request).await,
         None => Ok(None),
     };
     let answer = match passed_on {
@@ -53,16 +78,11 @@ async fn relay(
     Ok(request.into_response(answer))
 }
 
-/// A resource whose requests may be served by other nodes.
-pub(super) fn relayed(resource: actix_web::Resource) -> impl HttpServiceFactory {
-    resource.wrap(from_fn(relay))
-}
-
-/// The other nodes, where a request may go to one: some of them have open models, and it comes from none of them.
-fn relaying(request: &ServiceRequest) -> Option<(Shared, Arc<Cluster>)> {
+/// The other nodes, where a request may go to one: it comes from none of them.
+fn relaying(way: Way, request: &ServiceRequest) -> Option<(Shared, Arc<Cluster>)> {
     let state = request.app_data::<Shared>()?;
     let cluster = state.cluster.as_ref()?;
-    let may_go = state.is_ready() && cluster.hears_offers() && !request.extensions().contains::<Relayed>();
+    let may_go = state.is_ready() && (way.may_go)(cluster) && !request.extensions().contains::<Relayed>();
     may_go.then(|| (state.clone(), Arc::clone(cluster)))
 }
 
@@ -72,6 +92,7 @@ fn relaying(request: &ServiceRequest) -> Option<(Shared, Arc<Cluster>)> {
 ///
 /// Its body did not arrive, or its node went away with it.
 async fn pass_on(
+    way: Way,
     state: &Shared,
     cluster: &Cluster,
     request: &mut ServiceRequest,
@@ -86,7 +107,7 @@ async fn pass_on(
     };
     let named = request.extract::<web::Path<String>>().await.ok().map(web::Path::into_inner);
     let Some(name) = named.map(Cow::Owned).or_else(|| named_in(&body)) else { return Ok(None) };
-    for spot in spots_of(state, cluster, &name) {
+    for spot in (way.spots)(state, cluster, &name) {
         let Spot::There(node) = spot else { break };
         let client = request.peer_addr().map(|address| address.ip());
         let relayed = outgoing::request(request.request(), body.clone())?;
@@ -147,6 +168,13 @@ fn spots_of(state: &Shared, cluster: &Cluster, name: &str) -> Vec<Spot> {
     };
     let others = cluster.offers(|offer| *offer.model == *name);
     spots(own.as_ref(), &others)
+}
+
+/// Where a request for a response of this name is served. Our names of responses are those of the requests that made them,
+/// and a provider's are no such names.
+fn spots_of_response(_: &Shared, cluster: &Cluster, name: &str) -> Vec<Spot> {
+    let id = name.strip_prefix("resp_").and_then(|id| id.parse().ok()).map(RequestId);
+    id.and_then(|id| cluster.node_of(id)).map(Spot::There).into_iter().collect()
 }
 
 #[cfg(test)]

@@ -12,7 +12,7 @@ use super::{
     inference::{cohere, conversations, gemini, responses},
     landing::landing,
     live, openapi, operations,
-    relay::relayed,
+    relay::{of_its_node, relayed},
     respond::refuse,
     state::Shared,
     stripe,
@@ -82,14 +82,14 @@ fn configure_others(app: &mut web::ServiceConfig) {
     app.service(get("/", landing))
         .service(relayed(post("/v1/quote", inference::quote)))
         .service(relayed(post("/v1/messages/count_tokens", inference::count_tokens)))
-        .service(
+        .service(of_its_node(
             web::resource("/v1/responses/{id}")
                 .route(web::get().to(responses::response))
                 .route(web::delete().to(responses::delete_response))
                 .default_service(wrong_method()),
-        )
+        ))
         .service(get("/v1/responses/{id}/input_items", responses::input_items))
-        .service(post("/v1/responses/{id}/cancel", responses::cancel_response))
+        .service(of_its_node(post("/v1/responses/{id}/cancel", responses::cancel_response)))
         .configure(configure_conversations)
         .service(relayed(post("/v1beta/models/{model:.+}:countTokens", gemini::count_tokens)))
         .service(relayed(post("/v1/models/{model:.+}:countTokens", gemini::count_tokens)))

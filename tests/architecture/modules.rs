@@ -51,7 +51,7 @@ const TABLES: &[(&str, &[Module])] = &[
             // Of pools it knows how a model stands.
             (
                 "cluster",
-                &["account", "accounts", "journal", "pool", "sweeper"],
+                &["account", "accounts", "journal", "pool", "running", "sweeper"],
                 &["billing", "ledger", "link", "runtime"],
             ),
             ("faults", &["account", "delivery", "payment", "pool", "provider"], &[]),

@@ -7,7 +7,7 @@ use reqwest::{Method, Response};
 use serde_json::{Value, json};
 
 use crate::support::{
-    client::Customer,
+    client::{Api, Customer},
     fake_openai::{Behaviour, FakeOpenAi},
     postgres::Postgres,
     server::{Database, Options, Server},
@@ -58,9 +58,9 @@ async fn until_none_waits(server: &Server) {
 }
 
 /// Waits until a server takes requests again.
-async fn until_it_serves(customer: &Customer) {
+async fn until_it_serves(api: &Api) {
     let began = Instant::now();
-    while customer.api.get("/v1/balance").await.status != 200 {
+    while api.get("/v1/balance").await.status != 200 {
         assert!(began.elapsed() < PATIENCE, "it does not come back");
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
@@ -102,12 +102,13 @@ async fn what_runs_at_one_of_several_nodes_is_charged_once_wherever_its_account_
     postgres.resume();
     until_none_waits(&nodes[0]).await;
     for (customer, cost) in customers.iter().zip(&costs) {
-        until_it_serves(customer).await;
+        until_it_serves(&customer.api).await;
         let records = customer.settled(1).await;
         assert_eq!((&records[0]["cost"], &records[0]["ending"]), (&json!(cost), &json!("completed")), "{}", records[0]);
     }
     let told = nodes[0].get("/metrics").await.body;
     assert!(!told.contains("outcome=\"late\""), "{told}");
+    until_it_serves(&nodes[1].api(&customers[0].key)).await;
     nodes[1].admin().assert_audit().await;
 }
 
@@ -133,7 +134,7 @@ async fn what_runs_while_postgres_is_away_is_charged_once() {
     assert!(told["reasons"].to_string().contains("1 captures wait"), "{told}");
     postgres.resume();
     until_none_waits(&server).await;
-    until_it_serves(&customer).await;
+    until_it_serves(&customer.api).await;
     let records = customer.settled(1).await;
     assert_eq!((&records[0]["cost"], &records[0]["ending"]), (&json!(first), &json!("completed")), "{}", records[0]);
 

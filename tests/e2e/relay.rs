@@ -246,8 +246,27 @@ async fn every_surface_answers(stage: &Stage, customer: &Customer) {
         let answered = api.post(path, &body).await;
         assert_eq!(answered.status, 200, "{path}: {}", answered.body);
     }
+    // One in the background is made over there: any node tells how far it is, and cancels it.
+    let begun = json!({"model": MODEL, "input": "Name three colors.", "max_output_tokens": 16, "background": true});
+    let begun = api.post("/v1/responses", &begun).await.ok();
+    let path = format!("/v1/responses/{}", begun["id"].as_str().unwrap());
+    let (other, started) = (stage.nodes[0].api(&customer.key), Instant::now());
+    loop {
+        let told = other.get(&path).await.ok();
+        if told["status"] == "completed" || told["status"] == "incomplete" {
+            break;
+        }
+        assert!(told["status"] == "queued" || told["status"] == "in_progress", "{told}");
+        assert!(started.elapsed() < PATIENCE, "{told}");
+    }
+    let long = json!({"model": MODEL, "input": "Write a very long story about a lighthouse.", "background": true});
+    let long = api.post("/v1/responses", &long).await.ok();
+    let cancelled =
+        other.post(&format!("/v1/responses/{}/cancel", long["id"].as_str().unwrap()), &json!({})).await.ok();
+    assert_eq!(cancelled["status"], "cancelled", "{cancelled}");
     let vectors = api.post("/v1/embeddings", &json!({"model": MODEL, "input": "x"})).await;
     assert_eq!((vectors.status, &vectors.json()["error"]["param"]), (400, &json!("model")), "{}", vectors.body);
+    stage.nothing_is_held().await;
 }
 
 #[tokio::test]

@@ -8,6 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use billing::ids::RequestId;
 use bytes::Bytes;
 use futures::future::BoxFuture;
 use http::{Request, Response};
@@ -20,6 +21,7 @@ use runtime::node::NodeId;
 use tokio::sync::watch;
 
 use super::{Cluster, lease::Rules, neighbours::News, place::Offer, task::is_alive};
+use crate::running::Running;
 
 /// How often a node says what it has, where nothing changed: what is told may be lost.
 const TOLD_EACH: Duration = Duration::from_secs(1);
@@ -137,15 +139,23 @@ impl Cluster {
     pub fn offers(&self, wants: impl Fn(&Offer) -> bool) -> Vec<(NodeId, Offer)> {
         let mut offers = self.offers.of_others(wants);
         if !offers.is_empty() {
-            let seen = self.seen.borrow();
-            let lives = |id: NodeId| {
-                seen.as_ref().is_some_and(|seen| {
-                    seen.nodes.iter().any(|node| node.id == id.0 && !node.leaves && self.is_alive(node, seen))
-                })
-            };
-            offers.retain(|(node, _)| lives(*node));
+            let others = self.others();
+            offers.retain(|(node, _)| others.contains(node));
         }
         offers
+    }
+
+    /// The other node that runs a request, or has run it, if it lives.
+    pub fn node_of(&self, id: RequestId) -> Option<NodeId> {
+        self.others().into_iter().find(|node| Running::is_of(id, *node))
+    }
+
+    /// The other nodes that live, and do not end.
+    fn others(&self) -> Vec<NodeId> {
+        let seen = self.seen.borrow();
+        let Some(seen) = seen.as_ref() else { return Vec::new() };
+        let lives = |node: &&nodes::Node| node.id != self.me().0 && !node.leaves && self.is_alive(node, seen);
+        seen.nodes.iter().filter(lives).map(|node| NodeId(node.id)).collect()
     }
 
     /// What all nodes that live have, this one among them.
