@@ -133,7 +133,10 @@ impl Pieces {
                 None => return Ok(None),
                 Some(Err(error)) => return Err(Cut(cause(&error))),
                 Some(Ok(frame)) => {
-                    if let Ok(bytes) = frame.into_data() {
+                    // HTTP/2 may end a body with nothing.
+                    if let Ok(bytes) = frame.into_data()
+                        && !bytes.is_empty()
+                    {
                         return Ok(Some(bytes));
                     }
                 }

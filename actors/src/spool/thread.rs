@@ -129,6 +129,11 @@ impl Thread {
 
     fn carry_out(&mut self, orders: Vec<Order>) {
         let (mut bytes, mut put): (Vec<u8>, Vec<(Capture, oneshot::Sender<_>)>) = (Vec::new(), Vec::new());
+        // Nobody else adds to what waits: where nothing does, nothing in the file is needed, and it begins anew.
+        let is_new = self.waiting.look(BTreeMap::is_empty);
+        if is_new && let Err(error) = self.begin_anew() {
+            tracing::error!(%error, folder = %self.folder.display(), "the file of captures can't begin anew");
+        }
         for order in orders {
             match order {
                 Order::Put(account_id, record, reply) => {
@@ -145,6 +150,7 @@ impl Thread {
                         None => put.push(((account_id, record), reply)),
                     }
                 }
+                Order::Over(_) if is_new => {}
                 // Such a frame is never too long.
                 Order::Over(request_id) => drop(Frame::Over(request_id).write(&mut bytes)),
                 Order::TakeOver => {
@@ -154,8 +160,7 @@ impl Thread {
                 }
             }
         }
-        let is_empty = put.is_empty() && self.waiting.look(BTreeMap::is_empty);
-        let written = if is_empty { self.begin_anew() } else { self.append(&bytes) };
+        let written = if bytes.is_empty() { Ok(()) } else { self.append(&bytes) };
         let written = written.map_err(|error| NotSpooled::Unwritten(error.to_string()));
         if let Err(error) = &written {
             tracing::error!(%error, folder = %self.folder.display(), "captures can't wait");
@@ -186,7 +191,10 @@ impl Thread {
 
     /// Nothing waits any more.
     fn begin_anew(&mut self) -> io::Result<()> {
-        self.own.as_mut().map_or(Ok(()), |own| own.cut(FIRST.len() as u64))
+        match &mut self.own {
+            Some(own) if own.bytes > FIRST.len() as u64 => own.cut(FIRST.len() as u64),
+            Some(_) | None => Ok(()),
+        }
     }
 }
 
