@@ -21,9 +21,11 @@ use actix::{Actor, Arbiter};
 use actix_web::{dev::ServerHandle, web};
 use actors::{
     accounts::Accounts,
+    admission,
     delivery::{DeliveryActor, Webhooks},
     journal::Journal,
     payment::{PaymentActor, TakeUp},
+    spool::Spool,
     sweeper::Sweeper,
 };
 use anyhow::{Context, Result, bail};
@@ -108,6 +110,9 @@ pub async fn start(settings: &Settings, metrics: Metrics, claim: Claim) -> Resul
     let chief = Supervisor::new(&health).start();
     let Money { journal, accounts, payments } =
         start_money(&chief, arbiters, Arc::clone(&ledger), processor, clock.clone(), health.clone())?;
+    let spool =
+        Spool::open(settings.data_dir.join("captures")).context("can't read the captures that wait for the ledger")?;
+    accounts.spool_to(spool);
     let told = payments.clone();
     let on_begin = move || mailbox::tell(&told.address(), TakeUp);
     let node = nodes::node(settings, &ledger, clock.clone()).await?;
@@ -116,6 +121,7 @@ pub async fn start(settings: &Settings, metrics: Metrics, claim: Claim) -> Resul
         Some(node) => nodes::join(settings, node, &accounts, &journal, on_begin).await?.map(Arc::new),
         None => None,
     };
+    actix_rt::spawn(admission::replay(accounts.clone()));
     let versions = cluster.as_ref().map_or_else(
         || nodes::Versions::Own(Arc::clone(&journal)),
         |cluster| nodes::Versions::Shared(Arc::clone(cluster)),
@@ -163,6 +169,7 @@ pub async fn start(settings: &Settings, metrics: Metrics, claim: Claim) -> Resul
         let (state, revoked) = (state.clone(), ledger.revocations());
         async move { state.keys.follow(revoked).await }
     });
+    nodes::relay(&state);
     let listen = || anyhow::Ok(socket.listen(BACKLOG)?.into_std()?);
     let listener = listen().with_context(|| cannot_listen(settings.listen))?;
     let address = listener.local_addr()?;

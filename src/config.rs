@@ -15,7 +15,7 @@ mod validate;
 use std::env;
 use std::path::PathBuf;
 
-pub use cluster::Cluster;
+pub use cluster::{Cluster, Tls};
 pub use hub::Hub;
 pub use keys::known_keys;
 pub use layers::Overrides;

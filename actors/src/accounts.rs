@@ -34,6 +34,7 @@ use crate::{
     context::{AccountContext, Announces, Balances, Charges, Surroundings},
     journal::Append,
     running::Running,
+    spool::Spool,
 };
 
 pub use elsewhere::Elsewhere;
@@ -60,6 +61,8 @@ struct Inner {
     health: Health,
     /// The other nodes, where there may be some.
     elsewhere: OnceLock<Arc<dyn Elsewhere>>,
+    /// Where captures wait while the ledger is away.
+    spool: OnceLock<Spool>,
     /// One change of an account's resources is decided at a time; accounts share turns by their ids.
     turns: Vec<tokio::sync::Mutex<()>>,
 }
@@ -106,6 +109,7 @@ impl Accounts {
             processor,
             health,
             elsewhere: OnceLock::new(),
+            spool: OnceLock::new(),
             turns: (0..TURNS).map(|_| tokio::sync::Mutex::new(())).collect(),
         }))
     }
@@ -119,6 +123,21 @@ impl Accounts {
     /// From now on balances are told to other nodes, too.
     pub(crate) fn announce_by(&self, beyond: Arc<dyn Announces>) {
         self.0.around.balances.announce_by(beyond);
+    }
+
+    /// From now on captures that can't be made wait there. Called once, before any account is asked: the requests of those
+    /// that wait already are settled by nobody else.
+    pub fn spool_to(&self, spool: Spool) {
+        for (_, record) in spool.waiting() {
+            self.running().waits(record.request_id);
+        }
+        // A second call changes nothing.
+        let _ = self.0.spool.set(spool);
+    }
+
+    /// Where captures wait while the ledger is away.
+    pub fn spool(&self) -> Option<&Spool> {
+        self.0.spool.get()
     }
 
     pub(crate) fn elsewhere(&self) -> Option<&Arc<dyn Elsewhere>> {

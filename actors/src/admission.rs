@@ -4,10 +4,12 @@
 //! before the answer came, with none. A request can't have two guards: only [`enter`] makes one.
 
 pub mod bill;
+mod replay;
+mod settling;
 
 use std::{sync::Arc, time::Duration};
 
-use bill::{Bill, LetIn, Settling, Tried};
+use bill::{Bill, LetIn};
 use billing::{
     Nanos,
     account::Balance,
@@ -21,6 +23,9 @@ use billing::{
 };
 
 use tokio::sync::oneshot;
+
+pub use replay::replay;
+use settling::{Settled, settle, settle_alone};
 
 use crate::{
     account::{AccountError, Enter, Entered},
@@ -117,6 +122,7 @@ pub async fn enter(accounts: &Accounts, account_id: AccountId, enter: Enter) -> 
     let answer = let_in(accounts, account_id, enter).await;
     let LetIn { placed, balance, rate_remaining, place } = admission.bill.answered(answer)?;
     admission.weight = balance.tier.rank();
+    admission.balance = Some(Box::new(balance.clone()));
     accounts.running().holds(admission.request_id(), placed.amounts);
     Ok(Admitted { admission, balance, rate_remaining, place })
 }
@@ -136,7 +142,7 @@ async fn let_in(accounts: &Accounts, account_id: AccountId, enter: Enter) -> Res
         if let Err(Ok(Entered { placed: Some(placed), .. })) = reply.send(answer)
             && let Some(record) = bill.abandoned(placed.amounts.held, asking.clock().now())
         {
-            asking.post(account_id, Command::Settle(record));
+            settle_alone(&asking, account_id, record);
         }
     });
     answered.await.unwrap_or_else(|_| Err(AccountError::Unavailable("the question was dropped".into())))
@@ -151,6 +157,8 @@ pub struct Admission {
     amounts: Held,
     /// The account's share of an engine, beside those of others.
     weight: u32,
+    /// The balance with the hold placed.
+    balance: Option<Box<Balance>>,
     accounts: Accounts,
 }
 
@@ -162,6 +170,7 @@ impl Admission {
             bill: Bill::asking(admit, accounts.clock().now()),
             amounts: accounts.running().insert(admit.request_id),
             weight: 1,
+            balance: None,
             accounts: accounts.clone(),
         }
     }
@@ -253,7 +262,9 @@ impl Admission {
         }
     }
 
-    /// Ends the request, and charges the metered use. Returns when the charge is durable.
+    /// Ends the request, and charges the metered use. Returns when the charge is durable: in the ledger, or, while that can't
+    /// be written, in the file of captures that wait for it. Of an account that did not answer, the balance is that of the
+    /// admission.
     ///
     /// # Errors
     ///
@@ -263,26 +274,16 @@ impl Admission {
     pub async fn settle(mut self, ending: Ending) -> Result<(UsageRecord, Answer), SettleError> {
         let held = self.held();
         let record = self.bill.ended(ending, held, self.accounts.clock().now());
-        let (mut settling, mut last) = (Settling::default(), AccountError::Overloaded);
-        while let Some(wait) = settling.next_wait() {
-            if !wait.is_zero() {
-                tokio::time::sleep(wait).await;
-                // An attempt that is known to fail is not made.
-                self.accounts.ledger().standing().sound_within(AWAY).await;
-            }
-            let answer = self.accounts.decide(self.account_id, Command::Settle(record.clone())).await;
-            match (settling.tried(&answer), answer) {
-                (Tried::Settled, Ok(answer)) => return Ok((record, answer)),
-                (Tried::IfRecorded(_), Ok(answer)) if self.accounts.is_recorded(self.account_id, &record).await => {
-                    let result = Ok(Reply::Settled { charged: record.charged, debt: Nanos::ZERO });
-                    return Ok((record, Answer { result, ..answer }));
-                }
-                (Tried::IfRecorded(refusal) | Tried::Refused(refusal), _) => return Err(SettleError::Refused(refusal)),
-                (Tried::Again(error), _) | (Tried::Settled, Err(error)) => last = error,
+        match settle(&self.accounts, self.account_id, &record).await? {
+            Settled::Now(answer) => Ok((record, answer)),
+            Settled::Waits => {
+                let Some(balance) = self.balance.take() else {
+                    return Err(SettleError::Unavailable(AccountError::Overloaded));
+                };
+                let result = Ok(Reply::Settled { charged: record.charged, debt: Nanos::ZERO });
+                Ok((record, Answer { result, balance: *balance }))
             }
         }
-        tracing::error!(request.id = %self.request_id(), error = %last, "could not settle; left to recovery");
-        Err(SettleError::Unavailable(last))
     }
 }
 
@@ -293,7 +294,7 @@ impl Drop for Admission {
             if is_running {
                 tracing::warn!(request.id = %self.request_id(), cost_nanos = record.charged.get(), "request abandoned");
             }
-            self.accounts.post(self.account_id, Command::Settle(record));
+            settle_alone(&self.accounts, self.account_id, record);
         }
         self.accounts.running().remove(self.request_id());
     }

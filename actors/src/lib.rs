@@ -17,4 +17,5 @@ pub mod pool;
 pub mod provider;
 pub mod resources;
 pub mod running;
+pub mod spool;
 pub mod sweeper;

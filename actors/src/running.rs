@@ -50,6 +50,8 @@ impl Held {
 #[derive(Debug, Clone, Default)]
 pub struct Running {
     requests: Arc<Mutex<IdMap<RequestId, Request>>>,
+    /// Requests that have ended, and whose captures wait for the ledger.
+    unsettled: Arc<Mutex<HashSet<RequestId>>>,
     /// The marks of other nodes that live; `None` if there is one node.
     others: Arc<RwLock<Option<HashSet<u16>>>>,
     /// This process as one of several nodes.
@@ -59,7 +61,7 @@ pub struct Running {
 /// Where a request is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Whereabouts {
-    /// It runs here.
+    /// It runs here, or has ended here and waits to be settled; or it may run at another node that lives.
     Runs,
     /// It may run at another node that lives, or have ended there: that node says so, or its hold's time is over.
     Elsewhere,
@@ -103,7 +105,7 @@ impl Running {
     pub(crate) fn whereabouts(&self, id: RequestId) -> Whereabouts {
         let others = self.others.read().unwrap_or_else(PoisonError::into_inner);
         match (others.as_ref(), self.node.get()) {
-            _ if self.contains(id) => Whereabouts::Runs,
+            _ if self.contains(id) || self.is_unsettled(id) => Whereabouts::Runs,
             (Some(others), _) if others.contains(&mark(id.0)) => Whereabouts::Elsewhere,
             (Some(_), Some(node)) if mark(node.0) != mark(id.0) => Whereabouts::Gone,
             _ => Whereabouts::Unknown,
@@ -121,6 +123,11 @@ impl Running {
         let id = Uuid::now_v7();
         let marked = self.node.get().map(|node| (id.as_u128() & !MARK) | (node.0.as_u128() & MARK));
         RequestId(marked.map_or(id, Uuid::from_u128))
+    }
+
+    /// Whether a request has the mark of a node: that one runs it, or has run it.
+    pub fn is_of(id: RequestId, node: NodeId) -> bool {
+        mark(id.0) == mark(node.0)
     }
 
     /// Notes a request that is about to be admitted. Its guard reads the hold where this returns.
@@ -147,6 +154,20 @@ impl Running {
         if let Some(request) = self.lock().get_mut(&id) {
             request.end = Some(Arc::downgrade(cancel));
         }
+    }
+
+    /// A request's capture waits for the ledger: nobody else is to settle it meanwhile.
+    pub(crate) fn waits(&self, id: RequestId) {
+        self.unsettled.lock().unwrap_or_else(PoisonError::into_inner).insert(id);
+    }
+
+    /// A request's capture waits no more.
+    pub(crate) fn is_settled(&self, id: RequestId) {
+        self.unsettled.lock().unwrap_or_else(PoisonError::into_inner).remove(&id);
+    }
+
+    fn is_unsettled(&self, id: RequestId) -> bool {
+        self.unsettled.lock().unwrap_or_else(PoisonError::into_inner).contains(&id)
     }
 
     /// Asks all requests that can to end. Returns their number.
@@ -196,6 +217,7 @@ mod tests {
         assert_eq!((here.whereabouts(id), id.0.get_version_num()), (Whereabouts::Unknown, 7), "no node was seen yet");
         here.others([two].into_iter());
         assert_eq!(here.whereabouts(id), Whereabouts::Elsewhere);
+        assert!(Running::is_of(id, two) && !Running::is_of(id, one));
         assert_eq!(here.whereabouts(here.new_id()), Whereabouts::Unknown);
         here.others([].into_iter());
         assert_eq!(here.whereabouts(id), Whereabouts::Gone);
@@ -203,6 +225,18 @@ mod tests {
         assert_eq!(here.whereabouts(id), Whereabouts::Runs);
         let low = |id: RequestId| id.0.as_bytes()[14..].to_vec();
         assert!((0..20).any(|_| low(there.new_id()) != low(id)), "ids are divided as accounts are");
+    }
+
+    #[test]
+    fn a_request_whose_capture_waits_is_settled_by_nobody_else_and_runs_no_more() {
+        let (running, id) = (Running::default(), RequestId(Uuid::now_v7()));
+        running.is_node(NodeId(Uuid::new_v4()));
+        running.others(std::iter::empty());
+        assert_eq!(running.whereabouts(id), Whereabouts::Gone);
+        running.waits(id);
+        assert_eq!((running.whereabouts(id), running.count()), (Whereabouts::Runs, 0));
+        running.is_settled(id);
+        assert_eq!(running.whereabouts(id), Whereabouts::Gone);
     }
 
     #[tokio::test]

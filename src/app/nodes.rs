@@ -1,6 +1,6 @@
 //! This process as one of several nodes with one ledger.
 
-use std::{sync::Arc, time::Duration};
+use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use actors::{
     accounts::Accounts,
@@ -10,11 +10,17 @@ use actors::{
 use anyhow::{Context, Result};
 use hints::{Hints, Place};
 use ledger::{Ledger, LedgerError};
-use link::{Identity, Link, Options};
+use link::{Identity, Link, Options, Tls};
 use runtime::{clock::Clock, node::NodeId};
 
-use super::joining;
-use crate::config::{self, Settings};
+use super::{actor_threads, joining};
+use crate::{
+    config::{self, Settings},
+    http::{relay, state::Shared},
+};
+
+/// How often it is looked whether what this node has of open models has changed.
+const LOOK: Duration = Duration::from_millis(250);
 
 /// This life of the process, as one of several with the same ledger.
 pub(super) struct Node {
@@ -75,7 +81,12 @@ pub(super) async fn join(
         ledger: String::new(),
         shards: accounts.ledger().shards().count().into(),
     };
-    let link = Link::new(identity, secret.expose().as_bytes(), Options::default(), None, clock);
+    let most = settings.limits.body_bytes.max(settings.limits.long_body_bytes);
+    // Whole requests go to other nodes.
+    let options = Options::default();
+    let options = Options { body: options.body.max(most), ..options };
+    let tls = tls(&settings.cluster.tls)?;
+    let link = Link::new(identity, secret.expose().as_bytes(), options, tls, clock);
     let link = link.context("setting `cluster.secret`")?;
     joining::fits_in(accounts, &link, rules(settings)).await?;
     let membership = Membership {
@@ -90,6 +101,33 @@ pub(super) async fn join(
         on_begin: Arc::new(on_begin),
     };
     Ok(Some(Cluster::join(membership, accounts.clone(), Arc::clone(journal)).context("no thread for the cluster")?))
+}
+
+/// The certificate by which nodes speak TLS, where the settings name one.
+fn tls(settings: &config::Tls) -> Result<Option<Tls>> {
+    let Some([certificate, key, authority]) = settings.files() else { return Ok(None) };
+    let read = |file: &PathBuf, setting: &str| {
+        std::fs::read(file).with_context(|| format!("can't read {} (cluster.tls.{setting})", file.display()))
+    };
+    let (certificate, key) = (read(certificate, "certificate")?, read(key, "key")?);
+    let authority = read(authority, "authority")?;
+    let tls = Tls::new(&certificate, &key, &authority, settings.name.as_deref());
+    Ok(Some(tls.context("setting `cluster.tls`")?))
+}
+
+/// Serves requests to open models that other nodes pass on, and tells the others what this node has.
+pub(super) fn relay(state: &Shared) {
+    let Some(cluster) = state.cluster.clone() else { return };
+    cluster.serve_relays(relay::serve(state, actor_threads()));
+    let state = state.clone();
+    actix_rt::spawn(async move {
+        loop {
+            // A node that ends has nothing.
+            let offers = if state.is_ready() { state.gateway.offers().await } else { Vec::new() };
+            cluster.offer(offers);
+            tokio::time::sleep(LOOK).await;
+        }
+    });
 }
 
 /// The machine and the process, for people.

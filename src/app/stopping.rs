@@ -126,11 +126,15 @@ impl Running {
         sleep(LOOK_EVERY).await;
         hang_up(&self.listener);
         self.idle_until(began + course.max_wait).await;
+        if let Some(spool) = self.state.gateway.accounts.spool() {
+            spool.hurry();
+        }
         let cut = self.state.gateway.end_all();
         if cut > 0 {
             tracing::warn!(requests = cut, "still running near the deadline: ended, and charged as far as they came");
         }
         self.idle_until(began + course.parting).await;
+        self.captured_until(began + course.parting).await;
         self.written_until(began + course.parting).await;
         // Connections without a request close at once; the others are cut with the process.
         let _ = timeout_at(began + course.parting, self.server.stop(true)).await;
@@ -152,6 +156,17 @@ impl Running {
     async fn idle_until(&self, deadline: Instant) {
         let state = &self.state;
         while state.gateway.accounts.running().count() + state.idempotency.running() + state.detached() > 0
+            && Instant::now() < deadline
+        {
+            sleep(LOOK_EVERY).await;
+        }
+    }
+
+    /// Waits until no capture waits in the file. While the ledger is away they wait for the next process.
+    async fn captured_until(&self, deadline: Instant) {
+        let accounts = &self.state.gateway.accounts;
+        while accounts.spool().is_some_and(|spool| spool.count() > 0)
+            && accounts.ledger().standing().check().is_ok()
             && Instant::now() < deadline
         {
             sleep(LOOK_EVERY).await;

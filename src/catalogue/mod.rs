@@ -65,6 +65,11 @@ impl OpenTask {
         }
     }
 
+    /// The task of this name.
+    pub fn named(name: &str) -> Option<Self> {
+        [Self::Generation, Self::Embedding].into_iter().find(|task| task.name() == name)
+    }
+
     /// The kind of work under which a list of models has it.
     pub const fn listed(self) -> Task {
         match self {

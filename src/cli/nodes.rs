@@ -1,4 +1,4 @@
-//! `farebox nodes`: the nodes that share the ledger of the running server.
+//! `farebox nodes`: the nodes that share the ledger of the running server, who owns what, and who has which open models.
 
 use anyhow::Result;
 use serde_json::Value;
@@ -40,6 +40,8 @@ const REDIS: &[(&str, &str)] = &[
     ("WATCHED", "watched"),
     ("REASON", "reason"),
 ];
+const MODELS: &[(&str, &str)] =
+    &[("MODEL", "model"), ("NODE", "node"), ("STATE", "state"), ("WAITING", "waiting"), ("FREE", "free_bytes")];
 
 /// Shows them.
 #[expect(clippy::print_stdout, reason = "the command's output")]
@@ -57,6 +59,8 @@ pub(super) fn run(settings: &Settings, args: &Args) -> Result<i32> {
     print_list(&rows("nodes"), NODES, Form::Text)?;
     println!();
     print_list(&rows("shards"), SHARDS, Form::Text)?;
+    println!();
+    print_list(&rows("models"), MODELS, Form::Text)?;
     if nodes["redis"].is_object() {
         println!();
         print_list(std::slice::from_ref(&nodes["redis"]), REDIS, Form::Text)?;

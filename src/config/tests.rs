@@ -193,6 +193,24 @@ fn a_value_of_the_wrong_type_or_range_is_refused_by_key() {
 }
 
 #[test]
+fn the_links_certificate_is_whole_or_not_there() {
+    let cluster = ["cluster.listen=127.0.0.1:0", "cluster.secret=thirty-two bytes that nodes share", "admin_token=t"];
+    let with = |more: &[&str]| {
+        let set: Vec<&str> = cluster.iter().chain(&["database.url=postgres://h/d"]).chain(more).copied().collect();
+        load("", &[], &set).map(|settings| settings.cluster.tls.files().is_some()).map_err(|error| error.to_string())
+    };
+    let all = ["cluster.tls.certificate=a", "cluster.tls.key=b", "cluster.tls.authority=c"];
+    assert_eq!((with(&[]), with(&all)), (Ok(false), Ok(true)));
+    for (set, missing) in
+        [(&all[..2], "authority"), (&all[1..], "certificate"), (&["cluster.tls.name=n"], "certificate")]
+    {
+        let refused = with(set).unwrap_err();
+        assert!(refused.contains(&format!("cluster.tls.{missing}")), "{refused}");
+    }
+    assert!(refusal("", &[], &all).contains("cluster.listen"));
+}
+
+#[test]
 fn cards_are_named_where_they_are_wanted_and_nowhere_else() {
     let of = |device: &str, listed: &str| {
         load(&format!("[runtime]\ndevice = '{device}'\n[pools]\ndevice = [{listed}]"), &[], &[])

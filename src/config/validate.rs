@@ -127,6 +127,13 @@ fn addresses(settings: &Settings) -> Result<(), ConfigError> {
     if settings.database.shards.get() > MOST_SHARDS {
         return Err(ConfigError::invalid("database.shards", format!("must be at most {MOST_SHARDS}")));
     }
+    if let Some(missing) = settings.cluster.tls.missing() {
+        let reason = "must be set where another setting of cluster.tls is";
+        return Err(ConfigError::invalid(&format!("cluster.tls.{missing}"), reason));
+    }
+    if settings.cluster.tls.files().is_some() && settings.cluster.listen.is_none() {
+        return Err(ConfigError::invalid("cluster.tls", "has no effect where cluster.listen is not set"));
+    }
     if settings.cluster.listen.is_some() {
         // A file has one node: nothing is begun that can't go on.
         begins("database.url", settings.database.url.as_str(), &["postgres://", "postgresql://"])

@@ -10,6 +10,7 @@ mod faults;
 mod measure;
 pub mod meter;
 mod models;
+pub mod offers;
 pub mod pins;
 pub mod plan;
 pub mod pools;

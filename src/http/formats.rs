@@ -2,6 +2,7 @@
 //! Farebox's own.
 
 use actix_web::HttpRequest;
+use serde_json::Value;
 use wire::format::{
     ClientFormat, ErrorShape,
     anthropic::Messages,
@@ -14,30 +15,32 @@ use wire::format::{
     rerank::{CohereReranking, Reranking},
 };
 
+use super::{error::ApiError, surface::written_error};
+
 /// Routes of a format, by their patterns.
-const FORMATS: [(&str, ErrorShape); 22] = [
-    ("/v1/chat/completions", errors::<Chat>()),
-    ("/v1/completions", errors::<Completions>()),
-    ("/v1/embeddings", errors::<Embeddings>()),
-    ("/v1/rerank", errors::<Reranking>()),
-    ("/v1/audio/speech", errors::<Speaking>()),
-    ("/v1/audio/transcriptions", errors::<Transcribing>()),
-    ("/v1/audio/translations", errors::<Transcribing>()),
-    ("/v1/images/generations", errors::<Drawing>()),
-    ("/v1/images/edits", errors::<Editing>()),
-    ("/v1/images/variations", errors::<Editing>()),
-    ("/v1/responses", errors::<Responses>()),
-    ("/v1/conversations", errors::<Responses>()),
-    ("/v1/conversations/{id}", errors::<Responses>()),
-    ("/v1/conversations/{id}/items", errors::<Responses>()),
-    ("/v1/conversations/{id}/items/{item}", errors::<Responses>()),
-    ("/v1/messages", errors::<Messages>()),
-    ("/v1/messages/count_tokens", errors::<Messages>()),
-    ("/v2/chat", errors::<cohere::Chat>()),
-    ("/v2/embed", errors::<Embed>()),
-    ("/v2/rerank", errors::<CohereReranking>()),
-    ("/v1/models", errors::<Chat>()),
-    ("/v1/models/{id:.+}", errors::<Chat>()),
+const FORMATS: [(&str, Format); 22] = [
+    ("/v1/chat/completions", format::<Chat>()),
+    ("/v1/completions", format::<Completions>()),
+    ("/v1/embeddings", format::<Embeddings>()),
+    ("/v1/rerank", format::<Reranking>()),
+    ("/v1/audio/speech", format::<Speaking>()),
+    ("/v1/audio/transcriptions", format::<Transcribing>()),
+    ("/v1/audio/translations", format::<Transcribing>()),
+    ("/v1/images/generations", format::<Drawing>()),
+    ("/v1/images/edits", format::<Editing>()),
+    ("/v1/images/variations", format::<Editing>()),
+    ("/v1/responses", format::<Responses>()),
+    ("/v1/conversations", format::<Responses>()),
+    ("/v1/conversations/{id}", format::<Responses>()),
+    ("/v1/conversations/{id}/items", format::<Responses>()),
+    ("/v1/conversations/{id}/items/{item}", format::<Responses>()),
+    ("/v1/messages", format::<Messages>()),
+    ("/v1/messages/count_tokens", format::<Messages>()),
+    ("/v2/chat", format::<cohere::Chat>()),
+    ("/v2/embed", format::<Embed>()),
+    ("/v2/rerank", format::<CohereReranking>()),
+    ("/v1/models", format::<Chat>()),
+    ("/v1/models/{id:.+}", format::<Chat>()),
 ];
 
 /// Where Google's routes begin, of which each has its shape. Under `/v1` they have a colon before what is asked.
@@ -51,21 +54,38 @@ const COHERES: &str = "cohere";
 /// Headers of which Google's clients send one with every request.
 const GOOGLES: [&str; 2] = ["x-goog-api-key", "x-goog-api-client"];
 
-const fn errors<F: ClientFormat>() -> ErrorShape {
-    F::ERRORS
+/// What is known of a format here.
+#[derive(Clone, Copy)]
+struct Format {
+    errors: ErrorShape,
+    /// The end of a stream whose writer is gone.
+    cut: fn(&Value) -> String,
+}
+
+const fn format<F: ClientFormat>() -> Format {
+    Format { errors: F::ERRORS, cut: <F::Writer as AnswerWriter>::cut }
+}
+
+/// The format of a request's route, where it has one.
+fn format_of(request: &HttpRequest) -> Option<Format> {
+    let pattern = request.match_pattern()?;
+    if pattern.starts_with(GOOGLES_PATH) || pattern.starts_with(GOOGLES_METHODS) {
+        return Some(format::<Generate>());
+    }
+    FORMATS.iter().find(|(route, _)| *route == pattern).map(|(_, format)| *format)
+}
+
+/// The end of a stream of a request's route whose writer is gone: an event with the error.
+pub fn cut(request: &HttpRequest, error: &ApiError, request_id: &str) -> String {
+    let Format { errors, cut } = format_of(request).unwrap_or(format::<Chat>());
+    cut(&written_error(errors, error, request_id))
 }
 
 /// The shape of a request's errors: that of the route's format. SDKs also call unknown paths, and read the error.
 pub fn errors_of(request: &HttpRequest) -> ErrorShape {
     let shape = match request.match_pattern() {
-        Some(pattern) if pattern.starts_with(GOOGLES_PATH) || pattern.starts_with(GOOGLES_METHODS) => {
-            errors::<Generate>()
-        }
-        Some(pattern) => {
-            let format = FORMATS.iter().find(|(route, _)| *route == pattern);
-            format.map_or(ErrorShape::Phrase, |(_, shape)| *shape)
-        }
-        None if request.path().starts_with(GOOGLES_PATH) => errors::<Generate>(),
+        Some(_) => format_of(request).map_or(ErrorShape::Phrase, |format| format.errors),
+        None if request.path().starts_with(GOOGLES_PATH) => ErrorShape::Google,
         None if request.path().starts_with("/v1/") => ErrorShape::Object,
         None if request.path().starts_with("/v2/") => ErrorShape::Cohere,
         None => ErrorShape::Phrase,
@@ -152,5 +172,32 @@ mod tests {
         let chat = test::TestRequest::with_uri("/v1/chat/completions").insert_header(("x-goog-api-key", "fb_x"));
         let response = test::call_service(&app, chat.to_request()).await;
         assert_eq!(response.headers().get(header::SERVER).unwrap(), "Object");
+    }
+
+    #[actix_rt::test]
+    async fn a_stream_that_nobody_goes_on_with_ends_in_an_event_that_its_clients_read() {
+        async fn ending(request: HttpRequest) -> String {
+            cut(&request, &ApiError::internal(&"gone"), "r")
+        }
+        let google = "/v1beta/models/{model:.+}:streamGenerateContent";
+        let mut app = App::new().route(google, web::to(ending));
+        for route in ["/v1/chat/completions", "/v1/messages", "/v1/responses", "/v2/chat"] {
+            app = app.route(route, web::to(ending));
+        }
+        let app = test::init_service(app).await;
+        for (path, begin, pointer) in [
+            ("/v1/chat/completions", "data: {", "/error/code"),
+            ("/v1/messages", "event: error\ndata: {", "/error/type"),
+            ("/v1/responses", "event: error\ndata: {", "/code"),
+            ("/v2/chat", "event: message-end\ndata: {", "/delta/error"),
+            ("/v1beta/models/m:streamGenerateContent", "data: {", "/error/status"),
+        ] {
+            let request = test::TestRequest::with_uri(path).to_request();
+            let told = test::call_and_read_body(&app, request).await;
+            let told = String::from_utf8(told.to_vec()).unwrap();
+            assert!(told.starts_with(begin) && told.ends_with("}\n\n"), "{path}: {told}");
+            let data: Value = serde_json::from_str(told.split("data: ").nth(1).unwrap()).unwrap();
+            assert!(data.pointer(pointer).is_some_and(Value::is_string), "{path}: {told}");
+        }
     }
 }

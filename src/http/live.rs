@@ -6,8 +6,10 @@
 //! A socket lives no longer than its key. When the process stops, the socket is closed as soon as none of its chats
 //! runs. Every close has a reason.
 
+mod elsewhere;
 mod incoming;
 mod outgoing;
+pub(in crate::http) mod relayed;
 pub mod sockets;
 
 use std::{collections::HashMap, pin::pin, rc::Rc, sync::Arc, time::Duration};
@@ -374,6 +376,10 @@ fn read(body: &RawValue) -> Result<Request, BadRequest> {
 
 /// Runs one chat, from its start to its last frame.
 async fn chat(state: Shared, by: By, id: String, body: Box<RawValue>, outgoing: Outgoing, cancel: Arc<Notify>) {
+    let elsewhere = elsewhere::Chat { key: &by.key, id: &id, body: &body, outgoing: &outgoing, cancel: &cancel };
+    if elsewhere::chat(&state, elsewhere).await {
+        return;
+    }
     let (mut answer, running) = match start(&state, &by, &id, &body, &cancel).await {
         Ok(started) => started,
         Err(error) => return outgoing.send(failure(Some(&id), &error)),

@@ -21,6 +21,7 @@ pub mod live;
 mod openapi;
 pub mod operations;
 pub mod query;
+pub mod relay;
 pub mod respond;
 pub mod routes;
 pub mod server;

@@ -8,8 +8,7 @@ use actix_web::{
     http::header::{CACHE_CONTROL, HeaderValue},
     web,
 };
-use actors::cluster::Cluster;
-
+use actors::{cluster::Cluster, spool::Spool};
 use hints::Hints;
 
 use super::{
@@ -82,6 +81,8 @@ pub fn serve_metrics(socket: TcpListener, state: &Shared) -> std::io::Result<Ser
 /// All metrics, in Prometheus' text format.
 #[expect(clippy::cast_precision_loss, reason = "gauges are floats")]
 async fn exposition(state: Shared) -> HttpResponse {
+    let waiting = state.gateway.accounts.spool().map_or(0, Spool::count);
+    metrics::gauge!("farebox_captures_waiting").set(waiting as f64);
     metrics::gauge!("farebox_requests_running").set(state.gateway.accounts.running().count() as f64);
     if let Some(health) = state.hints.as_ref().map(Hints::health) {
         metrics::gauge!("farebox_redis_hears").set(if health.is_sighted { 1.0 } else { 0.0 });

@@ -12,6 +12,7 @@ use super::{
     inference::{cohere, conversations, gemini, responses},
     landing::landing,
     live, openapi, operations,
+    relay::{of_its_node, relayed},
     respond::refuse,
     state::Shared,
     stripe,
@@ -31,29 +32,31 @@ pub fn configure(app: &mut web::ServiceConfig, state: &Shared) {
     let limit = limits.body_bytes.max(limits.long_body_bytes);
     app.app_data(state.clone())
         .app_data(web::PayloadConfig::new(limit))
-        .service(post("/v1/chat/completions", inference::chat))
-        .service(post("/v1/completions", inference::completions))
-        .service(post("/v1/embeddings", inference::embeddings))
-        .service(post("/v1/rerank", inference::rerank))
+        .service(relayed(post("/v1/chat/completions", inference::chat)))
+        .service(relayed(post("/v1/completions", inference::completions)))
+        .service(relayed(post("/v1/embeddings", inference::embeddings)))
+        .service(relayed(post("/v1/rerank", inference::rerank)))
         .service(post("/v1/audio/speech", inference::speech))
         .service(post("/v1/audio/transcriptions", inference::transcriptions))
         .service(post("/v1/audio/translations", inference::translations))
         .service(post("/v1/images/generations", inference::images))
         .service(post("/v1/images/edits", inference::image_edits))
         .service(post("/v1/images/variations", inference::image_variations))
-        .service(post("/v1/responses", responses::responses).route(web::get().to(responses::responses_upgrade)))
-        .service(post("/v1/messages", inference::messages))
-        .service(post("/v2/chat", cohere::chat))
-        .service(post("/v2/embed", cohere::embed))
-        .service(post("/v2/rerank", cohere::rerank))
-        .service(post("/v1beta/models/{model:.+}:generateContent", gemini::generate))
-        .service(post("/v1beta/models/{model:.+}:streamGenerateContent", gemini::stream))
-        .service(post("/v1beta/models/{model:.+}:embedContent", gemini::embed))
-        .service(post("/v1beta/models/{model:.+}:batchEmbedContents", gemini::embed_many))
-        .service(post("/v1/models/{model:.+}:generateContent", gemini::generate))
-        .service(post("/v1/models/{model:.+}:streamGenerateContent", gemini::stream))
-        .service(post("/v1/models/{model:.+}:embedContent", gemini::embed))
-        .service(post("/v1/models/{model:.+}:batchEmbedContents", gemini::embed_many))
+        .service(relayed(
+            post("/v1/responses", responses::responses).route(web::get().to(responses::responses_upgrade)),
+        ))
+        .service(relayed(post("/v1/messages", inference::messages)))
+        .service(relayed(post("/v2/chat", cohere::chat)))
+        .service(relayed(post("/v2/embed", cohere::embed)))
+        .service(relayed(post("/v2/rerank", cohere::rerank)))
+        .service(relayed(post("/v1beta/models/{model:.+}:generateContent", gemini::generate)))
+        .service(relayed(post("/v1beta/models/{model:.+}:streamGenerateContent", gemini::stream)))
+        .service(relayed(post("/v1beta/models/{model:.+}:embedContent", gemini::embed)))
+        .service(relayed(post("/v1beta/models/{model:.+}:batchEmbedContents", gemini::embed_many)))
+        .service(relayed(post("/v1/models/{model:.+}:generateContent", gemini::generate)))
+        .service(relayed(post("/v1/models/{model:.+}:streamGenerateContent", gemini::stream)))
+        .service(relayed(post("/v1/models/{model:.+}:embedContent", gemini::embed)))
+        .service(relayed(post("/v1/models/{model:.+}:batchEmbedContents", gemini::embed_many)))
         .service(web::scope("").wrap_fn(detached).configure(configure_others));
 }
 
@@ -77,24 +80,24 @@ fn configure_conversations(app: &mut web::ServiceConfig) {
 /// All routes except inference.
 fn configure_others(app: &mut web::ServiceConfig) {
     app.service(get("/", landing))
-        .service(post("/v1/quote", inference::quote))
-        .service(post("/v1/messages/count_tokens", inference::count_tokens))
-        .service(
+        .service(relayed(post("/v1/quote", inference::quote)))
+        .service(relayed(post("/v1/messages/count_tokens", inference::count_tokens)))
+        .service(of_its_node(
             web::resource("/v1/responses/{id}")
                 .route(web::get().to(responses::response))
                 .route(web::delete().to(responses::delete_response))
                 .default_service(wrong_method()),
-        )
+        ))
         .service(get("/v1/responses/{id}/input_items", responses::input_items))
-        .service(post("/v1/responses/{id}/cancel", responses::cancel_response))
+        .service(of_its_node(post("/v1/responses/{id}/cancel", responses::cancel_response)))
         .configure(configure_conversations)
-        .service(post("/v1beta/models/{model:.+}:countTokens", gemini::count_tokens))
-        .service(post("/v1/models/{model:.+}:countTokens", gemini::count_tokens))
+        .service(relayed(post("/v1beta/models/{model:.+}:countTokens", gemini::count_tokens)))
+        .service(relayed(post("/v1/models/{model:.+}:countTokens", gemini::count_tokens)))
         .service(get("/v1beta/models", inference::google_models))
-        .service(get("/v1beta/models/{id:.+}", inference::google_model))
+        .service(relayed(get("/v1beta/models/{id:.+}", inference::google_model)))
         .service(get("/v1/models", inference::models))
-        .service(get("/v1/models/{id:.+}/status", inference::model_status))
-        .service(get("/v1/models/{id:.+}", inference::model))
+        .service(relayed(get("/v1/models/{id:.+}/status", inference::model_status)))
+        .service(relayed(get("/v1/models/{id:.+}", inference::model)))
         .service(get("/v1/balance", balance::balance))
         .service(get("/v1/grants", balance::grants))
         .service(get("/v1/holds", history::holds))

@@ -117,7 +117,7 @@ impl State {
     }
 
     /// Counts a detached request until the returned guard is dropped.
-    pub(super) fn count_detached(&self) -> Detached {
+    pub(in crate::http) fn count_detached(&self) -> Detached {
         self.detached.fetch_add(1, Ordering::Relaxed);
         Detached(Arc::clone(&self.detached))
     }
@@ -141,7 +141,7 @@ impl State {
 }
 
 /// The guard of a detached request's count.
-pub(super) struct Detached(Arc<AtomicUsize>);
+pub(in crate::http) struct Detached(Arc<AtomicUsize>);
 
 impl Drop for Detached {
     fn drop(&mut self) {

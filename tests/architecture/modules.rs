@@ -28,12 +28,18 @@ const TABLES: &[(&str, &[Module])] = &[
         "actors/src/",
         &[
             ("running", &[], &["billing", "runtime"]),
+            // Of a capture it knows the record alone.
+            ("spool", &[], &["billing"]),
             ("journal", &[], &["billing", "ledger", "runtime"]),
             ("context", &["journal", "running"], &["billing", "ledger", "runtime"]),
             // Nothing of where accounts live, of payments, or of the thread that writes.
             ("account", &["context", "journal", "running"], &["billing", "cards", "runtime"]),
-            ("accounts", &["account", "context", "journal", "running"], &["billing", "cards", "ledger", "runtime"]),
-            ("admission", &["account", "accounts", "running"], &["billing"]),
+            (
+                "accounts",
+                &["account", "context", "journal", "running", "spool"],
+                &["billing", "cards", "ledger", "runtime"],
+            ),
+            ("admission", &["account", "accounts", "running", "spool"], &["billing", "ledger", "runtime"]),
             // Of accounts these two know the guard alone.
             ("pool", &["admission"], &["billing", "engine", "runtime", "wire"]),
             ("provider", &["admission"], &["runtime", "upstream", "wire"]),
@@ -42,9 +48,10 @@ const TABLES: &[(&str, &[Module])] = &[
             ("delivery", &["accounts", "resources"], &["billing", "ledger", "runtime", "upstream"]),
             ("sweeper", &["accounts"], &["billing", "ledger", "runtime"]),
             // Which node owns what, and the way to accounts of other nodes.
+            // Of pools it knows how a model stands.
             (
                 "cluster",
-                &["account", "accounts", "context", "journal", "sweeper"],
+                &["account", "accounts", "context", "journal", "pool", "running", "sweeper"],
                 &["billing", "hints", "ledger", "link", "runtime"],
             ),
             ("faults", &["account", "delivery", "payment", "pool", "provider"], &[]),

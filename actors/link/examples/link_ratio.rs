@@ -50,8 +50,8 @@ impl Handler for Echo {
         Ok(mpsc::channel(1).1)
     }
 
-    async fn forward(&self, _: &Hello, forwarded: Forwarded) -> Response<Sent> {
-        Response::new(Sent::Whole(forwarded.request.into_body()))
+    async fn forward(&self, _: &Hello, forwarded: Forwarded) -> Option<Response<Sent>> {
+        Some(Response::new(Sent::Whole(forwarded.request.into_body())))
     }
 }
 

@@ -10,7 +10,7 @@ use http_body_util::{BodyExt as _, Limited};
 use hyper::body::{Body, Frame, Incoming, SizeHint};
 use tokio::sync::{OwnedSemaphorePermit, mpsc::Receiver};
 
-use crate::error::cause;
+use crate::{error::cause, peer::Peer};
 
 /// The rest of something does not come.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -109,8 +109,17 @@ pub(crate) async fn whole(body: Incoming, most: usize) -> Result<Bytes, Cut> {
 }
 
 /// A body as it comes.
-#[derive(Debug)]
-pub struct Pieces(pub(crate) Incoming);
+pub struct Pieces {
+    pub(crate) body: Incoming,
+    /// The way that it comes by: a node that is forgotten meanwhile is heard to the end.
+    pub(crate) _way: Peer,
+}
+
+impl std::fmt::Debug for Pieces {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Pieces").field("body", &self.body).finish_non_exhaustive()
+    }
+}
 
 impl Pieces {
     /// The next piece; none at the end.
@@ -120,11 +129,14 @@ impl Pieces {
     /// Where the rest does not come.
     pub async fn next(&mut self) -> Result<Option<Bytes>, Cut> {
         loop {
-            match self.0.frame().await {
+            match self.body.frame().await {
                 None => return Ok(None),
                 Some(Err(error)) => return Err(Cut(cause(&error))),
                 Some(Ok(frame)) => {
-                    if let Ok(bytes) = frame.into_data() {
+                    // HTTP/2 may end a body with nothing.
+                    if let Ok(bytes) = frame.into_data()
+                        && !bytes.is_empty()
+                    {
                         return Ok(Some(bytes));
                     }
                 }

@@ -67,6 +67,11 @@ impl LinkError {
         matches!(self, Self::Unknown(_))
     }
 
+    /// A request can't be written.
+    pub fn unsendable(why: &impl std::fmt::Display) -> Self {
+        Self::NotSent(NotSent::Unsendable(why.to_string()))
+    }
+
     /// Why a request that was sent has no answer.
     pub(crate) fn of(error: &hyper::Error) -> Self {
         if sources(error).any(is_refused) {

@@ -27,7 +27,8 @@ pub(crate) async fn connect(address: &str, tls: Option<&Tls>) -> io::Result<(Io,
     let stream = TcpStream::connect(address).await?;
     stream.set_nodelay(true)?;
     let Some(tls) = tls else { return Ok((Io::Clear(stream), [0; LENGTH])) };
-    let stream = TlsConnector::from(tls.connects.clone()).connect(tls.name.clone(), stream).await?;
+    let name = tls.name_of(address).ok_or_else(|| io::Error::other("no certificate can be for this host"))?;
+    let stream = TlsConnector::from(tls.connects.clone()).connect(name, stream).await?;
     bound(TlsStream::Client(stream))
 }
 

@@ -6,6 +6,7 @@ use rustls::{
     ClientConfig, RootCertStore, ServerConfig,
     crypto::ring,
     pki_types::{CertificateDer, PrivateKeyDer, ServerName, pem::PemObject as _},
+    server::WebPkiClientVerifier,
 };
 
 /// The limits of a link. Each is one of this node's own; what is beyond it is refused at once.
@@ -81,12 +82,13 @@ pub enum Unusable {
 /// The fewest bytes of a secret.
 pub const SHORTEST_SECRET: usize = 32;
 
-/// The certificate by which nodes speak TLS.
+/// The certificate by which nodes speak TLS. Both sides of a connection show one, and take one of the same authority.
 #[derive(Clone)]
 pub struct Tls {
     pub(crate) accepts: Arc<ServerConfig>,
     pub(crate) connects: Arc<ClientConfig>,
-    pub(crate) name: ServerName<'static>,
+    /// The name that all certificates have; without one, each has its node's host.
+    name: Option<ServerName<'static>>,
 }
 
 impl std::fmt::Debug for Tls {
@@ -96,13 +98,13 @@ impl std::fmt::Debug for Tls {
 }
 
 impl Tls {
-    /// TLS by a chain of certificates and its key, as PEM; other nodes' certificates are signed by one of the roots, or are
-    /// among them, and are for this name: one that all nodes have in common.
+    /// TLS by a chain of certificates and its key, as PEM; other nodes' certificates are signed by the authority's, or are
+    /// among them. They are for this name, or without one for the host at which their node is reached.
     ///
     /// # Errors
     ///
     /// Where one of them can't be read or used.
-    pub fn new(chain: &[u8], key: &[u8], roots: &[u8], name: &str) -> Result<Self, Unusable> {
+    pub fn new(chain: &[u8], key: &[u8], authority: &[u8], name: Option<&str>) -> Result<Self, Unusable> {
         let cannot = |what: &str, why: &dyn std::fmt::Display| Unusable::Certificate(format!("{what}: {why}"));
         let read = |pem: &[u8], what: &str| {
             let read: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem).collect();
@@ -112,25 +114,37 @@ impl Tls {
         let chain = read(chain, "its chain")?;
         let key = PrivateKeyDer::from_pem_slice(key).map_err(|error| cannot("its key", &error))?;
         let mut trusted = RootCertStore::empty();
-        for root in read(roots, "its roots")? {
-            trusted.add(root).map_err(|error| cannot("its roots", &error))?;
+        for root in read(authority, "its authority")? {
+            trusted.add(root).map_err(|error| cannot("its authority", &error))?;
         }
-        let name = ServerName::try_from(name.to_owned()).map_err(|error| cannot("its name", &error))?;
+        let trusted = Arc::new(trusted);
+        let name = name.map(|name| ServerName::try_from(name.to_owned())).transpose();
+        let name = name.map_err(|error| cannot("its name", &error))?;
         let provider = Arc::new(ring::default_provider());
         let versions = [&rustls::version::TLS13];
+        let of_authority = WebPkiClientVerifier::builder_with_provider(Arc::clone(&trusted), Arc::clone(&provider));
+        let of_authority = of_authority.build().map_err(|error| cannot("its authority", &error))?;
         let mut accepts = ServerConfig::builder_with_provider(Arc::clone(&provider))
             .with_protocol_versions(&versions)
             .map_err(|error| cannot("TLS", &error))?
-            .with_no_client_auth()
-            .with_single_cert(chain, key)
+            .with_client_cert_verifier(of_authority)
+            .with_single_cert(chain.clone(), key.clone_key())
             .map_err(|error| cannot("it and its key", &error))?;
         accepts.alpn_protocols = vec![b"h2".to_vec()];
         let mut connects = ClientConfig::builder_with_provider(provider)
             .with_protocol_versions(&versions)
             .map_err(|error| cannot("TLS", &error))?
             .with_root_certificates(trusted)
-            .with_no_client_auth();
+            .with_client_auth_cert(chain, key)
+            .map_err(|error| cannot("it and its key", &error))?;
         connects.alpn_protocols = vec![b"h2".to_vec()];
         Ok(Self { accepts: Arc::new(accepts), connects: Arc::new(connects), name })
+    }
+
+    /// The name that the certificate of a node at an address (`HOST:PORT`) has; `None` where none can be for its host.
+    pub(crate) fn name_of(&self, address: &str) -> Option<ServerName<'static>> {
+        let host = address.rsplit_once(':').map_or(address, |(host, _)| host);
+        let of_host = || ServerName::try_from(host.trim_matches(['[', ']']).to_owned()).ok();
+        self.name.clone().or_else(of_host)
     }
 }

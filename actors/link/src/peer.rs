@@ -39,9 +39,9 @@ const AUTHORITY: &str = "node";
 
 /// Ends a task with its owner.
 #[derive(Debug)]
-struct Task(JoinHandle<()>);
+pub(crate) struct Task<T = ()>(pub(crate) JoinHandle<T>);
 
-impl Drop for Task {
+impl<T> Drop for Task<T> {
     fn drop(&mut self) {
         self.0.abort();
     }
@@ -223,7 +223,7 @@ impl Peer {
         if response.status() != StatusCode::OK {
             return Err(nonsense().into());
         }
-        let mut messages = Messages::new(Pieces(response.into_body()), self.0.common.options.body);
+        let mut messages = Messages::new(self.pieces(response.into_body()), self.0.common.options.body);
         let first = timeout_at(end, messages.next()).await.map_err(|_| LinkError::from(Unknown::Late))?;
         let first = first.map_err(|cut| LinkError::from(Unknown::Broken(cut.0)))?.ok_or_else(nonsense)?;
         match Answer::read(first).map_err(|_| nonsense())? {
@@ -272,12 +272,16 @@ impl Peer {
         let connected = self.connected(end).await?;
         let mut response = connected.send(request, end).await?;
         match Outcome::take(response.headers_mut()).ok_or(Unknown::Nonsense)? {
-            Outcome::Answered => Ok(response.map(Pieces)),
+            Outcome::Answered => Ok(response.map(|body| self.pieces(body))),
             Outcome::Loops => Err(NotSent::Loops.into()),
             Outcome::Busy => Err(NotSent::Full.into()),
             Outcome::TooLarge => Err(NotSent::TooLarge(most).into()),
             Outcome::Broken => Err(Unknown::Unfinished.into()),
         }
+    }
+
+    fn pieces(&self, body: Incoming) -> Pieces {
+        Pieces { body, _way: self.clone() }
     }
 
     /// How the way fares.

@@ -1,6 +1,7 @@
 //! The side that accepts: connections that prove themselves, and what is asked on them.
 //!
-//! What is carried out here is carried out to its end, also where the asking node is gone: it runs in a task of its own.
+//! What is asked here is carried out to its end, also where the asking node is gone: it runs in a task of its own. A whole
+//! request ends with its client, as it would have where it came in: it is dropped once the other node lets it go.
 
 use std::{
     convert::Infallible,
@@ -28,6 +29,7 @@ use crate::{
     io,
     options::HEADERS,
     path,
+    peer::Task,
     proof::{Begun, Binding, LENGTH, Side, random},
 };
 
@@ -49,8 +51,9 @@ pub trait Handler: Send + Sync + 'static {
     /// Begins a subscription: its messages, until the sender is dropped; or why there is none.
     fn subscribe(&self, from: &Hello, ask: Ask) -> impl Future<Output = Result<Receiver<Bytes>, Answer>> + Send;
 
-    /// Answers a request that came in at another node.
-    fn forward(&self, from: &Hello, request: Forwarded) -> impl Future<Output = Response<Sent>> + Send;
+    /// Answers a request that came in at another node. It is dropped once its client has left there. None where it was not
+    /// begun, as this node takes nothing new.
+    fn forward(&self, from: &Hello, request: Forwarded) -> impl Future<Output = Option<Response<Sent>>> + Send;
 }
 
 impl Link {
@@ -302,13 +305,14 @@ impl<H: Handler> Connection<H> {
             return Outcome::Loops.response().map(Out::Sent);
         }
         let handler = Arc::clone(&self.handler);
-        let answering = tokio::spawn(async move {
+        let mut answering = Task(tokio::spawn(async move {
             let response = handler.forward(&from, forwarded).await;
             drop(place);
             response
-        });
-        match answering.await {
-            Ok(response) => forward::answered(response).map(Out::Sent),
+        }));
+        match (&mut answering.0).await {
+            Ok(Some(response)) => forward::answered(response).map(Out::Sent),
+            Ok(None) => Outcome::Busy.response().map(Out::Sent),
             Err(_) => Outcome::Broken.response().map(Out::Sent),
         }
     }

@@ -24,15 +24,6 @@ use crate::{
 /// How long after it was told to ask elsewhere a question is asked again. A shard has no owner for about so long when it
 /// is handed over.
 const MOVED: Duration = Duration::from_millis(20);
-/// How long each try of a settlement that nobody waits for waits for the one before. What fails all of them is left to the
-/// account, which settles it when its node is gone or its time is over.
-const TRIES: [Duration; 5] = [
-    Duration::ZERO,
-    Duration::from_millis(200),
-    Duration::from_secs(1),
-    Duration::from_secs(5),
-    Duration::from_secs(20),
-];
 
 /// The other nodes, as accounts see them.
 pub trait Elsewhere: Send + Sync {
@@ -135,24 +126,13 @@ impl Accounts {
         Ok(said)
     }
 
-    /// Posts a command to an account, wherever it is. A settlement is tried several times.
+    /// Posts a command to an account, wherever it is.
     pub(crate) fn post_anywhere(&self, id: AccountId, command: Command) {
         // Whoever posts runs in a task of a worker's.
         let Ok(handle) = Handle::try_current() else { return };
         let accounts = self.clone();
         handle.spawn(async move {
-            let Command::Settle(record) = command else {
-                let _: Result<Answer, _> = accounts.ask_anywhere(id, command, DEADLINE).await;
-                return;
-            };
-            for wait in TRIES {
-                tokio::time::sleep(wait).await;
-                match accounts.ask_anywhere(id, Command::Settle(record.clone()), DEADLINE).await {
-                    // Settled, or refused for good.
-                    Ok(_) => return,
-                    Err(error) => tracing::warn!(request.id = %record.request_id, %error, "could not be settled yet"),
-                }
-            }
+            let _: Result<Answer, _> = accounts.ask_anywhere(id, command, DEADLINE).await;
         });
     }
 

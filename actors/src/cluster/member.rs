@@ -26,6 +26,7 @@ use super::{
     balances::ByRedis,
     lease::{Held, Leases, Rules},
     neighbours::{Answers, Neighbours, hear_all, tell_all},
+    relay::{Desk, Offers, tell_offers},
     task::{Event, Nudge, Task, is_alive},
     view::View,
 };
@@ -70,11 +71,15 @@ pub struct Cluster {
     view: Arc<View>,
     journal: Arc<Journal>,
     neighbours: Neighbours,
-    link: Link,
+    pub(super) link: Link,
+    pub(super) offers: Arc<Offers>,
+    pub(super) desk: Arc<Desk>,
     events: mpsc::UnboundedSender<Event>,
     left: watch::Receiver<bool>,
-    seen: watch::Receiver<Option<Nodes>>,
+    pub(super) seen: watch::Receiver<Option<Nodes>>,
     stop: Arc<Notify>,
+    /// Whether no other node is answered any more.
+    silent: watch::Receiver<bool>,
 }
 
 impl std::fmt::Debug for Cluster {
@@ -108,6 +113,7 @@ impl Cluster {
         let ended = Arc::clone(&stop);
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let Membership { id, name, address, version, rules, link, hints, listener, on_begin } = membership;
+        let (offers, desk) = (Arc::new(Offers::new()), Arc::<Desk>::default());
         let answers = Answers {
             accounts: accounts.clone(),
             journal: Arc::clone(&journal),
@@ -115,6 +121,8 @@ impl Cluster {
             seen: seen.clone(),
             nudge: nudge.clone(),
             stranger: Mutex::default(),
+            offers: Arc::clone(&offers),
+            desk: Arc::clone(&desk),
         };
         let row = nodes::Node {
             id: id.0,
@@ -129,7 +137,9 @@ impl Cluster {
         };
         let tells = tell_all(Arc::clone(accounts.ledger()), link.clone(), hints.clone(), id, seen.clone());
         let hears = hints.clone().map(|hints| hear_all(Arc::clone(accounts.ledger()), hints));
-        let (known, own, ways) = (Arc::clone(&view), Arc::clone(&journal), link.clone());
+        let of_models = tell_offers(Arc::clone(&offers), link.clone(), (id, rules), seen.clone());
+        let (of_others, (is_silent, silent)) = (link.clone(), watch::channel(false));
+        let (known, own) = (Arc::clone(&view), Arc::clone(&journal));
         let ledger = Arc::clone(accounts.ledger());
         let (leases, begun) = (Leases::new(id, rules, now()), BTreeMap::new());
         let task = Task {
@@ -147,19 +157,36 @@ impl Cluster {
             on_begin,
             has_left,
             sees,
+            hearing: Arc::default(),
         };
         std::thread::Builder::new().name("cluster".into()).spawn(move || {
             tokio::task::LocalSet::new().block_on(&runtime, async move {
                 let serving = tokio::spawn(async move {
                     link.serve(listener, Arc::new(answers), async move { ended.notified().await }).await;
+                    is_silent.send_replace(true);
                 });
                 tokio::spawn(tells);
                 hears.map(tokio::spawn);
+                tokio::spawn(of_models);
                 task.run(heard, nudge).await;
                 let _ = serving.await;
             });
         })?;
-        Ok(Self { me: id, rules, view: known, journal: own, neighbours, link: ways, events, left, seen, stop })
+        Ok(Self {
+            me: id,
+            rules,
+            view: known,
+            journal: own,
+            neighbours,
+            link: of_others,
+            offers,
+            desk,
+            events,
+            left,
+            seen,
+            stop,
+            silent,
+        })
     }
 
     /// All nodes and leases, as they were read last.
@@ -231,13 +258,18 @@ impl Cluster {
         let _ = self.events.send(Event::Leave);
     }
 
-    /// Waits until all shards are handed over, for so long, and answers no other node any more.
+    /// Waits until all shards are handed over, for so long, and then answers no other node any more: what was answered has
+    /// been sent.
     pub async fn left(&self, within: Duration) {
+        let until = tokio::time::Instant::now() + within;
         let mut left = self.left.clone();
         let has_left = left.wait_for(|left| *left);
-        if tokio::time::timeout(within, has_left).await.is_err() {
+        if tokio::time::timeout_at(until, has_left).await.is_err() {
             tracing::warn!("not all shards were handed over in time: the other nodes wait for the leases' end");
         }
         self.stop.notify_one();
+        let mut silent = self.silent.clone();
+        // Answers that nobody reads are cut with the process.
+        let _ = tokio::time::timeout_at(until, silent.wait_for(|silent| *silent)).await;
     }
 }

@@ -1,15 +1,20 @@
 //! Several nodes with one ledger. [`lease`] decides which node owns which shard, and is pure; [`task`] carries that out for
-//! a [`member`]; [`clocks`] says whether its clock is right enough for that; [`neighbours`] asks the accounts of other nodes, and answers for those of this one; [`view`] is what all of
-//! them know.
+//! a [`member`]; [`clocks`] says whether its clock is right enough for that; [`neighbours`] asks the accounts of other nodes,
+//! and answers for those of this one; [`balances`] tells what they have; [`view`] is what all of them know. [`relay`] passes
+//! requests to open models on to the nodes that [`place`] chooses.
 
 mod balances;
 pub mod clocks;
 pub mod lease;
 mod member;
 mod neighbours;
+pub mod place;
+pub mod relay;
 mod task;
 mod view;
 
+pub use link::{Cut, Forwarded, LinkError, Pieces, Sent};
 pub use member::{Cluster, Membership};
 pub use neighbours::PROTOCOL;
+pub use runtime::node::NodeId;
 pub use task::is_alive;

@@ -9,7 +9,7 @@ use billing::ids::AccountId;
 use bytes::Bytes;
 use futures::future::BoxFuture;
 use hints::{Hints, Revoked};
-use http::{Response, StatusCode};
+use http::Response;
 use ledger::{Ledger, log::Shard, nodes::Nodes};
 use link::{
     Answer, Ask, Forwarded, Handler, Hello, Link, LinkError, NotSent, Refusal, Sent, Subscription, Tell,
@@ -24,6 +24,8 @@ use tokio::sync::{
 
 use super::{
     balances,
+    place::Offer,
+    relay::{Desk, Offers},
     task::Nudge,
     view::{Owner, View},
 };
@@ -47,9 +49,11 @@ enum Call {
 
 /// What one node tells all others. It may be lost: what it says is found otherwise, later.
 #[derive(Debug, Serialize, Deserialize)]
-enum News {
+pub(super) enum News {
     /// A key is revoked, by its public part.
     Revoked(String),
+    /// The open models that the node has, all of them.
+    Models(Vec<Offer>),
 }
 
 /// How long a subscription may take to begin.
@@ -253,6 +257,8 @@ pub(super) struct Answers {
     pub(super) nudge: Nudge,
     /// The node that was told last that it is none of this ledger's.
     pub(super) stranger: Mutex<Option<NodeId>>,
+    pub(super) offers: Arc<Offers>,
+    pub(super) desk: Arc<Desk>,
 }
 
 impl Answers {
@@ -309,6 +315,7 @@ impl Handler for Answers {
     fn tell(&self, from: &Hello, tell: Tell) {
         match serde_json::from_slice(&tell.body) {
             Ok(News::Revoked(public)) => self.accounts.ledger().revoked_elsewhere(public),
+            Ok(News::Models(offers)) => self.offers.hear(from.identity.node, offers),
             Err(error) => {
                 tracing::warn!(node = %from.identity.node, %error, "another node tells what is not understood");
             }
@@ -326,9 +333,7 @@ impl Handler for Answers {
         }
     }
 
-    async fn forward(&self, _: &Hello, _: Forwarded) -> Response<Sent> {
-        let mut refused = Response::new(Sent::Whole(Bytes::new()));
-        *refused.status_mut() = StatusCode::MISDIRECTED_REQUEST;
-        refused
+    async fn forward(&self, _: &Hello, request: Forwarded) -> Option<Response<Sent>> {
+        self.desk.get()?.serve(request).await
     }
 }

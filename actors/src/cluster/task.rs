@@ -1,7 +1,11 @@
 //! The task of a node among several: drives [`lease::Leases`](super::lease) with the ledger's statements and the time, and
 //! carries out what it decides. It decides nothing itself.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 use hints::Hints;
 use ledger::{
@@ -76,6 +80,30 @@ pub(super) struct Task {
     pub(super) on_begin: Arc<dyn Fn() + Send + Sync>,
     pub(super) has_left: watch::Sender<bool>,
     pub(super) sees: watch::Sender<Option<Nodes>>,
+    pub(super) hearing: Arc<Mutex<Hearing>>,
+}
+
+/// Since when the rows are read without a break, and the newest reading. Statements that run at once end in any order: what
+/// an older one has read is not shown after a newer one.
+#[derive(Debug, Default)]
+pub(super) struct Hearing {
+    since: Duration,
+    last: Option<(Statement, Duration)>,
+}
+
+impl Hearing {
+    /// A statement has read the rows now. Returns for how long they are read without a break; `None` where a newer
+    /// statement has read them.
+    fn read(&mut self, statement: Statement, now: Duration, rules: &Rules) -> Option<Duration> {
+        if self.last.is_some_and(|(newest, _)| newest > statement) {
+            return None;
+        }
+        if self.last.is_none_or(|(_, last)| now.saturating_sub(last) > 2 * rules.renew) {
+            self.since = now;
+        }
+        self.last = Some((statement, now));
+        Some(now.saturating_sub(self.since))
+    }
 }
 
 /// A shard that is begun, or handed over, and what does that.
@@ -296,23 +324,23 @@ impl Task {
         let (ledger, events, within) = (Arc::clone(&self.ledger), self.events.clone(), self.rules.renew);
         let (view, link, sees) = (Arc::clone(&self.view), self.link.clone(), self.sees.clone());
         let running = self.accounts.running().clone();
-        let (me, rules) = (self.row.id, self.rules);
+        let (me, rules, hearing) = (self.row.id, self.rules, Arc::clone(&self.hearing));
         let clock = self.accounts.clock().clone();
         tokio::spawn(async move {
             let (before, mut ahead_ms) = (clock.now(), None);
             let reading = match tokio::time::timeout(within, read(ledger)).await {
                 Ok(Ok((nodes, renewed))) => {
                     ahead_ms = Some(clocks::ahead_ms(before, nodes.now, clock.now()));
-                    show_owners(&view, &link, &nodes, &rules);
-                    running.others(
-                        nodes
-                            .nodes
-                            .iter()
-                            .filter(|node| node.id != me && is_alive(node, &nodes, &rules))
-                            .map(|node| NodeId(node.id)),
-                    );
                     let reading = reading(&nodes, renewed);
-                    sees.send_replace(Some(nodes));
+                    // Held while it is shown: no older one is shown after it.
+                    let mut hearing = hearing.lock().unwrap_or_else(PoisonError::into_inner);
+                    if let Some(heard_for) = hearing.read(statement, now(), &rules) {
+                        let lives = |node: &&nodes::Node| may_live(node, &nodes, &rules, heard_for);
+                        show_owners(&view, &link, &nodes, |node| !lives(&node));
+                        let others = nodes.nodes.iter().filter(lives).filter(|node| node.id != me);
+                        running.others(others.map(|node| NodeId(node.id)));
+                        sees.send_replace(Some(nodes));
+                    }
                     Ok(reading)
                 }
                 Ok(Err(error)) => {
@@ -376,10 +404,21 @@ async fn listen(ledger: Arc<Ledger>, news: mpsc::Sender<()>) {
     }
 }
 
-/// Whether a node has been heard of lately. The requests of one that has not count as gone.
+/// How long a node that lives may be silent.
+fn longest_silence(rules: &Rules) -> Duration {
+    rules.lease + 2 * rules.renew
+}
+
+/// Whether a node has been heard of lately.
 pub fn is_alive(node: &nodes::Node, seen: &Nodes, rules: &Rules) -> bool {
     let silent = seen.now.0.saturating_sub(node.beat_at.0);
-    u128::try_from(silent).unwrap_or_default() < (rules.lease + 2 * rules.renew).as_millis()
+    u128::try_from(silent).unwrap_or_default() < longest_silence(rules).as_millis()
+}
+
+/// Whether a node may live, of which rows without a break tell that are read for so long. The requests of one that does not
+/// count as gone. After the database was away nobody has been heard of, and those who live come again in a moment.
+fn may_live(node: &nodes::Node, seen: &Nodes, rules: &Rules, heard_for: Duration) -> bool {
+    is_alive(node, seen, rules) || heard_for < longest_silence(rules)
 }
 
 fn reading(nodes: &Nodes, renewed: Vec<(Shard, i64)>) -> Reading {
@@ -405,7 +444,7 @@ fn reading(nodes: &Nodes, renewed: Vec<(Shard, i64)>) -> Reading {
 }
 
 /// Shows who owns each shard, and forgets the ways to nodes that are gone.
-fn show_owners(view: &View, link: &Link, nodes: &Nodes, rules: &Rules) {
+fn show_owners(view: &View, link: &Link, nodes: &Nodes, is_gone: impl Fn(&nodes::Node) -> bool) {
     for lease in &nodes.leases {
         let owner = lease.node.map(|id| {
             let address = nodes.nodes.iter().find(|node| node.id == id).map(|node| node.address.clone());
@@ -413,7 +452,39 @@ fn show_owners(view: &View, link: &Link, nodes: &Nodes, rules: &Rules) {
         });
         view.is_owned_by(lease.shard, owner);
     }
-    for gone in nodes.nodes.iter().filter(|node| !is_alive(node, nodes, rules)) {
+    for gone in nodes.nodes.iter().filter(|node| is_gone(node)) {
         link.forget(NodeId(gone.id));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use billing::Timestamp;
+
+    use super::*;
+
+    #[test]
+    fn who_could_not_be_heard_may_live_until_it_has_had_time_to_be_heard() {
+        let node = nodes::Node {
+            id: uuid::Uuid::from_u128(1),
+            name: String::new(),
+            address: String::new(),
+            version: String::new(),
+            leaves: false,
+            beat: 1,
+            beat_at: Timestamp(0),
+            since: Timestamp(0),
+        };
+        let seen = |ms| Nodes { now: Timestamp(ms), nodes: vec![node.clone()], leases: Vec::new() };
+        // A lease of ten seconds, renewed each three.
+        let (rules, mut hearing, s) = (Rules::default(), Hearing::default(), Duration::from_secs);
+        assert_eq!(hearing.read(1, s(100), &rules), Some(s(0)), "nothing was read before");
+        assert_eq!(hearing.read(3, s(103), &rules), Some(s(3)));
+        assert_eq!(hearing.read(2, s(104), &rules), None, "it began before");
+        assert_eq!(hearing.read(4, s(109), &rules), Some(s(9)), "one reading was missed");
+        assert_eq!(hearing.read(5, s(120), &rules), Some(s(0)), "the database was away");
+        let lives = |ms, heard_for| may_live(&node, &seen(ms), &rules, heard_for);
+        assert!(lives(15_999, s(3_600)) && !lives(16_000, s(3_600)));
+        assert!(lives(3_600_000, s(15)) && !lives(3_600_000, s(16)));
     }
 }

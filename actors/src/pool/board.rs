@@ -329,6 +329,11 @@ impl Board {
         state.seen(state.placement.picture(wanted, now))
     }
 
+    /// The room that a model finds now: free bytes, and whether it fits.
+    pub(super) fn room(&self, wanted: &Wanted) -> (u64, bool) {
+        self.lock().placement.room(wanted)
+    }
+
     /// All devices.
     pub(super) fn devices(&self) -> Vec<DevicePicture> {
         self.lock().placement.devices()

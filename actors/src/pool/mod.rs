@@ -160,6 +160,11 @@ impl Pools {
         self.board.seen(model)
     }
 
+    /// The room that a model finds now: bytes that are free on the devices that take it, and whether it fits one of them.
+    pub fn room(&self, model: &Wanted) -> (u64, bool) {
+        self.board.room(model)
+    }
+
     /// All devices.
     pub fn devices(&self) -> Vec<DevicePicture> {
         self.board.devices()

@@ -1,8 +1,9 @@
 //! The catalogue: `GET /v1/models` and one model of it, and the same in Google's words and in Cohere's.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use actix_web::{HttpRequest, HttpResponse, web};
+use actors::cluster::place;
 use billing::{
     class::SizeClass,
     command::Refusal,
@@ -11,8 +12,8 @@ use billing::{
 
 use super::gemini;
 use crate::{
-    catalogue::{self, Catalogue},
-    gateway::{plan::OURS, serve::Caller, target},
+    catalogue::{self, Catalogue, OpenModel},
+    gateway::{offers::model_of, plan::OURS, pools::Standing, serve::Caller, target},
     http::{
         auth,
         error::ApiError,
@@ -43,11 +44,29 @@ pub(super) fn why_not(state: &Shared, model: &catalogue::Model) -> Option<String
 }
 
 fn view(state: &Shared, name: &str, model: &catalogue::Model, largest: SizeClass) -> Model {
-    let standing = match model {
-        catalogue::Model::Closed(_) => None,
-        catalogue::Model::Open(model) => Some(state.gateway.standing(model)),
-    };
-    Model::of(name, model, (largest, standing), why_not(state, model), state.gateway.clock().now())
+    Model::of(name, model, (largest, standing(state, model)), why_not(state, model), state.gateway.clock().now())
+}
+
+/// A model as the list has it.
+struct Listed {
+    name: String,
+    model: catalogue::Model,
+    /// How it stands where it stands best, if that is at another node.
+    elsewhere: Option<Standing>,
+}
+
+impl Listed {
+    fn view(&self, state: &Shared, largest: SizeClass) -> Model {
+        let Self { name, model, elsewhere } = self;
+        match elsewhere {
+            None => view(state, name, model, largest),
+            Some(standing) => {
+                let can_run = matches!(standing, Standing::Cold | Standing::Loading | Standing::Warm);
+                let why = (!can_run).then(|| "no node can run it now".to_owned());
+                Model::of(name, model, (largest, Some(*standing)), why, state.gateway.clock().now())
+            }
+        }
+    }
 }
 
 /// `GET /v1/models`.
@@ -86,7 +105,7 @@ pub async fn google_models(state: Shared, request: HttpRequest) -> HttpResponse 
 async fn cohere_models(state: &Shared, request: &HttpRequest) -> Result<CohereModels, ApiError> {
     let sight = sight(state, request).await?;
     let (wanted, listed) = (wanted(request)?, sight.listed(state).await);
-    let page = CohereModels::page(listed.iter().map(|(name, model)| (&**name, model)), &wanted);
+    let page = CohereModels::page(listed.iter().map(|listed| (&*listed.name, &listed.model)), &wanted);
     page.ok_or_else(|| ApiError::invalid("page_token", "is not of a page of this list"))
 }
 
@@ -133,14 +152,47 @@ fn page_size(text: &str) -> Result<usize, ApiError> {
     size.ok_or_else(|| ApiError::invalid("page_size", format!("must be a whole number from 1 to {MOST}")))
 }
 
-/// All models by their names. An alias of no model serves nothing, and is not listed. A name is listed once, for what it
-/// stands for: pages begin after a name.
-fn listed(state: &Shared, catalogue: &Catalogue) -> Vec<(String, catalogue::Model)> {
-    let aliases = state.gateway.models.aliases();
-    let models = catalogue.models().filter(|(name, _)| aliases.way(name).is_none());
-    let models = models.map(|(name, model)| (name.to_owned(), model.clone()));
-    let of_aliases = aliases.all().filter_map(|(name, model)| Some((name.to_owned(), catalogue.find(model).ok()?)));
-    of_aliases.chain(models).collect()
+/// All models by their names, those of other nodes too. An alias of no model serves nothing, and is not listed. A name is
+/// listed once, for what it stands for: pages begin after a name.
+fn listed(state: &Shared, catalogue: &Catalogue) -> Vec<Listed> {
+    let (aliases, others) = (state.gateway.models.aliases(), elsewhere(state));
+    let found = |name: &str| match (catalogue.find(name), others.get(name)) {
+        (Ok(model @ catalogue::Model::Open(_)), Some((_, there))) => {
+            let here = standing(state, &model);
+            let is_better = here != Some(*there) && place::best(here.into_iter().chain([*there])) == Some(*there);
+            Some((model, is_better.then_some(*there)))
+        }
+        (Ok(model), _) => Some((model, None)),
+        (Err(_), other) => other.map(|(model, there)| (catalogue::Model::Open(Arc::clone(model)), Some(*there))),
+    };
+    let of_aliases = aliases.all();
+    let own = catalogue.models().map(|(name, _)| (name, name));
+    let of_others = others.keys().map(|name| (&**name, &**name)).filter(|(name, _)| catalogue.find(name).is_err());
+    let all = own.chain(of_others).filter(|(name, _)| aliases.way(name).is_none());
+    let listed = |(name, of): (&str, &str)| {
+        found(of).map(|(model, elsewhere)| Listed { name: name.to_owned(), model, elsewhere })
+    };
+    of_aliases.chain(all).filter_map(listed).collect()
+}
+
+/// The open models of other nodes, and how each stands where it stands best.
+fn elsewhere(state: &Shared) -> BTreeMap<Arc<str>, (Arc<OpenModel>, Standing)> {
+    let offers = state.cluster.as_ref().map(|cluster| cluster.offers(|_| true)).unwrap_or_default();
+    let mut models = BTreeMap::new();
+    for (_, offer) in offers {
+        let Some(model) = model_of(&offer) else { continue };
+        let known = models.entry(offer.model).or_insert((Arc::new(model), offer.standing));
+        known.1 = place::best([known.1, offer.standing].into_iter()).unwrap_or(known.1);
+    }
+    models
+}
+
+/// How a model stands here, if it is an open one.
+fn standing(state: &Shared, model: &catalogue::Model) -> Option<Standing> {
+    match model {
+        catalogue::Model::Closed(_) => None,
+        catalogue::Model::Open(model) => Some(state.gateway.standing(model)),
+    }
 }
 
 /// All models that the caller may use, as the caller sees them.
@@ -156,7 +208,7 @@ async fn all(state: &Shared, request: &HttpRequest) -> Result<Vec<Model>, ApiErr
 pub async fn models_of(state: &Shared, caller: Caller) -> Result<Vec<Model>, ApiError> {
     let sight = sight_of(state, caller).await?;
     let all = sight.listed(state).await;
-    Ok(all.iter().map(|(name, model)| view(state, name, model, sight.largest)).collect())
+    Ok(all.iter().map(|listed| listed.view(state, sight.largest)).collect())
 }
 
 /// A model by its name or an alias, and the largest class that the caller may use. Of a key that may not use the model the
@@ -169,7 +221,7 @@ pub(super) async fn found(
     let (sight, models) = (sight(state, request).await?, &state.gateway.models);
     let catalogue = models.fresh().await;
     let found = catalogue.find(models.aliases().model(id)).map_err(|why| ApiError::no_model(id, &why))?;
-    if sight.allows(state, id, &catalogue) {
+    if sight.allows(state, id, |name| catalogue.find(name).ok()) {
         return Ok((sight.largest, found));
     }
     Err(Refusal::KeyLimit(KeyRefusal::Model { allowed: sight.limits.models }).into())
@@ -185,7 +237,7 @@ struct Sight {
 
 impl Sight {
     /// Whether the key may ask for a model by this name: also by an alias of which it may use one model.
-    fn allows(&self, state: &Shared, name: &str, catalogue: &Catalogue) -> bool {
+    fn allows(&self, state: &Shared, name: &str, find: impl Fn(&str) -> Option<catalogue::Model>) -> bool {
         let (aliases, alias) = (state.gateway.models.aliases(), Some(name.into()));
         let is_allowed = |model: &catalogue::Model| {
             let (provider, id) = match model {
@@ -195,17 +247,20 @@ impl Sight {
             self.limits.allows(id, &Names { provider, alias: alias.clone() })
         };
         match aliases.way(name) {
-            Some(way) => way.models.iter().any(|model| catalogue.find(model).is_ok_and(|model| is_allowed(&model))),
-            None => catalogue.find(name).is_ok_and(|model| is_allowed(&model)),
+            Some(way) => way.models.iter().any(|model| find(model).is_some_and(|model| is_allowed(&model))),
+            None => find(name).is_some_and(|model| is_allowed(&model)),
         }
     }
 
     /// The models of the catalogue that the caller may use.
-    async fn listed(&self, state: &Shared) -> Vec<(String, catalogue::Model)> {
+    async fn listed(&self, state: &Shared) -> Vec<Listed> {
         let catalogue = state.gateway.models.fresh().await;
         let mut all = listed(state, &catalogue);
         if !self.limits.models.is_empty() {
-            all.retain(|(name, _)| self.allows(state, name, &catalogue));
+            let others = elsewhere(state);
+            let there = |name: &str| others.get(name).map(|(model, _)| catalogue::Model::Open(Arc::clone(model)));
+            let find = |name: &str| catalogue.find(name).ok().or_else(|| there(name));
+            all.retain(|listed| self.allows(state, &listed.name, find));
         }
         all
     }

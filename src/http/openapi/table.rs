@@ -438,7 +438,12 @@ fn operator() -> Vec<Operation> {
             .errors(&[Code::CardRefused])
             .answers::<Reconciled>(),
         get("/admin/v1/actors", OPERATOR, "How the actors fare").answers::<Actors>(),
-        get("/admin/v1/nodes", OPERATOR, "The nodes that share the ledger, and its shards").answers::<NodeList>(),
+        get(
+            "/admin/v1/nodes",
+            OPERATOR,
+            "The nodes that share the ledger, its shards, and the open models of each node",
+        )
+        .answers::<NodeList>(),
         get("/admin/v1/pools", OPERATOR, "Devices, and the open models in their memory").answers::<Pools>(),
         acts_on_model("/admin/v1/models/{id}/load", "Load a model, and take it back into service"),
         acts_on_model("/admin/v1/models/{id}/unload", "Take a model out of memory, once what runs has ended"),

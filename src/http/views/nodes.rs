@@ -6,7 +6,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use super::Time;
+use super::{Time, pools::state_name};
 
 /// The nodes of this ledger.
 #[derive(Debug, Serialize, ToSchema)]
@@ -17,6 +17,8 @@ pub struct NodeList {
     nodes: Vec<Node>,
     /// The shards, in their order.
     shards: Vec<OwnedShard>,
+    /// The open models of each node that lives, as it told them last.
+    models: Vec<HadModel>,
     /// How Redis fares, as the node that answers this sees it; null where none is set.
     #[schema(required)]
     redis: Option<Redis>,
@@ -82,6 +84,19 @@ struct Node {
     link: Option<String>,
 }
 
+/// An open model that a node has.
+#[derive(Debug, Serialize, ToSchema)]
+struct HadModel {
+    model: String,
+    node: Uuid,
+    /// `cold`, `loading`, `warm`, `failed` or `unavailable` there.
+    state: &'static str,
+    /// Requests that wait there, for the model or behind others.
+    waiting: usize,
+    /// Bytes that are free on the devices that serve it.
+    free_bytes: u64,
+}
+
 /// A part of the accounts, and who owns it.
 #[derive(Debug, Serialize, ToSchema)]
 struct OwnedShard {
@@ -103,7 +118,8 @@ impl NodeList {
     pub fn of(cluster: Option<&Cluster>, hints: Option<&Hints>) -> Self {
         let redis = hints.map(|hints| hints.health().into());
         let Some((cluster, seen)) = cluster.and_then(|cluster| Some((cluster, cluster.seen()?))) else {
-            return Self { shared: cluster.is_some(), nodes: Vec::new(), shards: Vec::new(), redis };
+            let (nodes, shards, models) = (Vec::new(), Vec::new(), Vec::new());
+            return Self { shared: cluster.is_some(), nodes, shards, models, redis };
         };
         let nodes = seen.nodes.iter().map(|node| Node {
             id: node.id,
@@ -129,6 +145,18 @@ impl NodeList {
             expires_at: lease.node.map(|_| lease.expires_at.into()),
             behind: lease.behind,
         });
-        Self { shared: true, nodes: nodes.collect(), shards: shards.collect(), redis }
+        let mut models: Vec<_> = cluster
+            .all_offers()
+            .into_iter()
+            .map(|(node, offer)| HadModel {
+                model: offer.model.to_string(),
+                node: node.0,
+                state: state_name(offer.standing),
+                waiting: offer.waiting,
+                free_bytes: offer.free,
+            })
+            .collect();
+        models.sort_by(|one, other| (&one.model, one.node).cmp(&(&other.model, other.node)));
+        Self { shared: true, nodes: nodes.collect(), shards: shards.collect(), models, redis }
     }
 }

@@ -150,6 +150,14 @@ pub trait AnswerWriter: 'static {
 
     /// Writes the end of a streamed answer that failed. The error has the shape of [`errors`](Self::errors).
     fn failed(&mut self, error: &Value) -> String;
+
+    /// The end of a stream of events whose writer is gone, and that no other writer can go on with: the error alone.
+    fn cut(error: &Value) -> String
+    where
+        Self: Sized,
+    {
+        crate::sse::encode(&error.to_string())
+    }
 }
 
 /// Writes an answer that may also be asked for whole.

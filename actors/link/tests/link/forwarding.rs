@@ -6,7 +6,7 @@ use bytes::Bytes;
 use http::Request;
 use link::{Cut, LinkError, NotSent, Unknown};
 
-use crate::node::{Node, SOON, ask, identity, link, options, said, way};
+use crate::node::{Node, SOON, ask, id, identity, link, options, said, way};
 
 fn request(path: &str) -> Request<Bytes> {
     Request::post(path).header("host", "api.example").body(Bytes::from_static(b"body")).unwrap()
@@ -58,6 +58,36 @@ async fn who_leaves_an_answer_is_noticed() {
 }
 
 #[tokio::test]
+async fn an_answer_that_is_read_outlives_the_way() {
+    let node = Node::start(identity(1), options()).await;
+    let from = link(identity(2), options());
+    let mut response = way(&from, 1, node.address).forward(request("/cut"), None, 1, SOON).await.unwrap();
+    let sender = node.desk.pieces.lock().unwrap().pop().unwrap();
+    from.forget(id(1));
+    sender.send(Ok(Bytes::from_static(b"more"))).await.unwrap();
+    assert_eq!(response.body_mut().next().await.unwrap().unwrap(), "more");
+    drop(sender);
+    assert_eq!(response.body_mut().next().await, Ok(None));
+}
+
+#[tokio::test]
+async fn who_leaves_before_the_answer_ends_the_request() {
+    let node = Node::start(identity(1), options()).await;
+    let from = link(identity(2), options());
+    let peer = way(&from, 1, node.address);
+    let asking = tokio::spawn(async move { peer.forward(request("/never"), None, 1, SOON).await.map(drop) });
+    let leaving = loop {
+        if let Some(leaving) = node.desk.leaving.lock().unwrap().take() {
+            break leaving;
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    };
+    asking.abort();
+    let left = tokio::time::timeout(SOON, leaving).await.unwrap();
+    assert!(left.is_err(), "it was dropped");
+}
+
+#[tokio::test]
 async fn answers_that_nobody_reads_stop_no_other() {
     let node = Node::start(identity(1), options()).await;
     let from = link(identity(2), options());
@@ -96,6 +126,8 @@ async fn what_is_not_carried_out_says_so() {
     assert!(node.desk.forwarded.lock().unwrap().is_empty());
     let died = peer.forward(request("/panic"), None, 1, SOON).await;
     assert_eq!(died.err(), Some(LinkError::Unknown(Unknown::Unfinished)));
+    let refused = peer.forward(request("/nothing-new"), None, 1, SOON).await;
+    assert_eq!(refused.err(), Some(LinkError::NotSent(NotSent::Full)));
     let late = peer.forward(request("/"), None, 1, Duration::ZERO).await;
     assert_eq!(late.err(), Some(LinkError::NotSent(NotSent::Late)));
 }

@@ -94,7 +94,7 @@ fn certificate(name: &str) -> (String, String) {
 }
 
 fn tls(own: &(String, String), roots: &str, name: &str) -> Tls {
-    Tls::new(own.0.as_bytes(), own.1.as_bytes(), roots.as_bytes(), name).unwrap()
+    Tls::new(own.0.as_bytes(), own.1.as_bytes(), roots.as_bytes(), Some(name)).unwrap()
 }
 
 #[tokio::test]
@@ -118,8 +118,52 @@ async fn a_certificate_that_nobody_trusts_is_not_spoken_with() {
         assert!(!peer.ask(ask("x")).await.unwrap_err().may_be_done());
         assert!(matches!(peer.health().standing, Standing::Away(why) if why.contains("certificate")));
     }
-    let nothing = Tls::new(b"", own.1.as_bytes(), own.0.as_bytes(), "nodes.example");
-    assert!(matches!(nothing.err(), Some(Unusable::Certificate(_))));
+    for (chain, key, authority, what) in [
+        ("", &*own.1, &*own.0, "its chain"),
+        (&*own.0, "", &*own.0, "its key"),
+        (&*own.0, &*other.1, &*own.0, "it and its key"),
+        (&*own.0, &*own.1, "", "its authority"),
+    ] {
+        let unusable = Tls::new(chain.as_bytes(), key.as_bytes(), authority.as_bytes(), None).err();
+        assert!(matches!(&unusable, Some(Unusable::Certificate(why)) if why.starts_with(what)), "{unusable:?}");
+    }
+}
+
+/// A certificate of an authority, and its key.
+fn signed(authority: &rcgen::CertifiedIssuer<'_, rcgen::KeyPair>, name: &str) -> (String, String) {
+    let key = rcgen::KeyPair::generate().unwrap();
+    let made = rcgen::CertificateParams::new([name.to_owned()]).unwrap().signed_by(&key, &**authority).unwrap();
+    (made.pem(), key.serialize_pem())
+}
+
+fn authority() -> rcgen::CertifiedIssuer<'static, rcgen::KeyPair> {
+    let mut params = rcgen::CertificateParams::default();
+    params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+    rcgen::CertifiedIssuer::self_signed(params, rcgen::KeyPair::generate().unwrap()).unwrap()
+}
+
+#[tokio::test]
+async fn each_node_has_a_certificate_of_the_authority_for_its_own_host() {
+    let (authority, other) = (authority(), authority());
+    let tls = |own: &(String, String)| {
+        Tls::new(own.0.as_bytes(), own.1.as_bytes(), authority.pem().as_bytes(), None).unwrap()
+    };
+    let one = Node::with_tls(identity(1), tls(&signed(&authority, "127.0.0.1"))).await;
+    let of = |tls| Link::new(identity(2), SECRET, options(), Some(tls), Clock::default()).unwrap();
+    // Who connects is known by the authority alone: what it is reached at, it may not know.
+    let link = of(tls(&signed(&authority, "two.example")));
+    assert_eq!(said(&way(&link, 1, one.address).ask(ask("who")).await.unwrap()), "1.0");
+
+    // One that shows a certificate of another authority is not let in, though it trusts this one.
+    let stranger = of(tls(&signed(&other, "127.0.0.1")));
+    assert!(!way(&stranger, 1, one.address).ask(ask("who")).await.unwrap_err().may_be_done());
+    assert_eq!(one.desk.asked.load(std::sync::atomic::Ordering::SeqCst), 1);
+
+    // One for another host is not spoken with.
+    let elsewhere = Node::with_tls(identity(3), tls(&signed(&authority, "elsewhere.example"))).await;
+    let peer = way(&link, 3, elsewhere.address);
+    assert!(!peer.ask(ask("x")).await.unwrap_err().may_be_done());
+    assert!(matches!(peer.health().standing, Standing::Away(why) if why.contains("certificate")));
 }
 
 #[test]

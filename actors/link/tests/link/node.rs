@@ -61,6 +61,8 @@ pub(crate) struct Desk {
     pub(crate) subscribers: Mutex<Vec<mpsc::Sender<Bytes>>>,
     pub(crate) pieces: Mutex<Vec<mpsc::Sender<Result<Bytes, Cut>>>>,
     pub(crate) forwarded: Mutex<Vec<(String, Option<std::net::IpAddr>, u8)>>,
+    /// Closed once the request that is never answered is dropped.
+    pub(crate) leaving: Mutex<Option<oneshot::Receiver<()>>>,
 }
 
 impl Handler for Desk {
@@ -94,10 +96,16 @@ impl Handler for Desk {
         Ok(receiver)
     }
 
-    async fn forward(&self, _: &Hello, forwarded: Forwarded) -> Response<Sent> {
+    async fn forward(&self, _: &Hello, forwarded: Forwarded) -> Option<Response<Sent>> {
         let path = forwarded.request.uri().to_string();
         self.forwarded.lock().unwrap().push((path.clone(), forwarded.client, forwarded.hops));
-        match path.as_str() {
+        Some(match path.as_str() {
+            "/never" => {
+                let (_left, leaving) = oneshot::channel::<()>();
+                *self.leaving.lock().unwrap() = Some(leaving);
+                std::future::pending().await
+            }
+            "/nothing-new" => return None,
             "/stream" => {
                 let (sender, receiver) = mpsc::channel(1);
                 tokio::spawn(async move {
@@ -124,7 +132,7 @@ impl Handler for Desk {
                 .header("x-mine", "1")
                 .body(Sent::Whole(forwarded.request.into_body()))
                 .unwrap(),
-        }
+        })
     }
 }
 

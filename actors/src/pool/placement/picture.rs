@@ -3,6 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use billing::class::SizeClass;
+use serde::{Deserialize, Serialize};
 
 use super::{
     End, Expected, InstanceId, Placement,
@@ -10,7 +11,8 @@ use super::{
 };
 
 /// How a model stands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Standing {
     /// It is not in memory.
     Cold,
@@ -89,6 +91,13 @@ impl Placement {
             used: device.memory - self.free(place),
         };
         self.devices.iter().enumerate().map(picture).collect()
+    }
+
+    /// The room that a model finds now: bytes that are free on the devices that take it, and whether it fits one of them.
+    pub fn room(&self, model: &super::Wanted) -> (u64, bool) {
+        let takers = self.devices.iter().enumerate().filter(|(_, device)| device.takes(model));
+        let free = takers.map(|(place, _)| self.free(place));
+        free.fold((0, false), |(all, fits), free| (all + free, fits || free >= model.bytes))
     }
 
     /// All models that were asked for and are not forgotten.

@@ -159,6 +159,10 @@ impl AnswerWriter for Writer {
     }
 
     fn failed(&mut self, error: &Value) -> String {
+        Self::cut(error)
+    }
+
+    fn cut(error: &Value) -> String {
         sse::named("error", &error.to_string())
     }
 }

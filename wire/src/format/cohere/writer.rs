@@ -104,6 +104,13 @@ impl Writer {
     }
 }
 
+/// The last event of a stream that failed.
+fn failure(id: &str, error: &Value) -> String {
+    let finish = if error["status"] == 504 { "TIMEOUT" } else { "ERROR" };
+    let delta = json!({"finish_reason": finish, "error": error["message"]});
+    sse::named(END, &json!({"id": id, "type": END, "delta": delta, "farebox": error}).to_string())
+}
+
 impl AnswerWriter for Writer {
     fn errors(&self) -> ErrorShape {
         ErrorShape::Cohere
@@ -153,9 +160,11 @@ impl AnswerWriter for Writer {
 
     /// A failure is the end of the message, with its words.
     fn failed(&mut self, error: &Value) -> String {
-        let finish = if error["status"] == 504 { "TIMEOUT" } else { "ERROR" };
-        let delta = json!({"finish_reason": finish, "error": error["message"]});
-        sse::named(END, &json!({"id": self.id, "type": END, "delta": delta, "farebox": error}).to_string())
+        failure(&self.id, error)
+    }
+
+    fn cut(error: &Value) -> String {
+        failure("", error)
     }
 }
 

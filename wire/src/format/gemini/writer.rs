@@ -138,6 +138,10 @@ impl<F: Framing> AnswerWriter for Writer<F> {
         let error = json!({"error": error["error"]});
         held + &self.piece(&error.to_string()) + F::END
     }
+
+    fn cut(error: &Value) -> String {
+        crate::sse::encode(&json!({"error": error["error"]}).to_string())
+    }
 }
 
 impl<F: Framing> WholeWriter for Writer<F> {

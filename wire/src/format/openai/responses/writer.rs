@@ -435,6 +435,13 @@ impl AnswerWriter for Writer {
         self.put(&mut out, FAILED, json!({"response": response}));
         out
     }
+
+    /// An event of its own, which has no response in it.
+    fn cut(error: &Value) -> String {
+        let of = |name: &str| error.pointer(&format!("/error/{name}")).or_else(|| error.get(name)).cloned();
+        let (code, message) = (of("code"), of("message"));
+        named("error", &json!({"type": "error", "code": code, "message": message, "param": null}).to_string())
+    }
 }
 
 impl WholeWriter for Writer {
