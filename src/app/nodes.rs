@@ -1,6 +1,6 @@
 //! This process as one of several nodes with one ledger.
 
-use std::{sync::Arc, time::Duration};
+use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
 use actors::{
     accounts::Accounts,
@@ -11,10 +11,12 @@ use anyhow::{Context, Result};
 use ledger::LedgerError;
 use link::{Identity, Link, Options};
 use runtime::{clock::Clock, node::NodeId};
+use tokio::net::TcpListener;
 
 use crate::config::{self, Settings};
 
-/// Joins the other nodes, if the settings say that there may be some.
+/// Joins the other nodes, if the settings say that there may be some. The successor of a node on the same machine is a node
+/// of its own, beside it.
 ///
 /// # Errors
 ///
@@ -24,12 +26,13 @@ pub(super) async fn join(
     accounts: &Accounts,
     journal: &Arc<Journal>,
     clock: Clock,
+    is_successor: bool,
     on_begin: impl Fn() + Send + Sync + 'static,
 ) -> Result<Option<Cluster>> {
-    let config::Cluster { listen: Some(listen), address, secret: Some(secret), .. } = &settings.cluster else {
+    let &config::Cluster { listen: Some(listen), ref address, secret: Some(ref secret), .. } = &settings.cluster else {
         return Ok(None);
     };
-    let listener = tokio::net::TcpListener::bind(listen).await;
+    let listener = bind(listen, is_successor).await;
     let listener = listener.with_context(|| format!("can't listen for other nodes on {listen} (cluster.listen)"))?;
     let own = listener.local_addr()?;
     let id = NodeId(uuid::Uuid::new_v4());
@@ -45,7 +48,7 @@ pub(super) async fn join(
     let membership = Membership {
         id,
         name: name(),
-        address: address.clone().unwrap_or_else(|| own.to_string()),
+        address: address.as_deref().map_or_else(|| own.to_string(), |address| at_port(address, listen, own)),
         version: env!("CARGO_PKG_VERSION").to_owned(),
         rules: rules(settings),
         link: link.context("setting `cluster.secret`")?,
@@ -53,6 +56,24 @@ pub(super) async fn join(
         on_begin: Arc::new(on_begin),
     };
     Ok(Some(Cluster::join(membership, accounts.clone(), Arc::clone(journal)).context("no thread for the cluster")?))
+}
+
+/// Listens for other nodes. A predecessor on this machine has the port until it ends; its successor has any other.
+async fn bind(listen: SocketAddr, is_successor: bool) -> io::Result<TcpListener> {
+    match TcpListener::bind(listen).await {
+        Err(error) if is_successor && error.kind() == io::ErrorKind::AddrInUse => {
+            TcpListener::bind(SocketAddr::new(listen.ip(), 0)).await
+        }
+        bound => bound,
+    }
+}
+
+/// The address for other nodes of a node that listens at another port than the settings say.
+fn at_port(address: &str, wanted: SocketAddr, own: SocketAddr) -> String {
+    match address.rsplit_once(':') {
+        Some((host, _)) if ![0, own.port()].contains(&wanted.port()) => format!("{host}:{}", own.port()),
+        _ => address.to_owned(),
+    }
 }
 
 /// The machine and the process, for people.
@@ -88,5 +109,21 @@ impl Versions {
             Self::Own(journal) => journal.price_version(hash, text).await,
             Self::Shared(cluster) => cluster.price_version(hash, text).await,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_successor_listens_beside_its_predecessor_and_says_where() {
+        let first = bind("127.0.0.1:0".parse().unwrap(), false).await.unwrap();
+        let taken = first.local_addr().unwrap();
+        assert_eq!(bind(taken, false).await.unwrap_err().kind(), io::ErrorKind::AddrInUse);
+        let second = bind(taken, true).await.unwrap().local_addr().unwrap();
+        assert_ne!(second.port(), taken.port());
+        assert_eq!(at_port("node-1.lan:8300", taken, taken), "node-1.lan:8300");
+        assert_eq!(at_port("node-1.lan:8300", taken, second), format!("node-1.lan:{}", second.port()));
     }
 }

@@ -54,6 +54,7 @@ mod readme;
 mod rebuild;
 mod receipts;
 mod refusals;
+mod replacing;
 mod reported;
 mod rerank;
 mod responses;

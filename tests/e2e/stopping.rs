@@ -29,7 +29,8 @@ fn streamed() -> Value {
 async fn stage(stop_seconds: u64) -> (FakeOpenAi, Server, Customer) {
     let fake = FakeOpenAi::start();
     let options = Options::default().calling(fake.url());
-    let server = Server::start(options.set("FAREBOX_LIMITS__STOP_SECONDS", &stop_seconds.to_string())).await;
+    let options = options.set("FAREBOX_LIMITS__STOP_SECONDS", &stop_seconds.to_string());
+    let server = Server::start(options.set("FAREBOX_LIMITS__NOTICE_SECONDS", "1")).await;
     let customer = server.admin().customer("payg", "1").await;
     (fake, server, customer)
 }
