@@ -25,6 +25,13 @@ const TURNS: usize = 5;
 const STATEMENTS: &str = "SELECT COALESCE(SUM(calls), 0) || ' ' || COALESCE(SUM(rows), 0) || ' ' || COALESCE(SUM(wal_bytes), 0) \
                           FROM pg_stat_statements WHERE dbid = (SELECT oid FROM pg_database WHERE datname = current_database())";
 
+/// The statements that took PostgreSQL the most time: its share of all, microseconds a call, calls, and its beginning.
+const LONGEST: &str = "SELECT string_agg(line, E'\\n') FROM (SELECT format('%s %%  %s us  %s calls  %s', \
+                       round((100 * total_exec_time / sum(total_exec_time) OVER ())::numeric), \
+                       round((1000 * mean_exec_time)::numeric), calls, left(regexp_replace(query, '\\s+', ' ', 'g'), 110)) line \
+                       FROM pg_stat_statements WHERE dbid = (SELECT oid FROM pg_database WHERE datname = current_database()) \
+                       ORDER BY total_exec_time DESC LIMIT 8) longest";
+
 /// What counts on, as it stands.
 #[derive(Debug, Clone, Copy, Default)]
 struct Counts {
@@ -56,6 +63,10 @@ pub(crate) async fn cost(stage: &Stage) {
                 turns.push(turn(stage, &cluster, &target, clients).await);
             }
             points.push(middle(&turns));
+        }
+        println!("  PostgreSQL's time, {nodes} nodes:");
+        for line in stage.postgres.ask(cluster.database(), LONGEST).lines() {
+            println!("    {line}");
         }
         cluster.audit().await;
     }

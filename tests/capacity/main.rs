@@ -9,8 +9,16 @@ mod model;
 use measured::Measured;
 use model::{Demands, Setting, run};
 
-const DEMANDS: Demands =
-    Demands { path: 400.0, behind: 200.0, append: 500.0, batch: 150.0, forward: 200.0, link: 60.0, hop: 300.0 };
+const DEMANDS: Demands = Demands {
+    path: 600.0,
+    wait: 100.0,
+    behind: 0.0,
+    append: 500.0,
+    batch: 150.0,
+    forward: 200.0,
+    link: 60.0,
+    hop: 300.0,
+};
 /// How near the model must be.
 const WITHIN: f64 = 0.2;
 
@@ -48,7 +56,7 @@ fn the_page_has_what_was_measured() {
 #[test]
 fn one_client_waits_for_nothing_but_its_own_work() {
     let outcome = run(DEMANDS, Setting { cores: 2, nodes: 1, clients: 1 }, 7);
-    let each = 400.0 + 2.0 * 500.0;
+    let each = 600.0 + 100.0 + 2.0 * 500.0;
     let expected = 1e6 / each;
     assert!((outcome.rate / expected - 1.0).abs() < 0.02, "{outcome:?} of {expected}");
 }
@@ -119,10 +127,26 @@ fn demands_are_found_again_from_what_they_make() {
         cores: 2,
         points: vec![point(1, 1), point(1, 16), point(1, 256), point(3, 1), point(3, 64)],
     };
-    let Demands { path, behind, append, batch, forward, link, hop } = measured.demands();
-    for (found, given) in
-        [(path, 400.0), (behind, 200.0), (append, 500.0), (batch, 150.0), (forward, 200.0), (link, 60.0), (hop, 300.0)]
-    {
+    let found = measured.demands();
+    assert!(found.behind < 1.0, "{found:?}");
+    for (found, given) in [
+        (found.path, 600.0),
+        (found.wait, 100.0),
+        (found.append, 500.0),
+        (found.batch, 150.0),
+        (found.forward, 200.0),
+        (found.link, 60.0),
+        (found.hop, 300.0),
+    ] {
         assert!((found / given - 1.0_f64).abs() < 0.1, "{:?}", measured.demands());
     }
+}
+
+#[test]
+fn what_nobody_waits_for_takes_cores_alone() {
+    let demands = Demands { path: 400.0, behind: 200.0, ..DEMANDS };
+    let [one, many] = [1, 500].map(|clients| run(demands, Setting { cores: 2, nodes: 1, clients }, 7));
+    let each = 400.0 + 100.0 + 2.0 * 500.0;
+    assert!((one.rate * each / 1e6 - 1.0).abs() < 0.03, "{one:?}");
+    assert!(many.rate > 0.9 * 2.0 * 1e6 / 600.0 && many.rate < 2.0 * 1e6 / 600.0, "{many:?}");
 }

@@ -91,7 +91,9 @@ impl Measured {
         // A request alone waits for nothing but its own work. What of its processor time is not in that is spent behind it.
         let first = alone[0];
         let append = first.append * 1_000.0;
-        let path = (1e6 / first.rate - first.batches * append).clamp(request * LEAST_PATH, request.max(0.0));
+        let rest = 1e6 / first.rate - first.batches * append;
+        let path = rest.clamp(request * LEAST_PATH, request);
+        let wait = (rest - path).max(0.0);
         // The same of what it takes more where most requests come to another node than their account's.
         let more = several.iter().map(|point| {
             let more = point.processor() - request - point.batches * batch;
@@ -101,7 +103,7 @@ impl Measured {
         let hop = several
             .first()
             .map_or(0.0, |point| ((1e6 / point.rate - 1e6 / first.rate) / elsewhere(point.nodes)).max(0.0));
-        Demands { path, behind: request - path, append, batch, forward, link, hop }
+        Demands { path, wait, behind: request - path, append, batch, forward, link, hop }
     }
 
     /// Whether the machine had nothing else to do. Otherwise it is no measurement.
@@ -147,10 +149,10 @@ impl Measured {
                 point.commands
             );
         }
-        let Demands { path, behind, append, batch, forward, link, hop } = self.demands();
+        let Demands { path, wait, behind, append, batch, forward, link, hop } = self.demands();
         let _ = writeln!(
             page,
-            "\nFrom that the model has, in us: a request waits for {path:.0} of processor time, and {behind:.0} are spent behind it; a \
+            "\nFrom that the model has, in us: a request waits for {path:.0} of processor time and {wait:.0} beside it, and {behind:.0} are spent behind it; a \
              batch is durable after {append:.0}, and takes {batch:.0} of processor time. Where an account is at another node, a request \
              takes {hop:.0} longer, {forward:.0} of processor time more, and a batch {link:.0}.\n"
         );

@@ -16,6 +16,8 @@ use std::{
 pub(crate) struct Demands {
     /// The processor time of a request that its client waits for.
     pub(crate) path: f64,
+    /// What a request waits for beside processors and its batches: threads that are woken, messages on their way.
+    pub(crate) wait: f64,
     /// The processor time of a request that nobody waits for.
     pub(crate) behind: f64,
     /// The time until a batch is durable, on an idle machine.
@@ -112,6 +114,8 @@ enum Event {
     Done(Work),
     /// The disk has a node's batch.
     Durable(usize),
+    /// A client's request is at its node.
+    Begun(usize),
     /// A client's question is at its account's node.
     Arrived(usize),
 }
@@ -190,6 +194,7 @@ impl Machine {
         let Some(Reverse((at, place))) = self.events.pop() else { return };
         self.now = nanoseconds_to_micro(at.0);
         match self.happening[place] {
+            Event::Begun(client) => self.begin(client),
             Event::Arrived(client) => {
                 let owner = self.clients[client].owner;
                 self.journals[owner].waiting.push(client);
@@ -228,7 +233,8 @@ impl Machine {
         let asking = &mut self.clients[client];
         (asking.step, asking.owner, asking.is_forwarded, asking.began) = (0, owner, owner != entered, self.now);
         asking.asked += 1;
-        self.begin(client);
+        let wait = self.random.time(self.demands.wait);
+        self.after(wait, Event::Begun(client));
     }
 
     /// The step at which a client's request is begins.

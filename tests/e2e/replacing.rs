@@ -150,13 +150,12 @@ async fn records(customers: &[Customer]) -> usize {
     usize::try_from(count).unwrap()
 }
 
-#[tokio::test]
-async fn processes_on_sqlite_follow_one_another_without_a_failed_request() {
+/// A process follows another one on a ledger of one owner, twice: by hand, and by a signal.
+async fn follow_one_another(ledger: TestLedger) {
     let held = Held::default();
-    let ledger = TestLedger::sqlite();
-    let mut server =
-        Server::start(ledger.options().calling(&held.provider().await).set("FAREBOX_LIMITS__NOTICE_SECONDS", "1"))
-            .await;
+    let metrics = format!("127.0.0.1:{}", free_port());
+    let options = ledger.options().calling(&held.provider().await).set("FAREBOX_LIMITS__NOTICE_SECONDS", "1");
+    let mut server = Server::start(options.set("FAREBOX_HTTP__METRICS", &metrics)).await;
     let customers = customers(&server, 4).await;
     let stream = held.stream(server.url(), &customers[0]).await;
     let load = Load::start(server.url(), &customers);
@@ -177,7 +176,20 @@ async fn processes_on_sqlite_follow_one_another_without_a_failed_request() {
     let answered = load.end().await + 1;
     assert_eq!(records(&customers).await, answered);
     server.admin().assert_audit().await;
+    let told = Api::new(&format!("http://{metrics}"), None).get("/metrics").await;
+    assert!(told.status == 200 && told.body.contains("farebox_requests_running"), "{}", told.body);
     server.stop().await;
+}
+
+#[tokio::test]
+async fn processes_on_sqlite_follow_one_another_without_a_failed_request() {
+    follow_one_another(TestLedger::sqlite()).await;
+}
+
+#[tokio::test]
+async fn owners_of_a_postgres_database_follow_one_another_without_a_failed_request() {
+    let Some(ledger) = TestLedger::postgres() else { return };
+    follow_one_another(ledger).await;
 }
 
 #[tokio::test]

@@ -130,7 +130,7 @@ impl Process {
                 let _ = child.wait();
             }
             Self::Theirs(id) => {
-                let _ = Command::new("sh").args(["-c", &format!("kill -KILL {id}")]).status();
+                let _ = Command::new("sh").args(["-c", &format!("kill -KILL {id} 2>/dev/null")]).status();
             }
         }
     }
