@@ -1,6 +1,6 @@
 # Farebox in a few words: `make run` starts everything, `make dev` serves a debug build, `make test` tests everything and
 # `make test-fast` what takes less than a minute.
-.PHONY: run dev build dist fmt lint test test-fast bench clean
+.PHONY: run dev build dist fmt lint test test-fast bench scaling clean
 
 run: build
 	@echo "Starting. The first start fetches ONNX Runtime and a small chat model (117 MB) and imports it."
@@ -62,6 +62,7 @@ test-fast:
 
 bench:
 	cargo bench --bench gateway
+	cargo bench --bench nodes -- forward hot three redis takeover drain sockets
 	cargo bench --bench ledger
 	cargo bench -p billing --bench decide
 	cargo bench -p wire --bench translate
@@ -78,6 +79,10 @@ bench:
 	cargo build --release --bin farebox
 	python3 benches/beside/llama_cpp.py
 	python3 benches/beside/fastembed_minilm.py
+
+# What a request costs, by the number of clients, and what the capacity model makes of it: into docs/scaling.md.
+scaling:
+	cargo bench --bench nodes -- cost --write
 
 clean:
 	cargo clean

@@ -1,6 +1,6 @@
-//! The composition root: builds and starts everything, and distributes the addresses. The network address is taken
-//! before the ledger, so that a failed start changes nothing for a process that already serves. How everything stops is
-//! in [`stopping`].
+//! The composition root: builds and starts everything, and distributes the addresses. What can fail comes before the ledger
+//! where it can, so that a failed start changes nothing for a process that already serves. How everything stops is in
+//! [`stopping`].
 
 mod devices;
 mod joining;
@@ -8,13 +8,16 @@ mod nodes;
 mod pools;
 pub mod prices;
 mod providers;
+mod service_manager;
+mod sockets;
 pub mod stopping;
+mod succession;
 
 use std::{
     net::{SocketAddr, TcpListener},
     path::PathBuf,
     sync::Arc,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use actix::{Actor, Arbiter};
@@ -35,16 +38,19 @@ use cards::{
     sandbox::Sandbox,
     stripe::{self, Stripe},
 };
-use ledger::{Claim, Ledger, Opening, log::Shards};
+use ledger::{Claim, Ledger, LedgerError, Opening, log::Shards};
 use runtime::{
     clock::Clock,
     health::Health,
     mailbox::{self, Handle},
     supervisor::{Supervisor, Vacancy, supervise},
 };
-use tokio::net::TcpSocket;
 use upstream::delivery::{DeliveryClient, Reach};
 
+use self::{
+    sockets::Places,
+    succession::offer::{Offer, Own, Place},
+};
 use crate::{
     catalogue::{aliases::Aliases, folder},
     config::{self, Settings},
@@ -64,49 +70,70 @@ pub struct Running {
     /// The state shared by handlers.
     pub state: web::Data<State>,
     listener: TcpListener,
-    server: ServerHandle,
-    stop_after: Duration,
+    /// Whether the service manager listens at the same socket, and goes on when this process has ended.
+    is_held: bool,
+    servers: Vec<ServerHandle>,
+    offer: Option<Offer>,
     serving: actix_web::rt::task::JoinHandle<std::io::Result<()>>,
 }
 
-/// The most connections that wait to be accepted.
-const BACKLOG: u32 = 1_024;
+/// What a process does about another one that serves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Start {
+    /// It is refused: a ledger has one owner.
+    Beside,
+    /// It takes the ledger over, and what runs there is settled here.
+    TakeOver,
+    /// It takes the place of the one that serves from the same data folder, which finishes and ends.
+    Replace,
+}
 
-/// Starts everything, and claims the ledger by `claim`. Must run within an actix system.
+/// How long a predecessor may take to end: longer than `limits.stop_seconds` may be.
+const ENDS_WITHIN: Duration = Duration::from_secs(3_700);
+/// How long the ledger of a predecessor that has ended may count as owned: its session or its lock ends with it.
+const FREE_WITHIN: Duration = Duration::from_secs(10);
+const LOOK_EVERY: Duration = Duration::from_millis(10);
+
+/// Starts everything, and claims the ledger by `start`. Must run within an actix system.
 ///
 /// # Errors
 ///
 /// The address or the metrics address is taken, the ledger can't be opened or belongs to another process, or a part
 /// can't be started. The error's text names the part, and the process should end with it.
-pub async fn start(settings: &Settings, metrics: Metrics, claim: Claim) -> Result<Running> {
+pub async fn start(settings: &Settings, metrics: Metrics, start: Start) -> Result<Running> {
     let clock = match settings.clock {
         config::Clock::System | config::Clock::Test { from: None } => Clock::default(),
         config::Clock::Test { from: Some(from) } => Clock::from(from),
     };
     let health = Health::default();
-    let socket = take_address(settings.listen)?;
-    let metrics_socket = match settings.http.metrics {
-        config::MetricsAt::Address(address) => {
-            let bound = std::net::TcpListener::bind(address);
-            Some(bound.with_context(|| format!("can't serve metrics at {address}; nothing was changed"))?)
-        }
-        config::MetricsAt::Open | config::MetricsAt::Token => None,
+    let mut places = match start {
+        Start::Beside | Start::TakeOver => Places::take(settings)?,
+        Start::Replace => Places::inherit(settings)?,
     };
     // Nothing is taken from a living owner before it is known that this process can serve.
     let aliases = Aliases::read(&settings.routing.aliases).context("setting `routing.aliases`")?;
     let signer = Arc::new(Signer::open(&signing_key_file(settings)).context("can't use the key of receipts")?);
-    let ledger = Arc::new(open_ledger(settings, claim).await?);
+    let book = prices::book(settings)?;
+    let processor = processor(settings, clock.now())?;
+    let is_successor = places.predecessor.is_some();
+    // One process owns the ledger, and then the other. Nodes own it together.
+    if settings.cluster.listen.is_none()
+        && let Some(mut predecessor) = places.predecessor.take()
+    {
+        predecessor.is_prepared().context("the process to be replaced is gone")?;
+        predecessor.has_ended(ENDS_WITHIN).await.context("the process to be replaced does not end")?;
+    }
+    let ledger = Arc::new(open_ledger(settings, start, is_successor).await?);
     actix_rt::spawn(tell_of_twins(Arc::clone(&ledger)));
     let models = folder::open_models(&settings.runtime.models_dir);
     if !models.is_empty() {
         warn_without_runtime(&library(settings));
     }
-    let book = prices::book(settings)?;
     let arbiters: Vec<_> = (0..actor_threads()).map(|_| Arbiter::new().handle()).collect();
     let main = arbiters.first().context("no thread for actors")?.clone();
     // What can still fail comes before the first actor. A token is made behind the ledger: one without a ledger is a sign
     // of a ledger that was lost.
-    let (admin_token, processor) = (admin_token(settings)?, processor(settings, clock.now())?);
+    let admin_token = admin_token(settings)?;
     let chief = Supervisor::new(&health).start();
     let Money { journal, accounts, payments } =
         start_money(&chief, arbiters, Arc::clone(&ledger), processor, clock.clone(), health.clone())?;
@@ -118,7 +145,7 @@ pub async fn start(settings: &Settings, metrics: Metrics, claim: Claim) -> Resul
     let node = nodes::node(settings, &ledger, clock.clone()).await?;
     let hints = node.as_ref().and_then(|node| node.hints.clone());
     let cluster = match node {
-        Some(node) => nodes::join(settings, node, &accounts, &journal, on_begin).await?.map(Arc::new),
+        Some(node) => nodes::join(settings, node, &accounts, &journal, is_successor, on_begin).await?.map(Arc::new),
         None => None,
     };
     actix_rt::spawn(admission::replay(accounts.clone()));
@@ -135,16 +162,7 @@ pub async fn start(settings: &Settings, metrics: Metrics, claim: Claim) -> Resul
     let webhooks = start_webhooks(settings, &chief, &accounts)?;
     let pools = pools::start(settings, &chief, &main, &health)?;
     let providers = providers::start(settings, &chief, &main, &health);
-    let rules = Rules {
-        overdraft_none: settings.limits.overdraft == config::Overdraft::None,
-        weighting: match settings.limits.concurrency {
-            config::Concurrency::Weighted => Weighting::Weighted,
-            config::Concurrency::Flat => Weighting::Flat,
-        },
-        drain_seconds: settings.limits.drain_seconds,
-        unread_bytes: settings.limits.unread_bytes,
-        answers_bytes: settings.limits.answers_bytes,
-    };
+    let rules = rules(settings);
     let pools = (pools, pools::worker(settings), library(settings));
     let models = Models::new(catalogue, settings.runtime.models_dir.clone(), clock).with_aliases(aliases);
     let pins = Pins::of(&settings.data_dir).context("can't read which models operators have pinned")?;
@@ -170,32 +188,56 @@ pub async fn start(settings: &Settings, metrics: Metrics, claim: Claim) -> Resul
         async move { state.keys.follow(revoked).await }
     });
     nodes::relay(&state);
-    let listen = || anyhow::Ok(socket.listen(BACKLOG)?.into_std()?);
-    let listener = listen().with_context(|| cannot_listen(settings.listen))?;
-    let address = listener.local_addr()?;
-    let server = http::server::serve(listener.try_clone()?, &state).with_context(|| cannot_listen(settings.listen))?;
-    if let Some(socket) = metrics_socket {
-        actix_web::rt::spawn(http::operations::serve_metrics(socket, &state).context("can't serve metrics")?);
+    serve(settings, places, start, admin_token, state)
+}
+
+/// What the settings say of money and of limits.
+fn rules(settings: &Settings) -> Rules {
+    Rules {
+        overdraft_none: settings.limits.overdraft == config::Overdraft::None,
+        weighting: match settings.limits.concurrency {
+            config::Concurrency::Weighted => Weighting::Weighted,
+            config::Concurrency::Flat => Weighting::Flat,
+        },
+        drain_seconds: settings.limits.drain_seconds,
+        unread_bytes: settings.limits.unread_bytes,
+        answers_bytes: settings.limits.answers_bytes,
     }
-    let handle = server.handle();
-    let serving = actix_web::rt::spawn(server);
-    let stop_after = Duration::from_secs(settings.limits.stop_seconds);
-    Ok(Running { address, admin_token, state, listener, server: handle, stop_after, serving })
 }
 
-/// Binds an address without listening yet: a client that comes during the start is refused, not kept waiting.
-fn take_address(address: SocketAddr) -> Result<TcpSocket> {
-    let take = || {
-        let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
-        socket.set_reuseaddr(true)?;
-        socket.bind(address)?;
-        std::io::Result::Ok(socket)
+/// Serves requests, and offers this process's place to a successor.
+fn serve(
+    settings: &Settings,
+    mut places: Places,
+    start: Start,
+    admin_token: String,
+    state: web::Data<State>,
+) -> Result<Running> {
+    let (predecessor, of_metrics) = (places.predecessor.take(), places.metrics.take());
+    let place = match (places.offer.take(), start) {
+        (Some(inherited), _) => Place::Inherited(inherited),
+        (None, Start::TakeOver) => Place::TakeOver,
+        (None, Start::Beside | Start::Replace) => Place::IfFree,
     };
-    take().with_context(|| cannot_listen(address))
-}
-
-fn cannot_listen(address: SocketAddr) -> String {
-    format!("can't listen on {address}; nothing was changed")
+    let is_held = places.is_held;
+    let listener = places.listen()?;
+    let address = listener.local_addr()?;
+    let own = Own { http: &listener, metrics: of_metrics.as_ref(), is_held };
+    let offer = sockets::offer(&settings.data_dir, place, own);
+    let server = http::server::serve(listener.try_clone()?, &state).context("can't serve requests")?;
+    let mut servers = vec![server.handle()];
+    if let Some(socket) = of_metrics {
+        let server = http::operations::serve_metrics(socket, &state).context("can't serve metrics")?;
+        servers.push(server.handle());
+        actix_web::rt::spawn(server);
+    }
+    let serving = actix_web::rt::spawn(server);
+    if let Some(mut predecessor) = predecessor {
+        // Both serve by now.
+        predecessor.is_prepared().context("the process to be replaced is gone")?;
+    }
+    service_manager::is_ready();
+    Ok(Running { address, admin_token, state, listener, is_held, servers, offer, serving })
 }
 
 /// The actors that keep the money: everything that accounts need, and nothing in front of them.
@@ -259,12 +301,21 @@ pub fn processor(settings: &Settings, now: Timestamp) -> Result<Processor> {
     }
 }
 
-async fn open_ledger(settings: &Settings, claim: Claim) -> Result<Ledger> {
+async fn open_ledger(settings: &Settings, start: Start, is_successor: bool) -> Result<Ledger> {
     let kept = ["admin_token", "quickstart.json"].map(|name| settings.data_dir.join(name)).to_vec();
-    let claim = if settings.cluster.listen.is_some() && claim == Claim::IfFree { Claim::Share } else { claim };
+    let claim = match start {
+        Start::TakeOver => Claim::TakeOver,
+        Start::Beside | Start::Replace if settings.cluster.listen.is_some() => Claim::Share,
+        Start::Beside | Start::Replace => Claim::IfFree,
+    };
     let opening = Opening { claim, kept, shards: Shards::new(settings.database.shards) };
-    let opened = Ledger::open(settings.database.url.as_str(), &opening).await;
-    opened.with_context(|| format!("can't open the ledger at {}", settings.database.url))
+    let until = Instant::now() + if is_successor { FREE_WITHIN } else { Duration::ZERO };
+    loop {
+        match Ledger::open(settings.database.url.as_str(), &opening).await {
+            Err(LedgerError::Owned(_)) if Instant::now() < until => tokio::time::sleep(LOOK_EVERY).await,
+            opened => return opened.with_context(|| format!("can't open the ledger at {}", settings.database.url)),
+        }
+    }
 }
 
 /// Closed models need no ONNX Runtime, so a missing library prevents neither the start nor readiness.

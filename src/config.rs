@@ -13,6 +13,7 @@ mod settings;
 mod validate;
 
 use std::env;
+use std::ffi::OsString;
 use std::path::PathBuf;
 
 pub use cluster::{Cluster, Tls};
@@ -112,6 +113,18 @@ pub fn cache_folder() -> Result<PathBuf, ConfigError> {
         .or_else(|| named("XDG_CACHE_HOME").map(|folder| folder.join("farebox")))
         .or_else(|| named("HOME").map(|folder| folder.join(".cache/farebox")))
         .ok_or(ConfigError::NoCache)
+}
+
+/// The program and the arguments with which this process is started again, to take its own place. The program is what the
+/// process was called by: behind that name there may be a newer one by now.
+pub fn again() -> (PathBuf, Vec<OsString>) {
+    let mut called = env::args_os();
+    (called.next().map_or_else(|| "farebox".into(), PathBuf::from), replacing(called))
+}
+
+fn replacing(arguments: impl Iterator<Item = OsString>) -> Vec<OsString> {
+    let kept = arguments.filter(|argument| argument != "--take-over" && argument != "--replace");
+    kept.chain(["--replace".into()]).collect()
 }
 
 /// The platform of this build: the operating system and the processor.

@@ -199,7 +199,7 @@ impl Bench {
             farebox.stop();
             let before = self.bytes_of(&farebox);
             farebox.resume();
-            let target = Target { url: farebox.url.clone(), ..accounts };
+            let target = Target { urls: vec![farebox.url.clone()], ..accounts };
             let requests = load(&target, CONNECTIONS, 4 * self.lasting).await.requests;
             farebox.stop();
             let grown = self.bytes_of(&farebox).saturating_sub(before);
@@ -287,13 +287,13 @@ impl Bench {
         let (client, body) = (reqwest::Client::new(), agents_body(AGENTS_BYTES));
         let length = serde_json::to_vec(&body).unwrap().len();
         // What is made once is made before: the vocabulary that counts its tokens.
-        send(request(&client, &through.url, &through.keys[0], &body)).await;
+        send(request(&client, through.url(), &through.keys[0], &body)).await;
         let before = farebox.process().memory_kib("VmRSS");
         let targets = [self.bare().targets.remove(0), through];
         let mut times = [Vec::new(), Vec::new()];
         for _ in 0..TURNS_OF_AGENT {
             for (target, times) in targets.iter().zip(&mut times) {
-                let request = request(&client, &target.url, &target.keys[0], &body);
+                let request = request(&client, target.url(), &target.keys[0], &body);
                 let sent = Instant::now();
                 send(request).await;
                 times.push(sent.elapsed().as_secs_f64() * 1_000.0);
@@ -307,7 +307,7 @@ impl Bench {
     }
 
     fn provider(&self) -> Target {
-        Target { url: self.upstream.1.clone(), keys: vec!["sk-bench".into()] }
+        Target { urls: vec![self.upstream.1.clone()], keys: vec!["sk-bench".into()] }
     }
 
     /// The memory of the gateway alone, and of accounts.
@@ -345,7 +345,7 @@ impl Bench {
     }
 
     fn bare(&self) -> Contender {
-        let target = Target { url: self.bare.1.clone(), keys: vec!["sk-bench".into()] };
+        let target = Target { urls: vec![self.bare.1.clone()], keys: vec!["sk-bench".into()] };
         let meters = vec![("proxy", Meter::Process(self.bare.0.id()))];
         Contender { name: "bare", targets: vec![target], meters, crowd: None }
     }

@@ -15,7 +15,7 @@ use crate::{
 };
 
 /// After each turn: what was left to be done behind the answers is done, and counted.
-const PAUSE: Duration = Duration::from_millis(200);
+pub(crate) const PAUSE: Duration = Duration::from_millis(200);
 const WARM_UP: Duration = Duration::from_millis(300);
 /// How often each account of a crowd sends a request.
 pub(crate) const CROWD_EVERY: Duration = Duration::from_mins(1);
@@ -158,9 +158,9 @@ async fn crowd(target: &Target, turn: usize, lasting: Duration) -> usize {
     let every = CROWD_EVERY / u32::try_from(target.keys.len()).unwrap();
     let count = usize::try_from(lasting.as_nanos() / every.as_nanos()).unwrap();
     let (client, body, mut ticks, mut calls) = (reqwest::Client::new(), body(false), interval(every), JoinSet::new());
-    for key in target.keys.iter().cycle().skip(turn * count).take(count) {
+    for (key, url) in target.keys.iter().cycle().zip(target.urls.iter().cycle()).skip(turn * count).take(count) {
         ticks.tick().await;
-        calls.spawn(send(request(&client, &target.url, key, &body)));
+        calls.spawn(send(request(&client, url, key, &body)));
     }
     calls.join_all().await.len()
 }

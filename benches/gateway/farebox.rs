@@ -26,6 +26,7 @@ pub(crate) struct Farebox {
     folder: PathBuf,
     database: Database,
     upstream: String,
+    more: Vec<(&'static str, String)>,
     pub(crate) url: String,
     client: reqwest::Client,
 }
@@ -34,12 +35,22 @@ impl Farebox {
     /// Starts one with a new ledger, which calls this provider.
     pub(crate) fn start(upstream: &str, database: Database) -> Self {
         let kind = if database == Database::Sqlite { "sqlite" } else { "postgres" };
-        let folder = env::temp_dir().join(format!("farebox-bench-{}-on-{kind}", std::process::id()));
+        Self::start_as(kind, upstream, database, Vec::new())
+    }
+
+    /// Starts one of a name, with more settings by their variables.
+    pub(crate) fn start_as(name: &str, upstream: &str, database: Database, more: Vec<(&'static str, String)>) -> Self {
+        let folder = env::temp_dir().join(format!("farebox-bench-{}-on-{name}", std::process::id()));
         fs::create_dir_all(&folder).unwrap();
-        let (url, upstream) = (String::new(), upstream.to_owned());
-        let mut farebox = Self { process: None, folder, database, upstream, url, client: reqwest::Client::new() };
+        let (url, upstream, client) = (String::new(), upstream.to_owned(), reqwest::Client::new());
+        let mut farebox = Self { process: None, folder, database, upstream, more, url, client };
         farebox.resume();
         farebox
+    }
+
+    /// Ends it as a power cut would.
+    pub(crate) fn kill(&mut self) {
+        drop(self.process.take());
     }
 
     /// Stops it cleanly; its folder and its database stay.
@@ -62,6 +73,7 @@ impl Farebox {
             .env("FAREBOX_LISTEN", "127.0.0.1:0")
             .env("FAREBOX_ADMIN_TOKEN", ADMIN_TOKEN)
             .env("FAREBOX_LOG__LEVEL", "warn")
+            .envs(self.more.iter().map(|(name, value)| (name, value)))
             .env("FAREBOX_PROVIDERS__OPENAI__API_KEY", "sk-bench")
             .env("FAREBOX_PROVIDERS__OPENAI__BASE_URL", format!("{}/v1", self.upstream));
         let (process, url) = Process::start(&mut command);
@@ -87,13 +99,9 @@ impl Farebox {
 
     /// New accounts with so many dollars each, as a target of load.
     pub(crate) async fn accounts(&self, count: usize, dollars: &str) -> Target {
-        let made = stream::iter(0..count).map(|_| async {
-            let (id, key) = self.account().await;
-            self.admin(&format!("accounts/{id}/grants"), json!({"source": "promo", "amount": dollars})).await;
-            key
-        });
+        let made = stream::iter(0..count).map(|_| async { self.account_with(dollars).await.1 });
         let keys = made.buffered(CALLS).collect().await;
-        Target { url: self.url.clone(), keys }
+        Target { urls: vec![self.url.clone()], keys }
     }
 
     /// New accounts without credits, each used once.
@@ -104,6 +112,13 @@ impl Farebox {
             assert_eq!(request.send().await.unwrap().status(), 200);
         });
         made.buffered(CALLS).collect::<Vec<()>>().await;
+    }
+
+    /// A new account with so many dollars: its id and its key.
+    pub(crate) async fn account_with(&self, dollars: &str) -> (String, String) {
+        let (id, key) = self.account().await;
+        self.admin(&format!("accounts/{id}/grants"), json!({"source": "promo", "amount": dollars})).await;
+        (id, key)
     }
 
     async fn account(&self) -> (String, String) {
@@ -119,6 +134,18 @@ impl Farebox {
         let audit = self.admin("audit", json!({})).await;
         println!("  audit     ok {}, {} requests, {} open holds", audit["ok"], audit["requests"], audit["open_holds"]);
         assert_eq!(audit["ok"], true, "{audit}");
+    }
+
+    /// An operator's question.
+    pub(crate) async fn look(&self, path: &str) -> Value {
+        let request = self.client.get(format!("{}/admin/v1/{path}", self.url)).bearer_auth(ADMIN_TOKEN);
+        request.send().await.unwrap().json().await.unwrap()
+    }
+
+    /// Its metrics, in Prometheus' text format.
+    pub(crate) async fn metrics(&self) -> String {
+        let request = self.client.get(format!("{}/metrics", self.url)).bearer_auth(ADMIN_TOKEN);
+        request.send().await.unwrap().text().await.unwrap()
     }
 
     async fn admin(&self, path: &str, body: Value) -> Value {

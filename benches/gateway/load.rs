@@ -10,9 +10,17 @@ use crate::figures::{at_percent, rate};
 /// Where requests go, as whom.
 #[derive(Debug, Clone)]
 pub(crate) struct Target {
-    pub(crate) url: String,
+    /// The addresses, more than one where several nodes serve; the connections take them in turn.
+    pub(crate) urls: Vec<String>,
     /// The connections take them in turn.
     pub(crate) keys: Vec<String>,
+}
+
+impl Target {
+    /// The first address.
+    pub(crate) fn url(&self) -> &str {
+        &self.urls[0]
+    }
 }
 
 /// What one turn of load came to.
@@ -67,8 +75,8 @@ pub(crate) async fn send(request: reqwest::RequestBuilder) {
 pub(crate) async fn load(target: &Target, connections: usize, lasting: Duration) -> Turn {
     let (began, client, body) = (Instant::now(), reqwest::Client::new(), body(false));
     let mut calls = JoinSet::new();
-    for key in target.keys.iter().cycle().take(connections) {
-        let request = request(&client, &target.url, key, &body);
+    for (key, url) in target.keys.iter().cycle().zip(target.urls.iter().cycle()).take(connections) {
+        let request = request(&client, url, key, &body);
         calls.spawn(async move {
             let mut times = Vec::new();
             while began.elapsed() < lasting {

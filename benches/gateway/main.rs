@@ -11,10 +11,13 @@
 
 mod cases;
 mod contest;
+#[expect(dead_code, reason = "the benchmark of nodes asks more of one")]
 mod farebox;
 mod figures;
 mod load;
+#[expect(dead_code, reason = "the benchmark of nodes asks it more")]
 mod postgres;
+#[expect(dead_code, reason = "the benchmark of nodes counts what others take")]
 mod process;
 mod servers;
 mod streams;

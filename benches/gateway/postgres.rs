@@ -12,7 +12,7 @@ use std::{
 
 #[path = "../../tests/e2e/support/companion.rs"]
 #[expect(dead_code, reason = "the stories also stop and resume their servers")]
-mod companion;
+pub(crate) mod companion;
 
 use companion::{As, Companion};
 
@@ -31,13 +31,19 @@ pub(crate) struct Postgres {
 impl Postgres {
     /// Starts a cluster; none where PostgreSQL is not installed.
     pub(crate) fn start() -> Option<Self> {
+        Self::start_with(&[])
+    }
+
+    /// Starts one with more settings, each `NAME=VALUE`.
+    pub(crate) fn start_with(more: &[&str]) -> Option<Self> {
         let programs = installed()?;
         let [initdb, server] = ["initdb", "postgres"].map(|name| programs.join(name).display().to_string());
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let prepare = format!("'{initdb}' -D data -U farebox --auth=trust --encoding=UTF8 --locale=C");
         let given = [format!("port={port}"), "listen_addresses=127.0.0.1".into(), "unix_socket_directories=".into()];
         let mut command = vec![server.as_str(), "-D", "{folder}/data"];
-        command.extend(given.iter().flat_map(|setting| ["-c", setting.as_str()]));
+        command
+            .extend(given.iter().map(String::as_str).chain(more.iter().copied()).flat_map(|setting| ["-c", setting]));
         let companion = Companion::start("postgres", As::NotRoot, "INT", &prepare, &command);
         let folder = temporary("postgres");
         let postgres = Self { _companion: companion, programs, folder, port, databases: Cell::new(0) };
@@ -56,6 +62,11 @@ impl Postgres {
     pub(crate) fn bytes_of(&self, url: &str) -> u64 {
         let name = url.rsplit('/').next().unwrap_or_default();
         self.query(name, "SELECT pg_database_size(current_database())").unwrap().parse().unwrap()
+    }
+
+    /// What a query on the database at an address answers.
+    pub(crate) fn ask(&self, url: &str, sql: &str) -> String {
+        self.query(url.rsplit('/').next().unwrap_or_default(), sql).unwrap()
     }
 
     /// The id of the server's first process, the parent of all others.

@@ -62,6 +62,15 @@ fn seconds(stat: &[u64], fields: [usize; 2]) -> f64 {
     f64::from(u32::try_from(ticks).unwrap_or(u32::MAX)) / 100.0
 }
 
+/// Processor time that all processes of the machine have used, and that was not to be had, in seconds.
+pub(crate) fn busy() -> f64 {
+    let stat = fs::read_to_string("/proc/stat").unwrap_or_default();
+    let all = stat.lines().next().unwrap_or_default();
+    let times: Vec<u64> = all.split_whitespace().skip(1).map(|time| time.parse().unwrap_or(0)).collect();
+    // `proc_stat(5)`: user, nice, system; behind idle and iowait irq, softirq, steal.
+    seconds(&times, [0, 1]) + seconds(&times, [2, 5]) + seconds(&times, [6, 7])
+}
+
 /// Processor time that a process has used, in seconds.
 pub(crate) fn processor(id: u32) -> f64 {
     seconds(&stat(id), OWN)

@@ -67,7 +67,7 @@ impl Delays {
         let (client, body) = (reqwest::Client::new(), pace.body());
         let mut reading = JoinSet::new();
         for key in target.keys.iter().cycle().take(streams) {
-            let request = request(&client, &target.url, key, &body);
+            let request = request(&client, target.url(), key, &body);
             reading.spawn(async move { read(request, pace).await });
         }
         Self { of_streams: reading.join_all().await }

@@ -1,6 +1,6 @@
 //! This process as one of several nodes with one ledger.
 
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{io, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
 use actors::{
     accounts::Accounts,
@@ -12,6 +12,7 @@ use hints::{Hints, Place};
 use ledger::{Ledger, LedgerError};
 use link::{Identity, Link, Options, Tls};
 use runtime::{clock::Clock, node::NodeId};
+use tokio::net::TcpListener;
 
 use super::{actor_threads, joining};
 use crate::{
@@ -52,7 +53,7 @@ pub(super) async fn node(settings: &Settings, ledger: &Ledger, clock: Clock) -> 
     Ok(Some(Node { id, database, clock, hints }))
 }
 
-/// Joins the other nodes.
+/// Joins the other nodes. The successor of a node on the same machine is a node of its own, beside it.
 ///
 /// # Errors
 ///
@@ -63,14 +64,15 @@ pub(super) async fn join(
     node: Node,
     accounts: &Accounts,
     journal: &Arc<Journal>,
+    is_successor: bool,
     on_begin: impl Fn() + Send + Sync + 'static,
 ) -> Result<Option<Cluster>> {
-    let config::Cluster { listen: Some(listen), address, secret: Some(secret), .. } = &settings.cluster else {
+    let &config::Cluster { listen: Some(listen), ref address, secret: Some(ref secret), .. } = &settings.cluster else {
         return Ok(None);
     };
     let Node { id, database, clock, hints } = node;
     joining::has_the_time(accounts, &clock).await?;
-    let listener = tokio::net::TcpListener::bind(listen).await;
+    let listener = bind(listen, is_successor).await;
     let listener = listener.with_context(|| format!("can't listen for other nodes on {listen} (cluster.listen)"))?;
     let own = listener.local_addr()?;
     let identity = Identity {
@@ -92,7 +94,7 @@ pub(super) async fn join(
     let membership = Membership {
         id,
         name: name(),
-        address: address.clone().unwrap_or_else(|| own.to_string()),
+        address: address.as_deref().map_or_else(|| own.to_string(), |address| at_port(address, listen, own)),
         version: env!("CARGO_PKG_VERSION").to_owned(),
         rules: rules(settings),
         link,
@@ -130,6 +132,24 @@ pub(super) fn relay(state: &Shared) {
     });
 }
 
+/// Listens for other nodes. A predecessor on this machine has the port until it ends; its successor has any other.
+async fn bind(listen: SocketAddr, is_successor: bool) -> io::Result<TcpListener> {
+    match TcpListener::bind(listen).await {
+        Err(error) if is_successor && error.kind() == io::ErrorKind::AddrInUse => {
+            TcpListener::bind(SocketAddr::new(listen.ip(), 0)).await
+        }
+        bound => bound,
+    }
+}
+
+/// The address for other nodes of a node that listens at another port than the settings say.
+fn at_port(address: &str, wanted: SocketAddr, own: SocketAddr) -> String {
+    match address.rsplit_once(':') {
+        Some((host, _)) if ![0, own.port()].contains(&wanted.port()) => format!("{host}:{}", own.port()),
+        _ => address.to_owned(),
+    }
+}
+
 /// The machine and the process, for people.
 fn name() -> String {
     let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
@@ -163,5 +183,21 @@ impl Versions {
             Self::Own(journal) => journal.price_version(hash, text).await,
             Self::Shared(cluster) => cluster.price_version(hash, text).await,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_successor_listens_beside_its_predecessor_and_says_where() {
+        let first = bind("127.0.0.1:0".parse().unwrap(), false).await.unwrap();
+        let taken = first.local_addr().unwrap();
+        assert_eq!(bind(taken, false).await.unwrap_err().kind(), io::ErrorKind::AddrInUse);
+        let second = bind(taken, true).await.unwrap().local_addr().unwrap();
+        assert_ne!(second.port(), taken.port());
+        assert_eq!(at_port("node-1.lan:8300", taken, taken), "node-1.lan:8300");
+        assert_eq!(at_port("node-1.lan:8300", taken, second), format!("node-1.lan:{}", second.port()));
     }
 }

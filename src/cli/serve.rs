@@ -1,10 +1,9 @@
 //! `farebox serve`.
 
 use anyhow::Result;
-use ledger::Claim;
 
 use crate::{
-    app::{self, Running, stopping::Signals},
+    app::{self, Running, Start, stopping::Signals},
     config::Settings,
     telemetry,
 };
@@ -13,8 +12,22 @@ use crate::{
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     /// Take the ledger over from another running process, which then stops.
-    #[arg(long)]
+    #[arg(long, conflicts_with = "replace")]
     take_over: bool,
+    /// Take the place of the process that serves from the same data folder, without a refused connection: it finishes
+    /// what it has begun, and ends. Where none serves, this one does.
+    #[arg(long)]
+    replace: bool,
+}
+
+impl Args {
+    const fn start(&self) -> Start {
+        match (self.take_over, self.replace) {
+            (true, _) => Start::TakeOver,
+            (false, true) => Start::Replace,
+            (false, false) => Start::Beside,
+        }
+    }
 }
 
 /// Serves until the process is asked to stop.
@@ -31,12 +44,11 @@ pub(super) fn run(settings: &Settings, args: &Args) -> Result<i32> {
 pub(super) fn serve(settings: &Settings, args: &Args, tell: impl AsyncFnOnce(&Running) -> Result<()>) -> Result<i32> {
     telemetry::init_logs(&settings.log)?;
     let metrics = telemetry::Metrics::install()?;
-    let claim = if args.take_over { Claim::TakeOver } else { Claim::IfFree };
     actix::System::new().block_on(async {
         let mut signals = Signals::hear()?;
         let running = tokio::select! {
-            running = app::start(settings, metrics, claim) => running?,
-            name = signals.next() => {
+            running = app::start(settings, metrics, args.start()) => running?,
+            name = signals.end() => {
                 println!("{name}: stopped before it served");
                 return Ok(0);
             }

@@ -178,6 +178,9 @@ pub struct Limits {
     pub drain_seconds: u64,
     /// The longest that stopping may take in all.
     pub stop_seconds: u64,
+    /// How long `/readyz` says that it stops, while everything is served, before nobody new is let in; and how long no request may
+    /// have come by the connections that are left before they are closed.
+    pub notice_seconds: u64,
 }
 
 /// The beginnings of paths whose bodies may be long.
@@ -217,6 +220,7 @@ impl Default for Limits {
             drains: 64,
             drain_seconds: 30,
             stop_seconds: 30,
+            notice_seconds: 1,
         }
     }
 }

@@ -49,6 +49,7 @@ fn ranges(settings: &Settings) -> Result<(), ConfigError> {
         ("limits.address_per_minute", settings.limits.address_per_minute.into(), 0..=60_000_000),
         ("limits.drain_seconds", limits.drain_seconds, 0..=3600),
         ("limits.stop_seconds", limits.stop_seconds, 0..=3600),
+        ("limits.notice_seconds", limits.notice_seconds, 0..=300),
         ("webhooks.timeout_seconds", settings.webhooks.timeout_seconds, 1..=60),
         ("http.workers", workers, 1..=1024),
         ("http.heartbeat_seconds", settings.http.heartbeat_seconds, 1..=60),

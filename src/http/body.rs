@@ -20,7 +20,11 @@ use bytes::Bytes;
 use futures::Stream;
 use tokio::time::{Instant, Sleep, sleep_until};
 
-use super::{connection::Held, error::ApiError, state::Shared};
+use super::{
+    connection::Held,
+    error::ApiError,
+    state::{Shared, Stage},
+};
 use crate::gateway::room::Share;
 
 /// The time for any body, whatever its size.
@@ -155,7 +159,7 @@ impl Reader {
     fn ended(&mut self, cx: &mut Context<'_>) -> Option<Fault> {
         let deadline = deadline(self.began, self.received, self.bounds.longest);
         let end = match &mut self.wait {
-            Wait::None if !self.state.is_ready() => return Some(Fault::Stopping),
+            Wait::None if !self.state.takes_work() => return Some(Fault::Stopping),
             // Most bodies arrive with their heads, and need no timer.
             Wait::None => {
                 self.wait = Wait::Bytes;
@@ -164,7 +168,7 @@ impl Reader {
             }
             Wait::Bytes => {
                 let state = self.state.clone();
-                let stopping = Box::pin(async move { state.stopping().await });
+                let stopping = Box::pin(async move { state.reached(Stage::Stopping).await });
                 self.wait = Wait::More(End { too_slow: Box::pin(sleep_until(deadline)), stopping });
                 return self.ended(cx);
             }

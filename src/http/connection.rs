@@ -18,6 +18,8 @@ use actix_web::{dev::Extensions, rt::net::TcpStream};
 use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
+use super::state::Counted;
+
 /// The longest time for the head of a connection's first request.
 pub const HEAD: Duration = Duration::from_secs(10);
 /// How long an idle connection is kept open. Clients and load balancers keep theirs for less time (often 60 s), and the
@@ -53,18 +55,19 @@ pub struct Connection {
     pace: Pace,
     /// The bytes of the current portion.
     read: usize,
+    _counted: Counted,
 }
 
 impl Connection {
     /// Configures a new connection.
-    pub fn new(stream: TcpStream) -> Self {
+    pub fn new(stream: TcpStream, counted: Counted) -> Self {
         let socket = SockRef::from(&stream);
         // A connection without the option is served too.
         #[cfg(target_os = "linux")]
         let _ = socket.set_tcp_user_timeout(Some(UNRECEIVED));
         let _ = socket.set_tcp_nodelay(true);
         let _ = socket.set_recv_buffer_size(STRANGER.buffer);
-        Self { stream, inlet: Rc::default(), pace: STRANGER, read: 0 }
+        Self { stream, inlet: Rc::default(), pace: STRANGER, read: 0, _counted: counted }
     }
 
     /// Tells a connection's requests about its inlet.

@@ -1,14 +1,14 @@
 //! Rules for all requests, before and after routing, so that no route can miss them. Before: HEAD becomes GET; a
 //! request with a body is authenticated by its head, and its body is read within bounds; guesses of the operator's
-//! token are limited. After: HTTP/1.0 gets no chunks, proxies don't buffer event streams, and a connection whose
-//! request was not read to its end is closed.
+//! token are limited. After: HTTP/1.0 gets no chunks, proxies don't buffer event streams, and a connection is closed whose
+//! request was not read to its end, or whose process ends.
 
 use actix_web::{
     Error, HttpMessage, HttpRequest,
     body::{self, BodySize, BoxBody, MessageBody},
     dev::{ServiceRequest, ServiceResponse},
     http::{
-        ConnectionType, Method, Version,
+        ConnectionType, Method, StatusCode, Version,
         header::{CONTENT_TYPE, HeaderName, HeaderValue},
     },
     middleware::Next,
@@ -22,7 +22,7 @@ use super::{
     error::ApiError,
     guesses::Verdict,
     respond::refuse,
-    state::Shared,
+    state::{Shared, Stage},
 };
 
 /// Asks nginx, and other proxies that know this header, not to buffer the answer.
@@ -70,7 +70,10 @@ pub async fn edge(
         Incoming::new(request.take_payload(), held)
     });
     let mut response = match enter(&state, &mut request, incoming.as_ref()).await {
-        Ok(()) => next.call(request).await?.map_into_boxed_body(),
+        Ok(()) => {
+            let _counted = state.count_handled();
+            next.call(request).await?.map_into_boxed_body()
+        }
         Err(error) => {
             let refusal = refuse(request.request(), &error);
             request.into_response(refusal)
@@ -88,7 +91,7 @@ pub async fn edge(
         // The body is not read, so it is not made.
         response = response.map_body(|_, _| BoxBody::new(body::None::new()));
     }
-    finish(&mut response);
+    finish(&mut response, state.stage());
     Ok(response)
 }
 
@@ -136,7 +139,7 @@ pub(super) async fn operator(state: &Shared, request: &HttpRequest) -> Result<()
     }
 }
 
-fn finish(response: &mut ServiceResponse<BoxBody>) {
+fn finish(response: &mut ServiceResponse<BoxBody>, stage: Stage) {
     let is_old = response.request().version() < Version::HTTP_11;
     let is_stream = matches!(response.response().body().size(), BodySize::Stream);
     let head = response.response_mut().head_mut();
@@ -147,6 +150,10 @@ fn finish(response: &mut ServiceResponse<BoxBody>) {
     }
     if is_old && is_stream {
         head.no_chunking(true);
+        head.set_connection_type(ConnectionType::Close);
+    }
+    // An opened socket is no connection of requests any more.
+    if stage > Stage::Serving && head.status != StatusCode::SWITCHING_PROTOCOLS {
         head.set_connection_type(ConnectionType::Close);
     }
 }

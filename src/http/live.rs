@@ -44,7 +44,7 @@ use super::{
         route::Missed,
     },
     respond::refuse,
-    state::Shared,
+    state::{Shared, Stage},
     surface::{Answer, written_error},
     views::money,
 };
@@ -120,7 +120,7 @@ pub async fn live(state: Shared, request: HttpRequest, body: web::Payload) -> Ht
     let revocations = state.keys.revocations();
     let opened = async {
         let (caller, expires_at) = auth::caller_until(&state, &request).await?;
-        if !state.is_ready() {
+        if state.stage() >= Stage::Parting {
             return Err(ApiError::not_ready("stopping"));
         }
         let place = state.sockets.open(caller.account_id).ok_or_else(|| {
@@ -216,7 +216,7 @@ impl Socket {
     /// Serves a socket until it must be closed.
     async fn serve(&mut self, mut messages: AggregatedMessageStream, mut revocations: Revocations) -> Parting {
         let (state, by) = (self.state.clone(), self.by.clone());
-        let mut stopping = pin!(state.stopping());
+        let mut stopping = pin!(state.reached(Stage::Parting));
         let mut is_stopping = false;
         let mut revoked = pin!(revocations.of(&state, &by.key));
         let mut expired = pin!(async {
@@ -406,7 +406,7 @@ async fn start(
     let request = read(body)?;
     // The key is checked again: the socket may have been opened long ago.
     auth::still(state, &by.key).await?;
-    if !state.is_ready() {
+    if state.stage() >= Stage::Parting {
         return Err(ApiError::not_ready("stopping"));
     }
     let asking = Asking {

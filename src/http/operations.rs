@@ -15,7 +15,7 @@ use super::{
     edge,
     error::ApiError,
     respond::{answer, refuse},
-    state::Shared,
+    state::{Shared, Stage},
     views::{operations::Status, signed::Jwks},
 };
 use crate::{config::MetricsAt, service::operations, telemetry};
@@ -29,7 +29,7 @@ pub async fn healthz(request: HttpRequest) -> HttpResponse {
 /// that have work make progress.
 pub async fn readyz(state: Shared, request: HttpRequest) -> HttpResponse {
     let work = async {
-        if !state.is_ready() {
+        if state.stage() >= Stage::Leaving {
             return Err(ApiError::not_ready("stopping"));
         }
         operations::ready(&state.service).await?;

@@ -50,9 +50,13 @@ pub fn serve(listener: TcpListener, state: &Shared) -> io::Result<Server> {
             .local_addr(address)
             .on_connect_ext(Connection::opened)
             .h1(map_config(app, |()| AppConfig::default()));
-        let connect = |stream: TcpStream| async {
-            let from: Option<SocketAddr> = stream.peer_addr().ok();
-            Ok((Connection::new(stream), from))
+        let counting = state.clone();
+        let connect = move |stream: TcpStream| {
+            let counted = counting.count_connection();
+            async move {
+                let from: Option<SocketAddr> = stream.peer_addr().ok();
+                Ok((Connection::new(stream, counted), from))
+            }
         };
         fn_service(connect).and_then(http)
     })?;

@@ -1,4 +1,4 @@
-//! The state that all handlers share, and whether the process still accepts new work.
+//! The state that all handlers share, and how far the process is on its way to its end.
 
 use std::sync::{
     Arc,
@@ -26,6 +26,22 @@ use crate::{
 
 /// The most bytes of request bodies without a key that are read at once.
 const STRANGERS: usize = 8 << 20;
+
+/// How far the process is on its way to its end. It never goes back past [`Stage::Yielding`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Stage {
+    /// It serves.
+    Serving,
+    /// Each answer closes its connection, so that clients come back by new ones, which another process takes.
+    Yielding,
+    /// `/readyz` says that it stops, too. Everything is served.
+    Leaving,
+    /// Nobody new is let in. Live sockets begin nothing, and end once they are idle; requests of connections that are still
+    /// open are served.
+    Parting,
+    /// Nothing begins any more.
+    Stopping,
+}
 
 /// The state that handlers share.
 pub struct State {
@@ -64,10 +80,15 @@ pub struct State {
     /// What nodes tell each other by Redis, where there is one.
     pub hints: Option<Hints>,
     pub(super) admin_token: blake3::Hash,
-    /// Whether the process is stopping.
-    stopping: watch::Sender<bool>,
+    stage: watch::Sender<Stage>,
     /// The number of detached requests, with or without a client.
     detached: Arc<AtomicUsize>,
+    /// The number of requests that a handler has, and has not answered.
+    handled: Arc<AtomicUsize>,
+    /// The number of requests that handlers ever had.
+    asked: AtomicUsize,
+    /// The number of open connections.
+    connections: Arc<AtomicUsize>,
 }
 
 impl State {
@@ -82,7 +103,7 @@ impl State {
         (cluster, hints): (Option<Arc<Cluster>>, Option<Hints>),
     ) -> Self {
         let admin_token = blake3::hash(admin_token.as_bytes());
-        let (stopping, _) = watch::channel(false);
+        let (stage, _) = watch::channel(Stage::Serving);
         let idempotency = Store::new(gateway.accounts.clone(), &admin_token);
         let responses = Responses::new(gateway.accounts.clone(), &admin_token);
         let bodies = Room::new(settings.limits.bodies_bytes);
@@ -106,20 +127,38 @@ impl State {
             cluster,
             hints,
             admin_token,
-            stopping,
+            stage,
             detached: Arc::default(),
+            handled: Arc::default(),
+            asked: AtomicUsize::new(0),
+            connections: Arc::default(),
         }
     }
 
-    /// Whether new work is accepted.
-    pub fn is_ready(&self) -> bool {
-        !*self.stopping.borrow()
+    /// How far the process is on its way to its end.
+    pub fn stage(&self) -> Stage {
+        *self.stage.borrow()
+    }
+
+    /// Whether requests begin.
+    pub fn takes_work(&self) -> bool {
+        self.stage() < Stage::Stopping
     }
 
     /// Counts a detached request until the returned guard is dropped.
-    pub(in crate::http) fn count_detached(&self) -> Detached {
-        self.detached.fetch_add(1, Ordering::Relaxed);
-        Detached(Arc::clone(&self.detached))
+    pub(in crate::http) fn count_detached(&self) -> Counted {
+        Counted::among(&self.detached)
+    }
+
+    /// Counts a request that a handler has until the returned guard is dropped.
+    pub(super) fn count_handled(&self) -> Counted {
+        self.asked.fetch_add(1, Ordering::Relaxed);
+        Counted::among(&self.handled)
+    }
+
+    /// Counts a connection until the returned guard is dropped.
+    pub(super) fn count_connection(&self) -> Counted {
+        Counted::among(&self.connections)
     }
 
     /// The number of detached requests.
@@ -127,23 +166,45 @@ impl State {
         self.detached.load(Ordering::Relaxed)
     }
 
-    /// Accepts no new work from now on.
-    pub fn stop_being_ready(&self) {
-        self.stopping.send_replace(true);
+    /// The number of requests that handlers have: those whose bodies still come are among them, streams are not.
+    pub fn handled(&self) -> usize {
+        self.handled.load(Ordering::Relaxed)
     }
 
-    /// Resolves once the process is stopping: bodies that have not arrived and sockets without work end then.
-    pub async fn stopping(&self) {
-        let mut stopping = self.stopping.subscribe();
+    /// The number of requests that handlers ever had.
+    pub fn asked(&self) -> usize {
+        self.asked.load(Ordering::Relaxed)
+    }
+
+    /// The number of open connections.
+    pub fn connections(&self) -> usize {
+        self.connections.load(Ordering::Relaxed)
+    }
+
+    /// Enters a stage.
+    pub fn enter(&self, stage: Stage) {
+        self.stage.send_replace(stage);
+    }
+
+    /// Resolves once the process is at a stage, or past it.
+    pub async fn reached(&self, stage: Stage) {
+        let mut now = self.stage.subscribe();
         // The sender is this state's own, so it can't be gone.
-        let _ = stopping.wait_for(|stopping| *stopping).await;
+        let _ = now.wait_for(|now| *now >= stage).await;
     }
 }
 
-/// The guard of a detached request's count.
-pub(in crate::http) struct Detached(Arc<AtomicUsize>);
+/// The guard of one that is counted.
+pub struct Counted(Arc<AtomicUsize>);
 
-impl Drop for Detached {
+impl Counted {
+    fn among(count: &Arc<AtomicUsize>) -> Self {
+        count.fetch_add(1, Ordering::Relaxed);
+        Self(Arc::clone(count))
+    }
+}
+
+impl Drop for Counted {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Ordering::Relaxed);
     }

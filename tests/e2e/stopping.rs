@@ -29,7 +29,8 @@ fn streamed() -> Value {
 async fn stage(stop_seconds: u64) -> (FakeOpenAi, Server, Customer) {
     let fake = FakeOpenAi::start();
     let options = Options::default().calling(fake.url());
-    let server = Server::start(options.set("FAREBOX_LIMITS__STOP_SECONDS", &stop_seconds.to_string())).await;
+    let options = options.set("FAREBOX_LIMITS__STOP_SECONDS", &stop_seconds.to_string());
+    let server = Server::start(options.set("FAREBOX_LIMITS__NOTICE_SECONDS", "1")).await;
     let customer = server.admin().customer("payg", "1").await;
     (fake, server, customer)
 }
@@ -142,6 +143,32 @@ async fn it_says_that_it_stops_before_it_is_not_to_be_reached() {
     let (said, last) = seen.await.unwrap();
     assert!(said > 0, "it never said so");
     assert_eq!(last, ErrorKind::ConnectionRefused);
+    assert_eq!(server.wait_for_end().await.code(), Some(0), "{}", server.logs());
+}
+
+#[tokio::test]
+async fn a_request_whose_body_still_comes_is_answered_and_its_connection_closed() {
+    let (_fake, mut server, customer) = stage(30).await;
+    let body = json!({"model": "gpt-4o-mini", "messages": [{"role": "user", "content": "Say hello"}]}).to_string();
+    let (first, rest) = body.split_at(20);
+    let mut uploading = connect(&server);
+    let head = format!(
+        "POST {CHAT} HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {}\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n",
+        customer.key,
+        body.len()
+    );
+    uploading.write_all((head + first).as_bytes()).unwrap();
+    server.ask_to_stop();
+    let (address, began) = (server.url().trim_start_matches("http://").to_owned(), Instant::now());
+    while TcpStream::connect(&address).is_ok() {
+        assert!(began.elapsed() < Duration::from_secs(20), "it is reached for ever");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    uploading.write_all(rest.as_bytes()).unwrap();
+    let mut answer = String::new();
+    uploading.read_to_string(&mut answer).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    assert!(answer.to_lowercase().contains("\r\nconnection: close\r\n") && answer.contains("\"usage\""), "{answer}");
     assert_eq!(server.wait_for_end().await.code(), Some(0), "{}", server.logs());
 }
 

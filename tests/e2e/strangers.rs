@@ -137,8 +137,8 @@ async fn large_bodies_are_read_without_waiting_for_timers() {
 }
 
 #[tokio::test]
-async fn a_body_on_its_way_ends_when_the_gateway_stops() {
-    let mut server = Server::start(Options::default()).await;
+async fn a_body_on_its_way_is_awaited_no_longer_than_the_gateway_may_take_to_stop() {
+    let mut server = Server::start(Options::default().set("FAREBOX_LIMITS__STOP_SECONDS", "4")).await;
     let customer = customer(&server).await;
     let mut connection = TcpStream::connect(plain::address(server.url())).await.unwrap();
     // What came after it was answered, so its head was read.

@@ -176,7 +176,7 @@ async fn run_read<F: ClientFormat>(
     keeper: Option<Arc<Keeper>>,
 ) -> Result<HttpResponse, ApiError> {
     let arrival = Arrival::of(request);
-    if !state.is_ready() {
+    if !state.takes_work() {
         return Err(ApiError::not_ready("stopping"));
     }
     let asking = Asking {

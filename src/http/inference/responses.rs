@@ -161,7 +161,7 @@ async fn in_background(
     wants_stream: bool,
 ) -> Result<HttpResponse, ApiError> {
     let arrival = Arrival::of(request);
-    if !state.is_ready() {
+    if !state.takes_work() {
         return Err(ApiError::not_ready("stopping"));
     }
     let queued = writer::<Responses>(state, &asked, arrival.id).queued();

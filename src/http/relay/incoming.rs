@@ -38,7 +38,7 @@ use crate::http::{
     error::{ApiError, Shape},
     live::relayed::{self, Cancels},
     routes,
-    state::{Detached, Shared},
+    state::{Counted, Shared},
 };
 
 /// The most pieces of an answer that wait for the other node. Few, because a piece may be as large as an answer.
@@ -115,7 +115,7 @@ async fn work(state: Shared, cancels: Cancels, mut works: UnboundedReceiver<Work
 }
 
 /// Serves one request, unless its client leaves before.
-async fn one<S>(app: Rc<S>, forwarded: Forwarded, mut reply: oneshot::Sender<Answer>, detached: Detached)
+async fn one<S>(app: Rc<S>, forwarded: Forwarded, mut reply: oneshot::Sender<Answer>, detached: Counted)
 where
     S: Service<Request, Response = ServiceResponse<BoxBody>, Error = Error>,
 {

@@ -4,6 +4,8 @@
 use std::env;
 use std::fs;
 use std::io::{BufRead as _, BufReader, Read};
+use std::net::TcpListener;
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::{Arc, Mutex};
@@ -118,25 +120,111 @@ impl Options {
     }
 }
 
+/// A process of a gateway: one that the tests started, or one that such a process has started.
+enum Process {
+    NotYet,
+    Ours(Child),
+    Theirs(u32),
+}
+
+impl Process {
+    fn id(&self) -> u32 {
+        match self {
+            Self::NotYet => 0,
+            Self::Ours(child) => child.id(),
+            Self::Theirs(id) => *id,
+        }
+    }
+
+    /// How it ended, if it has. Of one that is not the tests' own the end alone is known: it counts as a good one.
+    fn ended(&mut self) -> Option<ExitStatus> {
+        match self {
+            Self::NotYet => Some(ExitStatus::default()),
+            Self::Ours(child) => child.try_wait().unwrap(),
+            Self::Theirs(id) => {
+                let state = fs::read_to_string(format!("/proc/{id}/stat")).unwrap_or_default();
+                let is_dead = state.rsplit(") ").next().is_none_or(|rest| rest.starts_with('Z')) || state.is_empty();
+                is_dead.then(ExitStatus::default)
+            }
+        }
+    }
+
+    fn kill(&mut self) {
+        match self {
+            Self::NotYet => {}
+            Self::Ours(child) => {
+                let _ = child.kill();
+                let _ = child.wait();
+            }
+            Self::Theirs(id) => {
+                let _ = Command::new("sh").args(["-c", &format!("kill -KILL {id} 2>/dev/null")]).status();
+            }
+        }
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        if self.ended().is_none() {
+            self.kill();
+        }
+    }
+}
+
+/// The process whose place another one takes.
+pub(crate) struct Former(Process);
+
+impl Former {
+    /// Whether it has ended.
+    pub(crate) fn has_ended(&mut self) -> bool {
+        self.0.ended().is_some()
+    }
+
+    /// Waits for its end.
+    pub(crate) async fn status(&mut self) -> ExitStatus {
+        let began = Instant::now();
+        loop {
+            if let Some(status) = self.0.ended() {
+                return status;
+            }
+            assert!(began.elapsed() < STOP_WITHIN, "the process that is replaced did not end");
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+}
+
 /// A gateway under test.
 pub(crate) struct Server {
-    child: Child,
+    child: Process,
     url: String,
     folder: PathBuf,
     variables: Vec<(String, String)>,
     without: Vec<&'static str>,
     logs: Arc<Mutex<Vec<String>>>,
+    /// Where the logs of its newest life begin.
+    since: usize,
 }
 
 impl Server {
     /// Starts one, and waits until it is ready.
     pub(crate) async fn start(options: Options) -> Self {
+        let arguments = options.arguments.clone();
+        let mut server = Self::not_started(options);
+        let command = command(&server.folder, &arguments, &server.variables, &server.without);
+        server.child = spawn(command, &server.logs);
+        server.wait_until_ready().await;
+        server
+    }
+
+    fn not_started(options: Options) -> Self {
         let folder = temporary("server");
         fs::create_dir_all(&folder).unwrap();
         let mut variables = vec![
             ("FAREBOX_LISTEN".to_owned(), "127.0.0.1:0".to_owned()),
             ("FAREBOX_ADMIN_TOKEN".to_owned(), ADMIN_TOKEN.to_owned()),
             ("FAREBOX_HTTP__METRICS".to_owned(), "open".to_owned()),
+            // No balancer needs to hear of it.
+            ("FAREBOX_LIMITS__NOTICE_SECONDS".to_owned(), "0".to_owned()),
         ];
         let database = match options.database {
             Database::Sqlite => None,
@@ -145,11 +233,68 @@ impl Server {
         };
         variables.extend(database.map(|url| ("FAREBOX_DATABASE__URL".to_owned(), url)));
         variables.extend(options.variables);
-        let (logs, without) = (Arc::default(), options.without);
-        let child = spawn(&folder, &options.arguments, &variables, &without);
-        let mut server = Self { child, url: String::new(), folder, variables, without, logs };
-        server.wait_until_ready().await;
+        let (url, logs, without) = (String::new(), Arc::default(), options.without);
+        Self { child: Process::NotYet, url, folder, variables, without, logs, since: 0 }
+    }
+
+    /// Starts one at a socket that is given to it, as a service manager does.
+    pub(crate) async fn start_on(listener: &TcpListener, options: Options) -> Self {
+        let mut server = Self::not_started(options);
+        server.restart_on(listener).await;
         server
+    }
+
+    /// Starts it again at a socket that is given to it.
+    pub(crate) async fn restart_on(&mut self, listener: &TcpListener) {
+        self.since = self.logs.lock().unwrap().len();
+        let given = command(&self.folder, &[], &self.variables, &self.without);
+        let mut shell = Command::new("sh");
+        shell.args(["-c", "exec 3<&0 </dev/null; LISTEN_FDS=1 LISTEN_PID=$$ exec \"$@\"", "sh"]);
+        shell.arg(given.get_program()).args(given.get_args()).current_dir(&self.folder);
+        for (name, value) in given.get_envs() {
+            match value {
+                Some(value) => shell.env(name, value),
+                None => shell.env_remove(name),
+            };
+        }
+        shell.stdin(OwnedFd::from(listener.try_clone().unwrap()));
+        self.child = spawn(shell, &self.logs);
+        self.wait_until_ready().await;
+    }
+
+    /// Starts another process, with the same folder and settings, that is to take this one's place; it counts as this
+    /// gateway from now on. Returns the one that is to end.
+    pub(crate) fn begin_to_replace(&mut self) -> Former {
+        self.since = self.logs.lock().unwrap().len();
+        let arguments = ["--replace".to_owned()];
+        let next = spawn(command(&self.folder, &arguments, &self.variables, &self.without), &self.logs);
+        Former(std::mem::replace(&mut self.child, next))
+    }
+
+    /// Waits until the process that this one has started serves in its place. Returns the one that is to end.
+    pub(crate) async fn is_succeeded(&mut self) -> Former {
+        let began = Instant::now();
+        let next = loop {
+            let said = self.logs.lock().unwrap().iter().skip(self.since).find_map(|line| {
+                let (_, said) = line.split_once("started to take this process's place")?;
+                let digits = said.split_once("process=")?.1.chars().take_while(char::is_ascii_digit);
+                digits.collect::<String>().parse().ok()
+            });
+            if let Some(next) = said {
+                break next;
+            }
+            assert!(began.elapsed() < START_WITHIN, "no successor was started\n{}", self.logs());
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        };
+        let old = std::mem::replace(&mut self.child, Process::Theirs(next));
+        self.since = self.logs.lock().unwrap().iter().rposition(|line| line.contains("started to take")).unwrap();
+        self.wait_until_ready().await;
+        Former(old)
+    }
+
+    /// Counts a process as this gateway again whose place was not taken.
+    pub(crate) fn is_again(&mut self, former: Former) {
+        self.child = former.0;
     }
 
     /// Its address, such as `http://127.0.0.1:4000`; a restart changes it.
@@ -159,9 +304,14 @@ impl Server {
 
     /// Another command of the binary, with the same settings, beside it.
     pub(crate) fn cli(&self, arguments: &[&str]) -> Output {
+        self.cli_with(arguments, &[])
+    }
+
+    /// The same, with some settings of its own.
+    pub(crate) fn cli_with(&self, arguments: &[&str], settings: &[(&str, &str)]) -> Output {
         let listen = self.url.trim_start_matches("http://");
         let mut command = bare(&self.folder, &self.variables);
-        command.env("FAREBOX_LISTEN", listen).args(arguments).output().unwrap()
+        command.env("FAREBOX_LISTEN", listen).envs(settings.iter().copied()).args(arguments).output().unwrap()
     }
 
     /// Its process.
@@ -199,8 +349,7 @@ impl Server {
 
     /// Kills it as a power cut would.
     pub(crate) fn kill_nine(&mut self) {
-        self.child.kill().unwrap();
-        self.child.wait().unwrap();
+        self.child.kill();
     }
 
     /// Asks it to stop, and waits for its end.
@@ -234,7 +383,7 @@ impl Server {
     pub(crate) async fn wait_for_end(&mut self) -> ExitStatus {
         let began = Instant::now();
         loop {
-            if let Some(status) = self.child.try_wait().unwrap() {
+            if let Some(status) = self.child.ended() {
                 return status;
             }
             assert!(began.elapsed() < STOP_WITHIN, "the gateway did not stop");
@@ -244,31 +393,29 @@ impl Server {
 
     /// Starts it again with the same folder, database and settings; kills it first if it still runs.
     pub(crate) async fn restart(&mut self) {
-        if self.child.try_wait().unwrap().is_none() {
-            self.kill_nine();
-        }
-        self.child = spawn(&self.folder, &[], &self.variables, &self.without);
+        self.kill_nine();
+        self.since = self.logs.lock().unwrap().len();
+        self.child = spawn(command(&self.folder, &[], &self.variables, &self.without), &self.logs);
         self.wait_until_ready().await;
     }
 
-    async fn wait_until_ready(&mut self) {
-        let (found, address) = std::sync::mpsc::channel();
-        collect(self.child.stdout.take().unwrap(), Arc::clone(&self.logs), move |line| {
-            if let Some(url) = line.strip_prefix("listening on ") {
-                let _ = found.send(url.trim().to_owned());
-            }
-        });
-        collect(self.child.stderr.take().unwrap(), Arc::clone(&self.logs), |_| {});
+    /// Waits until its newest life listens, and is ready.
+    pub(crate) async fn wait_until_ready(&mut self) {
         let began = Instant::now();
-        let logs = Arc::clone(&self.logs);
-        let still_starting = |child: &mut Child, what: &str| {
-            if let Some(status) = child.try_wait().unwrap() {
-                panic!("the gateway ended before {what}: {status}\n{}", logs.lock().unwrap().join("\n"));
+        let (logs, since) = (Arc::clone(&self.logs), self.since);
+        let still_starting = |child: &mut Process, what: &str| {
+            if let Some(status) = child.ended() {
+                panic!("the gateway ended before {what}: {status:?}\n{}", logs.lock().unwrap().join("\n"));
             }
             assert!(began.elapsed() < START_WITHIN, "the gateway was too slow: {what}");
         };
+        let listens = || {
+            let logs = logs.lock().unwrap();
+            let url = logs.iter().skip(since).find_map(|line| line.strip_prefix("listening on "));
+            url.map(|url| url.trim().to_owned())
+        };
         self.url = loop {
-            if let Ok(url) = address.try_recv() {
+            if let Some(url) = listens() {
                 break url;
             }
             still_starting(&mut self.child, "it listened");
@@ -283,30 +430,31 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
         if thread::panicking() {
             let logs = self.logs.lock().map(|logs| logs.join("\n")).unwrap_or_default();
             eprintln!("--- the gateway in {} said:\n{logs}\n---", self.folder.display());
         }
+        self.child.kill();
         let _ = fs::remove_dir_all(&self.folder);
     }
 }
 
-/// Runs the binary with no settings but these.
-fn spawn(folder: &Path, arguments: &[String], variables: &[(String, String)], without: &[&str]) -> Child {
+/// The command that serves, with no settings but these.
+fn command(folder: &Path, arguments: &[String], variables: &[(String, String)], without: &[&str]) -> Command {
     let mut command = bare(folder, variables);
     for name in without {
         command.env_remove(name);
     }
+    command.arg("serve").args(arguments).stdin(Stdio::null());
     command
-        .arg("serve")
-        .args(arguments)
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap()
+}
+
+/// Starts a process whose output is kept.
+fn spawn(mut command: Command, logs: &Arc<Mutex<Vec<String>>>) -> Process {
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    collect(child.stdout.take().unwrap(), Arc::clone(logs));
+    collect(child.stderr.take().unwrap(), Arc::clone(logs));
+    Process::Ours(child)
 }
 
 /// The binary in a folder, with no settings but these.
@@ -321,11 +469,10 @@ fn bare(folder: &Path, variables: &[(String, String)]) -> Command {
     command
 }
 
-/// Keeps every line, and shows each to `watch`; ends with the pipe.
-fn collect(pipe: impl Read + Send + 'static, logs: Arc<Mutex<Vec<String>>>, watch: impl Fn(&str) + Send + 'static) {
+/// Keeps every line; ends with the pipe.
+fn collect(pipe: impl Read + Send + 'static, logs: Arc<Mutex<Vec<String>>>) {
     thread::spawn(move || {
         for line in BufReader::new(pipe).lines().map_while(Result::ok) {
-            watch(&line);
             logs.lock().unwrap().push(line);
         }
     });
