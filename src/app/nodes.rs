@@ -17,7 +17,10 @@ use tokio::net::TcpListener;
 use super::{actor_threads, joining};
 use crate::{
     config::{self, Settings},
-    http::{relay, state::Shared},
+    http::{
+        relay,
+        state::{Shared, Stage},
+    },
 };
 
 /// How often it is looked whether what this node has of open models has changed.
@@ -125,7 +128,7 @@ pub(super) fn relay(state: &Shared) {
     actix_rt::spawn(async move {
         loop {
             // A node that ends has nothing.
-            let offers = if state.is_ready() { state.gateway.offers().await } else { Vec::new() };
+            let offers = if state.stage() < Stage::Leaving { state.gateway.offers().await } else { Vec::new() };
             cluster.offer(offers);
             tokio::time::sleep(LOOK).await;
         }

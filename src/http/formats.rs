@@ -4,7 +4,7 @@
 use actix_web::HttpRequest;
 use serde_json::Value;
 use wire::format::{
-    ClientFormat, ErrorShape,
+    AnswerWriter, ClientFormat, ErrorShape,
     anthropic::Messages,
     cohere::{self, Embed},
     gemini::Generate,

@@ -82,7 +82,7 @@ async fn by(
 fn relaying(way: Way, request: &ServiceRequest) -> Option<(Shared, Arc<Cluster>)> {
     let state = request.app_data::<Shared>()?;
     let cluster = state.cluster.as_ref()?;
-    let may_go = state.is_ready() && (way.may_go)(cluster) && !request.extensions().contains::<Relayed>();
+    let may_go = state.takes_work() && (way.may_go)(cluster) && !request.extensions().contains::<Relayed>();
     may_go.then(|| (state.clone(), Arc::clone(cluster)))
 }
 
@@ -153,7 +153,7 @@ fn named_in(body: &[u8]) -> Option<Cow<'_, str>> {
 
 /// The other nodes, and where a request with this body may be served, the best first; `None` where no other node may.
 pub(super) fn spots_of_body(state: &Shared, body: &[u8]) -> Option<(Arc<Cluster>, Vec<Spot>)> {
-    let cluster = state.cluster.as_ref().filter(|cluster| state.is_ready() && cluster.hears_offers())?;
+    let cluster = state.cluster.as_ref().filter(|cluster| state.takes_work() && cluster.hears_offers())?;
     Some((Arc::clone(cluster), spots_of(state, cluster, &named_in(body)?)))
 }
 

@@ -11,9 +11,7 @@ use futures::future::BoxFuture;
 use hints::{Hints, Revoked};
 use http::Response;
 use ledger::{Ledger, log::Shard, nodes::Nodes};
-use link::{
-    Answer, Ask, Forwarded, Handler, Hello, Link, LinkError, NotSent, Refusal, Sent, Subscription, Tell,
-};
+use link::{Answer, Ask, Forwarded, Handler, Hello, Link, LinkError, NotSent, Refusal, Sent, Subscription, Tell};
 use runtime::node::NodeId;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use tokio::sync::{

@@ -474,6 +474,7 @@ mod tests {
             beat: 1,
             beat_at: Timestamp(0),
             since: Timestamp(0),
+            ahead_ms: 0,
         };
         let seen = |ms| Nodes { now: Timestamp(ms), nodes: vec![node.clone()], leases: Vec::new() };
         // A lease of ten seconds, renewed each three.

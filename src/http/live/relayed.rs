@@ -79,7 +79,7 @@ struct Token {
 async fn create(state: Shared, cancels: web::Data<Cancels>, request: HttpRequest, body: Body) -> HttpResponse {
     let asked = async {
         let (caller, expires_at) = auth::caller_until(&state, &request).await?;
-        let by = By { caller, key: auth::key(&request)?.into(), expires_at };
+        let by = By { caller, key: auth::key(&state, &request)?.as_ref().into(), expires_at };
         Ok::<_, ApiError>((by, read::<Create>(&state, body)?))
     };
     let (by, Create { token, id, body }) = match asked.await {

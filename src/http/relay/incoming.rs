@@ -84,7 +84,7 @@ impl Relays for Desk {
     fn serve(&self, request: Forwarded) -> BoxFuture<'static, Option<Answer>> {
         let (reply, answered) = oneshot::channel();
         let thread = self.next.fetch_add(1, Ordering::Relaxed) % self.threads.len();
-        let is_taken = self.state.is_ready() && self.threads[thread].send(Work { request, reply }).is_ok();
+        let is_taken = self.state.takes_work() && self.threads[thread].send(Work { request, reply }).is_ok();
         Box::pin(async move {
             if !is_taken {
                 return None;
