@@ -49,7 +49,10 @@ use upstream::delivery::{DeliveryClient, Reach};
 
 use self::{
     sockets::Places,
-    succession::offer::{Offer, Own, Place},
+    succession::{
+        offer::{Offer, Own, Place},
+        predecessor::Predecessor,
+    },
 };
 use crate::{
     catalogue::{aliases::Aliases, folder},
@@ -118,9 +121,9 @@ pub async fn start(settings: &Settings, metrics: Metrics, start: Start) -> Resul
     let is_successor = places.predecessor.is_some();
     // One process owns the ledger, and then the other. Nodes own it together.
     if settings.cluster.listen.is_none()
-        && let Some(mut predecessor) = places.predecessor.take()
+        && let Some(predecessor) = places.predecessor.take()
     {
-        predecessor.is_prepared().context("the process to be replaced is gone")?;
+        let predecessor = is_prepared(predecessor);
         predecessor.has_ended(ENDS_WITHIN).await.context("the process to be replaced does not end")?;
     }
     let ledger = Arc::new(open_ledger(settings, start, is_successor).await?);
@@ -191,6 +194,15 @@ pub async fn start(settings: &Settings, metrics: Metrics, start: Start) -> Resul
     serve(settings, places, start, admin_token, state)
 }
 
+/// Tells a predecessor that this process can take its place.
+fn is_prepared(mut predecessor: Predecessor) -> Predecessor {
+    if let Err(error) = predecessor.is_prepared() {
+        // The listening sockets are this process's all the same.
+        tracing::warn!(%error, "the process to be replaced has gone by itself");
+    }
+    predecessor
+}
+
 /// What the settings say of money and of limits.
 fn rules(settings: &Settings) -> Rules {
     Rules {
@@ -232,9 +244,9 @@ fn serve(
         actix_web::rt::spawn(server);
     }
     let serving = actix_web::rt::spawn(server);
-    if let Some(mut predecessor) = predecessor {
+    if let Some(predecessor) = predecessor {
         // Both serve by now.
-        predecessor.is_prepared().context("the process to be replaced is gone")?;
+        is_prepared(predecessor);
     }
     service_manager::is_ready();
     Ok(Running { address, admin_token, state, listener, is_held, servers, offer, serving })
