@@ -9,7 +9,7 @@ use tokio::{sync::watch, task::JoinHandle};
 
 use crate::support::{
     client::Api,
-    cluster::{Cluster, Outcome, Patron, chat},
+    cluster::{Cluster, Outcome, Patron, chat_once},
 };
 
 /// How often a node is asked whether it is ready.
@@ -56,25 +56,25 @@ impl Balancer {
     }
 }
 
-/// A patron chats until told to stop; a request that a node took no connection for, or that it did not take as it stops,
-/// goes to the next one, and nothing else is tried again.
+/// A patron chats until told to stop; a request whose connection was not taken or broke, or that a node did not take as it
+/// stops, goes to the next one under its key, and nothing else is tried again.
 fn chats(mut patron: Patron, balancer: Balancer, stopped: watch::Receiver<bool>) -> JoinHandle<Patron> {
     tokio::spawn(async move {
         let mut turn = 0;
         while !*stopped.borrow() {
             turn += 1;
-            let mut is_answered = false;
+            let (mut is_answered, request) = (false, uuid::Uuid::new_v4().to_string());
             for url in balancer.ready(turn) {
-                match chat(&url, &patron.key).await {
+                match chat_once(&url, &patron.key, &request).await {
                     Outcome::Told(id, cost) => {
                         patron.told.push((id, cost));
                         is_answered = true;
                     }
-                    Outcome::Refused => continue,
+                    // A connection may be begun as its node stops listening: what was sent on it is asked again under its key.
+                    Outcome::Refused | Outcome::Broken => continue,
                     // It takes nothing any more, and nothing was done.
                     Outcome::NotNow(503, said) if said.contains("\"stopping\"") => continue,
                     Outcome::NotNow(status, said) => panic!("a request failed: {status} {said}"),
-                    Outcome::Broken => panic!("a request failed: its connection broke"),
                 }
                 break;
             }

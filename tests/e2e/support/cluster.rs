@@ -284,8 +284,20 @@ pub(crate) enum Outcome {
 
 /// Chats once. Whatever is neither an answer nor says that it may be asked again fails the test.
 pub(crate) async fn chat(url: &str, key: &str) -> Outcome {
+    sent(chat_request(url, key)).await
+}
+
+/// The same under an `Idempotency-Key`: with the same one it is the same request.
+pub(crate) async fn chat_once(url: &str, key: &str, idempotency_key: &str) -> Outcome {
+    sent(chat_request(url, key).header("idempotency-key", idempotency_key)).await
+}
+
+fn chat_request(url: &str, key: &str) -> reqwest::RequestBuilder {
     let body = json!({"model": "gpt-4o-mini", "messages": [{"role": "user", "content": "Say hello"}]});
-    let request = Api::new(url, Some(key)).request(reqwest::Method::POST, CHAT).json(&body);
+    Api::new(url, Some(key)).request(reqwest::Method::POST, CHAT).json(&body)
+}
+
+async fn sent(request: reqwest::RequestBuilder) -> Outcome {
     let response = match request.timeout(Duration::from_secs(40)).send().await {
         Ok(response) => response,
         Err(error) if error.is_connect() => return Outcome::Refused,
