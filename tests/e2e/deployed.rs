@@ -59,7 +59,6 @@ fn assert_grace(settings: &Settings, grace: u64) {
     let limits = &settings.limits;
     assert!(grace >= limits.stop_seconds + 10, "{grace} s for {} s", limits.stop_seconds);
     assert!(limits.notice_seconds >= 2 && limits.notice_seconds * 4 <= limits.stop_seconds);
-    assert!(settings.without_effect().iter().all(|key| key == "redis.url"));
 }
 
 #[test]

@@ -331,7 +331,10 @@ impl Handler for Answers {
         }
     }
 
-    async fn forward(&self, _: &Hello, request: Forwarded) -> Option<Response<Sent>> {
+    async fn forward(&self, from: &Hello, request: Forwarded) -> Option<Response<Sent>> {
+        if !self.knows(from) {
+            return None;
+        }
         self.desk.get()?.serve(request).await
     }
 }
