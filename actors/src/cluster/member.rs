@@ -137,7 +137,7 @@ impl Cluster {
         };
         let tells = tell_all(Arc::clone(accounts.ledger()), link.clone(), hints.clone(), id, seen.clone());
         let hears = hints.clone().map(|hints| hear_all(Arc::clone(accounts.ledger()), hints));
-        let of_models = tell_offers(Arc::clone(&offers), link.clone(), (id, rules), seen.clone());
+        let of_models = tell_offers(Arc::clone(&offers), (link.clone(), hints.clone()), (id, rules), seen.clone());
         let (of_others, (is_silent, silent)) = (link.clone(), watch::channel(false));
         let (known, own) = (Arc::clone(&view), Arc::clone(&journal));
         let ledger = Arc::clone(accounts.ledger());

@@ -11,6 +11,7 @@ use std::{
 use billing::ids::RequestId;
 use bytes::Bytes;
 use futures::future::BoxFuture;
+use hints::Hints;
 use http::{Request, Response};
 use ledger::{
     log::Shard,
@@ -59,6 +60,13 @@ impl Offers {
         others.insert(node, Told { at: Instant::now(), offers });
     }
 
+    /// Those of these nodes of which nothing was heard lately.
+    fn unheard(&self, nodes: impl Iterator<Item = NodeId>) -> Vec<NodeId> {
+        let others = self.others.read().unwrap_or_else(PoisonError::into_inner);
+        let is_heard = |node: &NodeId| others.get(node).is_some_and(|told| told.at.elapsed() < BELIEVED);
+        nodes.filter(|node| !is_heard(node)).collect()
+    }
+
     /// What other nodes say of the models that are wanted.
     fn of_others(&self, wants: impl Fn(&Offer) -> bool) -> Vec<(NodeId, Offer)> {
         let others = self.others.read().unwrap_or_else(PoisonError::into_inner);
@@ -73,10 +81,11 @@ impl Offers {
     }
 }
 
-/// Tells all nodes of a view what this one has: when that changes, and now and then. Runs as long as the process.
+/// Tells all nodes of a view what this one has: when that changes, and now and then. Runs as long as the process. Redis has
+/// it too, where there is one: a node that has just come, or that the link does not reach, reads there what others have.
 pub(super) async fn tell_offers(
     offers: Arc<Offers>,
-    link: Link,
+    (link, hints): (Link, Option<Hints>),
     (me, rules): (NodeId, Rules),
     mut seen: watch::Receiver<Option<Nodes>>,
 ) {
@@ -87,9 +96,13 @@ pub(super) async fn tell_offers(
             let lives = |node: &&nodes::Node| node.id != me.0 && !node.leaves && is_alive(node, seen, &rules);
             seen.nodes.iter().filter(lives).cloned().collect::<Vec<_>>()
         });
+        let nodes = nodes.unwrap_or_default();
+        if let Some(hints) = &hints {
+            by_redis(hints, &offers, me, &now, &nodes).await;
+        }
         if let Ok(body) = serde_json::to_vec(&News::Models(now.to_vec())) {
             let body = Bytes::from(body);
-            for node in nodes.unwrap_or_default() {
+            for node in nodes {
                 let news = Tell { shard: Shard::FIRST.0, epoch: 0, body: body.clone() };
                 // Its way may be full: it is told again.
                 let _ = link.peer(NodeId(node.id), &node.address).tell(news);
@@ -99,6 +112,22 @@ pub(super) async fn tell_offers(
             changed = own.changed() => if changed.is_err() { return },
             changed = seen.changed() => if changed.is_err() { return },
             () = tokio::time::sleep(TOLD_EACH) => {}
+        }
+    }
+}
+
+/// Tells by Redis what this node has, and reads there what nodes have of which nothing was heard.
+async fn by_redis(hints: &Hints, offers: &Offers, me: NodeId, own: &[Offer], nodes: &[nodes::Node]) {
+    if let Ok(text) = serde_json::to_vec(own) {
+        hints.tell_runs(me, &text, BELIEVED).await;
+    }
+    let unheard = offers.unheard(nodes.iter().map(|node| NodeId(node.id)));
+    if unheard.is_empty() {
+        return;
+    }
+    for (node, told) in unheard.iter().zip(hints.runs(&unheard).await) {
+        if let Some(told) = told.and_then(|told| serde_json::from_slice(&told).ok()) {
+            offers.hear(*node, told);
         }
     }
 }
@@ -227,5 +256,6 @@ mod tests {
         offers.hear(two, vec![offer("a")]);
         offers.others.write().unwrap().get_mut(&two).unwrap().at = old;
         assert!(of_a(&offers).is_empty(), "it has said nothing for long");
+        assert_eq!(offers.unheard([one, two].into_iter()), [two], "it is looked for in Redis");
     }
 }

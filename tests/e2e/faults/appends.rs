@@ -1,10 +1,13 @@
 //! An append whose outcome nobody knows: its connection is cut as it is sent, or before its answer comes, or its session
 //! is ended as it waits. It is in the log once, or not at all, and the request is answered accordingly.
 
-use std::time::{Duration, Instant};
+use std::{
+    collections::BTreeSet,
+    time::{Duration, Instant},
+};
 
 use crate::support::{
-    cluster::{Cluster, LEASE, Outcome, chat},
+    cluster::{Cluster, LEASE, Outcome, Patron, chat},
     postgres::HeldSession,
     proxy::Trap,
 };
@@ -15,7 +18,12 @@ const TIMES: usize = 4;
 #[tokio::test]
 async fn an_append_that_is_cut_off_is_in_the_log_once_or_not_at_all() {
     let Some(cluster) = Cluster::of(2).await else { return };
+    // Each node has some of their accounts.
     let mut patrons = cluster.patrons(4).await;
+    let owner = |patron: &Patron| cluster.owner_of(patron.shard());
+    while patrons.iter().map(owner).collect::<BTreeSet<_>>().len() < cluster.nodes.len() {
+        patrons.extend(cluster.patrons(1).await);
+    }
     for node in &cluster.nodes {
         node.database.delay(Duration::from_millis(5));
     }
