@@ -21,6 +21,7 @@ use super::{
     connection::Inlet,
     error::ApiError,
     guesses::Verdict,
+    relay::Relayed,
     respond::refuse,
     state::{Shared, Stage},
 };
@@ -100,7 +101,10 @@ async fn enter(state: &Shared, request: &mut ServiceRequest, incoming: Option<&I
     // The path as the routes decode it: `%61dmin` is `admin`.
     let path = request.match_info().as_str().to_owned();
     let shows = shows(&path);
-    state.addresses.count(request.request(), &path).await?;
+    // One that another node passed on was counted there.
+    if !request.extensions().contains::<Relayed>() {
+        state.addresses.count(request.request(), &path).await?;
+    }
     if shows == Shows::Token {
         operator(state, request.request()).await?;
     }

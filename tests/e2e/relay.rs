@@ -135,6 +135,28 @@ async fn rest(mut response: Response) -> String {
 }
 
 #[tokio::test]
+async fn a_request_that_is_passed_on_counts_once_for_its_address() {
+    let limit = 60;
+    let settings = [
+        ("FAREBOX_LIMITS__ADDRESS_PER_MINUTE", limit.to_string()),
+        ("FAREBOX_HTTP__TRUSTED_PROXIES", "127.0.0.0/8".to_owned()),
+    ];
+    let Some(stage) = Stage::with_model_at(&[0], &settings).await else { return };
+    let customer = stage.customer().await;
+    let get = async |node: usize| {
+        let request = stage.nodes[node].api(&customer.key).request(Method::GET, &format!("/v1/models/{MODEL}"));
+        answer(request.header("x-forwarded-for", "198.51.100.7")).await.status
+    };
+    // Without Redis each node counts by itself; the node that has the model is asked by both others.
+    for _ in 0..limit {
+        for node in [1, 2] {
+            assert_eq!(get(node).await, 200, "at node {node}");
+        }
+    }
+    assert_eq!(get(0).await, 200, "what came by other nodes was counted there");
+}
+
+#[tokio::test]
 async fn a_model_of_one_node_is_served_by_all() {
     let Some(stage) = Stage::with_model_at(&[1], &[]).await else { return };
     let customer = stage.customer().await;
