@@ -1,6 +1,8 @@
 //! Styles and scripts, which are parts of this program. Their addresses have their content's hash, so that browsers keep
 //! them for ever.
 
+use std::sync::LazyLock;
+
 use actix_web::{
     HttpRequest, HttpResponse,
     http::header::{CACHE_CONTROL, CONTENT_TYPE},
@@ -18,11 +20,13 @@ fn version(content: &str) -> String {
     blake3::hash(content.as_bytes()).to_hex().chars().take(12).collect()
 }
 
-/// The address of a file.
-pub(super) fn path(name: &str) -> String {
-    let content = FILES.iter().find(|file| file.0 == name).map_or("", |file| file.2);
+fn path((name, _, content): (&str, &str, &str)) -> String {
     format!("/dashboard/assets/{name}?{}", version(content))
 }
+
+/// The address of the styles, and of the script.
+pub(super) static STYLE: LazyLock<String> = LazyLock::new(|| path(FILES[0]));
+pub(super) static SCRIPT: LazyLock<String> = LazyLock::new(|| path(FILES[1]));
 
 /// `GET /dashboard/assets/{name}`.
 pub(super) async fn asset(request: HttpRequest, name: web::Path<String>) -> HttpResponse {

@@ -1,23 +1,22 @@
 //! Credits: what there is and when it expires, buying more, automatic purchases, payments.
 
-use actix_web::{HttpRequest, HttpResponse};
+use actix_web::{HttpRequest, HttpResponse, http::StatusCode};
 use askama::Template;
 use billing::{
     Nanos,
-    ids::RequestId,
+    ids::{AccountId, RequestId},
     key::Scope,
     payment::{PaymentStatus, Purpose},
 };
-use serde::Deserialize;
-use serde_json::Value;
+use serde::{Deserialize, de::DeserializeOwned};
 use uuid::Uuid;
 
 use super::{
-    page::{Frame, Visitor, failed, page, to},
-    text::minute,
+    page::{Frame, Visitor, failed, page, sent, to},
+    text::{dollars, dollars_given, minute},
 };
 use crate::{
-    http::{error::ApiError, query::Query, respond::Body, state::Shared, values},
+    http::{error::ApiError, query::Query, respond::Body, state::Shared},
     idempotency::Life,
     service::{
         acts::Origin,
@@ -105,15 +104,9 @@ pub(super) async fn credits(state: Shared, request: HttpRequest) -> HttpResponse
 }
 
 async fn shown(state: &Shared, request: &HttpRequest, visitor: &Visitor, wrong: Option<ApiError>) -> HttpResponse {
-    let (status, message) = (wrong.as_ref().map(ApiError::status), wrong.map(|error| error.message().to_owned()));
-    match made(state, request, visitor, message).await {
-        Ok(credits) => {
-            let mut response = page(state, request, visitor, &credits);
-            if let Some(status) = status {
-                *response.status_mut() = status;
-            }
-            response
-        }
+    let status = wrong.as_ref().map_or(StatusCode::OK, ApiError::status);
+    match made(state, request, visitor, wrong.map(|error| error.message().to_owned())).await {
+        Ok(credits) => page(state, request, visitor, status, &credits),
         Err(error) => failed(request, &error),
     }
 }
@@ -209,15 +202,6 @@ impl From<billing::payment::Payment> for Payment {
     }
 }
 
-/// An amount that a person typed.
-fn amount(field: &str, text: &str) -> Result<Nanos, ApiError> {
-    values::amount(field, &Value::String(text.trim().trim_start_matches('$').to_owned()))
-}
-
-fn amount_given(field: &str, text: Option<&str>) -> Result<Option<Nanos>, ApiError> {
-    text.map(|text| amount(field, text)).transpose()
-}
-
 /// A purchase.
 #[derive(Deserialize)]
 struct Purchase {
@@ -230,22 +214,27 @@ struct Purchase {
 
 /// `POST /dashboard/credits/buy`.
 pub(super) async fn buy(state: Shared, request: HttpRequest, body: Body) -> HttpResponse {
-    let visitor = match Visitor::of(&state, &request).await {
-        Ok(visitor) => visitor,
-        Err(answer) => return answer,
+    carried_out(&state, &request, body, async |account, Purchase { amount, card, once }| {
+        let (amount, origin) = (dollars("amount", &amount)?, Origin { id: RequestId(once), life: Life::First });
+        let bought = purchases::credits(&state.service, origin, account, amount, card.as_deref()).await?;
+        Ok(if bought.is_pending() { "pending" } else { "bought" })
+    })
+    .await
+}
+
+/// Carries out a form of this page. Gives the word by which the page says that it was, one of [`SAID`].
+async fn carried_out<T: DeserializeOwned>(
+    state: &Shared,
+    request: &HttpRequest,
+    body: Body,
+    act: impl AsyncFnOnce(AccountId, T) -> Result<&'static str, ApiError>,
+) -> HttpResponse {
+    let act = async |visitor: &Visitor, wanted| {
+        let said = act(visitor.caller.account_id, wanted).await?;
+        Ok(to(&format!("/dashboard/credits?said={said}")))
     };
-    let work = async {
-        let (caller, wanted) = (visitor.may(Scope::Billing)?, visitor.form::<Purchase>(&request, body)?);
-        let Purchase { amount: dollars, card, once } = wanted;
-        let (dollars, origin) = (amount("amount", &dollars)?, Origin { id: RequestId(once), life: Life::First });
-        let bought = purchases::credits(&state.service, origin, caller.account_id, dollars, card.as_deref()).await?;
-        Ok::<_, ApiError>(bought.is_pending())
-    };
-    match work.await {
-        Ok(true) => to("/dashboard/credits?said=pending"),
-        Ok(false) => to("/dashboard/credits?said=bought"),
-        Err(error) => shown(&state, &request, &visitor, Some(error)).await,
-    }
+    let again = async |visitor: &Visitor, error| shown(state, request, visitor, Some(error)).await;
+    sent(state, request, body, Scope::Billing, act, again).await
 }
 
 /// A change of auto-reload.
@@ -260,25 +249,18 @@ struct SetReload {
 
 /// `POST /dashboard/credits/auto-reload`.
 pub(super) async fn auto_reload(state: Shared, request: HttpRequest, body: Body) -> HttpResponse {
-    let visitor = match Visitor::of(&state, &request).await {
-        Ok(visitor) => visitor,
-        Err(answer) => return answer,
-    };
-    let work = async {
-        let (caller, wanted) = (visitor.may(Scope::Billing)?, visitor.form::<SetReload>(&request, body)?);
+    carried_out(&state, &request, body, async |account, wanted: SetReload| {
         let wanted = Reload {
             enabled: Some(wanted.enabled),
-            threshold: amount_given("threshold", wanted.threshold.as_deref())?,
-            amount: amount_given("amount", wanted.amount.as_deref())?,
-            monthly_max: amount_given("monthly_max", wanted.monthly_max.as_deref())?,
+            threshold: dollars_given("threshold", wanted.threshold.as_deref())?,
+            amount: dollars_given("amount", wanted.amount.as_deref())?,
+            monthly_max: dollars_given("monthly_max", wanted.monthly_max.as_deref())?,
             payment_method: wanted.card,
         };
-        Ok::<_, ApiError>(automatic::set_reload(&state.service, caller.account_id, wanted).await?)
-    };
-    match work.await {
-        Ok(_) => to("/dashboard/credits?said=set"),
-        Err(error) => shown(&state, &request, &visitor, Some(error)).await,
-    }
+        automatic::set_reload(&state.service, account, wanted).await?;
+        Ok("set")
+    })
+    .await
 }
 
 /// A change of auto-scale.
@@ -290,17 +272,10 @@ struct SetScale {
 
 /// `POST /dashboard/credits/auto-scale`.
 pub(super) async fn auto_scale(state: Shared, request: HttpRequest, body: Body) -> HttpResponse {
-    let visitor = match Visitor::of(&state, &request).await {
-        Ok(visitor) => visitor,
-        Err(answer) => return answer,
-    };
-    let work = async {
-        let (caller, wanted) = (visitor.may(Scope::Billing)?, visitor.form::<SetScale>(&request, body)?);
-        let most = amount_given("max_monthly_spend", wanted.max_monthly_spend.as_deref())?;
-        Ok::<_, ApiError>(automatic::set_scale(&state.service, caller.account_id, Some(wanted.enabled), most).await?)
-    };
-    match work.await {
-        Ok(_) => to("/dashboard/credits?said=set"),
-        Err(error) => shown(&state, &request, &visitor, Some(error)).await,
-    }
+    carried_out(&state, &request, body, async |account, SetScale { enabled, max_monthly_spend }| {
+        let most = dollars_given("max_monthly_spend", max_monthly_spend.as_deref())?;
+        automatic::set_scale(&state.service, account, Some(enabled), most).await?;
+        Ok("set")
+    })
+    .await
 }

@@ -1,21 +1,21 @@
 //! Keys: a list, a form that makes one, whose text is shown once, and a button that revokes one.
 
-use actix_web::{HttpRequest, HttpResponse, web};
+use actix_web::{HttpRequest, HttpResponse, http::StatusCode, web};
 use askama::Template;
 use billing::{
     Nanos,
-    ids::{KeyId, RequestId},
+    ids::RequestId,
     key::{KeyLimits, KeyWindow, Scope},
 };
 use serde::Deserialize;
-use serde_json::Value;
 use uuid::Uuid;
 
 use super::{
-    page::{Empty, Frame, Visitor, failed, page, to},
-    text::minute,
+    page::{Empty, Frame, Visitor, failed, page, sent, to},
+    text::{dollars_given, minute},
 };
 use crate::{
+    gateway::serve::Caller,
     http::{account, error::ApiError, respond::Body, state::Shared, values},
     idempotency::Life,
     service::{
@@ -92,13 +92,10 @@ async fn shown(
         },
         name: key.name,
     });
-    let (status, message) = (wrong.as_ref().map(ApiError::status), wrong.map(|error| error.message().to_owned()));
+    let status = wrong.as_ref().map_or(StatusCode::OK, ApiError::status);
+    let message = wrong.map(|error| error.message().to_owned());
     let keys = Keys { frame: visitor.frame("Keys"), made, message, rows: rows.collect(), once: Uuid::new_v4() };
-    let mut response = page(state, request, visitor, &keys);
-    if let Some(status) = status {
-        *response.status_mut() = status;
-    }
-    response
+    page(state, request, visitor, status, &keys)
 }
 
 /// The limits in words.
@@ -130,32 +127,24 @@ struct Wanted {
 
 /// `POST /dashboard/keys`: makes a key, and shows its text, once.
 pub(super) async fn create(state: Shared, request: HttpRequest, body: Body) -> HttpResponse {
-    let visitor = match Visitor::of(&state, &request).await {
-        Ok(visitor) => visitor,
-        Err(answer) => return answer,
-    };
-    let work = async {
-        let (caller, wanted) = (visitor.may(Scope::Keys)?, visitor.form::<Wanted>(&request, body)?);
-        let once = wanted.once;
+    let make = async |visitor: &Visitor, wanted: Wanted| {
+        let origin = Origin { id: RequestId(wanted.once), life: Life::First };
         let wanted = new_key(wanted)?;
         account::keys::check_models(&state, &wanted.limits.models).await?;
-        let opener = Opener { account_id: caller.account_id, scopes: caller.scopes, expires_at: visitor.expires_at };
-        let (origin, name) = (Origin { id: RequestId(once), life: Life::First }, wanted.name.clone());
+        let Caller { account_id, scopes, .. } = visitor.caller;
+        let (opener, name) = (Opener { account_id, scopes, expires_at: visitor.expires_at }, wanted.name.clone());
         let (_, text) = keys::create(&state.service, origin, &opener, wanted, None).await?;
-        Ok::<_, ApiError>(Made { name, text })
+        Ok(shown(&state, &request, visitor, Some(Made { name, text }), None).await)
     };
-    match work.await {
-        Ok(made) => shown(&state, &request, &visitor, Some(made), None).await,
-        Err(error) => shown(&state, &request, &visitor, None, Some(error)).await,
-    }
+    let again = async |visitor: &Visitor, error| shown(&state, &request, visitor, None, Some(error)).await;
+    sent(&state, &request, body, Scope::Keys, make, again).await
 }
 
 fn new_key(wanted: Wanted) -> Result<keys::NewKey, ApiError> {
     let Wanted { name, day, month, total, models, .. } = wanted;
     let limit = |field: &str, text: Option<String>| {
-        let Some(text) = text else { return Ok::<_, ApiError>(None) };
-        let amount = values::amount(field, &Value::String(text.trim().trim_start_matches('$').to_owned()))?;
-        Ok(Some(keys::check_limit(field, amount)?))
+        let amount = dollars_given(field, text.as_deref())?;
+        Ok::<_, ApiError>(amount.map(|amount| keys::check_limit(field, amount)).transpose()?)
     };
     let mut amounts = [None; 4];
     for (window, text) in [(KeyWindow::Day, day), (KeyWindow::Month, month), (KeyWindow::Total, total)] {
@@ -172,19 +161,10 @@ fn new_key(wanted: Wanted) -> Result<keys::NewKey, ApiError> {
 
 /// `POST /dashboard/keys/{id}/revoke`.
 pub(super) async fn revoke(state: Shared, request: HttpRequest, id: web::Path<String>, body: Body) -> HttpResponse {
-    let visitor = match Visitor::of(&state, &request).await {
-        Ok(visitor) => visitor,
-        Err(answer) => return answer,
+    let revoke = async |visitor: &Visitor, Empty {}| {
+        account::keys::revoke(&state, visitor.caller.account_id, &id).await?;
+        Ok(to("/dashboard/keys"))
     };
-    let work = async {
-        let (caller, Empty {}) = (visitor.may(Scope::Keys)?, visitor.form::<Empty>(&request, body)?);
-        let id = values::id("id", &id, "must be a key's id")?;
-        let public = keys::revoke(&state.service, caller.account_id, KeyId(id)).await?;
-        state.keys.forget(&public);
-        Ok::<_, ApiError>(())
-    };
-    match work.await {
-        Ok(()) => to("/dashboard/keys"),
-        Err(error) => shown(&state, &request, &visitor, None, Some(error)).await,
-    }
+    let again = async |visitor: &Visitor, error| shown(&state, &request, visitor, None, Some(error)).await;
+    sent(&state, &request, body, Scope::Keys, revoke, again).await
 }

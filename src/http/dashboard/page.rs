@@ -53,8 +53,8 @@ pub(super) struct Frame {
     pub(super) title: &'static str,
     pub(super) csrf: String,
     pub(super) version: &'static str,
-    pub(super) style: String,
-    pub(super) script: String,
+    pub(super) style: &'static str,
+    pub(super) script: &'static str,
 }
 
 impl Frame {
@@ -69,8 +69,8 @@ impl Frame {
             title,
             csrf: String::new(),
             version: env!("CARGO_PKG_VERSION"),
-            style: assets::path("dashboard.css"),
-            script: assets::path("dashboard.js"),
+            style: &assets::STYLE,
+            script: &assets::SCRIPT,
         }
     }
 }
@@ -130,7 +130,7 @@ impl Visitor {
 pub(super) struct Empty {}
 
 /// Reads fields of a form. What was left empty was not given.
-pub(super) fn read<T: DeserializeOwned>(fields: Vec<(String, String)>) -> Result<T, ApiError> {
+fn read<T: DeserializeOwned>(fields: Vec<(String, String)>) -> Result<T, ApiError> {
     let given = fields.into_iter().filter(|(name, value)| name != "csrf" && !value.trim().is_empty());
     let text = serde_urlencoded::to_string(given.collect::<Vec<_>>());
     let text = text.map_err(|error| ApiError::invalid("form", error))?;
@@ -148,8 +148,31 @@ pub(super) async fn visited<T: Template>(
         Err(answer) => return answer,
     };
     match make(&visitor).await {
-        Ok(made) => page(state, request, &visitor, &made),
+        Ok(made) => page(state, request, &visitor, StatusCode::OK, &made),
         Err(error) => failed(request, &error),
+    }
+}
+
+/// Carries out a form of a visitor who may do that. Where it can't be, its page is shown again, with the reason.
+pub(super) async fn sent<T: DeserializeOwned>(
+    state: &Shared,
+    request: &HttpRequest,
+    body: Body,
+    scope: Scope,
+    act: impl AsyncFnOnce(&Visitor, T) -> Result<HttpResponse, ApiError>,
+    again: impl AsyncFnOnce(&Visitor, ApiError) -> HttpResponse,
+) -> HttpResponse {
+    let visitor = match Visitor::of(state, request).await {
+        Ok(visitor) => visitor,
+        Err(answer) => return answer,
+    };
+    let work = async {
+        visitor.may(scope)?;
+        act(&visitor, visitor.form(request, body)?).await
+    };
+    match work.await {
+        Ok(answer) => answer,
+        Err(error) => again(&visitor, error).await,
     }
 }
 
@@ -165,8 +188,14 @@ pub(super) fn to(path: &str) -> HttpResponse {
 }
 
 /// A page for a visitor. A session that is getting old is renewed with it.
-pub(super) fn page(state: &Shared, request: &HttpRequest, visitor: &Visitor, page: &impl Template) -> HttpResponse {
-    let mut response = whole(request, StatusCode::OK, page);
+pub(super) fn page(
+    state: &Shared,
+    request: &HttpRequest,
+    visitor: &Visitor,
+    status: StatusCode,
+    page: &impl Template,
+) -> HttpResponse {
+    let mut response = whole(request, status, page);
     let now = state.service.now();
     if visitor.session.is_old(now)
         && let Some(renewed) = state.sessions.begin(request, &visitor.session.key, now)

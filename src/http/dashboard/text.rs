@@ -1,6 +1,27 @@
-//! Amounts and times as pages show them.
+//! Amounts and times as pages show them, and amounts as people type them.
 
-use billing::Timestamp;
+use billing::{Nanos, Timestamp};
+use serde_json::Value;
+
+use crate::http::{error::ApiError, values};
+
+/// Dollars that a person typed into a field.
+///
+/// # Errors
+///
+/// The text is no amount.
+pub(super) fn dollars(field: &str, text: &str) -> Result<Nanos, ApiError> {
+    values::amount(field, &Value::String(text.trim().trim_start_matches('$').to_owned()))
+}
+
+/// The same in a field that may be left empty.
+///
+/// # Errors
+///
+/// The text is no amount.
+pub(super) fn dollars_given(field: &str, text: Option<&str>) -> Result<Option<Nanos>, ApiError> {
+    text.map(|text| dollars(field, text)).transpose()
+}
 
 /// A time to the minute, in UTC.
 pub(super) fn minute(at: Timestamp) -> String {
