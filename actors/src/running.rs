@@ -61,7 +61,7 @@ pub struct Running {
 /// Where a request is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Whereabouts {
-    /// It runs here, or has ended here and waits to be settled; or it may run at another node that lives.
+    /// It runs here, or has ended here and waits to be settled.
     Runs,
     /// It may run at another node that lives, or have ended there: that node says so, or its hold's time is over.
     Elsewhere,

@@ -46,8 +46,8 @@ pub enum Verdict {
 /// Wrong guesses, by address.
 pub struct Guesses {
     counts: Mutex<Counts>,
-    /// The counts of all nodes together.
-    shared: Rates,
+    /// The counts of all nodes together, where nodes count together.
+    shared: Option<Rates>,
     /// The delay of a guess beyond the limit.
     wait: Duration,
 }
@@ -128,7 +128,7 @@ impl Guesses {
 
     /// No guesses yet. With hints, those that an address makes at all nodes count together.
     pub fn new(hints: Option<Hints>) -> Self {
-        Self { counts: Mutex::default(), shared: Rates::new(hints), wait: WAIT }
+        Self { counts: Mutex::default(), shared: hints.map(|hints| Rates::new(Some(hints))), wait: WAIT }
     }
 
     /// Checks a guess, now or after the delay.
@@ -152,10 +152,11 @@ impl Guesses {
 
     /// Counts a wrong guess with those at other nodes: who has made the most there may make none here.
     async fn share(&self, address: Option<IpAddr>) {
+        let Some(shared) = &self.shared else { return };
         let (Some(counted), Some(rate)) = (address.map(network), Rate::new(EACH, EACH_AGAIN * EACH, EACH)) else {
             return;
         };
-        if let Decision::Refused(_) = self.shared.count(&format!("guesses:{counted}"), rate).await {
+        if let Decision::Refused(_) = shared.count(&format!("guesses:{counted}"), rate).await {
             self.lock().of(address, Instant::now()).left = 0;
         }
     }

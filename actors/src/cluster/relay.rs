@@ -97,16 +97,17 @@ pub(super) async fn tell_offers(
             seen.nodes.iter().filter(lives).cloned().collect::<Vec<_>>()
         });
         let nodes = nodes.unwrap_or_default();
-        if let Some(hints) = &hints {
-            by_redis(hints, &offers, me, &now, &nodes).await;
-        }
         if let Ok(body) = serde_json::to_vec(&News::Models(now.to_vec())) {
             let body = Bytes::from(body);
-            for node in nodes {
+            for node in &nodes {
                 let news = Tell { shard: Shard::FIRST.0, epoch: 0, body: body.clone() };
                 // Its way may be full: it is told again.
                 let _ = link.peer(NodeId(node.id), &node.address).tell(news);
             }
+        }
+        // Behind the link, which need not wait for it.
+        if let Some(hints) = &hints {
+            by_redis(hints, &offers, me, &now, &nodes).await;
         }
         tokio::select! {
             changed = own.changed() => if changed.is_err() { return },
