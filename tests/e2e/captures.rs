@@ -161,7 +161,7 @@ async fn what_runs_while_postgres_is_away_is_charged_once() {
     server.ask_to_stop();
     server.wait_for_end().await;
     drop(cut);
-    assert!(server.logs().contains("a capture waits for the ledger"), "{}", server.logs());
+    server.says("a capture waits for the ledger").await;
     postgres.resume();
     server.restart().await;
     until_none_waits(&server).await;

@@ -278,8 +278,8 @@ async fn a_file_that_is_gone_or_cut_costs_nothing_and_the_others_go_on() {
         assert!(place.run(&["check", name, "--sums"]).1.contains("model.onnx_data is"), "{name}");
     }
     // Where files are concerns the operator alone.
-    let logs = server.logs();
-    assert!(logs.contains("model=gone error=") && logs.contains("model=cut error="), "{logs}");
+    server.says("model=gone error=").await;
+    server.says("model=cut error=").await;
     assert_eq!(customer.api.get("/v1/balance").await.ok()["available"], "10.00");
     assert_eq!(customer.api.post(CHAT, &ask("whole")).await.ok()["usage"]["completion_tokens"], 3);
     server.admin().assert_audit().await;

@@ -293,6 +293,6 @@ async fn scores_that_are_no_numbers_cost_nothing() {
     assert_eq!((&balance["available"], &balance["held"]), (&before, &json!("0.00")));
     let metrics = stage.server.get("/metrics").await.body;
     assert!(metrics.contains("farebox_engine_not_finite_total{model=\"m\"} 2"), "{metrics}");
-    assert!(stage.server.logs().contains("not finite"));
+    stage.server.says("not finite").await;
     stage.server.admin().assert_audit().await;
 }

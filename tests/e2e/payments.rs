@@ -120,7 +120,7 @@ async fn an_answer_that_is_lost_is_asked_for_again_and_charged_once() {
     let bought = stage.buy("10", "pm_card_timesOutThenSucceeds").await.ok();
     assert_eq!(bought["payment"]["status"], "succeeded");
     assert_eq!(bought["balance"]["available"], "11.00");
-    assert!(stage.server.logs().contains("a payment's outcome is not known yet"), "{}", stage.server.logs());
+    stage.server.says("a payment's outcome is not known yet").await;
     assert_eq!(stage.payments().await.len(), 1);
     stage.audit().await;
 }

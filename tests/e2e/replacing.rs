@@ -133,14 +133,6 @@ pub(crate) async fn customers(server: &Server, count: usize) -> Vec<Customer> {
     customers
 }
 
-async fn says(server: &Server, what: &str) {
-    let began = Instant::now();
-    while !server.logs().contains(what) {
-        assert!(began.elapsed() < PATIENCE, "it never said {what:?}\n{}", server.logs());
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
-}
-
 async fn records(customers: &[Customer]) -> usize {
     let mut count = 0;
     for customer in customers {
@@ -161,7 +153,7 @@ async fn follow_one_another(ledger: TestLedger) {
     let load = Load::start(server.url(), &customers);
     load.goes_on(20).await;
     let mut first = server.begin_to_replace();
-    says(&server, "takes this one's place").await;
+    server.says("takes this one's place").await;
     held.goes_on.notify_one();
     // What had begun ends where it began, and only then has the successor the ledger.
     assert!(stream.await.unwrap().contains("\"cost\""));
@@ -249,10 +241,10 @@ async fn a_successor_that_cannot_serve_or_dies_changes_nothing() {
     let stream = held.stream(server.url(), &customers[0]).await;
     let load = Load::start(server.url(), &customers);
     let own = server.begin_to_replace();
-    says(&server, "takes this one's place").await;
+    server.says("takes this one's place").await;
     server.kill_nine();
     server.is_again(own);
-    says(&server, "this one goes on").await;
+    server.says("this one goes on").await;
     load.goes_on(10).await;
     held.goes_on.notify_one();
     stream.await.unwrap();
@@ -268,7 +260,7 @@ async fn a_successor_that_cannot_serve_or_dies_changes_nothing() {
     let mut none = server.begin_to_replace();
     none.status().await;
     server.wait_until_ready().await;
-    assert!(server.logs().contains("there is no process to replace"));
+    server.says("there is no process to replace").await;
     server.admin().assert_audit().await;
 }
 

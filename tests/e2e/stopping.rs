@@ -187,7 +187,7 @@ async fn asked_twice_it_stops_at_once_and_says_so() {
         let ended = server.wait_for_end().await;
         assert!(began.elapsed() < SLACK, "{signals:?} took {:?}", began.elapsed());
         assert_eq!(ended.code(), Some(1), "{signals:?}");
-        assert!(server.logs().contains("stopping now"), "{}", server.logs());
+        server.says("stopping now").await;
         rest.await.unwrap();
         server.restart().await;
         server.admin().assert_audit().await;

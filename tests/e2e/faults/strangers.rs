@@ -69,15 +69,11 @@ async fn standing(cluster: &Cluster, link: &Link) -> Standing {
 async fn nodes_that_do_not_belong_together_are_refused_by_name() {
     let Some(cluster) = Cluster::of(1).await else { return };
     let mut patrons = cluster.patrons(2).await;
-    let logs = |text: &str| {
-        let logs = cluster.nodes[0].logs();
-        assert!(logs.contains(text), "not told: {text}\n{logs}");
-    };
     let said = cluster
         .refuses(|options| options.set("FAREBOX_CLUSTER__SECRET", "another secret of the same length, or longer"))
         .await;
     assert!(said.contains("another secret"), "{said}");
-    logs("another secret");
+    cluster.nodes[0].server.says("another secret").await;
     // Nodes of another ledger whose addresses lead here.
     let address = cluster.nodes[0].link.address().to_string();
     let other = Cluster::at(crate::support::postgres::fresh_database().unwrap(), 0, move |options| {
@@ -87,7 +83,7 @@ async fn nodes_that_do_not_belong_together_are_refused_by_name() {
     other.join().await;
     let said = other.refuses(|options| options).await;
     assert!(said.contains("another database"), "{said}");
-    logs("another database");
+    cluster.nodes[0].server.says("another database").await;
     drop(other);
 
     // Another protocol, as a later version of the program may have.
@@ -95,7 +91,7 @@ async fn nodes_that_do_not_belong_together_are_refused_by_name() {
     let later = Identity { protocol: PROTOCOL + 1, program: "99.0".to_owned(), ..own.clone() };
     let refused = standing(&cluster, &link_as(later, SECRET)).await;
     assert!(matches!(refused, Standing::Refused(Refusal::Protocol { .. })), "{refused:?}");
-    logs("another version of the link");
+    cluster.nodes[0].server.says("another version of the link").await;
     // A copy of this database can't be told from it by its name; its nodes are in the copy alone.
     let copy = link_as(own.clone(), SECRET);
     assert!(matches!(standing(&cluster, &copy).await, Standing::Connected { .. }));
@@ -103,7 +99,7 @@ async fn nodes_that_do_not_belong_together_are_refused_by_name() {
     let ask = Ask { shard: 0, epoch: 1, hops: 0, left: Duration::from_secs(5), body: "{}".into() };
     let answered = peer.ask(ask.clone()).await.unwrap();
     assert!(matches!(answered, Answer::NotOwner { .. }), "{answered:?}");
-    logs("is not, or not yet, in this database");
+    cluster.nodes[0].server.says("is not, or not yet, in this database").await;
     // A question that nodes pass in a circle.
     let looped = peer.ask(Ask { hops: 9, ..ask }).await;
     let is_refused = matches!(&looped, Ok(Answer::Loops) | Err(link::LinkError::NotSent(link::NotSent::Loops)));
@@ -141,7 +137,7 @@ async fn an_address_that_leads_to_another_node_is_named_and_its_accounts_are_not
             patrons[patron].told.push((id, cost));
         }
     }
-    cluster.until("told", async || cluster.nodes[0].logs().contains("the address is the node's own")).await;
+    cluster.nodes[0].server.says("the address is the node's own").await;
     let seen = cluster.nodes[0].server.api(Server::admin_token()).get("/admin/v1/nodes").await.ok();
     assert!(seen.to_string().contains("the address is the node's own"), "{seen}");
     let last = cluster.nodes.pop().unwrap();
@@ -187,6 +183,6 @@ async fn two_processes_with_one_lease_are_found_and_neither_goes_on_with_it() {
     }
     assert!(cluster.number(&format!("SELECT epoch FROM shard_lease WHERE shard = {shard}")) > epoch);
     let said = "two processes append to one log with one lease";
-    assert!(cluster.nodes.iter().any(|node| node.logs().contains(said)), "{}", cluster.nodes[0].logs());
+    cluster.until("told", async || cluster.nodes.iter().any(|node| node.logs().contains(said))).await;
     cluster.assert_right(&patrons).await;
 }

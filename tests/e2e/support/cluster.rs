@@ -171,6 +171,14 @@ impl Cluster {
         }
     }
 
+    /// Waits until the tables have all that is in the log now. A list at one node waits a second for what another has
+    /// appended, and is then answered as the tables are.
+    async fn has_projected(&self) {
+        let behind =
+            "SELECT COUNT(*) FROM log LEFT JOIN projection USING (shard) WHERE log.seq > COALESCE(projection.seq, 0)";
+        self.until("projected", async || self.number(behind) == 0).await;
+    }
+
     /// So many customers, each watched at some node; those whose sockets must live are watched at the last one.
     pub(crate) async fn patrons(&self, count: usize) -> Vec<Patron> {
         let mut patrons = Vec::new();
@@ -199,7 +207,9 @@ impl Cluster {
     /// Nothing that was acknowledged is lost, nothing is charged twice, nothing stays held, all nodes say the same, each
     /// socket has been told the last balance, and the books balance.
     pub(crate) async fn assert_right(&self, patrons: &[Patron]) {
+        self.has_projected().await;
         self.until("all requests settled", async || self.number("SELECT COUNT(*) FROM hold") == 0).await;
+        self.has_projected().await;
         let mut charged = 0;
         for patron in patrons {
             let mut balances = Vec::new();

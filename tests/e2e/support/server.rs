@@ -347,6 +347,15 @@ impl Server {
         self.logs.lock().unwrap().join("\n")
     }
 
+    /// Waits until it has said something: its lines come through a pipe, later than its answers.
+    pub(crate) async fn says(&self, what: &str) {
+        let began = Instant::now();
+        while !self.logs().contains(what) {
+            assert!(began.elapsed() < START_WITHIN, "it never said {what:?}\n{}", self.logs());
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+
     /// Kills it as a power cut would.
     pub(crate) fn kill_nine(&mut self) {
         self.child.kill();
