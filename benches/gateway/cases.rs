@@ -13,7 +13,7 @@ use std::{
 use tokio::time::sleep;
 
 use crate::{
-    contest::{CROWD_EVERY, Contender, Contest, Meter, Turns},
+    contest::{CROWD_EVERY, Contender, Contest, Meter, Turns, wake},
     farebox::{Database, Farebox},
     figures::{median, microseconds_each},
     load::{Target, agents_body, body, load, request, send},
@@ -164,6 +164,7 @@ impl Bench {
         let Some(farebox) = self.farebox(Kind::Sqlite) else { return };
         let hot = farebox.accounts(1, DOLLARS).await;
         let others = farebox.accounts(CROWD, DOLLARS).await;
+        wake(&others).await;
         let idle = self.contender("others idle", &farebox, vec![hot.clone()]);
         let busy = Contender { crowd: Some(others), ..self.contender("others now and then", &farebox, vec![hot]) };
         println!("  {CROWD} others: one request each in {} s", CROWD_EVERY.as_secs());

@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use futures::{StreamExt as _, stream};
 use tokio::{
     task::JoinSet,
     time::{interval, sleep},
@@ -16,6 +17,8 @@ use crate::{
 
 /// After each turn: what was left to be done behind the answers is done, and counted.
 pub(crate) const PAUSE: Duration = Duration::from_millis(200);
+/// The first requests that a crowd sends at once.
+const WAKING: usize = 16;
 const WARM_UP: Duration = Duration::from_millis(300);
 /// How often each account of a crowd sends a request.
 pub(crate) const CROWD_EVERY: Duration = Duration::from_mins(1);
@@ -151,6 +154,13 @@ async fn take(contender: &Contender, turn: usize, turns: Turns) -> Taken {
     sleep(PAUSE).await;
     let used = seconds().into_iter().zip(before).map(|(after, before)| after - before);
     Taken { turn, processor: used.map(|used| microseconds_each(used, turn.requests + crowd)).collect(), crowd }
+}
+
+/// Has each account of a crowd send its first request: what is measured is accounts that are there, not their loading.
+pub(crate) async fn wake(crowd: &Target) {
+    let (client, body) = (reqwest::Client::new(), body(false));
+    let sent = crowd.keys.iter().zip(crowd.urls.iter().cycle()).map(|(key, url)| send(request(&client, url, key, &body)));
+    stream::iter(sent).buffer_unordered(WAKING).collect::<Vec<_>>().await;
 }
 
 /// Each account sends a request now and then: in this turn some do, in the next turn others. Answers their number.

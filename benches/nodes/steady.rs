@@ -3,7 +3,7 @@
 
 use crate::{
     Stage,
-    contest::{CROWD_EVERY, Contender, Contest, Turns},
+    contest::{CROWD_EVERY, Contender, Contest, Turns, wake},
     load::Target,
     nodes::Nodes,
     redis,
@@ -34,6 +34,7 @@ pub(crate) async fn hot(stage: &Stage) {
     let nodes = Nodes::start(stage, "three", 3).await;
     let hot = nodes.accounts(1, DOLLARS).await;
     let others = nodes.accounts(stage.options.crowd, DOLLARS).await;
+    wake(&others).await;
     let idle = nodes.contender("others idle", hot.clone());
     let busy = Contender { crowd: Some(others), ..nodes.contender("others now and then", hot) };
     println!("  {} others: one request each in {} s", stage.options.crowd, CROWD_EVERY.as_secs());
