@@ -45,6 +45,7 @@ use runtime::{
     mailbox::{self, Handle},
     supervisor::{Supervisor, Vacancy, supervise},
 };
+use traces::Traces;
 use upstream::delivery::{DeliveryClient, Reach};
 
 use self::{
@@ -184,14 +185,30 @@ pub async fn start(settings: &Settings, metrics: Metrics, start: Start) -> Resul
     let known = Arc::clone(&signer);
     let open = move |text: &str| jws::text_of(text, signing::CHECKPOINT, known.keys());
     let service = Service::new(gateway.accounts.clone(), journal, payments, webhooks, webhook_timeout, open);
-    let state =
-        web::Data::new(State::new(gateway, settings.clone(), &admin_token, metrics, service, signer, (cluster, hints)));
+    let telemetry = (metrics, traces(settings)?);
+    let nodes = (cluster, hints);
+    let state = State::new(gateway, settings.clone(), &admin_token, telemetry, service, signer, nodes);
+    let state = web::Data::new(state);
     actix_rt::spawn({
         let (state, revoked) = (state.clone(), ledger.revocations());
         async move { state.keys.follow(revoked).await }
     });
     nodes::relay(&state);
     serve(settings, places, start, admin_token, state)
+}
+
+/// Where the spans of requests go.
+fn traces(settings: &Settings) -> Result<Traces> {
+    let Some(endpoint) = &settings.traces.endpoint else { return Ok(Traces::default()) };
+    let options = traces::Options {
+        endpoint: endpoint.as_str().to_owned(),
+        headers: settings.traces.headers().unwrap_or_default(),
+        ratio: settings.traces.ratio(),
+        service: settings.traces.service.clone(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        instance: uuid::Uuid::new_v4().to_string(),
+    };
+    Traces::export(options).context("traces can't be exported")
 }
 
 /// Tells a predecessor that this process can take its place.

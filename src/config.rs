@@ -10,6 +10,7 @@ mod pools;
 mod providers;
 mod proxies;
 mod settings;
+mod traces;
 mod validate;
 
 use std::env;
@@ -26,6 +27,7 @@ pub use settings::{
     CacheScope, Clock, Concurrency, Database, Device, ErrorForm, Http, Limits, Log, LogFormat, Lookup, MetricsAt,
     Overdraft, Payments, Prices, Processor, Redis, Runtime, Secret, ServerUrl, Settings, Stripe, Webhooks,
 };
+pub use traces::Traces;
 
 /// The path of the settings file, unless `--config` or `FAREBOX_CONFIG` gives another.
 pub const DEFAULT_FILE: &str = "config/farebox.toml";

@@ -23,6 +23,40 @@ const SECONDS: &[f64] = &[
     60.0, 300.0,
 ];
 
+/// Upper bounds of the histograms that OpenTelemetry's semantic conventions for generative AI name, as they advise.
+const GEN_AI: &[(&str, &[f64])] = &[
+    ("gen_ai_server_request_duration_seconds", OPERATION),
+    ("gen_ai_client_operation_duration_seconds", OPERATION),
+    (
+        "gen_ai_server_time_to_first_token_seconds",
+        &[0.001, 0.005, 0.01, 0.02, 0.04, 0.06, 0.08, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0],
+    ),
+    (
+        "gen_ai_server_time_per_output_token_seconds",
+        &[0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.75, 1.0, 2.5],
+    ),
+    (
+        "gen_ai_client_token_usage",
+        &[
+            1.0,
+            4.0,
+            16.0,
+            64.0,
+            256.0,
+            1_024.0,
+            4_096.0,
+            16_384.0,
+            65_536.0,
+            262_144.0,
+            1_048_576.0,
+            4_194_304.0,
+            16_777_216.0,
+            67_108_864.0,
+        ],
+    ),
+];
+const OPERATION: &[f64] = &[0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.28, 2.56, 5.12, 10.24, 20.48, 40.96, 81.92];
+
 /// The description of each recorded metric.
 const HELP: &[(&str, Kind, &str)] = &[
     ("farebox_requests_total", Kind::Counter, "Requests that ended, by how and at whom."),
@@ -39,12 +73,22 @@ const HELP: &[(&str, Kind, &str)] = &[
         "Requests that went to another node, which has their model: answered, not taken there, or lost with it.",
     ),
     ("farebox_admission_seconds", Kind::Histogram, "Waiting for the account's yes."),
-    ("farebox_ttft_seconds", Kind::Histogram, "From admission to the first piece of a streamed answer."),
-    ("farebox_upstream_seconds", Kind::Histogram, "A provider's time and the way to it."),
+    (
+        "gen_ai_server_time_to_first_token_seconds",
+        Kind::Histogram,
+        "From admission to a streamed answer's first piece.",
+    ),
+    (
+        "gen_ai_server_time_per_output_token_seconds",
+        Kind::Histogram,
+        "Of streamed answers, for each token but the first.",
+    ),
+    ("gen_ai_server_request_duration_seconds", Kind::Histogram, "Requests from their admission to their end."),
+    ("gen_ai_client_operation_duration_seconds", Kind::Histogram, "A provider's time and the way to it."),
+    ("gen_ai_client_token_usage", Kind::Histogram, "Tokens of requests that came to their end, as they are billed."),
     ("farebox_load_seconds", Kind::Histogram, "Waiting until an open model was loaded."),
     ("farebox_queue_seconds", Kind::Histogram, "Waiting behind other requests to an open model."),
     ("farebox_compute_seconds", Kind::Histogram, "From an open model's first step to the end."),
-    ("farebox_request_seconds", Kind::Histogram, "Requests from their admission to their end."),
     ("farebox_journal_commit_seconds", Kind::Histogram, "Appending a batch of the journal to the log."),
     ("farebox_journal_batch_transitions", Kind::Histogram, "Transitions in a batch of the journal."),
     ("farebox_projection_seconds", Kind::Histogram, "Making the tables from rows of the log, once."),
@@ -57,6 +101,7 @@ const HELP: &[(&str, Kind, &str)] = &[
     ("farebox_redis_hears", Kind::Gauge, "Whether all that other nodes tell by Redis is heard: 1 or 0."),
     ("farebox_redis_calls_total", Kind::Counter, "Calls to Redis, by whether it answered in time."),
     ("farebox_redis_untold_total", Kind::Counter, "Balances and revocations that were not told by Redis."),
+    ("farebox_spans_total", Kind::Counter, "Spans of traces: ended, and exported or lost."),
     ("farebox_build_info", Kind::Gauge, "What runs: 1, with its version and machine."),
 ];
 
@@ -158,7 +203,11 @@ impl Metrics {
 }
 
 fn builder() -> Result<PrometheusBuilder, TelemetryError> {
-    Ok(PrometheusBuilder::new().set_buckets_for_metric(Matcher::Suffix("_seconds".to_owned()), SECONDS)?)
+    let builder = PrometheusBuilder::new().set_buckets_for_metric(Matcher::Suffix("_seconds".to_owned()), SECONDS)?;
+    let built = GEN_AI.iter().try_fold(builder, |builder, (name, bounds)| {
+        builder.set_buckets_for_metric(Matcher::Full((*name).to_owned()), bounds)
+    });
+    Ok(built?)
 }
 
 #[cfg(test)]
@@ -176,6 +225,52 @@ mod tests {
         let text = metrics::with_local_recorder(&recorder, || metrics.renderer()());
         assert!(text.contains("farebox_requests_total{route=\"chat\"} 2"), "{text}");
         assert!(text.contains("farebox_queue_seconds_bucket{le=\"0.0025\"} 1"), "{text}");
+    }
+
+    /// The words of an expression that are names of metrics: those before a selector, and those that only we use.
+    fn metrics_in(text: &str) -> Vec<&str> {
+        let words = text.split(|c: char| !(c.is_ascii_alphanumeric() || c == '_'));
+        let is_name = |word: &&str| {
+            ["farebox_", "actors_", "gen_ai_", "process_"].iter().any(|beginning| word.starts_with(beginning))
+        };
+        // Labels by the conventions.
+        let is_label = |word: &&str| {
+            ["gen_ai_operation_name", "gen_ai_provider_name", "gen_ai_request_model", "gen_ai_token_type"]
+                .contains(word)
+        };
+        words.filter(is_name).filter(|word| !is_label(word)).collect()
+    }
+
+    #[test]
+    fn alerts_and_dashboards_ask_for_metrics_that_there_are() {
+        let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+        let recorder = builder().unwrap().build_recorder();
+        let process = metrics_process::Collector::default();
+        let all = metrics::with_local_recorder(&recorder, || {
+            process.describe();
+            process.collect();
+            recorder.handle().render()
+        });
+        let of_process: Vec<_> = all.lines().filter_map(|line| line.strip_prefix("# TYPE ")).collect();
+        let of_actors = actors::text(&runtime::health::Health::default());
+        let known = |name: &str| {
+            let base = ["_bucket", "_count", "_sum"].iter().find_map(|end| name.strip_suffix(end)).unwrap_or(name);
+            HELP.iter().any(|(known, kind, _)| {
+                *known == name || (*known == base && matches!(kind, Kind::Histogram) && base != name)
+            }) || of_actors.contains(&format!("# TYPE {name} "))
+                || of_process.iter().any(|line| line.split(' ').next() == Some(name))
+        };
+        for file in ["config/prometheus/farebox.yaml", "config/prometheus/tests.yaml", "config/grafana/farebox.json"] {
+            let text = std::fs::read_to_string(root.join(file)).unwrap();
+            let expressions =
+                text.lines().filter(|line| ["expr", "series", "query"].iter().any(|key| line.contains(key)));
+            let asked: Vec<_> = expressions.flat_map(metrics_in).collect();
+            assert!(asked.len() > 5, "{file}");
+            for name in asked {
+                assert!(known(name), "{file} asks for {name}");
+            }
+        }
+        assert!(!known("farebox_captures_waiting_total") && !known("process_open_files"));
     }
 
     #[test]

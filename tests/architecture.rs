@@ -28,6 +28,7 @@ const LAYERS: &[(&str, &str, &[&str])] = &[
     ("actors/link", "link", &["runtime"]),
     ("actors/hints", "hints", &["billing", "runtime"]),
     ("actors/hub", "hub", &["client"]),
+    ("actors/traces", "traces", &["client"]),
     ("actors/upstream", "upstream", &["wire", "client"]),
     ("actors/cards", "cards", &["billing", "client"]),
     ("actors", "actors", &["billing", "wire", "runtime", "ledger", "engine", "hints", "link", "upstream", "cards"]),
@@ -46,6 +47,7 @@ const LAYERS: &[(&str, &str, &[&str])] = &[
             "hints",
             "link",
             "hub",
+            "traces",
             "upstream",
             "cards",
             "actors",
@@ -85,6 +87,9 @@ const FENCES: &[(&str, &[&str])] = &[
     ("rustls_platform_verifier", &["actors/client/"]),
     ("tower_service", &["actors/client/"]),
     ("redis", &["actors/hints/"]),
+    ("opentelemetry", &["actors/traces/"]),
+    ("opentelemetry_otlp", &["actors/traces/"]),
+    ("opentelemetry_sdk", &["actors/traces/"]),
     // Exact dollars: prices and what they come to, what is kept of them, and nothing that multiplies them (`PRICES`).
     (
         "rust_decimal",

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # What the tests use beyond Rust and Python: PostgreSQL and Redis servers (each test run starts its own, in a temporary
 # folder), nginx to stand in front of streams, Chromium to look at pages, curl for the README's tour, Node.js and npm for SDKs, faketime for nodes
-# whose clocks are wrong and, to link faster, mold. Installs what is missing where it may (root and apt-get), says what is
+# whose clocks are wrong, Prometheus to check alerts and, to link faster, mold. Installs what is missing where it may (root and apt-get), says what is
 # missing where it may not, and takes no time when everything is there. Never fails: a test that needs an absent server
 # says so itself.
 set -euo pipefail
@@ -17,6 +17,7 @@ command -v node >/dev/null 2>&1 || missing+=(nodejs)
 command -v npm >/dev/null 2>&1 || missing+=(npm)
 command -v chromium >/dev/null 2>&1 || missing+=(chromium)
 command -v chromedriver >/dev/null 2>&1 || missing+=(chromium-driver)
+command -v promtool >/dev/null 2>&1 || missing+=(prometheus)
 ls /usr/lib/*/faketime/libfaketime.so.1 >/dev/null 2>&1 || missing+=(faketime)
 command -v mold >/dev/null 2>&1 || missing+=(mold)
 if [ "${#missing[@]}" -eq 0 ]; then exit 0; fi

@@ -88,6 +88,8 @@ pub struct Admitted {
     pub rate_remaining: Option<i64>,
     /// The request's place when it joined the line, if it had to wait.
     pub place: Option<usize>,
+    /// How long its hold waited until the log had it.
+    pub logged: Duration,
 }
 
 /// Why a request may not run.
@@ -120,11 +122,11 @@ pub async fn enter(accounts: &Accounts, account_id: AccountId, enter: Enter) -> 
     // the question, and a request in line is not admitted any more.
     let mut admission = Admission::asking(accounts, account_id, &enter.admit);
     let answer = let_in(accounts, account_id, enter).await;
-    let LetIn { placed, balance, rate_remaining, place } = admission.bill.answered(answer)?;
+    let LetIn { placed, balance, rate_remaining, place, logged } = admission.bill.answered(answer)?;
     admission.weight = balance.tier.rank();
     admission.balance = Some(Box::new(balance.clone()));
     accounts.running().holds(admission.request_id(), placed.amounts);
-    Ok(Admitted { admission, balance, rate_remaining, place })
+    Ok(Admitted { admission, balance, rate_remaining, place, logged })
 }
 
 /// Asks an account to let a request in, wherever it is. An asker that stops waiting may have been let in. The message that

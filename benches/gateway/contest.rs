@@ -159,7 +159,8 @@ async fn take(contender: &Contender, turn: usize, turns: Turns) -> Taken {
 /// Has each account of a crowd send its first request: what is measured is accounts that are there, not their loading.
 pub(crate) async fn wake(crowd: &Target) {
     let (client, body) = (reqwest::Client::new(), body(false));
-    let sent = crowd.keys.iter().zip(crowd.urls.iter().cycle()).map(|(key, url)| send(request(&client, url, key, &body)));
+    let sent =
+        crowd.keys.iter().zip(crowd.urls.iter().cycle()).map(|(key, url)| send(request(&client, url, key, &body)));
     stream::iter(sent).buffer_unordered(WAKING).collect::<Vec<_>>().await;
 }
 

@@ -267,6 +267,9 @@ impl Running {
             cluster.leave();
             cluster.left((began + course.deadline).saturating_duration_since(Instant::now()).max(CLOSING)).await;
         }
+        let traces = self.state.traces.clone();
+        let ended = actix_rt::task::spawn_blocking(move || traces.end());
+        let _ = timeout_at((began + course.deadline).max(Instant::now() + CLOSING), ended).await;
         let ledger = self.state.gateway.accounts.ledger();
         match timeout_at((began + course.deadline).max(Instant::now() + CLOSING), ledger.close()).await {
             Ok(Ok(())) => tracing::info!(ms = began.elapsed().as_millis(), "stopped"),

@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use billing::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{Cluster, Hub, Pools, Providers};
+use super::{Cluster, Hub, Pools, Providers, Traces};
 
 /// The shards of a new ledger in PostgreSQL.
 const SHARDS: NonZeroU16 = NonZeroU16::MIN.saturating_add(15);
@@ -57,6 +57,8 @@ pub struct Settings {
     pub pools: Pools,
     /// Logs.
     pub log: Log,
+    /// Traces.
+    pub traces: Traces,
     /// The HTTP server.
     pub http: Http,
 }
@@ -84,6 +86,7 @@ impl Default for Settings {
             hub: Hub::default(),
             pools: Pools::default(),
             log: Log::default(),
+            traces: Traces::default(),
             http: Http::default(),
         }
     }

@@ -157,6 +157,16 @@ fn addresses(settings: &Settings) -> Result<(), ConfigError> {
         let schemes = ["redis://", "rediss://", "redis-cluster://", "rediss-cluster://"];
         begins("redis.url", url.as_str(), &schemes)?;
     }
+    if let Some(url) = &settings.traces.endpoint {
+        begins("traces.endpoint", url.as_str(), &["http://", "https://"])?;
+        if url.as_str().contains(['?', '#', '@']) {
+            let reason = "must have no query, no fragment and no name; what opens the collector is in traces.headers";
+            return Err(ConfigError::invalid("traces.endpoint", reason));
+        }
+    }
+    if settings.traces.headers().is_none() {
+        return Err(ConfigError::invalid("traces.headers", "is written NAME=VALUE,NAME=VALUE"));
+    }
     for (name, provider) in settings.providers.all() {
         if let Some(url) = &provider.base_url {
             begins(&format!("providers.{name}.base_url"), url, &["http://", "https://"])?;
@@ -220,6 +230,7 @@ fn secrets(settings: &Settings) -> Result<(), ConfigError> {
         ("admin_token".to_owned(), &settings.admin_token),
         ("payments.stripe.secret_key".to_owned(), &stripe.secret_key),
         ("payments.stripe.webhook_secret".to_owned(), &stripe.webhook_secret),
+        ("traces.headers".to_owned(), &settings.traces.headers),
     ];
     found.extend(
         settings.providers.all().map(|(name, provider)| (format!("providers.{name}.api_key"), &provider.api_key)),

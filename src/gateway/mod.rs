@@ -112,7 +112,6 @@ impl Gateway {
         let tokenizer_cache = TokenizerCache::default();
         let drains = Drains::of(providers.keys().map(String::as_str), drains);
         let unread = Room::new(rules.unread_bytes);
-        let measures = Measures::of(providers.keys().map(String::as_str).chain([plan::OURS, answers::PROVIDER]));
         let answers = Answers::new(rules.answers_bytes);
         let race = Race::of(models.aliases());
         Self {
@@ -121,7 +120,7 @@ impl Gateway {
             tokenizer_cache,
             providers,
             race,
-            measures,
+            measures: Measures::default(),
             pools,
             pins,
             sizes: Sizes::new(worker),

@@ -28,16 +28,18 @@ use futures::{
     stream::{self, BoxStream},
 };
 use tokio::sync::Notify;
+use traces::{Kind, Span};
 use wire::inference::{Delta, Event, Failure, Header, Request, Usage};
 
 use super::{
     Gateway, Rules,
     answers::{self, Asks, Found, Recorded, Reused},
+    measure,
     meter::Meter,
     plan::{Bounds, Payer, plan},
     stages::Stages,
     target,
-    task::{Runner, Task},
+    task::{Runner, Spans, Task},
     watch::{self, Watcher},
 };
 use crate::catalogue::Missing;
@@ -72,6 +74,8 @@ pub struct Job {
     pub max_wait: Duration,
     /// The highest age of an earlier answer that may be given again; `None` where none may.
     pub max_age: Option<Duration>,
+    /// The span of the request, of which all of its spans are parts.
+    pub trace: Span,
 }
 
 /// Why a request was not served.
@@ -238,7 +242,7 @@ pub async fn start(gateway: &Arc<Gateway>, job: Job) -> Result<Started, ServeErr
     if job.request.auto_scale == Some(true) && !job.caller.scopes.has(Scope::Billing) {
         return Err(ServeError::OutOfScope(Scope::Billing));
     }
-    let Job { request_id, caller, request, alias, attempts, provider_key, max_wait, max_age } = job;
+    let Job { request_id, caller, request, alias, attempts, provider_key, max_wait, max_age, trace } = job;
     let payer = Payer::of(provider_key.as_ref());
     let (model, price_version) = gateway.models.find(&request.model).await?;
     target::check(gateway, &model, payer)?;
@@ -246,15 +250,16 @@ pub async fn start(gateway: &Arc<Gateway>, job: Job) -> Result<Started, ServeErr
     let auto_scale = request.auto_scale.map(Switch::from_bool);
     let admit = plan.admit(request_id, caller.key_id, price_version, auto_scale, alias);
     let account = caller.account_id;
+    let traced = Traced { trace, operation: measure::operation(&request.work) };
     let (mut reused, mut recorder) = (None, None);
     if let Some(max_age) = max_age {
         let own_key = provider_key.as_deref();
         let asks = Asks { account, model: &model, plan: &plan, request: &request, own_key };
         match gateway.answers.find(&asks, max_age).await {
             Some(Found::Answer(answer, age)) => {
-                let begin = |_: &mut Admission, _| again(answer, request.stream);
+                let begin = |_: &mut Admission, _, _: &Span| again(answer, request.stream);
                 let enter = Enter { admit: free(admit), max_wait };
-                let started = begun(gateway, account, enter, attempts, begin).await?;
+                let started = begun(gateway, account, enter, attempts, traced, begin).await?;
                 return Ok(Started { reused: Some(Reused::Hit(age)), ..started });
             }
             Some(Found::Nothing(unheard)) => (reused, recorder) = (Some(Reused::Miss), Some(unheard)),
@@ -263,20 +268,60 @@ pub async fn start(gateway: &Arc<Gateway>, job: Job) -> Result<Started, ServeErr
     }
     let ready = target::ready(gateway, &plan, request, provider_key).await?;
     let known_cost = plan.known_cost();
-    let begin = |admission: &mut Admission, began| {
+    let begin = |admission: &mut Admission, began, run: &Span| {
         admission.price_at(plan.price());
         let limit = plan.limit_within(bounds(admission, gateway.rules));
         // A limit of ours makes another answer.
         let recorder = recorder.filter(|_| limit.is_none());
-        let (events, runner) = ready.run(admission, limit);
+        let (events, runner) = ready.run(admission, limit, run);
         let events = match recorder.map(|recorder| recorder.of(runner.speaks_as_client())) {
             Some(mut recorder) => events.inspect(move |event| recorder.note(event)).boxed(),
             None => events,
         };
         Run { meter: Meter::new(plan.target, began), events, runner }
     };
-    let started = begun(gateway, account, Enter { admit, max_wait }, attempts, begin).await?;
+    let started = begun(gateway, account, Enter { admit, max_wait }, attempts, traced, begin).await?;
     Ok(Started { known_cost, reused, ..started })
+}
+
+/// The span of a request, and what it asks for.
+struct Traced {
+    trace: Span,
+    operation: &'static str,
+}
+
+impl Traced {
+    /// The span of the account's answer: who pays, and whether it may run.
+    async fn enter(&self, gateway: &Gateway, account: AccountId, enter: Enter) -> Result<Admitted, NotAdmitted> {
+        let asking = self.trace.child("account", Kind::Internal);
+        asking.note("farebox.account.id", account.to_string());
+        let entered = admission::enter(&gateway.accounts, account, enter).await;
+        match &entered {
+            Ok(admitted) => {
+                let now = Instant::now();
+                asking.past("log append", now.checked_sub(admitted.logged).unwrap_or(now), now);
+                asking.note("farebox.hold.nanos", admitted.admission.held().get());
+                if let Some(place) = admitted.place {
+                    asking.note("farebox.line.place", i64::try_from(place).unwrap_or(i64::MAX));
+                }
+            }
+            Err(error) => asking.fails(error.to_string()),
+        }
+        entered
+    }
+
+    /// The span of a run: a call of a provider, or the work of a pool.
+    fn run(&self, enter: &Admit) -> Span {
+        let kind = if measure::is_ours(&enter.provider) { Kind::Internal } else { Kind::Client };
+        if !self.trace.is_kept() {
+            return Span::default();
+        }
+        let run = self.trace.child(format!("{} {}", self.operation, enter.model), kind);
+        run.note("gen_ai.operation.name", self.operation);
+        run.note("gen_ai.provider.name", measure::provider_name(&enter.provider).to_string());
+        run.note("gen_ai.request.model", enter.model.to_string());
+        run
+    }
 }
 
 /// The run of an admitted request.
@@ -304,21 +349,27 @@ async fn begun(
     account: AccountId,
     enter: Enter,
     attempts: Vec<Attempt>,
-    begin: impl FnOnce(&mut Admission, Instant) -> Run,
+    traced: Traced,
+    begin: impl FnOnce(&mut Admission, Instant, &Span) -> Run,
 ) -> Result<Started, ServeError> {
     let request_id = enter.admit.request_id;
     let asked_at = Instant::now();
-    let (measure, drain) = (gateway.measures.get(&enter.admit.provider), gateway.drains.get(&enter.admit.provider));
-    let admitted = admission::enter(&gateway.accounts, account, enter).await?;
+    let measure = gateway.measures.get(&enter.admit.provider, &enter.admit.model, traced.operation);
+    let drain = gateway.drains.get(&enter.admit.provider);
+    let admit = traced.trace.is_kept().then(|| enter.admit.clone());
+    let admitted = traced.enter(gateway, account, enter).await?;
     let took = asked_at.elapsed();
     measure.admission(took);
-    let Admitted { mut admission, balance, rate_remaining, place } = admitted;
+    let Admitted { mut admission, balance, rate_remaining, place, logged: _ } = admitted;
     admission.after(attempts);
     let cancel = Arc::new(Notify::new());
     let (updates, watcher) = watch::channel(&gateway.unread);
     let began = Instant::now();
-    let Run { meter, events, runner } = begin(&mut admission, began);
-    let task = Task::boxed((gateway, measure, drain), admission, meter, runner, (updates, Arc::clone(&cancel)), began);
+    let run = admit.map_or_else(Span::default, |admit| traced.run(&admit));
+    let Run { meter, events, runner } = begin(&mut admission, began, &run);
+    let spans = Spans { request: traced.trace, run };
+    let watching = (updates, Arc::clone(&cancel));
+    let task = Task::boxed((gateway, measure, drain), admission, meter, runner, watching, (began, spans));
     // A separate task, not the connection's: whenever a connection's task wakes, actix searches the unread bytes for
     // the head of a next request, which costs more than the step itself. Boxed, as the runtime moves it several times.
     actix_rt::spawn(Box::pin(task.run(events)));

@@ -18,6 +18,7 @@ use futures::{
     StreamExt,
     stream::{self, BoxStream},
 };
+use traces::Span;
 use wire::{
     format::{self, ProviderCall, Upstream},
     inference::{Event, Failure, Request},
@@ -155,15 +156,30 @@ pub(super) fn affinity(account: AccountId, session: Option<&str>) -> u64 {
     hasher.finish()
 }
 
+/// Names the span of a call to its provider, in place of its client's.
+fn name_span(call: &mut ProviderCall, span: &Span) {
+    if span.is_kept() {
+        call.headers.retain(|(name, _)| !traces::is_of_context(name));
+        call.headers.extend(span.headers().into_iter().map(|(name, value)| (name.into(), value.into())));
+    }
+}
+
 impl Ready<'_> {
     /// Runs an admitted request. The run continues while its events are read, and is cut where they are dropped. The
     /// last event tells how the run ended; where it can't begin, that is the only event. `limit` is sent to a provider.
-    pub(super) fn run(self, admission: &Admission, limit: Option<Limit>) -> (BoxStream<'static, Event>, Runner) {
+    /// A provider is told the span of its call.
+    pub(super) fn run(
+        self,
+        admission: &Admission,
+        limit: Option<Limit>,
+        span: &Span,
+    ) -> (BoxStream<'static, Event>, Runner) {
         match self {
             Ready::Provider { handle, model, mut call, speaks_as_client, session, own_key } => {
                 if let Some(limit) = limit {
                     handle.format().limit(&mut call, limit.tokens);
                 }
+                name_span(&mut call, span);
                 let (clamped, is_streamed) = (limit.map(|limit| limit.why), call.is_streamed);
                 // A provider's cache belongs to a key: an account's session keeps to one.
                 let affinity = affinity(admission.account_id(), session.as_deref());

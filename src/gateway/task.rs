@@ -20,6 +20,7 @@ use billing::{
 };
 use futures::{StreamExt, future::OptionFuture, stream::BoxStream};
 use tokio::sync::{Notify, OwnedSemaphorePermit};
+use traces::{Kind, Span};
 use wire::{
     inference::{Delta, Event, Failure, FinishReason, Header, Raw},
     usage::Report,
@@ -28,7 +29,7 @@ use wire::{
 use super::{
     Gateway,
     drains::Drain,
-    measure::Measure,
+    measure::{Measure, error_type, finish_name},
     meter::{Meter, Step},
     plan::Bounds,
     serve::{self, Begun, Done, ServeError, Update},
@@ -68,6 +69,18 @@ pub(super) struct Task {
     /// The rule of Farebox that ended the request, as its engine reports.
     farebox_stop: Option<String>,
     course: Course,
+    /// When the first piece of a stream came.
+    first_piece_at: Option<Instant>,
+    spans: Spans,
+}
+
+/// The spans of a task's request.
+#[derive(Debug, Default)]
+pub(super) struct Spans {
+    /// All of it.
+    pub(super) request: Span,
+    /// Its run: a provider's call, or a pool's work.
+    pub(super) run: Span,
 }
 
 /// The event that woke the task.
@@ -87,7 +100,7 @@ impl Task {
         meter: Meter,
         runner: Runner,
         (updates, cancel): (Teller, Arc<Notify>),
-        began: Instant,
+        (began, spans): (Instant, Spans),
     ) -> Box<Self> {
         Box::new(Self {
             gateway: Arc::clone(gateway),
@@ -108,6 +121,8 @@ impl Task {
             finish: None,
             farebox_stop: None,
             course: Course::new(began),
+            first_piece_at: None,
+            spans,
         })
     }
 
@@ -219,6 +234,7 @@ impl Task {
         } else {
             let now = Instant::now();
             self.measure.first_piece(self.course.elapsed(now));
+            self.first_piece_at = Some(now);
             let stages = self.stages(now);
             self.runner.begun(stages);
             let begun = Begun { stages, headers: std::mem::take(&mut self.headers) };
@@ -303,10 +319,32 @@ impl Task {
         used
     }
 
+    /// Tells the spans of the run's stages.
+    fn trace_run(&self, failure: Option<&Failure>, now: Instant) {
+        let run = &self.spans.run;
+        if !run.is_kept() {
+            return;
+        }
+        if let (true, Stages::Open { load, queue, compute }) = (self.runner.is_engine(), self.stages(now)) {
+            let computing = now.checked_sub(compute).unwrap_or(now);
+            let queued = computing.checked_sub(queue).unwrap_or(computing);
+            let loading = queued.checked_sub(load).unwrap_or(queued);
+            run.past("load", loading, queued);
+            run.past("queue", queued, computing);
+            run.past("compute", computing, now);
+        }
+        match (failure, &self.finish) {
+            (Some(failure), _) => run.fails(error_type(failure)),
+            (None, Some(finish)) => run.note_list("gen_ai.response.finish_reasons", finish_name(finish)),
+            (None, None) => {}
+        }
+    }
+
     async fn end(mut self: Box<Self>, failure: Option<Failure>) {
         let now = Instant::now();
         let stages = self.stages(now);
-        self.measure.stages(stages, self.course.elapsed(now));
+        self.measure.stages(stages, self.course.elapsed(now), failure.as_ref());
+        self.trace_run(failure.as_ref(), now);
         let charged = self.charged(failure.as_ref()).await;
         if let Some(key) = self.meter.unpriced(&charged) {
             tracing::error!(request.id = %self.admission.request_id(), %key, "a provider reports what has no price");
@@ -323,7 +361,9 @@ impl Task {
             (None, false) => Ending::Completed,
         };
         let stop = self.stop();
-        let Self { admission, mut meter, runner, measure, updates, whole, headers, .. } = *self;
+        let writing = self.first_piece_at.map(|first| now.saturating_duration_since(first));
+        let Self { admission, mut meter, runner, measure, updates, whole, headers, spans, .. } = *self;
+        let settling = spans.request.child("settle", Kind::Internal);
         let done = |record: UsageRecord, balance: Balance| {
             Box::new(Done {
                 whole: whole.unwrap_or_default(),
@@ -347,9 +387,34 @@ impl Task {
             (Ok((record, answer)), None) => Update::Done(done(record, answer.balance)),
         };
         measure.ended(ending);
+        if let Update::Done(done) = &update {
+            measure.tokens(&done.usage, writing);
+        }
+        note_charge(&settling, &spans, &update);
+        drop(settling);
         if let Some(mut teller) = updates {
             teller.tell(update).await;
         }
+    }
+}
+
+/// Notes on a request's spans what it used and what it cost, and whether its settlement failed.
+fn note_charge(settling: &Span, spans: &Spans, update: &Update) {
+    let count = |count: u64| i64::try_from(count).unwrap_or(i64::MAX);
+    match update {
+        Update::Done(done) => {
+            spans.run.note("gen_ai.usage.input_tokens", count(done.usage.input));
+            spans.run.note("gen_ai.usage.output_tokens", count(done.usage.output));
+            spans.request.note("farebox.cost.nanos", done.record.charged.get());
+        }
+        Update::Failed(error) => match &**error {
+            ServeError::FailedAndCharged { charge: Some(done), .. } => {
+                spans.request.note("farebox.cost.nanos", done.record.charged.get());
+            }
+            ServeError::Unsettled(_) => settling.fails("not_settled"),
+            _ => {}
+        },
+        Update::Begun(_) | Update::Delta(_) | Update::Cost { .. } => {}
     }
 }
 

@@ -25,6 +25,7 @@ use tokio::{
     task::JoinHandle,
     time::{Instant, sleep_until},
 };
+use traces::Kind;
 use wire::{
     fields::{BadRequest, Fields},
     format::{
@@ -417,6 +418,7 @@ async fn start(
         max_wait: Duration::ZERO,
         max_age: None,
         is_once: false,
+        trace: state.traces.begin("chat.create", Kind::Server, |_| None),
     };
     let attempt = async |tried: Try| attempt(state, id, tried, cancel).await;
     let answered = fallbacks::ask(state, asking, attempt).await.map_err(|error| ApiError::from(*error))?;

@@ -29,5 +29,6 @@ pub mod session;
 pub mod state;
 mod stripe;
 pub mod surface;
+mod traced;
 pub mod values;
 pub mod views;

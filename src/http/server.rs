@@ -14,6 +14,7 @@ use super::{
     connection::{self, Connection},
     cors, edge, routes,
     state::Shared,
+    traced,
 };
 
 /// Serves the API on a listening socket. This is actix-web's own server, but for its connections, which are
@@ -34,7 +35,7 @@ pub fn serve(listener: TcpListener, state: &Shared) -> io::Result<Server> {
     let address = listener.local_addr()?;
     let server = server.listen("api", listener, move || {
         // The last wrapper comes first: pages from other origins can read refusals at the edge too.
-        let app = App::new().wrap(from_fn(edge::edge)).wrap(cors::cors(&origins));
+        let app = App::new().wrap(from_fn(edge::edge)).wrap(cors::cors(&origins)).wrap(from_fn(traced::traced));
         let app = app.configure(|app| routes::configure(app, &state));
         let stopping = stopping.clone();
         let http = HttpService::build()

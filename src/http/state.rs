@@ -9,6 +9,7 @@ use actix_web::web;
 use actors::cluster::Cluster;
 use hints::Hints;
 use tokio::sync::watch;
+use traces::Traces;
 
 use super::{
     addresses::Addresses, auth::Keys, guesses::Guesses, inference::background::Backgrounds, live::sockets::Sockets,
@@ -75,6 +76,8 @@ pub struct State {
     pub sockets: Sockets,
     /// The key of receipts.
     pub signer: Arc<Signer>,
+    /// The traces of requests.
+    pub traces: Traces,
     /// The other nodes, if this is one of several.
     pub cluster: Option<Arc<Cluster>>,
     /// What nodes tell each other by Redis, where there is one.
@@ -97,7 +100,7 @@ impl State {
         gateway: Arc<Gateway>,
         settings: Settings,
         admin_token: &str,
-        metrics: Metrics,
+        (metrics, traces): (Metrics, Traces),
         service: Service,
         signer: Arc<Signer>,
         (cluster, hints): (Option<Arc<Cluster>>, Option<Hints>),
@@ -123,6 +126,7 @@ impl State {
             addresses,
             guesses: Guesses::new(hints.clone()),
             sockets: Sockets::default(),
+            traces,
             signer,
             cluster,
             hints,

@@ -78,7 +78,7 @@ const TABLES: &[(&str, &[Module])] = &[
             ("kept", &["sealing"], &["actors", "billing", "ledger", "wire"]),
             // What people do beside inference: it and the gateway do not know each other.
             ("service", &["email", "idempotency"], &["actors", "billing", "cards", "ledger", "runtime"]),
-            ("gateway", &["catalogue", "single_flight"], &["actors", "billing", "engine", "runtime", "wire"]),
+            ("gateway", &["catalogue", "single_flight"], &["actors", "billing", "engine", "runtime", "traces", "wire"]),
             // Of the nested crates the counts of addresses alone: what it answers comes from the gateway and the services.
             (
                 "http",
@@ -94,12 +94,12 @@ const TABLES: &[(&str, &[Module])] = &[
                     "telemetry",
                     "words",
                 ],
-                &["actors", "billing", "hints", "wire"],
+                &["actors", "billing", "hints", "traces", "wire"],
             ),
             (
                 "app",
                 &["catalogue", "config", "gateway", "http", "secret_file", "service", "signing", "telemetry"],
-                &["actors", "billing", "cards", "hints", "ledger", "link", "runtime", "upstream", "wire"],
+                &["actors", "billing", "cards", "hints", "ledger", "link", "runtime", "traces", "upstream", "wire"],
             ),
             (
                 "cli",

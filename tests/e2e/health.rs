@@ -127,10 +127,10 @@ async fn every_metric_says_what_it_is_and_no_client_makes_its_labels() {
         "farebox_refusals_total{route=\"/v1/chat/completions\",status=\"404\"} 50",
         "farebox_refusals_total{route=\"/v1/models/{id:.+}\",status=\"404\"} 50",
         "farebox_refusals_total{route=\"/v1/balance\",status=\"401\"} 1",
-        "farebox_ttft_seconds_count{provider=\"openai\"} 1",
+        "gen_ai_server_time_to_first_token_seconds_count{gen_ai_operation_name=\"chat\",gen_ai_provider_name=\"openai\",gen_ai_request_model=\"gpt-4o-mini\"} 1",
         "farebox_admission_seconds_count{provider=\"openai\"} 2",
-        "farebox_request_seconds_count{provider=\"openai\"} 2",
-        "farebox_upstream_seconds_count 2",
+        "gen_ai_server_request_duration_seconds_count{gen_ai_operation_name=\"chat\",gen_ai_provider_name=\"openai\",gen_ai_request_model=\"gpt-4o-mini\"} 2",
+        "gen_ai_client_operation_duration_seconds_count{gen_ai_operation_name=\"chat\",gen_ai_provider_name=\"openai\",gen_ai_request_model=\"gpt-4o-mini\"} 2",
     ] {
         assert!(samples.contains(&line), "{line} in\n{metrics}");
     }

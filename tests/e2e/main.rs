@@ -37,6 +37,7 @@ mod libraries;
 mod media;
 mod moving;
 mod nodes;
+mod observed;
 mod open;
 mod openapi;
 mod operator;

@@ -159,7 +159,12 @@ impl Shell {
     fn let_out(&self, departure: Departure<Channels>) {
         let around = &self.context.around;
         match departure {
-            Departure::Entered(reply, entered) => drop(reply.send(entered)),
+            Departure::Entered(reply, mut entered) => {
+                if let Ok(entered) = &mut entered {
+                    entered.logged = self.born.elapsed().saturating_sub(entered.decided);
+                }
+                drop(reply.send(entered));
+            }
             Departure::Answer(reply, answer) => drop(reply.send(answer)),
             Departure::Bought(reply, bought) => drop(reply.send(*bought)),
             Departure::Picture(reply, picture) => drop(reply.send(*picture)),

@@ -75,6 +75,10 @@ pub struct Entered {
     pub answer: Answer,
     /// The request's place when it joined the line, if it had to wait.
     pub place: Option<usize>,
+    /// When it was decided, in real time since this life of the account began.
+    pub decided: Duration,
+    /// How long the answer waited then until the log had the hold.
+    pub logged: Duration,
 }
 
 /// A hold as it was placed.

@@ -43,6 +43,8 @@ pub struct LetIn {
     pub rate_remaining: Option<i64>,
     /// The request's place when it joined the line, if it had to wait.
     pub place: Option<usize>,
+    /// How long its hold waited until the log had it.
+    pub logged: Duration,
 }
 
 /// The bill of a request.
@@ -90,7 +92,7 @@ impl Bill {
     ///
     /// Why the request may not run. Where the account did not answer, the bill still gives back what may be held.
     pub fn answered(&mut self, answer: Result<Entered, AccountError>) -> Result<LetIn, NotAdmitted> {
-        let Entered { placed, answer, place, .. } = match answer {
+        let Entered { placed, answer, place, logged, .. } = match answer {
             Ok(entered) => entered,
             // The answer is late, or lost with its account: a hold may be placed.
             Err(error @ AccountError::Unavailable(_)) => return Err(error.into()),
@@ -107,7 +109,7 @@ impl Bill {
         match (answer.result, placed) {
             (Ok(Reply::Admitted { rate_remaining, .. }), Some(placed)) => {
                 (self.admitted_at, self.stage) = (placed.placed_at, Stage::Running);
-                Ok(LetIn { placed, balance: answer.balance, rate_remaining, place })
+                Ok(LetIn { placed, balance: answer.balance, rate_remaining, place, logged })
             }
             (Err(refusal), _) => {
                 self.stage = Stage::Over;

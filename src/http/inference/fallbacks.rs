@@ -8,6 +8,7 @@ use std::{
 };
 
 use billing::ids::RequestId;
+use traces::Span;
 use wire::inference::Request;
 
 use super::route::{Made, Missed, Route};
@@ -35,6 +36,8 @@ pub(in crate::http) struct Asking {
     pub(in crate::http) max_age: Option<Duration>,
     /// Whether the request runs at most once: under an `Idempotency-Key` it has one record, by which a charged one is known.
     pub(in crate::http) is_once: bool,
+    /// The span of the request.
+    pub(in crate::http) trace: Span,
 }
 
 /// One attempt.
@@ -70,7 +73,7 @@ pub(in crate::http) async fn ask<T>(
     asking: Asking,
     attempt: impl AsyncFn(Try) -> Result<Reached<T>, Missed>,
 ) -> Result<Answered<T>, Box<ServeError>> {
-    let Asking { mut id, caller, request: mut asked, provider_key, max_wait, max_age, is_once } = asking;
+    let Asking { mut id, caller, request: mut asked, provider_key, max_wait, max_age, is_once, trace } = asking;
     let payer = Payer::of(provider_key.as_ref());
     let ways = ways(&state.gateway, &asked, payer, caller.account_id, Intent::Run).await;
     let alias: Option<Arc<str>> = ways.is_some().then(|| (&*asked.model).into());
@@ -91,7 +94,9 @@ pub(in crate::http) async fn ask<T>(
         let began = Instant::now();
         let (model, at) = (asked.model.clone(), state.gateway.clock().now());
         let (attempts, provider_key) = (route.attempts(), provider_key.clone());
-        let job = Job { request_id: id, caller, request: asked, alias, attempts, provider_key, max_wait, max_age };
+        let trace = trace.clone();
+        let job =
+            Job { request_id: id, caller, request: asked, alias, attempts, provider_key, max_wait, max_age, trace };
         match (attempt(Try { job, is_last: next.is_none() }).await, next) {
             (Err(missed), Some(next)) if route.may_go_on(&missed.error) => {
                 if let (Some(lane), true) = (lane, missed.was_asked()) {

@@ -51,6 +51,7 @@ use super::{
         head::{AnswerHead, put_cost, put_request_id},
         sound, stream,
     },
+    traced,
 };
 use crate::{
     catalogue::Model,
@@ -187,6 +188,7 @@ async fn run_read<F: ClientFormat>(
         max_wait: max_wait(request)?,
         max_age: max_age(request)?,
         is_once: is_once(request),
+        trace: traced::span(request),
     };
     let authorised = arrival.at.elapsed();
     let attempt = async |Try { job, .. }: Try| {

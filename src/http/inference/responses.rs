@@ -36,6 +36,7 @@ use crate::{
         respond::{answer, refuse},
         state::Shared,
         surface::Answer,
+        traced,
     },
     kept::{Earlier, KeptError, Responses as KeptResponses, bytes, has_room},
 };
@@ -176,6 +177,7 @@ async fn in_background(
         max_wait: max_wait(request)?,
         max_age: None,
         is_once: is_once(request),
+        trace: traced::span(request),
     };
     // From here on nothing depends on the connection.
     let (tell, told) = oneshot::channel();

@@ -39,6 +39,7 @@ use crate::http::{
     live::relayed::{self, Cancels},
     routes,
     state::{Counted, Shared},
+    traced,
 };
 
 /// The most pieces of an answer that wait for the other node. Few, because a piece may be as large as an answer.
@@ -106,7 +107,11 @@ fn failed(error: &ApiError) -> Answer {
 /// Serves on this thread, as long as the process runs.
 async fn work(state: Shared, cancels: Cancels, mut works: UnboundedReceiver<Work>) {
     let own = |app: &mut ServiceConfig| relayed::configure(app, &cancels);
-    let app = App::new().wrap(from_fn(edge::edge)).configure(own).configure(|app| routes::configure(app, &state));
+    let app = App::new()
+        .wrap(from_fn(edge::edge))
+        .wrap(from_fn(traced::traced))
+        .configure(own)
+        .configure(|app| routes::configure(app, &state));
     let app = map_config(app, |()| AppConfig::default()).new_service(()).await;
     let Ok(app) = app.map(Rc::new) else { return tracing::error!("other nodes' requests can't be served") };
     while let Some(Work { request, reply }) = works.recv().await {

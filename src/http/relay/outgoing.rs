@@ -12,7 +12,7 @@ use bytes::Bytes;
 use futures::{Stream, stream};
 
 use super::lost;
-use crate::http::{error::ApiError, formats::cut};
+use crate::http::{error::ApiError, formats::cut, traced};
 
 /// The same request, for another node.
 ///
@@ -22,8 +22,15 @@ use crate::http::{error::ApiError, formats::cut};
 pub(super) fn request(request: &HttpRequest, body: Bytes) -> Result<::http::Request<Bytes>, ApiError> {
     let asked = request.uri().path_and_query().map_or("/", |asked| asked.as_str());
     let mut same = ::http::Request::builder().method(request.method().as_str()).uri(asked);
+    // The other node's spans are parts of this one's, where there is one.
+    let context = traced::span(request).headers();
     for (name, value) in request.headers() {
-        same = same.header(name.as_str(), value.as_bytes());
+        if context.is_empty() || !traces::is_of_context(name.as_str()) {
+            same = same.header(name.as_str(), value.as_bytes());
+        }
+    }
+    for (name, value) in context {
+        same = same.header(name, value);
     }
     same.body(body).map_err(|error| ApiError::internal(&error))
 }

@@ -5,6 +5,7 @@ pub(crate) mod background;
 pub(crate) mod browser;
 pub(crate) mod client;
 pub(crate) mod cluster;
+pub(crate) mod collector;
 pub(crate) mod companion;
 pub(crate) mod fake_anthropic;
 pub(crate) mod fake_cohere;

@@ -32,7 +32,7 @@ impl<A: Askers> Machine<A> {
         let let_in = self.known_before(&admit, now);
         let visitor = Visitor { wish: Wish::Enter(admit, reply), came_at, max_wait, place: None };
         match let_in {
-            Some(answer) => self.answer(visitor, answer, out),
+            Some(answer) => self.answer(visitor, answer, now, out),
             None => self.visit(visitor, now, out),
         }
     }
@@ -72,9 +72,9 @@ impl<A: Askers> Machine<A> {
             Err(error) => visitor.unanswered(error, out),
             Ok(Answer { result: Err(refusal), balance }) => match visitor.waits(&refusal) {
                 Some(what) => self.join(visitor, what, refusal, now, out),
-                None => self.answer(visitor, Answer { result: Err(refusal), balance }, out),
+                None => self.answer(visitor, Answer { result: Err(refusal), balance }, now, out),
             },
-            Ok(answer) => self.answer(visitor, answer, out),
+            Ok(answer) => self.answer(visitor, answer, now, out),
         }
     }
 
@@ -145,7 +145,7 @@ impl<A: Askers> Machine<A> {
                         }
                         trial.keep(&mut self.line, visitor, what, until);
                     }
-                    Some(_) | None => self.answer(visitor, answer, out),
+                    Some(_) | None => self.answer(visitor, answer, now, out),
                 },
             }
         }
@@ -155,12 +155,12 @@ impl<A: Askers> Machine<A> {
     fn refuse(&mut self, visitor: Visitor<A>, refusal: Refusal, now: Moment, out: &mut impl Outputs<A>) {
         let State::Ready(account) = &self.state else { return };
         let balance = account.balance(now.ledger);
-        self.answer(visitor, Answer { result: Err(refusal), balance }, out);
+        self.answer(visitor, Answer { result: Err(refusal), balance }, now, out);
     }
 
     /// Answers a request. The reader of the answer makes the guard. A reader that leaves earlier gives the hold back by
     /// a message, which comes after the question.
-    fn answer(&mut self, visitor: Visitor<A>, answer: Answer, out: &mut impl Outputs<A>) {
+    fn answer(&mut self, visitor: Visitor<A>, answer: Answer, now: Moment, out: &mut impl Outputs<A>) {
         let Visitor { wish, place, .. } = visitor;
         let (admit, reply) = match wish {
             Wish::Enter(admit, reply) => (admit, reply),
@@ -175,7 +175,8 @@ impl<A: Askers> Machine<A> {
         if placed.is_some() {
             self.holds.insert(admit.request_id);
         }
-        let entered = Entered { request_id: admit.request_id, placed, answer, place };
+        let (request_id, logged) = (admit.request_id, Duration::ZERO);
+        let entered = Entered { request_id, placed, answer, place, decided: now.elapsed, logged };
         self.leave(Departure::Entered(reply, Ok(entered)), out);
     }
 
