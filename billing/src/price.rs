@@ -296,6 +296,17 @@ impl Price {
         Charge { cost: self.with_terms(base), unpriced }
     }
 
+    /// What the quantities that were read from caches would have cost more, uncached; the writing of caches is not counted
+    /// against it. Zero where that can't be told. For people to read: nothing is charged by it.
+    pub fn saved_by_caches(&self, used: impl IntoIterator<Item = (Key, u64)>) -> Nanos {
+        let read: Quantities = used.into_iter().filter(|(key, _)| key.cache == Cache::Read).collect();
+        let uncached: Quantities = read.iter().map(|(key, amount)| (key.cached(Cache::Uncached), amount)).collect();
+        let charged = |used: &Quantities| self.cost(used).ok().and_then(|cost| cost.charged().ok());
+        let saved =
+            charged(&uncached).zip(charged(&read)).map(|(uncached, read)| uncached.get().saturating_sub(read.get()));
+        Nanos::new(saved.unwrap_or(0).max(0))
+    }
+
     /// The first quantity without a rate, if any.
     pub fn unpriced(&self, used: &Quantities) -> Option<Key> {
         self.placed(used).find_map(|(key, _)| self.charged_at(key).1)

@@ -160,6 +160,70 @@ async fn every_page_has_no_barriers_and_fits_small_and_large_windows_light_and_d
     browser.close().await;
 }
 
+/// The addresses of this gateway that a page leads to.
+fn links(page: &str) -> Vec<String> {
+    let hrefs = page.split("href=\"").skip(1).filter_map(|rest| rest.split('"').next());
+    hrefs.filter(|href| href.starts_with('/')).map(|href| href.replace("&amp;", "&").replace("&#38;", "&")).collect()
+}
+
+#[tokio::test]
+async fn every_link_of_every_page_leads_somewhere() {
+    let (_fake, server, customer) = stage().await;
+    let visitor = Visitor::of(&server, &customer.key).await;
+    let chat = json!({"model": "gpt-4o-mini", "messages": [{"role": "user", "content": "hi"}]});
+    assert_eq!(customer.api.post("/v1/chat/completions", &chat).await.status, 200);
+    let once = hidden(&visitor.get("/credits").await.body, "once");
+    let bought = visitor.send("/credits/buy", &[("once", &*once), ("amount", "10"), ("card", "pm_card_visa")]).await;
+    assert_eq!(bought.status, 303, "{}", bought.body);
+    customer.settled(1).await;
+    let (mut waiting, mut seen) = (vec!["/dashboard".to_owned()], std::collections::BTreeSet::new());
+    while let Some(path) = waiting.pop() {
+        // A model's page is as another model's.
+        let kind = path.split("model=").next().unwrap().to_owned();
+        if !seen.insert(kind) {
+            continue;
+        }
+        let shown = answer(visitor.request(Method::GET, &path)).await;
+        assert!(shown.status < 400, "{path}: {}: {}", shown.status, shown.body);
+        if path.starts_with("/dashboard") && !path.contains("/assets/") {
+            waiting.extend(links(&shown.body));
+        }
+    }
+    for path in ["/v1/usage.csv?from=", "/receipt", "/dashboard/usage?days=1&", "/dashboard/requests/"] {
+        assert!(seen.iter().any(|seen| seen.contains(path)), "no page leads to {path}: {seen:?}");
+    }
+}
+
+#[tokio::test]
+async fn usage_is_shown_by_hour_model_and_key() {
+    let (_fake, server, customer) = stage().await;
+    let visitor = Visitor::of(&server, &customer.key).await;
+    let other = server.admin().create_key(&customer.id).await;
+    let chat = json!({"model": "gpt-4o-mini", "messages": [{"role": "user", "content": "hi"}]});
+    for key in [&customer.key, &customer.key, &other] {
+        assert_eq!(server.api(key).post("/v1/chat/completions", &chat).await.status, 200);
+    }
+    customer.settled(3).await;
+    let keys = customer.api.get("/v1/keys").await.ok();
+    let requests = |page: &str| {
+        let tile = page.split("<span>Requests</span><strong>").nth(1).unwrap();
+        tile.split('<').next().unwrap().to_owned()
+    };
+    let all = visitor.get("/usage?days=1").await.body;
+    assert_eq!(requests(&all), "3");
+    assert!(all.contains("By hour") && all.contains("<h2>By key</h2>"), "{all}");
+    for key in keys["data"].as_array().unwrap() {
+        let of_key = visitor.get(&format!("/usage?days=7&key={}", key["id"].as_str().unwrap())).await.body;
+        assert!(["1", "2"].contains(&&*requests(&of_key)), "{of_key}");
+        assert!(of_key.contains("By day"), "{of_key}");
+    }
+    assert_eq!(requests(&visitor.get("/usage?days=30&model=gpt-4o-mini").await.body), "3");
+    assert_eq!(requests(&visitor.get("/usage?days=30&model=nothing").await.body), "0");
+    let elsewhere = uuid::Uuid::new_v4();
+    assert_eq!(requests(&visitor.get(&format!("/usage?days=90&key={elsewhere}")).await.body), "0");
+    assert_eq!(visitor.get("/usage?key=x").await.status, 400);
+}
+
 #[tokio::test]
 async fn forms_of_other_pages_do_nothing_and_forms_sent_twice_act_once() {
     let (_fake, server, customer) = stage().await;

@@ -122,6 +122,19 @@ fn used() -> impl Strategy<Value = Quantities> {
     proptest::collection::vec(one, 0..8).prop_map(|all| all.into_iter().collect())
 }
 
+#[test]
+fn what_caches_save_is_what_their_reads_would_have_cost_more() {
+    let price = written(r#"{"input":"3","cached_input":"0.3","cache_write":"3.75","output":"15"}"#).unwrap();
+    let read = Key::INPUT.cached(Cache::Read);
+    let used = [(Key::INPUT, 1_000_000), (read, 1_000_000), (Key::INPUT.cached(Cache::Write), 9), (Key::OUTPUT, 5)];
+    // 2.70 dollars, and the fee that is not paid either.
+    assert_eq!(price.saved_by_caches(used).to_string(), "2.754");
+    assert_eq!(price.saved_by_caches([(Key::INPUT, 1_000_000)]), Nanos::ZERO);
+    let dearer = written(r#"{"input":"1","cached_input":"2","output":"1"}"#).unwrap();
+    assert_eq!(dearer.saved_by_caches([(read, 1_000_000)]), Nanos::ZERO);
+    assert_eq!(Price::nothing().saved_by_caches([(read, u64::MAX)]), Nanos::ZERO);
+}
+
 proptest! {
     #[test]
     fn the_short_form_costs_exactly_what_it_did(
