@@ -27,6 +27,17 @@ impl Query {
         Self::parse(request.query_string(), known)
     }
 
+    /// The query of a page's form, whose fields are sent empty where nothing is filled in.
+    ///
+    /// # Errors
+    ///
+    /// A parameter is unknown or given twice, or the query can't be decoded. The error names the parameter.
+    pub fn of_form(request: &HttpRequest, known: &[&str]) -> Result<Self, ApiError> {
+        let is_filled = |pair: &&str| !pair.is_empty() && !pair.ends_with('=');
+        let filled: Vec<&str> = request.query_string().split('&').filter(is_filled).collect();
+        Self::parse(&filled.join("&"), known)
+    }
+
     fn parse(text: &str, known: &[&str]) -> Result<Self, ApiError> {
         let pairs = web::Query::<Vec<(String, String)>>::from_query(text);
         let pairs = pairs.map_err(|error| ApiError::invalid("query", error))?.into_inner();

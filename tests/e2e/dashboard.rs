@@ -189,7 +189,25 @@ async fn every_link_of_every_page_leads_somewhere() {
             waiting.extend(links(&shown.body));
         }
     }
-    for path in ["/v1/usage.csv?from=", "/receipt", "/dashboard/usage?days=1&", "/dashboard/requests/"] {
+    // The first page that is looked at, with its style and its script.
+    for page in PAGES {
+        let page = visitor.get(page).await.body;
+        let files = page.split("src=\"").skip(1).filter_map(|rest| rest.split('"').next()).map(str::to_owned);
+        let files = files.chain(links(&page).into_iter().filter(|link| link.contains("/assets/"))).collect::<Vec<_>>();
+        assert!(files.len() >= 2, "{files:?}");
+        let mut bytes = page.len();
+        for file in files {
+            bytes += answer(visitor.request(Method::GET, &file)).await.body.len();
+        }
+        assert!(bytes < 100_000, "{bytes} bytes");
+    }
+    for path in [
+        "/dashboard/models?q=&page=2",
+        "/v1/usage.csv?from=",
+        "/receipt",
+        "/dashboard/usage?days=1&",
+        "/dashboard/requests/",
+    ] {
         assert!(seen.iter().any(|seen| seen.contains(path)), "no page leads to {path}: {seen:?}");
     }
 }
@@ -209,6 +227,8 @@ async fn usage_is_shown_by_hour_model_and_key() {
         let tile = page.split("<span>Requests</span><strong>").nth(1).unwrap();
         tile.split('<').next().unwrap().to_owned()
     };
+    let models = visitor.get("/models?q=gpt-4o-mini").await.body;
+    assert!(models.contains("Yours in 30 days") && models.contains(" for 3</td>"), "{models}");
     let all = visitor.get("/usage?days=1").await.body;
     assert_eq!(requests(&all), "3");
     assert!(all.contains("By hour") && all.contains("<h2>By key</h2>"), "{all}");
@@ -298,7 +318,13 @@ async fn a_session_is_its_keys_and_ends_with_it() {
         let shown = visitor.get(&page).await;
         assert!(shown.status == 200 && !shown.body.contains("<script>alert"), "{page}: {}", shown.body);
     }
-    for wrong in ["/usage?days=8", "/requests?cursor=x", "/requests/x", "/events?cursor=x"] {
+    // A form's field that nothing was typed into is sent empty.
+    for page in
+        ["/requests?model=", "/models?q=&page=", "/usage?days=7&model=&key=", "/credits?amount=", "/events?cursor="]
+    {
+        assert_eq!(visitor.get(page).await.status, 200, "{page}");
+    }
+    for wrong in ["/usage?days=8", "/models?page=0", "/requests?cursor=x", "/requests/x", "/events?cursor=x"] {
         let shown = visitor.get(wrong).await;
         assert!(shown.status == 400 && shown.body.contains("role=\"alert\""), "{wrong}: {}", shown.body);
     }

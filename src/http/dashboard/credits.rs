@@ -118,7 +118,7 @@ async fn made(
     message: Option<String>,
 ) -> Result<Credits, ApiError> {
     let (service, account) = (&state.service, visitor.may(Scope::Read)?.account_id);
-    let query = Query::of(request, &["amount", "said"])?;
+    let query = Query::of_form(request, &["amount", "said"])?;
     let balance = credits::look(service, account).await?.balance;
     let page = Page { before: None, limit: ROWS };
     let grants = credits::grants(service, account, page).await?.rows;

@@ -32,7 +32,7 @@ struct Events {
 pub(super) async fn events(state: Shared, request: HttpRequest) -> HttpResponse {
     let make = async |visitor: &Visitor| {
         let account = visitor.may(Scope::Read)?.account_id;
-        let wanted = Query::of(&request, &["cursor"])?.page()?;
+        let wanted = Query::of_form(&request, &["cursor"])?.page()?;
         let found = history::events(&state.service, account, None, wanted).await?;
         let rows = found.rows.into_iter();
         let rows = rows.map(|event| Row { at: minute(event.at), kind: event.kind.replace('_', " "), data: event.data });

@@ -18,7 +18,7 @@ struct Playground {
 /// `GET /dashboard/playground`.
 pub(super) async fn playground(state: Shared, request: HttpRequest) -> HttpResponse {
     let make = async |visitor: &Visitor| {
-        let wanted = Query::of(&request, &["model"])?.get("model").map(str::to_owned);
+        let wanted = Query::of_form(&request, &["model"])?.get("model").map(str::to_owned);
         let all = inference::models_of(&state, visitor.caller).await?;
         let usable = all.into_iter().filter(|model| model.task == "chat" && model.available && !model.locked);
         let mut usable: Vec<_> = usable.collect();

@@ -72,7 +72,7 @@ pub(super) async fn requests(state: Shared, request: HttpRequest) -> HttpRespons
 
 async fn listed(state: &Shared, request: &HttpRequest, visitor: &Visitor) -> Result<Requests, ApiError> {
     let account = visitor.may(Scope::Read)?.account_id;
-    let query = Query::of(request, &["model", "cursor"])?;
+    let query = Query::of_form(request, &["model", "cursor"])?;
     let model = query.get("model").unwrap_or_default().trim().to_owned();
     let only = Only { model: Some(model.clone()).filter(|model| !model.is_empty()), key: None };
     let range = Range { account, from: Timestamp(0), to: state.service.now().plus_ms(1), only };

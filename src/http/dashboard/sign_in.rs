@@ -38,7 +38,7 @@ fn ours(next: Option<&str>) -> &str {
 
 /// `GET /dashboard/sign-in`.
 pub(super) async fn page(request: HttpRequest) -> HttpResponse {
-    match Query::of(&request, &["next"]) {
+    match Query::of_form(&request, &["next"]) {
         Ok(query) => shown(&request, StatusCode::OK, None, ours(query.get("next")).to_owned()),
         Err(error) => failed(&request, &error),
     }

@@ -115,7 +115,7 @@ struct Asked {
 
 impl Asked {
     fn of(request: &HttpRequest) -> Result<Self, ApiError> {
-        let query = Query::of(request, &["days", "model", "key"])?;
+        let query = Query::of_form(request, &["days", "model", "key"])?;
         let days = query.get("days").map_or(Some(USUAL), |days| days.parse().ok());
         let days = days.filter(|days| RANGES.iter().any(|range| range.0 == *days));
         let days = days.ok_or_else(|| ApiError::invalid("days", "must be 1, 7, 30 or 90"))?;
