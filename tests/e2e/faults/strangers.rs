@@ -113,9 +113,10 @@ async fn nodes_that_do_not_belong_together_are_refused_by_name() {
 #[tokio::test]
 async fn an_address_that_leads_to_another_node_is_named_and_its_accounts_are_not_confused() {
     let Some(mut cluster) = Cluster::of(1).await else { return };
+    // Before the second node owns anything: the first can't ask it.
+    let mut patrons = cluster.patrons(8).await;
     let address = cluster.nodes[0].link.address();
     cluster.join_with(|options| options.set("FAREBOX_CLUSTER__ADDRESS", &address.to_string())).await;
-    let mut patrons = cluster.patrons(8).await;
     cluster.until("shared", async || cluster.number("SELECT COUNT(DISTINCT node) FROM shard_lease") == 2).await;
     let second = cluster.query("SELECT node FROM shard_lease JOIN node n ON n.id = node ORDER BY n.since DESC LIMIT 1");
     for patron in &mut patrons {
