@@ -1,8 +1,11 @@
 //! The state that all handlers share, and how far the process is on its way to its end.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicUsize, Ordering},
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
 };
 
 use actix_web::web;
@@ -11,7 +14,7 @@ use hints::Hints;
 use tokio::sync::watch;
 
 use super::{
-    addresses::Addresses, auth::Keys, guesses::Guesses, inference::background::Backgrounds, live::sockets::Sockets,
+    addresses::Addresses, auth::Keys, guesses::Guesses, inference::background::Backgrounds, live::{ongoing::Ongoings, sockets::Sockets},
     session::Sessions,
 };
 use crate::{
@@ -73,6 +76,8 @@ pub struct State {
     pub guesses: Guesses,
     /// The counts of open live sockets.
     pub sockets: Sockets,
+    /// The requests that outlive their live sockets.
+    pub ongoings: Ongoings,
     /// The key of receipts.
     pub signer: Arc<Signer>,
     /// The other nodes, if this is one of several.
@@ -108,6 +113,8 @@ impl State {
         let responses = Responses::new(gateway.accounts.clone(), &admin_token);
         let bodies = Room::new(settings.limits.bodies_bytes);
         let addresses = Addresses::new(&settings, hints.clone());
+        let remembered = Duration::from_secs(settings.limits.live_replay_seconds);
+        let ongoings = Ongoings::new(settings.limits.live_replay_bytes, remembered);
         Self {
             gateway,
             settings,
@@ -123,6 +130,7 @@ impl State {
             addresses,
             guesses: Guesses::new(hints.clone()),
             sockets: Sockets::default(),
+            ongoings,
             signer,
             cluster,
             hints,
