@@ -4,6 +4,7 @@
 //! no HTTP, and of a response only that it has items.
 
 mod conversations;
+mod outputs;
 
 use std::{
     collections::BTreeMap,
@@ -141,8 +142,9 @@ impl Responses {
         previous: Option<&str>,
         replaces: bool,
     ) -> Result<(), KeptError> {
-        // What conversations are named no response is.
-        let is_id = |id: &String| id.len() <= LONGEST_ID && !id.starts_with(PREFIX);
+        // What conversations and outputs are named no response is.
+        let is_other = |id: &String| id.starts_with(PREFIX) || id.starts_with(outputs::PREFIX);
+        let is_id = |id: &String| id.len() <= LONGEST_ID && !is_other(id);
         let Some(id) = kept.id().filter(is_id) else { return Ok(()) };
         let is_long = kept.bytes() > LARGEST;
         if is_long {

@@ -19,6 +19,7 @@ use crate::{
     load::{Target, agents_body, body, load, request, send},
     postgres::Postgres,
     process::{Process, processor},
+    sockets,
     streams::{Delays, Pace},
 };
 
@@ -67,10 +68,12 @@ pub(crate) enum Case {
     Streams,
     Agent,
     Memory,
+    IdleSockets,
+    WatchedBalance,
 }
 
 /// All cases by their names, in the order in which they run.
-pub(crate) const CASES: [(&str, Case); 15] = [
+pub(crate) const CASES: [(&str, Case); 17] = [
     ("sqlite-50-64", Case::Throughput { on: Kind::Sqlite, accounts: ACCOUNTS, connections: 64 }),
     ("sqlite-50-512", Case::Throughput { on: Kind::Sqlite, accounts: ACCOUNTS, connections: 512 }),
     ("sqlite-1-64", Case::Throughput { on: Kind::Sqlite, accounts: 1, connections: 64 }),
@@ -86,6 +89,8 @@ pub(crate) const CASES: [(&str, Case); 15] = [
     ("streams", Case::Streams),
     ("agent", Case::Agent),
     ("memory", Case::Memory),
+    ("idle-sockets", Case::IdleSockets),
+    ("watched-balance", Case::WatchedBalance),
 ];
 
 /// What the cases share: the provider, the bare proxy, and PostgreSQL once a case needs it.
@@ -118,6 +123,14 @@ impl Bench {
             Case::Streams => self.streams().await,
             Case::Agent => self.agent().await,
             Case::Memory => self.memory().await,
+            Case::IdleSockets => {
+                let Some(farebox) = self.farebox(Kind::Sqlite) else { return };
+                sockets::idle(&farebox).await;
+            }
+            Case::WatchedBalance => {
+                let Some(farebox) = self.farebox(Kind::Sqlite) else { return };
+                sockets::watched(&farebox, self.turns).await;
+            }
         }
     }
 

@@ -20,6 +20,7 @@ mod postgres;
 #[expect(dead_code, reason = "the benchmark of nodes counts what others take")]
 mod process;
 mod servers;
+mod sockets;
 mod streams;
 
 use std::{

@@ -164,6 +164,10 @@ pub struct Limits {
     pub pool_queue: usize,
     /// The buffer of a slow reader of a live socket.
     pub live_buffer_bytes: usize,
+    /// Bytes of frames that are remembered of one account's requests that outlive their live sockets.
+    pub live_replay_bytes: usize,
+    /// How long they are remembered after the request has ended.
+    pub live_replay_seconds: u64,
     /// Bytes of answers that wait for slow readers, of all streams and live sockets together.
     pub unread_bytes: usize,
     /// Bytes of answers that are remembered for requests that allow an earlier one.
@@ -215,6 +219,8 @@ impl Default for Limits {
             concurrency: Concurrency::Weighted,
             pool_queue: 256,
             live_buffer_bytes: 1024 * 1024,
+            live_replay_bytes: 16 * 1024 * 1024,
+            live_replay_seconds: 300,
             unread_bytes: 32 * 1024 * 1024,
             answers_bytes: 64 * 1024 * 1024,
             bodies_bytes: 256 * 1024 * 1024,

@@ -37,6 +37,8 @@ fn ranges(settings: &Settings) -> Result<(), ConfigError> {
         ("limits.long_body_bytes", wide(limits.long_body_bytes), KIB..=GIB),
         ("limits.pool_queue", wide(limits.pool_queue), QUEUE),
         ("limits.live_buffer_bytes", wide(limits.live_buffer_bytes), KIB..=GIB),
+        ("limits.live_replay_bytes", wide(limits.live_replay_bytes), KIB..=GIB),
+        ("limits.live_replay_seconds", limits.live_replay_seconds, 0..=86_400),
         ("limits.unread_bytes", wide(limits.unread_bytes), KIB..=1024 * GIB),
         ("limits.answers_bytes", wide(limits.answers_bytes), 0..=1024 * GIB),
         (

@@ -115,6 +115,12 @@ impl Known {
     fn is_less(&self) -> bool {
         self.is_limited || self.caller.scopes != Scopes::ALL
     }
+
+    /// Who reads what is kept of requests by this key.
+    fn holder(&self) -> Holder {
+        let Caller { account_id, key_id, .. } = self.caller;
+        if self.is_less() { Holder::LimitedKey(account_id, key_id) } else { Holder::Account(account_id) }
+    }
 }
 
 impl Keys {
@@ -268,16 +274,6 @@ pub async fn caller(state: &Shared, request: &HttpRequest) -> Result<Caller, Api
     Ok(bearer(state, request).await?.caller)
 }
 
-/// The caller of a connection that outlives this check, and the key's expiry.
-///
-/// # Errors
-///
-/// The request has no valid key: it is missing, unknown, revoked or expired.
-pub async fn caller_until(state: &Shared, request: &HttpRequest) -> Result<(Caller, Option<Timestamp>), ApiError> {
-    let known = bearer(state, request).await?;
-    Ok((known.caller, known.expires_at))
-}
-
 /// The caller of a route that requires a scope. The operator may read what owners read.
 ///
 /// # Errors
@@ -364,6 +360,36 @@ pub async fn by_key(state: &Shared, key: &str) -> Result<(Caller, Option<Timesta
     Ok((known.caller, known.expires_at))
 }
 
+/// What a connection that outlives this check must know of its key.
+#[derive(Debug, Clone, Copy)]
+pub struct Opened {
+    /// The caller.
+    pub caller: Caller,
+    /// Who reads what is kept of the caller's requests.
+    pub holder: Holder,
+    /// The key's expiry.
+    pub expires_at: Option<Timestamp>,
+}
+
+/// Opens a connection by a key.
+///
+/// # Errors
+///
+/// The key is unknown, revoked or expired, or the ledger can't be read just now.
+pub async fn opened(state: &Shared, key: &str) -> Result<Opened, ApiError> {
+    let known = holds(state, Shown::read(key)?).await?;
+    Ok(Opened { caller: known.caller, holder: known.holder(), expires_at: known.expires_at })
+}
+
+/// Whether a request shows a key in a header.
+///
+/// # Errors
+///
+/// It shows two that differ.
+pub fn shows_key(request: &HttpRequest) -> Result<bool, ApiError> {
+    Ok(credential(request)?.is_some())
+}
+
 /// Checks that a key is still valid and may run models.
 ///
 /// # Errors
@@ -426,9 +452,7 @@ async fn look_up(state: &Shared, public: Public) -> Result<Option<Known>, ApiErr
 ///
 /// The request has no valid key.
 pub async fn holder(state: &Shared, request: &HttpRequest) -> Result<Holder, ApiError> {
-    let known = bearer(state, request).await?;
-    let Caller { account_id, key_id, .. } = known.caller;
-    Ok(if known.is_less() { Holder::LimitedKey(account_id, key_id) } else { Holder::Account(account_id) })
+    Ok(bearer(state, request).await?.holder())
 }
 
 /// Checks the operator's token.

@@ -80,7 +80,7 @@ impl ApiError {
         self
     }
 
-    const fn after(mut self, seconds: u64) -> Self {
+    pub(in crate::http) const fn after(mut self, seconds: u64) -> Self {
         self.retry_after = Some(seconds);
         self
     }
@@ -217,6 +217,15 @@ impl ApiError {
     pub fn address_limit(limit: u32, seconds: u64) -> Self {
         let message = format!("{limit} requests a minute from one address is the limit; try again in {seconds} s.");
         Self::slow_down(&message, seconds).with("limit", limit).with("reset_ms", seconds.saturating_mul(1_000))
+    }
+
+    /// Frames of a live socket's request that are not remembered any more; `first` is the number of the first that is.
+    pub fn frames_forgotten(first: u64) -> Self {
+        let message = format!(
+            "The frames before number {first} are not remembered any more; the rest is, after {}.",
+            first.saturating_sub(1)
+        );
+        Self::new(StatusCode::GONE, Code::FramesForgotten, message).with("first", first)
     }
 
     /// The account has too many live sockets.

@@ -46,6 +46,9 @@ const TO_MODEL: Way = Way { may_go: Cluster::hears_offers, spots: spots_of };
 /// To the node that makes the response, or has made it.
 const TO_RESPONSE: Way = Way { may_go: |_| true, spots: spots_of_response };
 
+/// To the node that runs the request, or has run it.
+const TO_REQUEST: Way = Way { may_go: |_| true, spots: spots_of_request };
+
 /// A resource whose requests may be served by other nodes.
 pub(super) fn relayed(resource: Resource) -> impl HttpServiceFactory {
     resource.wrap(from_fn(|request, next| by(TO_MODEL, request, next)))
@@ -54,6 +57,11 @@ pub(super) fn relayed(resource: Resource) -> impl HttpServiceFactory {
 /// A resource of a response, which the node knows that makes it.
 pub(super) fn of_its_node(resource: Resource) -> impl HttpServiceFactory {
     resource.wrap(from_fn(|request, next| by(TO_RESPONSE, request, next)))
+}
+
+/// A resource of a request, which the node knows that runs it.
+pub(super) fn of_its_request(resource: Resource) -> impl HttpServiceFactory {
+    resource.wrap(from_fn(|request, next| by(TO_REQUEST, request, next)))
 }
 
 /// What becomes of a request that another node may serve.
@@ -172,9 +180,14 @@ fn spots_of(state: &Shared, cluster: &Cluster, name: &str) -> Vec<Spot> {
 
 /// Where a request for a response of this name is served. Our names of responses are those of the requests that made them,
 /// and a provider's are no such names.
-fn spots_of_response(_: &Shared, cluster: &Cluster, name: &str) -> Vec<Spot> {
-    let id = name.strip_prefix("resp_").and_then(|id| id.parse().ok()).map(RequestId);
-    id.and_then(|id| cluster.node_of(id)).map(Spot::There).into_iter().collect()
+fn spots_of_response(state: &Shared, cluster: &Cluster, name: &str) -> Vec<Spot> {
+    name.strip_prefix("resp_").map_or_else(Vec::new, |id| spots_of_request(state, cluster, id))
+}
+
+/// Where the request of this id is known.
+fn spots_of_request(_: &Shared, cluster: &Cluster, id: &str) -> Vec<Spot> {
+    let node = id.parse().ok().and_then(|id| cluster.node_of(RequestId(id)));
+    node.map(Spot::There).into_iter().collect()
 }
 
 #[cfg(test)]

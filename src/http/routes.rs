@@ -12,7 +12,7 @@ use super::{
     inference::{cohere, conversations, gemini, responses},
     landing::landing,
     live, openapi, operations,
-    relay::{of_its_node, relayed},
+    relay::{of_its_node, of_its_request, relayed},
     respond::refuse,
     state::Shared,
     stripe,
@@ -106,8 +106,11 @@ fn configure_others(app: &mut web::ServiceConfig) {
         .service(get("/v1/requests", history::requests))
         .service(get("/v1/requests/{id}", history::request))
         .service(get("/v1/requests/{id}/receipt", receipt::request_receipt))
+        .service(of_its_request(get("/v1/requests/{id}/output", live::output)))
         .service(get("/v1/account", balance::account))
         .service(get("/v1/events", history::events))
+        .service(get("/v1/events/stream", live::events))
+        .service(get("/v1/status/line", live::line))
         .service(
             act("/v1/subscription", subscription::subscribe)
                 .route(web::get().to(subscription::subscription))

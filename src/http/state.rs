@@ -1,8 +1,11 @@
 //! The state that all handlers share, and how far the process is on its way to its end.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicUsize, Ordering},
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
 };
 
 use actix_web::web;
@@ -12,7 +15,11 @@ use tokio::sync::watch;
 use traces::Traces;
 
 use super::{
-    addresses::Addresses, auth::Keys, guesses::Guesses, inference::background::Backgrounds, live::sockets::Sockets,
+    addresses::Addresses,
+    auth::Keys,
+    guesses::Guesses,
+    inference::background::Backgrounds,
+    live::{ongoing::Ongoings, sockets::Sockets},
     session::Sessions,
 };
 use crate::{
@@ -74,6 +81,8 @@ pub struct State {
     pub guesses: Guesses,
     /// The counts of open live sockets.
     pub sockets: Sockets,
+    /// The requests that outlive their live sockets.
+    pub ongoings: Ongoings,
     /// The key of receipts.
     pub signer: Arc<Signer>,
     /// The traces of requests.
@@ -111,6 +120,8 @@ impl State {
         let responses = Responses::new(gateway.accounts.clone(), &admin_token);
         let bodies = Room::new(settings.limits.bodies_bytes);
         let addresses = Addresses::new(&settings, hints.clone());
+        let remembered = Duration::from_secs(settings.limits.live_replay_seconds);
+        let ongoings = Ongoings::new(settings.limits.live_replay_bytes, remembered);
         Self {
             gateway,
             settings,
@@ -127,6 +138,7 @@ impl State {
             guesses: Guesses::new(hints.clone()),
             sockets: Sockets::default(),
             traces,
+            ongoings,
             signer,
             cluster,
             hints,

@@ -101,7 +101,7 @@ fn unquote(rest: &str) -> Result<String, BadKey> {
 }
 
 /// The holder of an idempotency key.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Holder {
     /// The operator, on the admin routes.
     Operator,

@@ -149,7 +149,7 @@ pub fn encode(data: &str) -> String {
 }
 
 /// One event under its name.
-pub(crate) fn named(name: &str, data: &str) -> String {
+pub fn named(name: &str, data: &str) -> String {
     ["event: ", name, "\n", &encode(data)].concat()
 }
 

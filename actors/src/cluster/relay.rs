@@ -181,7 +181,7 @@ impl Cluster {
     }
 
     /// The other nodes that live, and do not end.
-    fn others(&self) -> Vec<NodeId> {
+    pub fn others(&self) -> Vec<NodeId> {
         let seen = self.seen.borrow();
         let Some(seen) = seen.as_ref() else { return Vec::new() };
         let lives = |node: &&nodes::Node| node.id != self.me().0 && !node.leaves && self.is_alive(node, seen);

@@ -60,7 +60,10 @@ async fn asked(state: &Shared, request: &HttpRequest, account: AccountId, body: 
         Some("/v1/chat/completions") => read::<Chat>(request, body),
         Some("/v1/completions") => read::<Completions>(request, body),
         Some("/v1/responses") if own_key(request)?.is_some() => read::<Responses>(request, body),
-        Some("/v1/responses") => Ok(continued(state, request, account, body).await?.0),
+        Some("/v1/responses") => {
+            let most = state.settings.limits.of_body("/v1/responses");
+            Ok(continued(state, account, most, body, |body| read::<Responses>(request, body)).await?.0)
+        }
         Some("/v1/messages") => read::<Messages>(request, body),
         Some("/v1/embeddings") => read::<Embeddings>(request, body),
         Some("/v1/rerank") => read::<Reranking>(request, body),

@@ -82,7 +82,7 @@ fn unread(error: &dyn std::error::Error) -> ApiError {
 }
 
 /// What the answer to a request is kept with.
-pub(super) struct Keeper {
+pub(in crate::http) struct Keeper {
     responses: KeptResponses,
     account: AccountId,
     input: Vec<Box<RawValue>>,
@@ -95,7 +95,7 @@ pub(super) struct Keeper {
 
 impl Keeper {
     /// Whether a response of this id is kept already, which this one must not replace.
-    pub(super) async fn is_taken(&self, id: String) -> bool {
+    pub(in crate::http) async fn is_taken(&self, id: String) -> bool {
         match self.responses.has(self.account, &id).await {
             Ok(has) => has,
             Err(error) => {
@@ -114,7 +114,7 @@ impl Keeper {
     }
 
     /// Keeps a response. One that can't be kept is sent all the same.
-    pub(super) async fn keep(&self, response: String) {
+    pub(in crate::http) async fn keep(&self, response: String) {
         let Ok(response) = RawValue::from_string(response) else { return };
         let kept = Kept { response, input: self.input.clone() };
         let replaces = self.is_kept_again;
@@ -139,7 +139,9 @@ pub async fn responses(state: Shared, request: HttpRequest, body: Body) -> HttpR
         if own_key(&request)?.is_some() {
             return run_read::<Responses>(&state, &request, caller, read::<Responses>(&request, &body)?, None).await;
         }
-        let (mut asked, keeper) = continued(&state, &request, caller.account_id, &body).await?;
+        let most = state.settings.limits.of_body(request.path());
+        let read = |body: &[u8]| read::<Responses>(&request, body);
+        let (mut asked, keeper) = continued(&state, caller.account_id, most, &body, read).await?;
         asked.source.is_kept = keeper.is_some();
         match (kept::take_background(&mut asked)?, keeper) {
             (Some(wants_stream), Some(keeper)) => {
@@ -234,12 +236,13 @@ async fn run_in_background(
     entered.follow(answer, Arc::new(keeper)).await;
 }
 
-/// Reads a request with all that it continues, and how its answer is kept.
-pub(super) async fn continued(
+/// Has a request read with all that it continues, in at most so many bytes, and says how its answer is kept.
+pub(in crate::http) async fn continued(
     state: &Shared,
-    request: &HttpRequest,
     account: AccountId,
+    most: usize,
     body: &[u8],
+    read: impl Fn(&[u8]) -> Result<Request, ApiError>,
 ) -> Result<(Request, Option<Keeper>), ApiError> {
     let responses = state.responses.clone();
     let keeper = |previous, conversation, input| {
@@ -247,12 +250,11 @@ pub(super) async fn continued(
         Keeper { responses, account, input, previous, conversation, is_kept_again: false }
     };
     let Some(named) = kept::named(body)? else {
-        let asked = read::<Responses>(request, body)?;
+        let asked = read(body)?;
         let keeps = kept::is_wanted(&asked.source.body)?;
         let keeper = keeps.then(|| keeper(None, None, kept::input(&asked.source.body)));
         return Ok((asked, keeper));
     };
-    let most = state.settings.limits.of_body(request.path());
     let earlier = responses.earlier(account, &named, most).await;
     let field = if named.previous.is_some() { kept::PREVIOUS } else { "input" };
     let Earlier { responses: before, items } = earlier.map_err(|error| error.by(field))?;
@@ -267,7 +269,7 @@ pub(super) async fn continued(
     if let Some(conversation) = &found {
         has_room(conversation, bytes(&own)).map_err(|error| error.by(CONVERSATION))?;
     }
-    let mut asked = read::<Responses>(request, &body)?;
+    let mut asked = read(&body)?;
     let of_conversation = conversation.as_deref().map(|id| Continues::Conversation(id.into()));
     asked.source.continues = previous.as_deref().map(|id| Continues::Response(id.into())).or(of_conversation);
     let keeper = kept::is_wanted(&asked.source.body)?.then(|| keeper(previous, conversation, own));

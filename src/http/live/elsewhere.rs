@@ -1,18 +1,21 @@
-//! Chats of a live socket whose model another node has: they run there as they would here, and their frames come back line
-//! by line. A chat that is cancelled is cancelled there, by a request of its own; one whose socket is gone is let go.
+//! Requests of a live socket that another node serves: those whose model it has, and those that are taken up again there.
+//! They run there as they would here, and their frames come back line by line. One that is cancelled is cancelled there,
+//! by a request of its own; one whose socket is gone is let go.
 
 use std::{pin::pin, sync::Arc};
 
+use ::http::StatusCode;
 use actors::cluster::{Cluster, LinkError, NodeId, Pieces, place::Spot};
-use bytes::BytesMut;
-use serde_json::{json, value::RawValue};
+use bytes::{Bytes, BytesMut};
+use serde::Serialize;
+use serde_json::json;
 use tokio::sync::Notify;
 use uuid::Uuid;
 
 use super::{
-    failure,
-    outgoing::Outgoing,
-    relayed::{CANCEL, CREATE},
+    frames::Create,
+    relayed::{CANCEL, CREATE, RESUME},
+    request::failure,
 };
 use crate::http::{
     error::ApiError,
@@ -20,97 +23,110 @@ use crate::http::{
     state::Shared,
 };
 
-/// A chat, and its socket.
-#[derive(Clone, Copy)]
-pub(super) struct Chat<'a> {
-    pub(super) key: &'a str,
-    pub(super) id: &'a str,
-    pub(super) body: &'a RawValue,
-    pub(super) outgoing: &'a Outgoing,
-    pub(super) cancel: &'a Notify,
-}
-
-/// Runs a chat at the node that serves its model best, to its last frame. Returns whether it ran at another node.
-pub(super) async fn chat(state: &Shared, chat: Chat<'_>) -> bool {
-    let Some((cluster, spots)) = spots_of_body(state, chat.body.get().as_bytes()) else { return false };
-    for spot in spots {
-        let Spot::There(node) = spot else { return false };
-        match at(&cluster, node, chat).await {
-            Ok(()) => return true,
-            // Nothing was begun there.
-            Err(LinkError::NotSent(why)) => not_taken(node, &why),
-            Err(LinkError::Unknown(why)) => {
-                chat.outgoing.send(failure(Some(chat.id), &lost(node, &why.to_string())));
-                return true;
-            }
-        }
-    }
-    false
-}
-
-fn request(path: &str, key: &str, body: &serde_json::Value) -> Result<::http::Request<bytes::Bytes>, LinkError> {
-    let request = ::http::Request::post(path)
-        .header("authorization", format!("Bearer {key}"))
-        .header("content-type", "application/json")
-        .body(body.to_string().into());
-    request.map_err(|error| LinkError::unsendable(&error))
-}
-
-/// Runs a chat at a node.
-async fn at(cluster: &Arc<Cluster>, node: NodeId, chat: Chat<'_>) -> Result<(), LinkError> {
-    let token = Uuid::new_v4();
-    let body = json!({"token": token, "id": chat.id, "body": chat.body});
-    let cancelled = request(CANCEL, chat.key, &json!({"token": token}))?;
-    let cancel = || {
-        let (cluster, cancelled) = (Arc::clone(cluster), cancelled.clone());
-        // Where it is not heard, the node is gone, and so is the chat.
-        actix_rt::spawn(async move { drop(cluster.relay(node, cancelled, None).await) });
-    };
-    let mut beginning = pin!(cluster.relay(node, request(CREATE, chat.key, &body)?, None));
-    let answer = loop {
-        tokio::select! {
-            answer = &mut beginning => break answer?,
-            () = chat.cancel.notified() => {
-                cancel();
-            }
-        }
-    };
-    count("answered");
-    let (head, pieces) = answer.into_parts();
-    if head.status != ::http::StatusCode::OK {
-        let error = ApiError::internal(&format!("another node answers a chat with {}", head.status));
-        chat.outgoing.send(failure(Some(chat.id), &error));
-        return Ok(());
-    }
-    let mut frames = Frames { pieces, read: BytesMut::new() };
-    loop {
-        let frame = tokio::select! {
-            frame = frames.next() => frame,
-            () = chat.cancel.notified() => {
-                cancel();
-                continue;
-            }
-        };
-        match frame {
-            Ok(Some(frame)) => chat.outgoing.send(frame),
-            Ok(None) => return Ok(()),
-            Err(why) => {
-                chat.outgoing.send(failure(Some(chat.id), &lost(node, &why)));
-                return Ok(());
-            }
-        }
-    }
-}
-
-/// Frames, each a line.
-struct Frames {
+/// A request at another node.
+pub(super) struct There {
+    cluster: Arc<Cluster>,
+    node: NodeId,
+    /// What cancels it.
+    cancelled: ::http::Request<Bytes>,
     pieces: Pieces,
     read: BytesMut,
 }
 
-impl Frames {
-    /// The next frame; none after the last. A wait may be given up and taken up again.
-    async fn next(&mut self) -> Result<Option<String>, String> {
+/// What another node is asked for.
+#[derive(Serialize)]
+struct Asked<T> {
+    /// What names the request between the nodes.
+    token: Uuid,
+    what: T,
+}
+
+fn request(path: &str, key: &str, body: &impl Serialize) -> Result<::http::Request<Bytes>, LinkError> {
+    let body = serde_json::to_vec(body).map_err(|error| LinkError::unsendable(&error))?;
+    let request = ::http::Request::post(path)
+        .header("authorization", format!("Bearer {key}"))
+        .header("content-type", "application/json")
+        .body(body.into());
+    request.map_err(|error| LinkError::unsendable(&error))
+}
+
+impl There {
+    /// Begins a request at the node that serves its model best; none where that is this one.
+    ///
+    /// # Errors
+    ///
+    /// It was lost on its way: it may have been begun, and is settled as far as it came.
+    pub(super) async fn begin(
+        state: &Shared,
+        key: &str,
+        create: &Create,
+        cancel: &Notify,
+    ) -> Result<Option<Self>, ApiError> {
+        let Some((cluster, spots)) = spots_of_body(state, create.body.get().as_bytes()) else { return Ok(None) };
+        for spot in spots {
+            let Spot::There(node) = spot else { return Ok(None) };
+            match Self::at(&cluster, node, (CREATE, key), create, cancel).await {
+                Ok((StatusCode::OK, there)) => return Ok(Some(there)),
+                Ok((status, _)) => {
+                    return Err(ApiError::internal(&format!("another node answers a request with {status}")));
+                }
+                // Nothing was begun there.
+                Err(LinkError::NotSent(why)) => not_taken(node, &why),
+                Err(LinkError::Unknown(why)) => return Err(lost(node, &why.to_string())),
+            }
+        }
+        Ok(None)
+    }
+
+    /// Takes a request up again that one of the other nodes keeps; none where no node does.
+    pub(super) async fn resume(state: &Shared, key: &str, id: &str, after: u64) -> Option<Self> {
+        let cluster = state.cluster.as_ref()?;
+        let never = Notify::new();
+        for node in cluster.others() {
+            let asked = json!({"id": id, "after": after});
+            if let Ok((StatusCode::OK, there)) = Self::at(cluster, node, (RESUME, key), &asked, &never).await {
+                return Some(there);
+            }
+        }
+        None
+    }
+
+    async fn at<T: Serialize>(
+        cluster: &Arc<Cluster>,
+        node: NodeId,
+        (path, key): (&str, &str),
+        what: &T,
+        cancel: &Notify,
+    ) -> Result<(StatusCode, Self), LinkError> {
+        let token = Uuid::new_v4();
+        let cancelled = request(CANCEL, key, &json!({"token": token}))?;
+        let asked = request(path, key, &Asked { token, what })?;
+        let mut beginning = pin!(cluster.relay(node, asked, None));
+        let answer = loop {
+            tokio::select! {
+                answer = &mut beginning => break answer?,
+                () = cancel.notified() => cancel_at(cluster, node, &cancelled),
+            }
+        };
+        count("answered");
+        let (head, pieces) = answer.into_parts();
+        Ok((head.status, Self { cluster: Arc::clone(cluster), node, cancelled, pieces, read: BytesMut::new() }))
+    }
+
+    /// Has the request end early there.
+    pub(super) fn cancel(&self) {
+        cancel_at(&self.cluster, self.node, &self.cancelled);
+    }
+
+    /// The next frame; none after the last. Dropping the future while it waits loses nothing.
+    pub(super) async fn next(&mut self, id: &str) -> Option<String> {
+        match self.line().await {
+            Ok(line) => line,
+            Err(why) => Some(failure(Some(id), &lost(self.node, &why))),
+        }
+    }
+
+    async fn line(&mut self) -> Result<Option<String>, String> {
         loop {
             if let Some(end) = self.read.iter().position(|byte| *byte == b'\n') {
                 let line = self.read.split_to(end + 1);
@@ -123,4 +139,10 @@ impl Frames {
             }
         }
     }
+}
+
+/// Sends what cancels a request. Where it is not heard, the node is gone, and so is the request.
+fn cancel_at(cluster: &Arc<Cluster>, node: NodeId, cancelled: &::http::Request<Bytes>) {
+    let (cluster, cancelled) = (Arc::clone(cluster), cancelled.clone());
+    actix_rt::spawn(async move { drop(cluster.relay(node, cancelled, None).await) });
 }

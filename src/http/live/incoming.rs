@@ -11,11 +11,12 @@ use std::{
 };
 
 use actix_web::{dev::Payload, error::PayloadError};
-use actix_ws::{CloseCode, CloseReason, ProtocolError};
+use actix_ws::{CloseReason, ProtocolError};
 use bytes::Bytes;
 use futures::Stream;
 use tokio::time::{Instant, Sleep, sleep_until};
 
+use super::close::Close;
 use crate::{
     gateway::room::{Room, Share},
     http::body,
@@ -62,26 +63,24 @@ impl Frames {
 
     /// The reason for closing a socket whose frames can't be read; `limit` is the largest frame.
     pub(super) fn close_reason(&self, error: &ProtocolError, limit: usize) -> Option<CloseReason> {
-        let (code, description) = match (self.0.fault.get(), error) {
-            (Some(Fault::NoRoom), _) => (CloseCode::Again, "too many frames are on their way; try again".to_owned()),
-            (Some(Fault::TooSlow), _) => (CloseCode::Policy, "a frame did not come in time".to_owned()),
-            (None, ProtocolError::Overflow) => (CloseCode::Size, too_large(limit)),
+        let reason = match (self.0.fault.get(), error) {
+            (Some(Fault::NoRoom), _) => Close::NoRoom.reason(),
+            (Some(Fault::TooSlow), _) => Close::SlowFrame.reason(),
+            (None, ProtocolError::Overflow) => too_large(limit),
             (None, ProtocolError::Io(error)) if error.kind() == std::io::ErrorKind::InvalidData => {
-                (CloseCode::Invalid, "a text frame is not UTF-8".to_owned())
+                Close::NotText.reason()
             }
-            (None, ProtocolError::Io(error)) if error.to_string().contains("continuation size") => {
-                (CloseCode::Size, too_large(limit))
-            }
+            (None, ProtocolError::Io(error)) if error.to_string().contains("continuation size") => too_large(limit),
             // The connection is gone.
             (None, ProtocolError::Io(_)) => return None,
-            (None, error) => (CloseCode::Protocol, error.to_string()),
+            (None, error) => Close::Protocol.because(&format!("{}: {error}", Close::Protocol.says())),
         };
-        Some(CloseReason { code, description: Some(description) })
+        Some(reason)
     }
 }
 
-fn too_large(limit: usize) -> String {
-    format!("a frame is larger than {limit} bytes")
+fn too_large(limit: usize) -> CloseReason {
+    Close::TooLarge.because(&format!("{}: {limit} bytes", Close::TooLarge.says()))
 }
 
 struct Reader {

@@ -60,22 +60,25 @@ pub(super) struct Outgoing {
     waiting: Rc<RefCell<Waiting>>,
     limit: usize,
     overflow: Rc<Notify>,
+    /// Notified when a frame was written.
+    written: Rc<Notify>,
 }
 
 /// The waiting frames, for the task that writes them.
 pub(super) struct Queue {
     frames: mpsc::UnboundedReceiver<Frame>,
     waiting: Rc<RefCell<Waiting>>,
+    written: Rc<Notify>,
 }
 
 /// The sender and receiver of a reader that may have so many bytes waiting.
 pub(super) fn outgoing(limit: usize, room: &Arc<Room>) -> (Outgoing, Queue) {
     let (sender, frames) = mpsc::unbounded_channel();
     let waiting = Rc::new(RefCell::new(Waiting { bytes: 0, share: room.share() }));
-    (
-        Outgoing { frames: sender, waiting: Rc::clone(&waiting), limit, overflow: Rc::default() },
-        Queue { frames, waiting },
-    )
+    let written = Rc::<Notify>::default();
+    let (overflow, queue) =
+        (Rc::default(), Queue { frames, waiting: Rc::clone(&waiting), written: Rc::clone(&written) });
+    (Outgoing { frames: sender, waiting, limit, overflow, written }, queue)
 }
 
 impl Outgoing {
@@ -103,6 +106,17 @@ impl Outgoing {
         }
     }
 
+    /// Waits until few bytes wait: for frames that are kept elsewhere until they are sent.
+    pub(super) async fn has_room(&self) {
+        loop {
+            let written = self.written.notified();
+            if self.waiting.borrow().bytes < FREE {
+                return;
+            }
+            written.await;
+        }
+    }
+
     /// Resolves when more bytes wait than may.
     pub(super) async fn overflowed(&self) {
         self.overflow.notified().await;
@@ -123,6 +137,7 @@ impl Queue {
                 return;
             }
             self.waiting.borrow_mut().remove(weight);
+            self.written.notify_waiters();
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Chats of live sockets at other nodes, which run here: two paths that only other nodes reach.
+//! Requests of live sockets at other nodes, which run or are kept here: paths that only other nodes reach.
 
 use std::{
     collections::HashMap,
@@ -6,28 +6,30 @@ use std::{
 };
 
 use actix_web::{HttpRequest, HttpResponse, web};
-use bytes::Bytes;
 use futures::stream;
 use serde::Deserialize;
-use serde_json::value::RawValue;
 use tokio::sync::Notify;
 use uuid::Uuid;
-use wire::format::live::LiveWriter;
 
-use super::{By, failure, start};
+use super::{
+    By,
+    frames::Create,
+    ongoing::{Next, Ongoing, forgotten},
+    request::{self, Frames, failure, line},
+};
 use crate::http::{
     auth,
     error::ApiError,
     respond::{Body, answer, read, refuse},
     state::Shared,
-    surface::Answer,
 };
 
-/// Where a chat is begun, and where it is cancelled.
+/// Where a request is begun, where one is taken up again, and where either is cancelled.
 pub(super) const CREATE: &str = "/relayed/live/create";
+pub(super) const RESUME: &str = "/relayed/live/resume";
 pub(super) const CANCEL: &str = "/relayed/live/cancel";
 
-/// What cancels the chats that run here for other nodes' sockets, by their tokens.
+/// What cancels the requests that run here for other nodes' sockets, by their tokens.
 #[derive(Debug, Clone, Default)]
 pub(in crate::http) struct Cancels(Arc<Mutex<HashMap<Uuid, Arc<Notify>>>>);
 
@@ -36,8 +38,7 @@ impl Cancels {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn begin(&self, token: Uuid) -> Cancel {
-        let asked = Arc::<Notify>::default();
+    fn begin(&self, token: Uuid, asked: Arc<Notify>) -> Cancel {
         self.lock().insert(token, Arc::clone(&asked));
         Cancel { asked, token, all: self.clone() }
     }
@@ -60,14 +61,20 @@ impl Drop for Cancel {
 pub(in crate::http) fn configure(app: &mut web::ServiceConfig, cancels: &Cancels) {
     app.app_data(web::Data::new(cancels.clone()))
         .service(web::resource(CREATE).route(web::post().to(create)))
+        .service(web::resource(RESUME).route(web::post().to(resume)))
         .service(web::resource(CANCEL).route(web::post().to(cancel)));
 }
 
 #[derive(Deserialize)]
-struct Create {
+struct Asked<T> {
     token: Uuid,
+    what: T,
+}
+
+#[derive(Deserialize)]
+struct Resume {
     id: String,
-    body: Box<RawValue>,
+    after: u64,
 }
 
 #[derive(Deserialize)]
@@ -75,29 +82,69 @@ struct Token {
     token: Uuid,
 }
 
-/// Runs a chat: its frames, each a line.
+async fn by(state: &Shared, request: &HttpRequest) -> Result<By, ApiError> {
+    let key = auth::key(state, request)?.into_owned();
+    By::of(state, key).await
+}
+
+/// Runs a request: its frames, each a line.
 async fn create(state: Shared, cancels: web::Data<Cancels>, request: HttpRequest, body: Body) -> HttpResponse {
-    let asked = async {
-        let (caller, expires_at) = auth::caller_until(&state, &request).await?;
-        let by = By { caller, key: auth::key(&state, &request)?.as_ref().into(), expires_at };
-        Ok::<_, ApiError>((by, read::<Create>(&state, body)?))
-    };
-    let (by, Create { token, id, body }) = match asked.await {
+    let asked = async { Ok::<_, ApiError>((by(&state, &request).await?, read::<Asked<Create>>(&state, body)?)) };
+    let (by, Asked { token, what: create }) = match asked.await {
         Ok(asked) => asked,
         Err(error) => return refuse(&request, &error),
     };
-    let cancel = cancels.begin(token);
-    let chat = match start(&state, &by, &id, &body, &cancel.asked).await {
-        Ok((answer, running)) => Chat { answer, running, cancel },
-        Err(error) => return HttpResponse::Ok().body(failure(Some(&id), &error) + "\n"),
+    let cancel = cancels.begin(token, Arc::default());
+    match Box::pin(request::begin_here(&state, &by, &create, &cancel.asked)).await {
+        Ok(frames) => {
+            lines((frames, cancel), async |(frames, cancel): &mut (Frames, Cancel)| frames.next(&cancel.asked).await)
+        }
+        Err(error) => HttpResponse::Ok().body(line(failure(Some(&create.id), &error))),
+    }
+}
+
+/// Frames of a request that is kept here, each a line, from a number on.
+async fn resume(state: Shared, cancels: web::Data<Cancels>, request: HttpRequest, body: Body) -> HttpResponse {
+    let asked = async {
+        let (by, asked) = (by(&state, &request).await?, read::<Asked<Resume>>(&state, body)?);
+        let found = state.ongoings.find(by.holder, &asked.what.id);
+        Ok::<_, ApiError>((asked, found.ok_or_else(|| ApiError::not_found("this request"))?))
     };
-    HttpResponse::Ok().streaming(stream::unfold(chat, |mut chat| async move {
-        let frame = chat.next().await?;
-        Some((Ok::<_, actix_web::Error>(Bytes::from(frame + "\n")), chat))
+    let (Asked { token, what }, ongoing) = match asked.await {
+        Ok(found) => found,
+        Err(error) => return refuse(&request, &error),
+    };
+    if let Err(error) = ongoing.check(what.after) {
+        return HttpResponse::Ok().body(line(failure(Some(&what.id), &error)));
+    }
+    let cancel = cancels.begin(token, Arc::clone(&ongoing.cancel));
+    let next = async |followed: &mut (Arc<Ongoing>, Option<u64>, String, Cancel)| {
+        let (ongoing, number, id, _) = followed;
+        let wanted = number.take()?;
+        match ongoing.next(wanted).await {
+            Next::Frame(frame) => {
+                *number = Some(wanted + 1);
+                Some(frame.to_string())
+            }
+            Next::Forgotten(first) => Some(failure(Some(id), &forgotten(first))),
+            Next::Over => None,
+        }
+    };
+    lines((ongoing, Some(what.after + 1), what.id, cancel), next)
+}
+
+/// An answer of lines.
+fn lines<T: 'static>(from: T, next: impl AsyncFn(&mut T) -> Option<String> + Clone + 'static) -> HttpResponse {
+    HttpResponse::Ok().streaming(stream::unfold(from, move |mut from| {
+        let next = next.clone();
+        async move {
+            let frame = next(&mut from).await?;
+            Some((Ok::<_, actix_web::Error>(line(frame)), from))
+        }
     }))
 }
 
-/// Cancels a chat. One that is over is not there any more.
+/// Cancels a request. One that is over is not there any more.
 async fn cancel(cancels: web::Data<Cancels>, state: Shared, request: HttpRequest, body: Body) -> HttpResponse {
     let work = read::<Token>(&state, body).map(|Token { token }| {
         if let Some(cancel) = cancels.lock().get(&token) {
@@ -105,22 +152,4 @@ async fn cancel(cancels: web::Data<Cancels>, state: Shared, request: HttpRequest
         }
     });
     answer(&request, work)
-}
-
-/// A chat that runs.
-struct Chat {
-    answer: Answer<LiveWriter>,
-    running: Arc<Notify>,
-    cancel: Cancel,
-}
-
-impl Chat {
-    async fn next(&mut self) -> Option<String> {
-        loop {
-            tokio::select! {
-                frame = self.answer.next() => return frame,
-                () = self.cancel.asked.notified() => self.running.notify_one(),
-            }
-        }
-    }
 }

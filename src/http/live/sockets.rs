@@ -7,6 +7,8 @@ use std::{
 
 use billing::ids::AccountId;
 
+use crate::http::{error::ApiError, state::Shared};
+
 /// The most live sockets of an account: as many as its actor has watchers.
 pub const MOST: usize = 256;
 
@@ -39,6 +41,18 @@ impl Sockets {
         drop(counts);
         Some(Place { sockets: self.clone(), account })
     }
+}
+
+/// A place for another socket or stream of an account.
+///
+/// # Errors
+///
+/// The account has the most.
+pub(super) fn place(state: &Shared, account: AccountId) -> Result<Place, ApiError> {
+    state.sockets.open(account).ok_or_else(|| {
+        let message = format!("This account has {MOST} live sockets open, which is the most.");
+        ApiError::too_many_sockets(message, MOST)
+    })
 }
 
 impl Drop for Place {

@@ -16,7 +16,7 @@ use crate::http::{
         account::{Account, AutoReload, AutoScale, Standing},
         admin::{Action, FoundAccount, GivenGrant, NewAccount, OperatedAccount, VoidedGrant},
         cards::{RemovedCard, Saved, SavedCard, SavedCards},
-        history::{EndedRequest, Event, Holds},
+        history::{EndedRequest, Event, Holds, RequestOutput},
         keys::{Key, NewKey, RevokedKey},
         models::{Model, Quote},
         money::{Balance, Grant},
@@ -217,8 +217,8 @@ fn models() -> Vec<Operation> {
         get("/v1/models/{id}/status", Takes::Key, "How a model stands here: in memory, in line, how fast")
             .errors(&[Code::ModelNotFound])
             .answers::<ModelStatus>(),
-        get("/v1/live", Takes::Key, "A WebSocket: chats, and the balance as it changes")
-            .errors(&[Code::InvalidRequest, Code::SocketLimit])
+        get("/v1/live", Takes::Key, "A WebSocket: requests in every format, and what the account tells (docs/live.md)")
+            .errors(&[Code::InvalidRequest, Code::SocketLimit, Code::FramesForgotten])
             .answers_of(101, JSON, None),
     ]
 }
@@ -299,6 +299,14 @@ fn account() -> Vec<Operation> {
         get("/v1/requests/{id}/receipt", Takes::Key, "An ended request's receipt, signed")
             .answers::<RequestReceipt>()
             .text("application/jose"),
+        get("/v1/requests/{id}/output", Takes::Key, "The answer of a request that was detached from its live socket")
+            .errors(&[Code::Conflict])
+            .answers::<RequestOutput>(),
+        get("/v1/status/line", Takes::Key, "How the account stands, in one line for a terminal").text("text/plain"),
+        get("/v1/events/stream", Takes::Key, "What a live socket's topics tell, as server-sent events")
+            .query(&["topics"])
+            .errors(&[Code::SocketLimit])
+            .text(EVENTS),
         get("/v1/events", READ, "What the account was told").query(&["kind", "limit", "cursor"]).pages::<Event>(),
     ]
 }

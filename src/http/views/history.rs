@@ -1,7 +1,7 @@
 //! The history of an account: open holds, ended requests, events.
 
 use billing::hold::{self, Work};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::ToSchema;
 use uuid::Uuid;
@@ -233,5 +233,84 @@ impl From<history::Event> for Event {
         // The data is stored as JSON; anything else is left out.
         let data = serde_json::from_str(&data).unwrap_or_default();
         Self { id, kind, at: at.into(), data }
+    }
+}
+
+/// The answer of a request that was detached from its live socket.
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+pub struct RequestOutput {
+    object: String,
+    request_id: Uuid,
+    /// The id that its client chose; null where nothing more is kept.
+    #[schema(required)]
+    id: Option<String>,
+    status: OutputStatus,
+    /// The text of the first choice, if it has one.
+    #[schema(required)]
+    text: Option<String>,
+    /// The whole answer as its route gives it, of a request whose answer comes at once.
+    #[schema(required)]
+    answer: Option<Value>,
+    /// All frames that its socket got, or would have got.
+    frames: Vec<Value>,
+}
+
+/// What became of a request that was detached.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum OutputStatus {
+    /// It ended as it should.
+    Completed,
+    /// Its last frame says why it failed.
+    Failed,
+    /// It ended, and had more frames than are kept.
+    TooLarge,
+}
+
+impl RequestOutput {
+    /// The output of a request with these frames, its last one among them.
+    pub fn of(request_id: Uuid, frames: Vec<Value>) -> Self {
+        let last = frames.last().cloned().unwrap_or_default();
+        let status = if last["type"] == "error" { OutputStatus::Failed } else { OutputStatus::Completed };
+        let of_first = frames.iter().filter(|frame| frame["choice"] == 0);
+        let text: String = of_first.filter_map(|frame| frame["delta"].as_str()).collect();
+        Self {
+            id: last["id"].as_str().map(str::to_owned),
+            status,
+            text: Some(text).filter(|text| !text.is_empty()),
+            answer: last.get("answer").cloned(),
+            frames,
+            ..Self::too_large(request_id)
+        }
+    }
+
+    /// The output of a request with more frames than are kept.
+    pub fn too_large(request_id: Uuid) -> Self {
+        let (object, status) = ("request.output".to_owned(), OutputStatus::TooLarge);
+        Self { object, request_id, id: None, status, text: None, answer: None, frames: Vec::new() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn an_output_has_the_text_and_all_frames() {
+        let frames = [
+            json!({"type": "chat.created", "id": "a"}),
+            json!({"type": "chat.delta", "choice": 0, "delta": "Good "}),
+            json!({"type": "chat.delta", "choice": 1, "delta": "x"}),
+            json!({"type": "chat.delta", "choice": 0, "delta": "day"}),
+            json!({"type": "chat.done", "id": "a"}),
+        ];
+        let output = json!(RequestOutput::of(Uuid::nil(), frames.to_vec()));
+        let told = (&output["text"], &output["status"], &output["id"], &output["answer"]);
+        assert_eq!(told, (&json!("Good day"), &json!("completed"), &json!("a"), &Value::Null));
+        assert_eq!(output["frames"], json!(frames));
+        let failed = RequestOutput::of(Uuid::nil(), vec![json!({"type": "error", "id": "a"})]);
+        assert_eq!((failed.status, failed.text), (OutputStatus::Failed, None));
     }
 }

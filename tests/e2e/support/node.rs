@@ -19,6 +19,15 @@ pub(crate) fn node_script(name: &str) -> Command {
     command
 }
 
+/// A script with this text, where it finds the packages.
+pub(crate) fn node_client(name: &str, text: &str) -> Command {
+    let folder = node();
+    std::fs::write(folder.join(name), text).unwrap();
+    let mut command = Command::new("node");
+    command.arg(name).current_dir(folder);
+    command
+}
+
 /// The text of a file of a package.
 pub(crate) fn node_file(path: &str) -> String {
     std::fs::read_to_string(node().join("node_modules").join(path)).unwrap()

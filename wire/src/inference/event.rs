@@ -176,6 +176,13 @@ impl Delta {
 
     /// Whether the delta holds only text, from a model that runs here.
     pub fn is_plain(&self) -> bool {
+        let is_marked = self.made.is_some() || self.farebox_stop.is_some();
+        !self.is_beyond_text() && !is_marked && !self.raw.is_some()
+    }
+
+    /// Whether the delta says more than a text, and what was made that is no text: reasoning, a refusal, calls,
+    /// probabilities, the end of its choice.
+    pub fn is_beyond_text(&self) -> bool {
         let Self {
             choice: _,
             text: _,
@@ -184,18 +191,13 @@ impl Delta {
             refusal,
             calls,
             logprobs,
-            made,
+            made: _,
             finish,
-            farebox_stop,
-            raw,
+            farebox_stop: _,
+            raw: _,
         } = self;
         let is_silent = reasoning.is_empty() && refusal.is_empty() && calls.is_empty() && logprobs.is_empty();
-        is_silent
-            && made.is_none()
-            && signature.is_none()
-            && finish.is_none()
-            && farebox_stop.is_none()
-            && !raw.is_some()
+        !is_silent || signature.is_some() || finish.is_some()
     }
 
     /// Roughly the delta's size in memory, in bytes.

@@ -305,7 +305,7 @@ mod tests {
             WholeWriter as _,
             anthropic::Messages,
             gemini::Gemini,
-            live::LiveWriter,
+            live::{Carries, LiveWriter},
             openai::{Chat, Responses},
         },
         inference::{Format, Usage},
@@ -355,8 +355,9 @@ mod tests {
             streamed.contains("response.image_generation_call.completed") && last.contains(&item.to_string()),
             "{streamed}"
         );
-        let frames: Vec<_> =
-            deltas().into_iter().filter_map(|delta| LiveWriter::new("i".into()).delta(delta)).collect();
+        let inner = Box::new(Chat::writer(&asked, "0", 0));
+        let mut writer = LiveWriter::new("chat", "i".into(), inner, Carries::EventsBeyondText);
+        let frames: Vec<_> = deltas().into_iter().filter_map(|delta| writer.delta(delta)).collect();
         assert!(frames.concat().contains(r#""images":["data:image/png;base64,AAAA"]"#), "{frames:?}");
         let asked = br#"{"model":"m","max_tokens":9,"messages":[{"role":"user","content":"x"}]}"#;
         let asked = Messages::read(asked).unwrap();

@@ -1,0 +1,57 @@
+//! The key of whoever opens a connection that stays: of a header, or of a browser's session. A browser sends its session
+//! whichever page asks it to, and the answers of a socket are not held back from pages of others as those of requests are;
+//! so a session opens one for pages of this server's own origin, and of those that the settings name, and for nobody that
+//! does not say its origin.
+
+use actix_web::{
+    HttpRequest,
+    http::header::{HOST, ORIGIN},
+};
+
+use crate::http::{auth, error::ApiError, state::Shared};
+
+/// The key.
+///
+/// # Errors
+///
+/// There is none, or a session that this page may not use.
+pub(super) fn key(state: &Shared, request: &HttpRequest) -> Result<String, ApiError> {
+    let session = state.sessions.of(request, state.gateway.clock().now());
+    let Some(session) = session.filter(|_| matches!(auth::shows_key(request), Ok(false))) else {
+        return Ok(auth::key(state, request)?.into_owned());
+    };
+    let text = |name| request.headers().get(name).and_then(|value| value.to_str().ok());
+    let Some(origin) = text(ORIGIN) else {
+        return Err(ApiError::forbidden("A session opens no socket for a client that does not say its Origin."));
+    };
+    if is_allowed(origin, text(HOST), &state.settings.http.cors_origins) {
+        return Ok(session.key);
+    }
+    Err(ApiError::forbidden(
+        "A session opens no socket for a page of another origin; http.cors_origins names those that may.",
+    ))
+}
+
+/// Whether a page of this origin may use a session here. That all origins may call with a key (`*`) says nothing of
+/// sessions.
+fn is_allowed(origin: &str, host: Option<&str>, listed: &[String]) -> bool {
+    let own = origin.split_once("://").map(|(_, host)| host);
+    (own.is_some() && own == host) || listed.iter().any(|other| other != "*" && other == origin)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_page_of_ours_or_one_that_is_named_may_and_no_other() {
+        let listed = ["https://app.test".to_owned(), "*".to_owned()];
+        let may = |origin: &str, host| is_allowed(origin, host, &listed);
+        assert!(may("https://box.test", Some("box.test")) && may("http://box.test:8080", Some("box.test:8080")));
+        assert!(may("https://app.test", Some("box.test")));
+        for origin in ["https://evil.test", "null", "", "*", "https://box.test.evil.test", "https://box.test:1"] {
+            assert!(!may(origin, Some("box.test")), "{origin}");
+        }
+        assert!(!may("https://box.test", None) && !may("null", None));
+    }
+}
