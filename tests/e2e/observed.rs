@@ -14,6 +14,7 @@ use crate::{
         collector::{Collector, Span},
         raw_provider::{RawProvider, answer},
         server::{Options, Server},
+        socket::Socket,
         temporary,
     },
 };
@@ -145,6 +146,15 @@ async fn a_request_is_one_trace_from_its_caller_to_its_provider() {
     assert!(root.has_failed && root.of("error.type") == "502" && root.parent.is_empty() && root.trace != TRACE);
     let call = spans.iter().find(|span| span.name == "chat gpt-4o-mini").unwrap();
     assert!(call.has_failed && call.of("error.type") == "provider_error", "{call:?}");
+    // A request of a live socket is a trace of its own.
+    let mut socket = Socket::open(server.url(), &customer.key).await;
+    socket.send(&json!({"type": "chat.create", "id": "a", "body": hello(&json!({}))})).await;
+    let created = socket.next_of("chat.created").await;
+    socket.next_of("chat.done").await;
+    let id = created["request_id"].as_str().unwrap().to_owned();
+    let spans = collector.trace(|span| span.of("farebox.request.id") == id).await;
+    assert_eq!(one(&spans, "chat.create").kind, SpanKind::Server);
+    assert_eq!(one(&spans, "chat gpt-4o-mini").of("gen_ai.usage.input_tokens"), "7");
     // The last spans are sent before the process ends.
     let last = customer.api.get("/v1/balance").await;
     let last = last.header("x-request-id").map(str::to_owned);
