@@ -1,17 +1,20 @@
-//! How long the stages of a request take and how it ended, for `/metrics`. The only labels are providers' names, of
+//! How long the stages of a request take and how it ended, for `/metrics` and for operators' pages. The only labels are providers' names, of
 //! which there are few, and endings. A series is looked up by its name and labels when it is measured first, and not
 //! for each request.
 
 use std::{
     collections::HashMap,
     sync::{Arc, OnceLock},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use billing::entry::Ending;
 use metrics::{Counter, Histogram, SharedString, counter, histogram};
 
-use super::stages::Stages;
+use super::{
+    lately::{Lately, Minute},
+    stages::Stages,
+};
 
 /// The measures of all providers, and of our own models.
 #[derive(Debug)]
@@ -39,6 +42,7 @@ pub(super) struct Measure {
     upstream: OnceLock<Histogram>,
     whole: OnceLock<Histogram>,
     unknown: OnceLock<Counter>,
+    lately: Lately,
     /// By ending.
     ended: [OnceLock<Counter>; Ending::WrittenOff as usize + 1],
 }
@@ -52,6 +56,7 @@ impl Measure {
             upstream: OnceLock::new(),
             whole: OnceLock::new(),
             unknown: OnceLock::new(),
+            lately: Lately::new(Instant::now()),
             ended: Default::default(),
         }
     }
@@ -70,6 +75,7 @@ impl Measure {
     pub(super) fn first_piece(&self, took: Duration) {
         let series = || histogram!("farebox_ttft_seconds", "provider" => self.label());
         self.first_piece.get_or_init(series).record(took);
+        self.lately.first_piece(took, Instant::now());
     }
 
     /// An event of a kind that is not known.
@@ -92,12 +98,19 @@ impl Measure {
         }
         let series = || histogram!("farebox_request_seconds", "provider" => self.label());
         self.whole.get_or_init(series).record(whole);
+        self.lately.whole(whole, Instant::now());
     }
 
     /// A request that is settled, or could not be.
     pub(super) fn ended(&self, ending: Ending) {
         let series = || counter!("farebox_requests_total", "ending" => ending.name(), "provider" => self.label());
         self.ended[ending as usize].get_or_init(series).increment(1);
+        self.lately.ended(ending, Instant::now());
+    }
+
+    /// What became of its requests in the last minute.
+    pub(super) fn minute(&self) -> Minute {
+        self.lately.minute(Instant::now())
     }
 }
 

@@ -3,7 +3,8 @@
 //! that came from another node is served or refused here, and goes no further.
 //!
 //! The node that a request goes to is chosen by its first model alone: of an alias the first that it names, and no model in
-//! reserve. What is asked of a response goes to the node that makes it in the background.
+//! reserve. What is asked of a response goes to the node that makes it in the background, and
+//! what is asked of a running request to the node that runs it.
 
 mod incoming;
 mod outgoing;
@@ -45,6 +46,8 @@ struct Way {
 const TO_MODEL: Way = Way { may_go: Cluster::hears_offers, spots: spots_of };
 /// To the node that makes the response, or has made it.
 const TO_RESPONSE: Way = Way { may_go: |_| true, spots: spots_of_response };
+/// To the node that runs the request, or has run it.
+const TO_REQUEST: Way = Way { may_go: |_| true, spots: spots_of_request };
 
 /// A resource whose requests may be served by other nodes.
 pub(super) fn relayed(resource: Resource) -> impl HttpServiceFactory {
@@ -124,6 +127,11 @@ async fn pass_on(
     Ok(None)
 }
 
+/// A resource of a running request, which the node knows that runs it.
+pub(super) fn of_node_of_request(resource: Resource) -> impl HttpServiceFactory {
+    resource.wrap(from_fn(|request, next| by(TO_REQUEST, request, next)))
+}
+
 /// Counts what became of a request that was passed on.
 pub(super) fn count(outcome: &'static str) {
     metrics::counter!("farebox_relayed_requests_total", "outcome" => outcome).increment(1);
@@ -174,6 +182,12 @@ fn spots_of(state: &Shared, cluster: &Cluster, name: &str) -> Vec<Spot> {
 /// and a provider's are no such names.
 fn spots_of_response(_: &Shared, cluster: &Cluster, name: &str) -> Vec<Spot> {
     let id = name.strip_prefix("resp_").and_then(|id| id.parse().ok()).map(RequestId);
+    id.and_then(|id| cluster.node_of(id)).map(Spot::There).into_iter().collect()
+}
+
+/// Where a request of this id runs, or has run.
+fn spots_of_request(_: &Shared, cluster: &Cluster, name: &str) -> Vec<Spot> {
+    let id = name.parse().ok().map(RequestId);
     id.and_then(|id| cluster.node_of(id)).map(Spot::There).into_iter().collect()
 }
 

@@ -12,7 +12,7 @@ use tokio::sync::watch;
 
 use super::{
     addresses::Addresses, auth::Keys, guesses::Guesses, inference::background::Backgrounds, live::sockets::Sockets,
-    session::Sessions,
+    operator, session::Sessions,
 };
 use crate::{
     config::Settings,
@@ -67,6 +67,8 @@ pub struct State {
     pub strangers: Arc<Room>,
     /// The sessions of browsers.
     pub sessions: Sessions,
+    /// The sessions of operators at their pages.
+    pub(super) operators: operator::Sessions,
     /// The addresses of clients.
     pub addresses: Addresses,
     /// The counts of wrong operator's tokens.
@@ -120,6 +122,7 @@ impl State {
             bodies,
             strangers: Room::new(STRANGERS),
             sessions: Sessions::new(&admin_token),
+            operators: operator::Sessions::new(&admin_token),
             addresses,
             guesses: Guesses::new(hints.clone()),
             sockets: Sockets::default(),
