@@ -43,7 +43,7 @@ use runtime::{
     clock::Clock,
     health::Health,
     mailbox::{self, Handle},
-    supervisor::{Supervisor, Vacancy, supervise},
+    supervisor::{Supervisor, Vacancy, supervise, supervise_replaceable},
 };
 use traces::Traces;
 use upstream::delivery::{DeliveryClient, Reach};
@@ -133,7 +133,8 @@ pub async fn start(settings: &Settings, metrics: Metrics, start: Start) -> Resul
     if !models.is_empty() {
         warn_without_runtime(&library(settings));
     }
-    let arbiters: Vec<_> = (0..actor_threads()).map(|_| Arbiter::new().handle()).collect();
+    health.executors().watch("main");
+    let arbiters: Vec<_> = (0..actor_threads()).map(|number| arbiter(&health, format!("actors-{number}"))).collect();
     let main = arbiters.first().context("no thread for actors")?.clone();
     // What can still fail comes before the first actor. A token is made behind the ledger: one without a ledger is a sign
     // of a ledger that was lost.
@@ -161,7 +162,7 @@ pub async fn start(settings: &Settings, metrics: Metrics, start: Start) -> Resul
     let _sweeper = {
         let accounts = accounts.clone();
         let make = move |obituary| Sweeper::new(accounts.clone(), obituary);
-        supervise(&chief, main.clone(), &health, "sweeper", make)
+        supervise_replaceable(&chief, main.clone(), &health, "sweeper", make)
     };
     let webhooks = start_webhooks(settings, &chief, &accounts)?;
     let pools = pools::start(settings, &chief, &main, &health)?;
@@ -378,7 +379,8 @@ fn start_webhooks(settings: &Settings, chief: &actix::Addr<Supervisor>, accounts
     let deliveries = DeliveryClient::new(reach, longest).map_err(anyhow::Error::msg)?;
     let (of_actor, found) = (deliveries.clone(), accounts.clone());
     let make = move |obituary| DeliveryActor::new(found.clone(), of_actor.clone(), obituary);
-    let actor = supervise(chief, Arbiter::new().handle(), accounts.health(), "webhook", make);
+    let thread = arbiter(accounts.health(), "webhooks".to_owned());
+    let actor = supervise(chief, thread, accounts.health(), "webhook", make);
     Ok(Webhooks { deliveries, actor })
 }
 
@@ -390,6 +392,14 @@ pub fn library(settings: &Settings) -> PathBuf {
 /// The default path of ONNX Runtime's library.
 pub fn runtime_library(settings: &Settings) -> PathBuf {
     settings.data_dir.join("runtime").join("libonnxruntime.so")
+}
+
+/// A new thread for actors, which is watched under this name.
+fn arbiter(health: &Health, name: String) -> actix::ArbiterHandle {
+    let (arbiter, executors) = (Arbiter::new().handle(), health.executors().clone());
+    // It ends with the process alone.
+    arbiter.spawn_fn(move || executors.watch(name));
+    arbiter
 }
 
 /// Half the cores, at least one: the others serve HTTP.

@@ -314,7 +314,7 @@ impl Accounts {
             return;
         }
         let (reply, _) = tokio::sync::oneshot::channel::<Result<Answer, AccountError>>();
-        let posted = self.health().posted(Kind::Account);
+        let posted = self.health().posted(Kind::Account).named(command.name());
         mailbox::tell(&self.address(id), Ask { question: command, reply, posted });
     }
 

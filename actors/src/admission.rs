@@ -30,7 +30,7 @@ use settling::{Settled, settle, settle_alone};
 use crate::{
     account::{AccountError, Enter, Entered},
     accounts::Accounts,
-    running::Held,
+    running::{About, Held, Stage},
 };
 
 /// The metered use of a request.
@@ -167,10 +167,13 @@ pub struct Admission {
 impl Admission {
     /// The guard of a request whose account is about to be asked.
     fn asking(accounts: &Accounts, account_id: AccountId, admit: &Admit) -> Self {
+        let asked_at = accounts.clock().now();
+        let (model, provider) = (Arc::clone(&admit.model), Arc::clone(&admit.provider));
+        let about = About { account_id, key_id: admit.key_id, model, provider, asked_at };
         Self {
             account_id,
-            bill: Bill::asking(admit, accounts.clock().now()),
-            amounts: accounts.running().insert(admit.request_id),
+            bill: Bill::asking(admit, asked_at),
+            amounts: accounts.running().insert(admit.request_id, about),
             weight: 1,
             balance: None,
             accounts: accounts.clone(),
@@ -222,9 +225,15 @@ impl Admission {
         self.bill.metered()
     }
 
+    /// Notes that the request is at a stage, for those who look at it.
+    pub fn is_at(&self, stage: Stage) {
+        self.amounts.is_at(stage, self.accounts.clock().now());
+    }
+
     /// Reports the cost so far, and asks for a further slice of hold. One way: a larger hold shows in
     /// [`Admission::held`].
     pub fn accrue(&self, accrued: Nanos, slice: Nanos) {
+        self.amounts.costs(accrued);
         self.accounts.post(self.account_id, Command::Accrue { request_id: self.request_id(), accrued, slice });
     }
 
@@ -276,6 +285,8 @@ impl Admission {
     pub async fn settle(mut self, ending: Ending) -> Result<(UsageRecord, Answer), SettleError> {
         let held = self.held();
         let record = self.bill.ended(ending, held, self.accounts.clock().now());
+        self.amounts.costs(record.charged);
+        self.is_at(Stage::Settling);
         match settle(&self.accounts, self.account_id, &record).await? {
             Settled::Now(answer) => Ok((record, answer)),
             Settled::Waits => {

@@ -1,7 +1,9 @@
 //! The requests that run in this process: whether a request does, how it is asked to end early, and where its task
 //! reads the amounts held for it. It belongs to the process that runs the requests, not to their accounts. An account,
-//! in any of its lives, publishes a request's hold here, and shares nothing with the request's task. No account and no
-//! rule is known here.
+//! in any of its lives, publishes a request's hold here, and shares nothing with the request's task. A request's task
+//! publishes how far it is. No account and no rule is known here.
+
+mod progress;
 
 use std::{
     collections::HashSet,
@@ -9,13 +11,16 @@ use std::{
 };
 
 use billing::{
-    Nanos,
-    ids::{IdMap, RequestId},
+    Nanos, Timestamp,
+    ids::{AccountId, IdMap, KeyId, RequestId},
 };
 use runtime::node::NodeId;
 use serde::{Deserialize, Serialize};
 use tokio::sync::Notify;
 use uuid::Uuid;
+
+use progress::Progress;
+pub use progress::{About, SeenRequest, Stage};
 
 /// The amounts held for a running request, as they last became durable.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -31,18 +36,33 @@ impl Amounts {
     pub const NOTHING: Self = Self { held: Nanos::ZERO, claimed: None };
 }
 
-/// Where a request's guard reads the amounts held for it. Nobody waits for them to change, so that this is no channel.
+/// Where a request's guard reads the amounts held for it, and notes how far the request is. Nobody waits for them to change,
+/// so that this is no channel.
 #[derive(Debug, Clone)]
-pub(crate) struct Held(Arc<Mutex<Amounts>>);
+pub(crate) struct Held(Arc<Mutex<Progress>>);
 
 impl Held {
+    fn lock(&self) -> MutexGuard<'_, Progress> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// The amounts as they were published last.
     pub(crate) fn now(&self) -> Amounts {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.lock().amounts
     }
 
     fn publish(&self, amounts: Amounts) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = amounts;
+        self.lock().amounts = amounts;
+    }
+
+    /// Notes that the request is at a stage.
+    pub(crate) fn is_at(&self, stage: Stage, now: Timestamp) {
+        self.lock().is_at(stage, now);
+    }
+
+    /// Notes what the request costs so far.
+    pub(crate) fn costs(&self, cost: Nanos) {
+        self.lock().cost = cost;
     }
 }
 
@@ -88,6 +108,16 @@ struct Request {
     end: Option<Weak<Notify>>,
     /// Publishes the request's hold to its guard.
     held: Held,
+    /// What was asked.
+    about: About,
+}
+
+impl Request {
+    fn seen(&self, id: RequestId) -> SeenRequest {
+        let can_end = self.end.as_ref().is_some_and(|end| end.strong_count() > 0);
+        let Progress { amounts, stage, since, cost } = *self.held.lock();
+        SeenRequest { id, about: self.about.clone(), stage, since, cost, amounts, can_end }
+    }
 }
 
 impl Running {
@@ -131,10 +161,42 @@ impl Running {
     }
 
     /// Notes a request that is about to be admitted. Its guard reads the hold where this returns.
-    pub(crate) fn insert(&self, id: RequestId) -> Held {
-        let held = Held(Arc::new(Mutex::new(Amounts::NOTHING)));
-        self.lock().insert(id, Request { end: None, held: held.clone() });
+    pub(crate) fn insert(&self, id: RequestId, about: About) -> Held {
+        let held = Held(Arc::new(Mutex::new(Progress::began(about.asked_at))));
+        self.lock().insert(id, Request { end: None, held: held.clone(), about });
         held
+    }
+
+    /// A request that runs here, as it is seen now.
+    pub fn seen(&self, id: RequestId) -> Option<SeenRequest> {
+        self.lock().get(&id).map(|request| request.seen(id))
+    }
+
+    /// The oldest requests that run here, of an account or of one of its keys where they are given: at most so many, and the
+    /// number of all such.
+    pub fn oldest(&self, of: Option<AccountId>, by: Option<KeyId>, most: usize) -> (Vec<SeenRequest>, usize) {
+        let running = self.lock();
+        let is_wanted = |about: &About| {
+            of.is_none_or(|account| about.account_id == account) && by.is_none_or(|key| about.key_id == Some(key))
+        };
+        let wanted = running.iter().filter(|(_, request)| is_wanted(&request.about));
+        let mut found: Vec<_> = wanted.map(|(id, request)| (request.about.asked_at, id.0, request)).collect();
+        let all = found.len();
+        let order =
+            |one: &(Timestamp, Uuid, &Request), two: &(Timestamp, Uuid, &Request)| (one.0, one.1).cmp(&(two.0, two.1));
+        if most < all {
+            found.select_nth_unstable_by(most, order);
+            found.truncate(most);
+        }
+        found.sort_unstable_by(order);
+        (found.into_iter().map(|(_, id, request)| request.seen(RequestId(id))).collect(), all)
+    }
+
+    /// Asks a running request to end, as if its client had left. Returns whether it can be asked: one that its account was
+    /// not asked to let in yet, or that waits for that, can't.
+    pub fn end(&self, id: RequestId) -> bool {
+        let end = self.lock().get(&id).and_then(|request| request.end.as_ref()?.upgrade());
+        end.map(|end| end.notify_one()).is_some()
     }
 
     /// Publishes a request's hold. A request that ended meanwhile is ignored.
@@ -194,10 +256,39 @@ impl Running {
 mod tests {
     use super::*;
 
+    fn about(account: AccountId) -> About {
+        let (key_id, asked_at) = (Some(KeyId(account.0)), Timestamp(7));
+        About { account_id: account, key_id, model: "m".into(), provider: "p".into(), asked_at }
+    }
+
+    fn some() -> About {
+        about(AccountId(Uuid::nil()))
+    }
+
+    #[test]
+    fn who_asks_sees_the_oldest_of_an_account_and_how_far_each_is() {
+        let running = Running::default();
+        let [ada, bob] = [1, 2].map(|number| AccountId(Uuid::from_u128(number)));
+        let id = |number: u128| RequestId(Uuid::from_u128(number));
+        let held: Vec<_> =
+            (1..=9).map(|number| running.insert(id(number), about(if number % 3 == 0 { bob } else { ada }))).collect();
+        held[2].is_at(Stage::Computing, Timestamp(20));
+        held[2].is_at(Stage::Computing, Timestamp(30));
+        held[2].costs(Nanos::new(5));
+        let ids = |seen: Vec<SeenRequest>| seen.into_iter().map(|seen| seen.id).collect::<Vec<_>>();
+        let (seen, all) = running.oldest(Some(ada), None, 3);
+        assert_eq!((ids(seen), all), (vec![id(1), id(2), id(4)], 6));
+        let (seen, all) = running.oldest(None, Some(KeyId(bob.0)), 9);
+        assert_eq!((ids(seen), all), (vec![id(3), id(6), id(9)], 3));
+        let seen = running.seen(id(3)).unwrap();
+        assert_eq!((seen.stage, seen.since, seen.cost), (Stage::Computing, Timestamp(20), Nanos::new(5)));
+        assert!(running.seen(id(10)).is_none() && !running.end(id(3)) && !seen.can_end);
+    }
+
     #[test]
     fn a_request_hears_what_it_holds_until_it_is_over() {
         let (running, id) = (Running::default(), RequestId(Uuid::now_v7()));
-        let held = running.insert(id);
+        let held = running.insert(id, some());
         assert_eq!(held.now(), Amounts::NOTHING);
         let grown = Amounts { held: Nanos::new(7), claimed: Some(Nanos::new(9)) };
         running.holds(id, grown);
@@ -221,7 +312,7 @@ mod tests {
         assert_eq!(here.whereabouts(here.new_id()), Whereabouts::Unknown);
         here.others([].into_iter());
         assert_eq!(here.whereabouts(id), Whereabouts::Gone);
-        let _held = here.insert(id);
+        let _held = here.insert(id, some());
         assert_eq!(here.whereabouts(id), Whereabouts::Runs);
         let low = |id: RequestId| id.0.as_bytes()[14..].to_vec();
         assert!((0..20).any(|_| low(there.new_id()) != low(id)), "ids are divided as accounts are");
@@ -243,11 +334,13 @@ mod tests {
     async fn only_who_can_be_told_to_end_is_told() {
         let running = Running::default();
         let [told, silent, gone] = [(); 3].map(|()| RequestId(Uuid::now_v7()));
-        let _held = [told, silent, gone].map(|id| running.insert(id));
+        let _held = [told, silent, gone].map(|id| running.insert(id, some()));
         let cancel = Arc::new(Notify::new());
         running.ends_with(told, &cancel);
         running.ends_with(gone, &Arc::new(Notify::new()));
         assert_eq!(running.end_all(), 1);
+        cancel.notified().await;
+        assert!(running.end(told) && !running.end(silent) && !running.end(gone));
         cancel.notified().await;
     }
 }

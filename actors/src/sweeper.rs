@@ -6,12 +6,13 @@ use std::{
     time::{Duration, Instant},
 };
 
-use actix::{Actor, ActorFutureExt, AsyncContext, Context, WrapFuture};
+use actix::{Actor, ActorContext, ActorFutureExt, AsyncContext, Context, Handler, WrapFuture};
 use billing::{Timestamp, command::Command, ids::AccountId};
 use futures::{StreamExt, stream};
 use ledger::{Ledger, LedgerError, idempotency::KeyChange, log::Shard};
 use runtime::exit::ExitGuard;
 use runtime::health::{Kind, OfKind, Verdict};
+use runtime::supervisor::Retire;
 
 use crate::accounts::Accounts;
 
@@ -136,5 +137,13 @@ impl Actor for Sweeper {
         self.look(ctx);
         ctx.run_interval(EVERY, Self::look);
         ctx.run_interval(EVERY, Self::tick);
+    }
+}
+
+impl Handler<Retire> for Sweeper {
+    type Result = ();
+
+    fn handle(&mut self, _: Retire, ctx: &mut Self::Context) {
+        ctx.stop();
     }
 }

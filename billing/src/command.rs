@@ -165,6 +165,31 @@ pub enum Command {
     Sweep,
 }
 
+impl Command {
+    /// Its name: of one that comes with a proof or a notice, the name of what it commands.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Admit(_) => "Admit",
+            Self::Accrue { .. } => "Accrue",
+            Self::Park { .. } => "Park",
+            Self::Resume { .. } => "Resume",
+            Self::Settle(_) => "Settle",
+            Self::Fund(_) => "Fund",
+            Self::BeginPayment(_) => "BeginPayment",
+            Self::PaymentSucceeded { .. } => "PaymentSucceeded",
+            Self::PaymentDeclined { .. } => "PaymentDeclined",
+            Self::Reverse(_) => "Reverse",
+            Self::VoidGrant { .. } => "VoidGrant",
+            Self::SetAutomatic(_) => "SetAutomatic",
+            Self::CancelSubscription => "CancelSubscription",
+            Self::ResumeSubscription => "ResumeSubscription",
+            Self::Change(_) => "Change",
+            Self::Notified { command, .. } | Self::Proven { command, .. } => command.name(),
+            Self::Sweep => "Sweep",
+        }
+    }
+}
+
 /// The reply of an account.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Reply {

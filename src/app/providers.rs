@@ -5,7 +5,7 @@ use std::{collections::HashMap, time::Duration};
 use actors::provider::{ProviderActor, ProviderHandle, ProviderSettings, WeightedKey};
 use runtime::{
     health::Health,
-    supervisor::{Supervisor, supervise},
+    supervisor::{Supervisor, supervise_replaceable},
 };
 use upstream::Timeouts;
 use wire::format::{
@@ -61,7 +61,7 @@ pub(super) fn start(
         });
         let (published, vitals) = (handle.clone(), health.clone());
         let make = move |exit| ProviderActor::new(published.clone(), vitals.clone(), exit);
-        supervise(chief, arbiter.clone(), health, name, make);
+        supervise_replaceable(chief, arbiter.clone(), health, name, make);
         (name.to_owned(), handle)
     };
     settings.providers.all().map(start).collect()

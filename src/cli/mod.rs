@@ -16,8 +16,10 @@ mod quickstart;
 mod rebuild;
 mod receipt;
 mod reconcile;
+mod running;
 mod serve;
 mod table;
+mod top;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
@@ -107,6 +109,16 @@ enum Command {
     Credits(admin::CreditsArgs),
     /// Show the health of the running server's actors; exit status 1 if one is down.
     Actors(admin::ActorsArgs),
+    /// Show, pause and resume the running server's providers of closed models.
+    Providers(running::ProvidersArgs),
+    /// Show the running server's requests, and explain one that runs, has ended or was refused.
+    Requests(running::RequestsArgs),
+    /// Have a new life take an actor's place on the running server, without a failed request.
+    Restart(running::RestartArgs),
+    /// Show what models, providers and actors had done to them since the server began.
+    Operations(running::ListArgs),
+    /// Watch the running server: actors, threads, models, providers, money and requests, each second.
+    Top(top::Args),
 }
 
 /// Runs the command, and returns its exit status.
@@ -136,5 +148,10 @@ pub fn run() -> Result<i32> {
         Command::Key(args) => admin::key(&settings, &args),
         Command::Credits(args) => admin::credits(&settings, &args),
         Command::Actors(args) => admin::actors(&settings, &args),
+        Command::Providers(args) => running::providers(&settings, &args),
+        Command::Requests(args) => running::requests(&settings, &args),
+        Command::Restart(args) => running::restart(&settings, &args),
+        Command::Operations(args) => running::operations(&settings, &args),
+        Command::Top(args) => top::run(&settings, &args),
     }
 }

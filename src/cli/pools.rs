@@ -3,7 +3,7 @@
 use std::{thread::sleep, time::Duration};
 
 use anyhow::{Result, bail};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::{
     call::{Server, encoded},
@@ -19,6 +19,9 @@ const LOOK: Duration = Duration::from_millis(300);
 pub(super) struct Of {
     /// The model.
     model: String,
+    /// Reason, for the history of operations.
+    #[arg(long)]
+    reason: Option<String>,
     /// Print JSON instead of a line for each field.
     #[arg(long)]
     json: bool,
@@ -99,7 +102,8 @@ pub(super) fn run(settings: &Settings, command: &PoolsCommand) -> Result<i32> {
 }
 
 fn act(server: &Server, of: &Of, act: &str) -> Result<Value> {
-    let acted = server.call("POST", &format!("models/{}/{act}", encoded(&of.model)), None)?;
+    let body = of.reason.as_ref().map(|reason| json!({"reason": reason}));
+    let acted = server.call("POST", &format!("models/{}/{act}", encoded(&of.model)), body.as_ref())?;
     print_one(&acted, Form::of_one(of.json))?;
     Ok(acted)
 }

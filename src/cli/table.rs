@@ -47,11 +47,11 @@ pub(super) fn print_list(rows: &[Value], columns: &[(&str, &str)], form: Form) -
     Ok(())
 }
 
-fn at<'a>(row: &'a Value, path: &str) -> &'a Value {
+pub(super) fn at<'a>(row: &'a Value, path: &str) -> &'a Value {
     path.split('.').fold(row, |value, name| &value[name])
 }
 
-fn cell(value: &Value) -> String {
+pub(super) fn cell(value: &Value) -> String {
     let text = match value {
         Value::Null => String::new(),
         Value::String(text) => text.clone(),

@@ -2,7 +2,11 @@
 
 use std::time::Duration;
 
-use actors::{faults::Panic, pool, provider::ProviderHandle};
+use actors::{
+    faults::{Freeze, Panic},
+    pool,
+    provider::ProviderHandle,
+};
 use billing::class::SizeClass;
 use runtime::mailbox;
 
@@ -13,6 +17,12 @@ impl Gateway {
     pub fn panic_provider(&self, name: &str) -> bool {
         let actor = self.providers.get(name).and_then(ProviderHandle::actor);
         actor.map(|actor| mailbox::tell(&actor, Panic)).is_some()
+    }
+
+    /// Has a provider's actor stand still for so long; whether there is one.
+    pub fn freeze_provider(&self, name: &str, span: Duration) -> bool {
+        let actor = self.providers.get(name).and_then(ProviderHandle::actor);
+        actor.map(|actor| mailbox::tell(&actor, Freeze(span))).is_some()
     }
 
     /// Has a pool's actor die of a panic; whether there is one.

@@ -1,4 +1,4 @@
-//! How long requests take and how they end, for `/metrics`, by the names of OpenTelemetry's semantic conventions for
+//! How long requests take and how they end, for `/metrics` and for operators' pages, by the names of OpenTelemetry's semantic conventions for
 //! generative AI where they have one: to its clients the gateway is a server, to providers it is a client. The labels are
 //! names of providers and of models of the catalogue, of which so many are told apart, and words of ours; nothing that a
 //! client writes. A series is looked up by its name and labels when it is measured first, and not for each request.
@@ -6,14 +6,18 @@
 use std::{
     collections::HashMap,
     sync::{Arc, OnceLock, PoisonError, RwLock},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use billing::entry::Ending;
 use metrics::{Counter, Histogram, Label, SharedString, counter, histogram};
 use wire::inference::{Failure, FinishReason, Usage, Work};
 
-use super::{plan::OURS, stages::Stages};
+use super::{
+    lately::{Lately, Minute},
+    plan::OURS,
+    stages::Stages,
+};
 
 /// The models that have series of their own: more are measured together, so that a large catalogue makes no endless page.
 const MODELS: usize = 200;
@@ -84,20 +88,35 @@ struct Of {
 
 /// The measures of all requests.
 #[derive(Debug, Default)]
-pub(super) struct Measures(RwLock<HashMap<Of, Arc<Measure>>>);
+pub(super) struct Measures {
+    measures: RwLock<HashMap<Of, Arc<Measure>>>,
+    /// By provider, what became of all of its requests lately.
+    lately: RwLock<HashMap<Arc<str>, Arc<Lately>>>,
+}
 
 impl Measures {
     /// The measure of an operation of a model at a provider, by its name in the catalogue.
     pub(super) fn get(&self, provider: &Arc<str>, model: &Arc<str>, operation: &'static str) -> Arc<Measure> {
         let mut of = Of { provider: Arc::clone(provider), model: Arc::clone(model), operation };
-        if let Some(known) = self.0.read().unwrap_or_else(PoisonError::into_inner).get(&of) {
+        if let Some(known) = self.measures.read().unwrap_or_else(PoisonError::into_inner).get(&of) {
             return Arc::clone(known);
         }
-        let mut all = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        let lately = {
+            let mut all = self.lately.write().unwrap_or_else(PoisonError::into_inner);
+            let begun = || Arc::new(Lately::new(Instant::now()));
+            Arc::clone(all.entry(Arc::clone(provider)).or_insert_with(begun))
+        };
+        let mut all = self.measures.write().unwrap_or_else(PoisonError::into_inner);
         if all.len() >= MODELS && !all.contains_key(&of) {
             of.model = OTHERS.into();
         }
-        Arc::clone(all.entry(of.clone()).or_insert_with(|| Arc::new(Measure::new(of))))
+        Arc::clone(all.entry(of.clone()).or_insert_with(|| Arc::new(Measure::new(of, lately))))
+    }
+
+    /// What became of a provider's requests in the last minute.
+    pub(super) fn minute(&self, provider: &str) -> Minute {
+        let all = self.lately.read().unwrap_or_else(PoisonError::into_inner);
+        all.get(provider).map_or_else(Minute::default, |lately| lately.minute(Instant::now()))
     }
 }
 
@@ -113,12 +132,14 @@ pub(super) struct Measure {
     input: OnceLock<Histogram>,
     output: OnceLock<Histogram>,
     unknown: OnceLock<Counter>,
+    /// That of the provider.
+    lately: Arc<Lately>,
     /// By ending.
     ended: [OnceLock<Counter>; Ending::WrittenOff as usize + 1],
 }
 
 impl Measure {
-    fn new(of: Of) -> Self {
+    fn new(of: Of, lately: Arc<Lately>) -> Self {
         Self {
             of,
             admission: OnceLock::new(),
@@ -129,6 +150,7 @@ impl Measure {
             input: OnceLock::new(),
             output: OnceLock::new(),
             unknown: OnceLock::new(),
+            lately,
             ended: Default::default(),
         }
     }
@@ -167,6 +189,7 @@ impl Measure {
     /// From a request's admission to the first piece of its streamed answer.
     pub(super) fn first_piece(&self, took: Duration) {
         self.timed("gen_ai_server_time_to_first_token_seconds", &self.first_piece, None, took);
+        self.lately.first_piece(took, Instant::now());
     }
 
     /// An event of a kind that is not known.
@@ -188,6 +211,7 @@ impl Measure {
             }
         }
         self.timed("gen_ai_server_request_duration_seconds", &self.whole, failure, whole);
+        self.lately.whole(whole, Instant::now());
     }
 
     /// The tokens of an answer that came to its end, and the time that each of its tokens but the first took, where it was
@@ -213,6 +237,7 @@ impl Measure {
     pub(super) fn ended(&self, ending: Ending) {
         let series = || counter!("farebox_requests_total", "ending" => ending.name(), "provider" => self.provider());
         self.ended[ending as usize].get_or_init(series).increment(1);
+        self.lately.ended(ending, Instant::now());
     }
 }
 

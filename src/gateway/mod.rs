@@ -1,12 +1,15 @@
 //! The life of a request: read [`serve`] first. A request is planned, admitted by its account, run by a provider or a
 //! pool, metered and settled by its own task. The client's connection only watches.
 
+pub mod acts;
 pub mod answers;
 mod capability;
 pub mod count;
 mod drains;
+pub mod explain;
 #[cfg(feature = "faults")]
 mod faults;
+pub mod lately;
 mod measure;
 pub mod meter;
 mod models;
@@ -14,8 +17,10 @@ pub mod offers;
 pub mod pins;
 pub mod plan;
 pub mod pools;
+pub mod providers;
 pub mod quote;
 pub mod race;
+pub mod refusals;
 pub mod room;
 pub mod serve;
 mod sizes;
@@ -43,6 +48,7 @@ use measure::Measures;
 pub use models::{LOOK, Models};
 use pins::Pins;
 use race::Race;
+use refusals::Refusals;
 use room::Room;
 use runtime::clock::Clock;
 use sizes::Sizes;
@@ -81,6 +87,10 @@ pub struct Gateway {
     pub unread: Arc<Room>,
     /// The answers that are given again.
     answers: Answers,
+    /// What operators did.
+    acts: acts::Acts,
+    /// The latest requests that were refused.
+    pub refusals: Refusals,
 }
 
 /// Settings of the rules of money.
@@ -130,6 +140,8 @@ impl Gateway {
             drains,
             unread,
             answers,
+            acts: acts::Acts::default(),
+            refusals: Refusals::default(),
         }
     }
 

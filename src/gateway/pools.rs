@@ -174,7 +174,6 @@ impl Gateway {
             }
             NotActed::Unknown => NotDone::Conflict(format!("{name} is not known here.")),
         })?;
-        tracing::info!(model = name, act = act.name(), ?acted, "an operator's act");
         Ok(acted)
     }
 

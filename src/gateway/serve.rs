@@ -238,6 +238,15 @@ impl Done {
 ///
 /// The request can't run or is invalid, or the account refuses to admit it. Nothing was charged.
 pub async fn start(gateway: &Arc<Gateway>, job: Job) -> Result<Started, ServeError> {
+    let (id, caller, model) = (job.request_id, job.caller, Box::from(job.request.model.as_str()));
+    let started = let_in(gateway, job).await;
+    if let Err(why) = &started {
+        gateway.refusals.note(id, caller, model, gateway.clock().now(), why.clone());
+    }
+    started
+}
+
+async fn let_in(gateway: &Arc<Gateway>, job: Job) -> Result<Started, ServeError> {
     // An account's owner decides whether it buys permits. Overriding that takes the right to buy.
     if job.request.auto_scale == Some(true) && !job.caller.scopes.has(Scope::Billing) {
         return Err(ServeError::OutOfScope(Scope::Billing));

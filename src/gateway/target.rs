@@ -38,11 +38,15 @@ use crate::catalogue::{ClosedModel, Model};
 /// # Errors
 ///
 /// The model has no price or provider here, the payer's key is missing or not allowed, no device has the memory for it,
-/// an operator took it out of service, or ONNX Runtime is missing.
+/// an operator took it or its provider out of service, or ONNX Runtime is missing.
 pub fn check(gateway: &Gateway, model: &Model, payer: Payer) -> Result<(), ServeError> {
     match model {
         Model::Closed(model) => {
             let handle = provider(gateway, model)?;
+            if handle.paused().is_some() {
+                let why = format!("{} is out of service here just now: an operator paused it", model.provider);
+                return Err(ServeError::Failed(Failure::Unavailable(why)));
+            }
             if payer == Payer::Credits && !handle.has_key() {
                 let name = &model.provider;
                 let message = format!("is needed: there is no API key for {name} here; send your own");

@@ -12,7 +12,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use actors::admission::{Admission, Metered};
+use actors::{
+    admission::{Admission, Metered},
+    running::Stage,
+};
 use billing::{
     Nanos,
     account::Balance,
@@ -102,6 +105,7 @@ impl Task {
         (updates, cancel): (Teller, Arc<Notify>),
         (began, spans): (Instant, Spans),
     ) -> Box<Self> {
+        admission.is_at(if runner.is_engine() { Stage::Waiting } else { Stage::Calling });
         Box::new(Self {
             gateway: Arc::clone(gateway),
             admission,
@@ -152,6 +156,7 @@ impl Task {
                 Woken::ClientLeft => self.client_left(),
                 Woken::Cancelled => {
                     self.is_cancelled = true;
+                    self.admission.is_at(Stage::Draining);
                     self.runner.cancel();
                 }
                 Woken::Due => match self.meter.due() {
@@ -170,9 +175,15 @@ impl Task {
                     self.runner.counted(usage.output);
                     self.meter.counted(usage);
                 }
-                Woken::Event(Some(Event::Loaded)) => self.course.loaded(Instant::now()),
+                Woken::Event(Some(Event::Loaded)) => {
+                    self.admission.is_at(Stage::Queued);
+                    self.course.loaded(Instant::now());
+                }
                 Woken::Event(Some(Event::Headers(headers))) => self.headers = headers,
-                Woken::Event(Some(Event::Started)) => self.course.started(Instant::now()),
+                Woken::Event(Some(Event::Started)) => {
+                    self.admission.is_at(Stage::Computing);
+                    self.course.started(Instant::now());
+                }
                 Woken::Event(Some(Event::Finished { compute_ms })) => {
                     self.meter.finished(compute_ms);
                     self.runner.finished(compute_ms);
@@ -233,6 +244,7 @@ impl Task {
             self.tell(Update::Delta(Box::new(delta))).await;
         } else {
             let now = Instant::now();
+            self.admission.is_at(Stage::Answering);
             self.measure.first_piece(self.course.elapsed(now));
             self.first_piece_at = Some(now);
             let stages = self.stages(now);
@@ -291,6 +303,7 @@ impl Task {
 
     fn client_left(&mut self) {
         self.updates = None;
+        self.admission.is_at(Stage::Draining);
         self.runner.cancel();
     }
 

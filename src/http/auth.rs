@@ -462,7 +462,15 @@ pub async fn holder(state: &Shared, request: &HttpRequest) -> Result<Holder, Api
 /// The request has no operator's token, or a wrong one.
 pub fn operator(state: &Shared, request: &HttpRequest) -> Result<(), ApiError> {
     let missing = "No operator's token was sent. Send it as \"Authorization: Bearer ...\".";
-    let token = authorization(request)?.ok_or_else(|| ApiError::unauthorized(missing))?;
+    token_is_right(state, authorization(request)?.ok_or_else(|| ApiError::unauthorized(missing))?)
+}
+
+/// Checks the operator's token.
+///
+/// # Errors
+///
+/// It is another.
+pub fn token_is_right(state: &Shared, token: &str) -> Result<(), ApiError> {
     let hash = blake3::hash(token.as_bytes());
     if hash == state.admin_token { Ok(()) } else { Err(ApiError::unauthorized("This is not the operator's token.")) }
 }

@@ -44,7 +44,9 @@ fn shows(path: &str) -> Shows {
     match path {
         path if path.starts_with("/admin/") => Shows::Token,
         // A form shows the session's token in its body.
-        path if path.starts_with("/webhooks/") || path.starts_with("/dashboard") => Shows::Nothing,
+        path if path.starts_with("/webhooks/") || path.starts_with("/dashboard") || path.starts_with("/operator") => {
+            Shows::Nothing
+        }
         _ => Shows::Key,
     }
 }
@@ -136,6 +138,15 @@ pub(super) async fn operator(state: &Shared, request: &HttpRequest) -> Result<()
     if !auth::shows_something(request) {
         return shown;
     }
+    guessed(state, request, shown).await
+}
+
+/// Limits guesses of the operator's token: what was shown is told once that is allowed.
+pub(super) async fn guessed(
+    state: &Shared,
+    request: &HttpRequest,
+    shown: Result<(), ApiError>,
+) -> Result<(), ApiError> {
     let address = state.addresses.of(request);
     match state.guesses.judge(address, || shown.is_ok()).await {
         Verdict::Right | Verdict::Wrong => shown,
@@ -173,6 +184,7 @@ mod tests {
             ("/admin/v1/accounts", Shows::Token),
             ("/webhooks/stripe", Shows::Nothing),
             ("/v1/webhooks", Shows::Key),
+            ("/operator/sign-in", Shows::Nothing),
             ("/administration", Shows::Key),
         ] {
             assert_eq!(shows(path), what, "{path}");

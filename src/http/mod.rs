@@ -20,6 +20,7 @@ mod landing;
 pub mod live;
 mod openapi;
 pub mod operations;
+pub mod operator;
 pub mod query;
 pub mod relay;
 pub mod respond;

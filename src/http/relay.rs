@@ -3,7 +3,8 @@
 //! that came from another node is served or refused here, and goes no further.
 //!
 //! The node that a request goes to is chosen by its first model alone: of an alias the first that it names, and no model in
-//! reserve. What is asked of a response goes to the node that makes it in the background.
+//! reserve. What is asked of a response goes to the node that makes it in the background, and
+//! what is asked of a running request to the node that runs it.
 
 mod incoming;
 mod outgoing;

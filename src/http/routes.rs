@@ -3,7 +3,8 @@
 
 use super::{
     account::{
-        automatic, balance, history, keys, payment_methods, payments, receipt, subscription, usage, usage_csv, webhooks,
+        automatic, balance, history, keys, payment_methods, payments, receipt, requests, subscription, usage,
+        usage_csv, webhooks,
     },
     admin, dashboard,
     error::ApiError,
@@ -11,7 +12,7 @@ use super::{
     inference,
     inference::{cohere, conversations, gemini, responses},
     landing::landing,
-    live, openapi, operations,
+    live, openapi, operations, operator,
     relay::{of_its_node, of_its_request, relayed},
     respond::refuse,
     state::Shared,
@@ -104,7 +105,10 @@ fn configure_others(app: &mut web::ServiceConfig) {
         .service(get("/v1/usage", usage::usage))
         .service(get("/v1/usage.csv", usage_csv::usage_csv))
         .service(get("/v1/requests", history::requests))
+        .service(get("/v1/requests/running", requests::running))
+        .service(get("/v1/requests/refused", requests::refused))
         .service(get("/v1/requests/{id}", history::request))
+        .service(of_its_request(post("/v1/requests/{id}/cancel", requests::cancel)))
         .service(get("/v1/requests/{id}/receipt", receipt::request_receipt))
         .service(of_its_request(get("/v1/requests/{id}/output", live::output)))
         .service(get("/v1/account", balance::account))
@@ -126,7 +130,16 @@ fn configure_others(app: &mut web::ServiceConfig) {
         .service(get("/v1/live", live::live))
         .configure(configure_accounts)
         .configure(dashboard::configure)
+        .configure(operator::configure)
+        .service(get("/admin/v1/overview", admin::overview::overview))
+        .service(get("/admin/v1/money", admin::overview::money))
+        .service(get("/admin/v1/requests", admin::requests::running))
+        .service(of_its_request(get("/admin/v1/requests/{id}/explain", admin::requests::explain)))
         .service(get("/admin/v1/actions", admin::accounts::actions))
+        .service(get("/admin/v1/operations", admin::acts::operations))
+        .service(post("/admin/v1/providers/{name}/pause", admin::acts::pause))
+        .service(post("/admin/v1/providers/{name}/resume", admin::acts::resume))
+        .service(post("/admin/v1/actors/restart", admin::acts::restart))
         .service(get("/admin/v1/actors", admin::operations::actors))
         .service(get("/admin/v1/nodes", admin::nodes::nodes))
         .service(get("/admin/v1/pools", admin::models::pools))
@@ -307,6 +320,7 @@ mod tests {
         ("POST", "/v1/models/{model:.+}:batchEmbedContents", Record),
         ("POST", "/v1/models/{model:.+}:countTokens", Nothing),
         ("POST", "/v1/quote", Nothing),
+        ("POST", "/v1/requests/{id}/cancel", Nothing),
         ("POST", "/v1/subscription", Made("payment, or request_proof where a cancelled one goes on")),
         ("DELETE", "/v1/subscription", Changed),
         ("PUT", "/v1/auto-reload", Changed),
@@ -325,6 +339,9 @@ mod tests {
         ("POST", "/admin/v1/models/{id:.+}/pin", Nothing),
         ("POST", "/admin/v1/models/{id:.+}/unpin", Nothing),
         ("POST", "/admin/v1/models/{id:.+}/drain", Nothing),
+        ("POST", "/admin/v1/providers/{name}/pause", Nothing),
+        ("POST", "/admin/v1/providers/{name}/resume", Nothing),
+        ("POST", "/admin/v1/actors/restart", Nothing),
         ("POST", "/admin/v1/clock", Nothing),
         ("POST", "/admin/v1/faults", Nothing),
         ("POST", "/v1/payments/{id}/authenticate", Changed),

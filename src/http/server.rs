@@ -3,6 +3,10 @@
 use std::{
     io,
     net::{SocketAddr, TcpListener},
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
 };
 
 use actix_http::HttpService;
@@ -33,7 +37,11 @@ pub fn serve(listener: TcpListener, state: &Shared) -> io::Result<Server> {
     let stopping = server.graceful_shutdown_signal();
     let (state, origins) = (state.clone(), settings.http.cors_origins.clone());
     let address = listener.local_addr()?;
+    let workers = Arc::new(AtomicUsize::new(0));
     let server = server.listen("api", listener, move || {
+        // Each worker makes its own application, on its own thread.
+        let number = workers.fetch_add(1, Ordering::Relaxed);
+        state.gateway.accounts.health().executors().watch(format!("requests-{number}"));
         // The last wrapper comes first: pages from other origins can read refusals at the edge too.
         let app = App::new().wrap(from_fn(edge::edge)).wrap(cors::cors(&origins)).wrap(from_fn(traced::traced));
         let app = app.configure(|app| routes::configure(app, &state));

@@ -20,6 +20,7 @@ use super::{
     guesses::Guesses,
     inference::background::Backgrounds,
     live::{ongoing::Ongoings, sockets::Sockets},
+    operator,
     session::Sessions,
 };
 use crate::{
@@ -75,6 +76,8 @@ pub struct State {
     pub strangers: Arc<Room>,
     /// The sessions of browsers.
     pub sessions: Sessions,
+    /// The sessions of operators at their pages.
+    pub(super) operators: operator::Sessions,
     /// The addresses of clients.
     pub addresses: Addresses,
     /// The counts of wrong operator's tokens.
@@ -134,6 +137,7 @@ impl State {
             bodies,
             strangers: Room::new(STRANGERS),
             sessions: Sessions::new(&admin_token),
+            operators: operator::Sessions::new(&admin_token),
             addresses,
             guesses: Guesses::new(hints.clone()),
             sockets: Sockets::default(),

@@ -1,6 +1,8 @@
 //! Faults of what keeps money, as tests and developers ask for them: one message a call of the operator's.
 
-use actors::faults::Panic;
+use std::time::Duration;
+
+use actors::faults::{Freeze, Panic};
 use billing::ids::AccountId;
 use runtime::mailbox;
 
@@ -27,4 +29,9 @@ pub fn panic(service: &Service, fault: Fault) {
         Fault::Payment => mailbox::tell(&service.payments.address(), Panic),
         Fault::Webhook => mailbox::tell(&service.webhooks.actor.address(), Panic),
     }
+}
+
+/// Has the actor that charges cards stand still for so long.
+pub fn freeze_payments(service: &Service, span: Duration) {
+    mailbox::tell(&service.payments.address(), Freeze(span));
 }

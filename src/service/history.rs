@@ -84,6 +84,17 @@ pub struct Ended {
     pub ended_at: Timestamp,
 }
 
+/// An ended request, whosever it was, and whose it was; `None` where no request of this id has ended.
+///
+/// # Errors
+///
+/// The ledger can't be read just now ([`NotReady`](ServiceError::NotReady)); try again.
+pub async fn request_of_anyone(service: &Service, id: RequestId) -> Result<Option<(AccountId, Ended)>, ServiceError> {
+    let ledger = service.ledger();
+    let Some(account) = ledger.account_of_ended(id).await? else { return Ok(None) };
+    Ok(ledger.request(account, id).await?.map(|row| (account, Ended::from(row))))
+}
+
 /// The attempts of a request that may have been made with several models; the last is the one that the request's record is of.
 /// None where there was one alone.
 ///

@@ -14,16 +14,21 @@ pub mod export;
 pub mod faults;
 pub mod history;
 pub mod keys;
+pub mod money;
 pub mod operations;
 pub mod page;
 pub mod payments;
+pub mod prices;
 pub mod purchases;
 pub mod receipts;
 pub mod subscription;
 pub mod usage;
 pub mod webhooks;
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
 use actors::{accounts::Accounts, delivery::Webhooks, journal::Journal, payment::PaymentActor};
 use billing::Timestamp;
@@ -44,6 +49,10 @@ pub struct Service {
     webhook_timeout: Duration,
     /// Opens checkpoints that this gateway signed.
     open: Box<Open>,
+    /// Money as operators were shown it last.
+    money: money::Shown,
+    /// The last audit.
+    last_audit: Mutex<Option<money::LastAudit>>,
 }
 
 /// Opens what was signed, or says why it is not trusted.
@@ -59,7 +68,8 @@ impl Service {
         webhook_timeout: Duration,
         open: impl Fn(&str) -> Result<String, String> + Send + Sync + 'static,
     ) -> Self {
-        Self { accounts, journal, payments, webhooks, webhook_timeout, open: Box::new(open) }
+        let (open, money, last_audit) = (Box::new(open) as Box<Open>, money::Shown::default(), Mutex::default());
+        Self { accounts, journal, payments, webhooks, webhook_timeout, open, money, last_audit }
     }
 
     /// Whether all decisions of accounts are written to the ledger.

@@ -1,13 +1,18 @@
 //! What operators do to the process: look at its actors, audit its books, move its test clock.
 
+use std::{sync::PoisonError, time::Instant};
+
 use billing::{Timestamp, time::DAY_MS};
 use ledger::{
     LedgerError,
     audit::{self, Trust},
 };
-use runtime::health;
+use runtime::{
+    executors::SeenExecutor,
+    health::{self, Kind},
+};
 
-use super::{Service, ServiceError};
+use super::{Service, ServiceError, money::LastAudit};
 
 /// Checks that changes can be committed to the ledger that a restart will find.
 ///
@@ -66,7 +71,17 @@ impl From<audit::Audit> for Audit {
 ///
 /// The ledger can't be read. A violation is no error: it is in the audit.
 pub async fn audit(service: &Service) -> Result<Audit, ServiceError> {
-    Ok(service.ledger().audit_by(Trust { open: Some(&*service.open), archive: None }).await?.into())
+    let began = Instant::now();
+    let audit = service.ledger().audit_by(Trust { open: Some(&*service.open), archive: None }).await?;
+    let (found, took) = (Audit::from(audit), began.elapsed().as_millis());
+    let last = LastAudit { at: service.now(), took_ms: u64::try_from(took).unwrap_or(u64::MAX), found: found.clone() };
+    *service.last_audit.lock().unwrap_or_else(PoisonError::into_inner) = Some(last);
+    Ok(found)
+}
+
+/// The last audit that an operator asked this process for.
+pub fn last_audit(service: &Service) -> Option<LastAudit> {
+    service.last_audit.lock().unwrap_or_else(PoisonError::into_inner).clone()
 }
 
 /// The work of an actor, or of all actors of a kind.
@@ -92,6 +107,12 @@ pub struct Handled {
     pub panics: u64,
     /// Restarts after a failure of a part that the actor uses.
     pub failures: u64,
+    /// Messages that found a full mailbox.
+    pub refused: u64,
+    /// Milliseconds since a message last found one.
+    pub last_refused_ms: Option<u128>,
+    /// Dead letters: messages that nobody handled, because their actor was gone or died.
+    pub lost: u64,
     /// The last actor that ended without being asked to, and the reason.
     pub last_exit: Option<(String, &'static str)>,
     /// Milliseconds since the last message was handled.
@@ -111,6 +132,9 @@ impl From<health::Observed> for Handled {
             mean_busy_us: seen.mean_busy_us,
             panics: seen.panics,
             failures: seen.failures,
+            refused: seen.refused,
+            last_refused_ms: seen.last_refused_ms,
+            lost: seen.lost,
             last_exit: seen.last_exit.map(|(name, reason)| (name, reason.words())),
             last_message_ms: seen.last_message_ms,
         }
@@ -158,19 +182,66 @@ pub struct Actor {
     pub last_restarts: Vec<(Timestamp, &'static str)>,
     /// Milliseconds since the last heartbeat; `None` for an actor without heartbeats.
     pub heartbeat_ms: Option<i64>,
+    /// The message that it handles just now, and for how many milliseconds already.
+    pub current: Option<(&'static str, u128)>,
     /// The actor's work.
     pub handled: Handled,
 }
 
 impl From<health::Seen> for Actor {
     fn from(seen: health::Seen) -> Self {
-        let health::Seen { name, verdict, since, reasons, parts, restarts, last_restarts, heartbeat_ms, observed } =
-            seen;
+        let health::Seen { name, verdict, since, reasons, parts, restarts, last_restarts, observed, .. } = seen;
+        let (heartbeat_ms, current) = (seen.heartbeat_ms, seen.current);
         let parts = parts.into_iter().map(Part::from).collect();
         let last_restarts = last_restarts.into_iter().map(|restart| (restart.at, restart.reason.words())).collect();
         let (verdict, handled) = (verdict.name(), observed.into());
-        Self { name, verdict, since, reasons, parts, restarts, last_restarts, heartbeat_ms, handled }
+        Self { name, verdict, since, reasons, parts, restarts, last_restarts, heartbeat_ms, current, handled }
     }
+}
+
+/// A distribution of times, in microseconds: each number is at most twice what it was.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Spread {
+    /// Half took at most so long.
+    pub p50_us: u64,
+    /// 99 of 100 took at most so long.
+    pub p99_us: u64,
+    /// The longest took at most so long.
+    pub longest_us: u64,
+}
+
+impl From<health::Spread> for Spread {
+    fn from(health::Spread { p50_us, p99_us, longest_us }: health::Spread) -> Self {
+        Self { p50_us, p99_us, longest_us }
+    }
+}
+
+/// The times of one kind of message, since the process began.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct MessageTimes {
+    /// The kind of actor.
+    pub kind: &'static str,
+    /// The message's name.
+    pub name: &'static str,
+    /// How many were handled.
+    pub handled: u64,
+    /// How long they waited.
+    pub wait: Spread,
+    /// How long they took.
+    pub busy: Spread,
+}
+
+/// A thread that runs tasks.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Executor {
+    /// Its name.
+    pub name: String,
+    /// Thousandths of the time that it is busy, of late.
+    pub busy_permille: u64,
+    /// How long what is ready waits for it, in microseconds.
+    pub late_us: u64,
+    /// For how many milliseconds it has been blocked; `None` where it is not.
+    pub blocked_ms: Option<u64>,
 }
 
 /// All actors.
@@ -192,6 +263,38 @@ pub fn actors(service: &Service) -> Actors {
         kinds: health.observe().into_iter().map(Handled::from).collect(),
         running_requests: running.count(),
     }
+}
+
+/// The times of all kinds of message.
+pub fn messages(service: &Service) -> Vec<MessageTimes> {
+    let health = service.accounts.health();
+    let of_kind = |kind: Kind| {
+        health.messages(kind).into_iter().map(move |times| {
+            let health::MessageTimes { name, handled, wait, busy } = times;
+            MessageTimes { kind: kind.name(), name, handled, wait: wait.into(), busy: busy.into() }
+        })
+    };
+    Kind::ALL.into_iter().flat_map(of_kind).collect()
+}
+
+/// The threads that run tasks.
+pub fn executors(service: &Service) -> Vec<Executor> {
+    let seen = service.accounts.health().executors().seen().into_iter();
+    let executor = |seen: SeenExecutor| {
+        let SeenExecutor { name, busy_permille, late_us, blocked_ms } = seen;
+        Executor { name, busy_permille, late_us, blocked_ms }
+    };
+    seen.map(executor).collect()
+}
+
+/// Since when this process runs.
+pub fn since(service: &Service) -> Timestamp {
+    service.accounts.health().since()
+}
+
+/// The number of transitions that the tables are behind the log.
+pub fn behind(service: &Service) -> usize {
+    service.accounts.health().observe_kind(Kind::Projector).mailbox_depth
 }
 
 /// The latest time of a test clock: times some weeks later must still have a year of four digits.

@@ -25,6 +25,7 @@ pub mod load;
 pub mod log;
 pub mod log_rows;
 pub mod lookup;
+pub mod money;
 pub mod nodes;
 mod open;
 mod owner;

@@ -3,12 +3,13 @@
 //! message. All times are the system's, not the ledger's clock. Tests, `/metrics` and the operator's page read the same
 //! [`Observed`] and [`Seen`] pictures.
 
+mod messages;
 mod roster;
 mod verdict;
 mod vitals;
 
 use std::{
-    sync::{Arc, PoisonError, atomic::Ordering},
+    sync::{Arc, Mutex, PoisonError, atomic::Ordering},
     time::{Duration, Instant},
 };
 
@@ -16,13 +17,18 @@ use billing::Timestamp;
 use serde::Serialize;
 use uuid::Uuid;
 
+pub use messages::{MessageTimes, Spread};
 pub use verdict::{BEAT_MS, Judged, Part, Restart, SeenPart, Verdict};
 pub use vitals::Posted;
 pub(crate) use vitals::{Counted, Life};
 
-use crate::clock::system as now;
+use crate::{clock::system as now, executors::Executors};
+use messages::Messages;
 use roster::Roster;
 use vitals::Vitals;
+
+/// The name of what is handled together, or unasked.
+const TOGETHER: &str = "work";
 
 /// How often actors give a sign of life.
 pub const BEAT: Duration = Duration::from_millis(BEAT_MS.unsigned_abs());
@@ -150,6 +156,12 @@ pub struct Observed {
     pub panics: u64,
     /// Restarts after a failure of a commit or a load.
     pub failures: u64,
+    /// Messages that found a full mailbox.
+    pub refused: u64,
+    /// Milliseconds since a message last found one.
+    pub last_refused_ms: Option<u128>,
+    /// Messages that were posted and that nobody handled, because their actor was gone or died: dead letters.
+    pub lost: u64,
     /// The name of the last actor that ended without being asked to, and how it ended.
     pub last_exit: Option<(String, ExitReason)>,
     /// Milliseconds since an actor of the kind last handled a message.
@@ -168,11 +180,12 @@ impl Observed {
         self.mean_busy_us = self.busy_us / self.handled.max(1);
         self.panics += other.panics;
         self.failures += other.failures;
+        self.refused += other.refused;
+        self.lost += other.lost;
         self.last_exit = self.last_exit.or_else(|| other.last_exit.clone());
-        self.last_message_ms = match (self.last_message_ms, other.last_message_ms) {
-            (Some(one), Some(two)) => Some(one.min(two)),
-            (one, two) => one.or(two),
-        };
+        let latest = |one: Option<u128>, two: Option<u128>| one.into_iter().chain(two).min();
+        self.last_message_ms = latest(self.last_message_ms, other.last_message_ms);
+        self.last_refused_ms = latest(self.last_refused_ms, other.last_refused_ms);
         self
     }
 }
@@ -198,6 +211,8 @@ pub struct Seen {
     pub last_restarts: Vec<Restart>,
     /// Milliseconds since the last sign of life; `None` where the actor gives none.
     pub heartbeat_ms: Option<i64>,
+    /// The message that the actor handles just now, and for how many milliseconds already. Accounts do not tell it.
+    pub current: Option<(&'static str, u128)>,
     /// What the actor handled.
     #[serde(flatten)]
     pub observed: Observed,
@@ -212,6 +227,23 @@ struct Inner {
     began_at: Timestamp,
     kinds: [Arc<Vitals>; Kind::ALL.len()],
     roster: Roster,
+    executors: Executors,
+    /// How a new life takes the place of an actor, of those where that can be.
+    replaceable: Mutex<Vec<Replaceable>>,
+}
+
+/// An actor whose place a new life may take, and how: whether that was done.
+type Replaceable = (Kind, String, Arc<dyn Fn() -> bool + Send + Sync>);
+
+/// Why no new life has taken an actor's place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum NotReplaced {
+    /// There is no such actor, or it is none that can be replaced while it works.
+    #[error("no actor that can be replaced")]
+    Unknown,
+    /// The actor has died, and is started again.
+    #[error("the actor is started again already")]
+    Dead,
 }
 
 impl std::fmt::Debug for Health {
@@ -223,8 +255,9 @@ impl std::fmt::Debug for Health {
 impl Default for Health {
     fn default() -> Self {
         let began = Instant::now();
-        let kinds = std::array::from_fn(|_| Arc::new(Vitals::new(began)));
-        Self(Arc::new(Inner { began, began_at: now(), kinds, roster: Roster::default() }))
+        let kinds = Kind::ALL.map(|kind| Arc::new(Vitals::new(kind, began, Arc::new(Messages::default()))));
+        let (roster, executors) = (Roster::default(), Executors::new(began));
+        Self(Arc::new(Inner { began, began_at: now(), kinds, roster, executors, replaceable: Mutex::default() }))
     }
 }
 
@@ -235,7 +268,12 @@ impl Health {
 
     /// The vitals with which a named actor begins: its kind's, where it is the only actor of the kind.
     fn fresh(&self, kind: Kind, name: &str) -> Arc<Vitals> {
-        if name == kind.name() { Arc::clone(self.of(kind)) } else { Arc::new(Vitals::new(self.0.began)) }
+        let own = self.of(kind);
+        if name == kind.name() {
+            Arc::clone(own)
+        } else {
+            Arc::new(Vitals::new(kind, self.0.began, Arc::clone(&own.messages)))
+        }
     }
 
     /// Notes that a life of an actor began.
@@ -295,7 +333,41 @@ impl Health {
 
     /// Notes that `count` messages were handled together from `began` to now. The oldest waited since `posted_at`.
     pub fn handled(&self, kind: Kind, count: usize, posted_at: Instant, began: Instant) {
-        self.of(kind).handled(count, posted_at, began);
+        self.of(kind).handled(TOGETHER, count, posted_at, began);
+    }
+
+    /// A new life may take the place of this actor, as `replace` does it.
+    pub(crate) fn is_replaceable(&self, kind: Kind, name: &str, replace: impl Fn() -> bool + Send + Sync + 'static) {
+        let mut known = self.0.replaceable.lock().unwrap_or_else(PoisonError::into_inner);
+        known.push((kind, name.to_owned(), Arc::new(replace)));
+    }
+
+    /// Has a new life take the place of an actor while it works. The old one handles what it was asked before, and ends.
+    ///
+    /// # Errors
+    ///
+    /// There is no such actor, it is none that can be replaced, or it is being started again already.
+    pub fn replace(&self, kind: Kind, name: &str) -> Result<(), NotReplaced> {
+        let known = self.0.replaceable.lock().unwrap_or_else(PoisonError::into_inner);
+        let found = known.iter().find(|(its, named, _)| *its == kind && named == name);
+        // Under the lock: one replacement at a time.
+        let (.., replace) = found.ok_or(NotReplaced::Unknown)?;
+        if replace() { Ok(()) } else { Err(NotReplaced::Dead) }
+    }
+
+    /// The threads that run tasks.
+    pub fn executors(&self) -> &Executors {
+        &self.0.executors
+    }
+
+    /// The times of a kind's messages, by their names.
+    pub fn messages(&self, kind: Kind) -> Vec<MessageTimes> {
+        self.of(kind).messages.seen()
+    }
+
+    /// Since when this process runs.
+    pub fn since(&self) -> Timestamp {
+        self.0.began_at
     }
 
     /// Notes a sign of life of a named actor.
@@ -325,6 +397,7 @@ impl Health {
             restarts: 0,
             last_restarts: Vec::new(),
             heartbeat_ms: None,
+            current: None,
             observed: self.observe_kind(Kind::Account),
         };
         let members = self.0.roster.members();
@@ -340,6 +413,7 @@ impl Health {
                 restarts: member.restarts,
                 last_restarts: facts.restarts,
                 heartbeat_ms: facts.beat_at.map(|at| now.ms_since(at)),
+                current: member.vitals.current().map(|(name, since)| (name, since.elapsed().as_millis())),
                 observed: member.vitals.observed(member.kind),
             }
         });

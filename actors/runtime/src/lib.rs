@@ -4,6 +4,7 @@
 #![warn(clippy::missing_errors_doc, clippy::missing_panics_doc)]
 
 pub mod clock;
+pub mod executors;
 pub mod exit;
 pub mod health;
 pub mod mailbox;

@@ -57,6 +57,13 @@ where
     ask_counted(address, health.posted(A::KIND), question, deadline).await
 }
 
+/// A type's own name, without its path.
+fn name_of<T>() -> &'static str {
+    let path = std::any::type_name::<T>();
+    let path = path.split('<').next().unwrap_or(path);
+    path.rsplit("::").next().unwrap_or(path)
+}
+
 /// Asks with a question that is counted already.
 async fn ask_counted<A, Q, R>(address: &Addr<A>, posted: Posted, question: Q, deadline: Duration) -> Result<R, AskError>
 where
@@ -67,10 +74,13 @@ where
 {
     let (reply, answer) = oneshot::channel();
     let late_at = posted.at() + deadline;
-    let letter = Ask { question, reply, posted };
+    let letter = Ask { question, reply, posted: posted.named(name_of::<Q>()) };
     match address.try_send(letter) {
         Ok(()) => {}
-        Err(actix::prelude::SendError::Full(_)) => return Err(AskError::Full),
+        Err(actix::prelude::SendError::Full(letter)) => {
+            letter.posted.refused();
+            return Err(AskError::Full);
+        }
         Err(actix::prelude::SendError::Closed(_)) => return Err(AskError::Gone),
     }
     match tokio::time::timeout_at(late_at.into(), answer).await {
@@ -236,5 +246,6 @@ mod tests {
             tokio::task::yield_now().await;
         }
         assert!(health.observe_kind(Kind::Payment).last_message_ms.is_some());
+        assert_eq!(health.observe_kind(Kind::Payment).lost, 3, "dead letters");
     }
 }

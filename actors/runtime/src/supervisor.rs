@@ -112,6 +112,15 @@ impl<A: Actor<Context = Context<A>> + OfKind + Send> Vacancy<A> {
         arbiter: ArbiterHandle,
         make: impl Fn(ExitGuard) -> A + Send + Sync + 'static,
     ) -> Handle<A> {
+        self.begun(supervisor, arbiter, make).handle.clone()
+    }
+
+    fn begun(
+        self,
+        supervisor: &Addr<Supervisor>,
+        arbiter: ArbiterHandle,
+        make: impl Fn(ExitGuard) -> A + Send + Sync + 'static,
+    ) -> Arc<Life<A>> {
         let Self { health, name, handle, mailbox } = self;
         let life = Arc::new(Life {
             supervisor: supervisor.clone(),
@@ -119,12 +128,44 @@ impl<A: Actor<Context = Context<A>> + OfKind + Send> Vacancy<A> {
             health,
             name,
             make: Box::new(make),
-            handle: handle.clone(),
+            handle,
             back_off: Mutex::default(),
         });
         begin(&life, mailbox);
-        handle
+        life
     }
+}
+
+/// Asks an actor to end, once it has handled what was posted before: a new life has taken its place.
+#[derive(Debug, Clone, Copy, Message)]
+#[rtype(result = "()")]
+pub struct Retire;
+
+/// Starts an actor under supervision, as [`supervise`] does, of which a new life may take the place while it works
+/// ([`Health::replace`]): the new life is there before the old one ends, and the old one handles what it was asked before. For
+/// actors of which two may live side by side for a moment, and which nobody asks for an answer.
+pub fn supervise_replaceable<A: Actor<Context = Context<A>> + OfKind + Send + Handler<Retire>>(
+    supervisor: &Addr<Supervisor>,
+    arbiter: ArbiterHandle,
+    health: &Health,
+    name: &str,
+    make: impl Fn(ExitGuard) -> A + Send + Sync + 'static,
+) -> Handle<A> {
+    let life = Vacancy::new(health, name).begun(supervisor, arbiter, make);
+    let handle = life.handle.clone();
+    health.is_replaceable(A::KIND, name, move || {
+        let old = life.handle.address();
+        // One that has died is started again by the supervisor: two that began at once would both stay.
+        if !old.connected() {
+            return false;
+        }
+        let (address, mailbox) = open_mailbox();
+        begin(&life, mailbox);
+        life.handle.replace(address);
+        mailbox::tell(&old, Retire);
+        true
+    });
+    handle
 }
 
 /// The capacity of a mailbox until its actor sets another: actix's default.
@@ -147,7 +188,7 @@ fn begin<A: Actor<Context = Context<A>> + OfKind + Send>(life: &Arc<Life<A>>, ma
                 begin(&again, mailbox);
                 again.handle.replace(address);
             });
-            let posted = next.health.posted(Supervisor::KIND);
+            let posted = next.health.posted(Supervisor::KIND).named("Restart");
             mailbox::tell(&next.supervisor, Restart { wait, start, posted });
         }
     });
@@ -179,8 +220,8 @@ impl Actor for Supervisor {
 impl Handler<Restart> for Supervisor {
     type Result = ();
 
-    fn handle(&mut self, Restart { wait, start, posted }: Restart, ctx: &mut Self::Context) {
-        let began = Instant::now();
+    fn handle(&mut self, Restart { wait, start, mut posted }: Restart, ctx: &mut Self::Context) {
+        let began = posted.begins();
         let wait = tokio::time::sleep(wait).into_actor(self);
         ctx.spawn(wait.map(move |(), _: &mut Self, _| start()));
         posted.handled(began);
@@ -254,6 +295,43 @@ mod tests {
             assert!(began.elapsed() < Duration::from_secs(10), "{} told", told.load(Ordering::SeqCst));
             tokio::task::yield_now().await;
         }
+    }
+
+    impl Handler<Retire> for Counter {
+        type Result = ();
+
+        fn handle(&mut self, _: Retire, ctx: &mut Self::Context) {
+            actix::ActorContext::stop(ctx);
+        }
+    }
+
+    #[actix::test]
+    async fn a_new_life_takes_the_place_of_one_that_handles_what_it_was_told_before() {
+        const EACH: usize = MAILBOX * 4;
+        let (health, told) = (Health::default(), Arc::new(AtomicUsize::new(0)));
+        let chief = Supervisor::new(&health).start();
+        let counted = Arc::clone(&told);
+        let make = move |exit| Counter { told: Arc::clone(&counted), _exit: exit };
+        let handle = supervise_replaceable(&chief, actix::Arbiter::current(), &health, "counter", make);
+        let began = Instant::now();
+        let live = || health.observe_kind(Kind::Payment).live;
+        for round in 1..=3 {
+            let old = handle.address();
+            for _ in 0..EACH {
+                mailbox::tell(&old, Told);
+            }
+            health.replace(Kind::Payment, "counter").unwrap();
+            assert!(handle.address() != old, "who asks from now on asks the new life");
+            mailbox::tell(&handle.address(), Told);
+            while told.load(Ordering::SeqCst) < round * (EACH + 1) || live() != 1 {
+                assert!(began.elapsed() < Duration::from_secs(10), "{} told", told.load(Ordering::SeqCst));
+                tokio::task::yield_now().await;
+            }
+        }
+        let seen = health.seen();
+        let seen = seen.iter().find(|seen| seen.name == "counter").unwrap();
+        assert_eq!((seen.verdict, seen.restarts, seen.observed.lost), (crate::health::Verdict::Ok, 0, 0));
+        assert_eq!(health.replace(Kind::Payment, "other"), Err(crate::health::NotReplaced::Unknown));
     }
 
     #[actix::test]

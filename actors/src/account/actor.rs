@@ -245,6 +245,7 @@ impl<Q: Asked> Handler<Ask<Q, Result<Q::Answer, AccountError>>> for AccountActor
 
     fn handle(&mut self, ask: Ask<Q, Result<Q::Answer, AccountError>>, ctx: &mut Self::Context) {
         let Ask { question, reply, posted } = ask;
+        let posted = posted.named(question.name());
         self.ask(question.input(reply), posted, ctx);
     }
 }

@@ -46,6 +46,9 @@ pub trait Asked: Clone + Into<Question> + Send + 'static {
     /// The question as an input of an account's machine.
     fn input<A: Askers>(self, reply: A::Reply<Self::Answer>) -> Input<A>;
 
+    /// Its name, under which its times are summed.
+    fn name(&self) -> &'static str;
+
     /// Whether it may be asked again where nobody knows if it was handled: the account has it once, or changes nothing.
     fn is_repeatable(&self) -> bool {
         true
@@ -54,9 +57,13 @@ pub trait Asked: Clone + Into<Question> + Send + 'static {
 
 /// Says how a question becomes an input, and a value that crosses nodes.
 macro_rules! asked {
-    ($question:ty => $answer:ty, |$asked:pat_param, $reply:ident| $input:expr, $sent:expr $(, $is_repeatable:expr)?) => {
+    ($question:ty => $answer:ty, $name:expr, |$asked:pat_param, $reply:ident| $input:expr, $sent:expr $(, $is_repeatable:expr)?) => {
         impl Asked for $question {
             type Answer = $answer;
+
+            fn name(&self) -> &'static str {
+                $name(self)
+            }
 
             fn input<A: Askers>(self, $reply: A::Reply<$answer>) -> Input<A> {
                 let $asked = self;
@@ -99,17 +106,18 @@ macro_rules! said {
     };
 }
 
-asked!(Enter => Entered, |enter, reply| Input::Enter(enter, reply), Self::Enter);
+asked!(Enter => Entered, |_: &Enter| "Enter", |enter, reply| Input::Enter(enter, reply), Self::Enter);
 asked!(
     Command => Answer,
+    Command::name,
     |command, reply| Input::Decide(command, reply),
     |command| Self::Decide(Box::new(command)),
     |command: &Command| matches!(command, Command::Accrue { .. } | Command::Sweep)
 );
-asked!(Buy => Bought, |Buy(payment), reply| Input::Buy(payment, reply), Self::Buy, |_: &Buy| false);
-asked!(Open => Answer, |open, reply| Input::Open(open, reply), Self::Open);
-asked!(Look => Picture, |Look, reply| Input::Look(reply), Self::Look);
-asked!(Preview => Answer, |Preview(admit), reply| Input::Preview(admit, reply), Self::Preview);
+asked!(Buy => Bought, |_: &Buy| "Buy", |Buy(payment), reply| Input::Buy(payment, reply), Self::Buy, |_: &Buy| false);
+asked!(Open => Answer, |_: &Open| "Open", |open, reply| Input::Open(open, reply), Self::Open);
+asked!(Look => Picture, |_: &Look| "Look", |Look, reply| Input::Look(reply), Self::Look);
+asked!(Preview => Answer, |_: &Preview| "Preview", |Preview(admit), reply| Input::Preview(admit, reply), Self::Preview);
 said!(Entered, Entered);
 said!(Answer, Answer);
 said!(Bought, Bought);

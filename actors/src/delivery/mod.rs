@@ -297,8 +297,8 @@ impl Handler<Ask<Test, Result<Attempt, NotTested>>> for DeliveryActor {
     type Result = ();
 
     fn handle(&mut self, ask: Ask<Test, Result<Attempt, NotTested>>, ctx: &mut Self::Context) {
-        let began = Instant::now();
-        let Ask { question: Test { endpoint, event_id }, reply, posted } = ask;
+        let Ask { question: Test { endpoint, event_id }, reply, mut posted } = ask;
+        let began = posted.begins();
         let account = endpoint.account_id;
         posted.handled(began);
         if self.testing.len() >= MOST_TESTS || !self.testing.insert(account) {

@@ -96,7 +96,7 @@ impl Projector {
         let appended = Appended { number, rows };
         let count = appended.transitions();
         let behind = self.0.behind.fetch_add(count, Ordering::AcqRel) + count;
-        gauge(behind);
+        self.0.is_behind(behind);
         self.0.queue().push_back(appended);
         self.0.wake.notify_one();
     }
@@ -142,7 +142,15 @@ impl Shared {
         self.stopped.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Shows how many transitions the tables are behind the log.
+    fn is_behind(&self, behind: usize) {
+        self.health.queued(Kind::Projector, behind);
+        #[expect(clippy::cast_precision_loss, reason = "far fewer than 2^52")]
+        metrics::gauge!("farebox_projection_behind_transitions").set(behind as f64);
+    }
+
     async fn run(self: Arc<Self>) {
+        self.health.executors().watch(Kind::Projector.name());
         let _exit = ExitGuard::new(&self.health, Kind::Projector, Name::Text(Kind::Projector.name().into()), |_| {});
         let mut checkpointed = Instant::now();
         loop {
@@ -239,7 +247,7 @@ impl Shared {
         metrics::histogram!("farebox_projection_seconds").record(began.elapsed().as_secs_f64());
         self.ledger.projected(number);
         let behind = self.behind.fetch_sub(transitions, Ordering::AcqRel) - transitions;
-        gauge(behind);
+        self.is_behind(behind);
         self.moved.notify_waiters();
         true
     }
@@ -255,10 +263,4 @@ impl Shared {
             known.insert(account_id, why);
         }
     }
-}
-
-/// Shows how many transitions the tables are behind the log.
-fn gauge(behind: usize) {
-    #[expect(clippy::cast_precision_loss, reason = "far fewer than 2^52")]
-    metrics::gauge!("farebox_projection_behind_transitions").set(behind as f64);
 }

@@ -236,6 +236,7 @@ struct Writer {
 
 impl Writer {
     async fn run(mut self) {
+        self.shared.health.executors().watch(Kind::Journal.name());
         loop {
             let exit = ExitGuard::new(&self.shared.health, Kind::Journal, Name::Text("journal".into()), |_| {});
             if AssertUnwindSafe(self.live(exit)).catch_unwind().await.is_ok() {

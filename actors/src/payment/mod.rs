@@ -15,7 +15,7 @@ pub mod reversing;
 use std::{
     collections::{HashMap, HashSet},
     sync::{Arc, Mutex, PoisonError},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use actix::{Actor, ActorFutureExt, AsyncContext, Context, Handler, Message, WrapFuture};
@@ -44,6 +44,9 @@ pub const MOST_REFUNDS: usize = 256;
 
 /// How long after a failed write a refund is looked for: its commit may have been late.
 const LATE: Duration = Duration::from_secs(30);
+
+/// The name of [`Charge`] where messages are counted.
+const CHARGE: &str = "Charge";
 
 /// Charge this payment, and report to its account. Bounded by the accounts' pending payments.
 #[derive(Debug, Message)]
@@ -116,7 +119,7 @@ impl PaymentActor {
         ctx.spawn(load.into_actor(self).map(move |pending, _, ctx| match pending {
             Ok(pending) => {
                 for (account_id, payment) in pending {
-                    ctx.notify(Charge { account_id, payment, posted: health.posted(Self::KIND) });
+                    ctx.notify(Charge { account_id, payment, posted: health.posted(Self::KIND).named(CHARGE) });
                 }
             }
             // Their accounts resume them when they are next loaded.
@@ -172,7 +175,7 @@ impl Handler<TakeUp> for PaymentActor {
 impl Charges for Handle<PaymentActor> {
     fn charge(&self, account_id: AccountId, payment: Payment) {
         // Bounded by the accounts' pending payments.
-        mailbox::tell(&self.address(), Charge { account_id, payment, posted: self.posted() });
+        mailbox::tell(&self.address(), Charge { account_id, payment, posted: self.posted().named(CHARGE) });
     }
 }
 
@@ -191,8 +194,8 @@ impl Actor for PaymentActor {
 impl Handler<Charge> for PaymentActor {
     type Result = ();
 
-    fn handle(&mut self, Charge { account_id, payment, posted }: Charge, ctx: &mut Self::Context) {
-        let began = Instant::now();
+    fn handle(&mut self, Charge { account_id, payment, mut posted }: Charge, ctx: &mut Self::Context) {
+        let began = posted.begins();
         let id = payment.id;
         if self.open.contains_key(&id) {
             return;
@@ -209,8 +212,8 @@ impl Handler<Ask<ApplyEvent, Result<Applied, EventNotApplied>>> for PaymentActor
     type Result = ();
 
     fn handle(&mut self, ask: Ask<ApplyEvent, Result<Applied, EventNotApplied>>, ctx: &mut Self::Context) {
-        let began = Instant::now();
-        let Ask { question: ApplyEvent(event), reply, posted } = ask;
+        let Ask { question: ApplyEvent(event), reply, mut posted } = ask;
+        let began = posted.begins();
         if self.hearing >= MOST_NOTICES {
             // The processor sends the event again later.
             drop(reply.send(Err(EventNotApplied::Overloaded)));
@@ -243,8 +246,8 @@ impl Handler<Ask<Refund, Result<Given, NotRefunded>>> for PaymentActor {
     type Result = ();
 
     fn handle(&mut self, ask: Ask<Refund, Result<Given, NotRefunded>>, ctx: &mut Self::Context) {
-        let began = Instant::now();
-        let Ask { question, reply, posted } = ask;
+        let Ask { question, reply, mut posted } = ask;
+        let began = posted.begins();
         if self.beginning + self.refunds.len() >= MOST_REFUNDS {
             drop(reply.send(Err(NotRefunded::NotNow("too much is waiting".into()))));
             return;
@@ -273,8 +276,8 @@ impl Handler<Ask<ActionOf, Option<NextAction>>> for PaymentActor {
     type Result = ();
 
     fn handle(&mut self, ask: Ask<ActionOf, Option<NextAction>>, _: &mut Self::Context) {
-        let began = Instant::now();
-        let Ask { question: ActionOf(id), reply, posted } = ask;
+        let Ask { question: ActionOf(id), reply, mut posted } = ask;
+        let began = posted.begins();
         drop(reply.send(self.open.get(&id).and_then(Open::action)));
         posted.handled(began);
     }

@@ -155,8 +155,8 @@ impl Handler<Run> for PoolActor {
     type Result = ();
 
     fn handle(&mut self, run: Run, _: &mut Self::Context) {
-        let began = Instant::now();
-        let Run { id, model, job, handed, posted } = run;
+        let Run { id, model, job, handed, mut posted } = run;
+        let began = posted.begins();
         let (events, stop) = (job.events.clone(), job.stop.clone());
         if !events.is_closed() {
             self.waiting.insert(id, Waiting { model: model.clone(), job, handed });
@@ -175,8 +175,8 @@ impl Handler<Run> for PoolActor {
 impl Handler<Carry> for PoolActor {
     type Result = ();
 
-    fn handle(&mut self, Carry { errand, posted }: Carry, ctx: &mut Self::Context) {
-        let began = Instant::now();
+    fn handle(&mut self, Carry { errand, mut posted }: Carry, ctx: &mut Self::Context) {
+        let began = posted.begins();
         match errand {
             Errand::Load { lease, model, device } => self.load(lease, *model, device, ctx),
             Errand::Run { job, instance, has_waited } => self.give(job, instance, has_waited),

@@ -71,6 +71,18 @@ pub(super) enum Errand {
     End(JobId, End),
 }
 
+impl Errand {
+    /// Its name.
+    const fn name(&self) -> &'static str {
+        match self {
+            Self::Load { .. } => "Load",
+            Self::Run { .. } => "Give",
+            Self::Unload(_) => "Unload",
+            Self::End(..) => "End",
+        }
+    }
+}
+
 /// The memory of one life of a model.
 #[derive(Debug)]
 pub(super) struct Lease {
@@ -202,7 +214,7 @@ impl Board {
         drop(orphans);
         for (class, errand) in errands {
             if let Some(pool) = self.0.pools.get().and_then(|pools| pools.get(&class)) {
-                let posted = pool.posted();
+                let posted = pool.posted().named(errand.name());
                 // Their number is bounded by the requests that are admitted and the models that there are.
                 mailbox::tell(&pool.address(), Carry { errand, posted });
             }

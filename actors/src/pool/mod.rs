@@ -108,7 +108,8 @@ impl Pools {
     pub fn run(&self, admission: &Admission, model: ModelFolder, asked: Asked) -> Result<(Events, Control), Failure> {
         let full = || Failure::Overloaded("too many requests wait for this class".into());
         let pool = self.handles.get(&model.class).ok_or_else(full)?;
-        let (run, events, control) = run::run(&self.board, admission, model, asked, self.wait, pool.posted());
+        let (run, events, control) =
+            run::run(&self.board, admission, model, asked, self.wait, pool.posted().named("Run"));
         if runtime::mailbox::offer(&pool.address(), run) { Ok((events, control)) } else { Err(full()) }
     }
 

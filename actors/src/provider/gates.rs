@@ -47,6 +47,17 @@ pub struct Gates {
     models: HashMap<Arc<str>, Gate>,
 }
 
+/// How the circuits of a provider stand, all in one word.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Circuit {
+    /// All calls pass.
+    Closed,
+    /// All pass but those to some of its models; or the last calls failed.
+    Troubled,
+    /// It is left alone, and tried once in a while.
+    Open,
+}
+
 /// Why a call does not pass.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Shut {
@@ -76,6 +87,15 @@ impl Gates {
         let due = |gate: Gate| if gate == Gate::Troubled { gate } else { Gate::Open { trial_at: now } };
         let models = self.models.iter().map(|(name, gate)| (Arc::clone(name), due(*gate))).collect();
         Self { endpoint: self.endpoint.map(due), models }
+    }
+
+    /// How they stand.
+    pub fn circuit(&self) -> Circuit {
+        match self.endpoint {
+            Some(Gate::Open { .. }) => Circuit::Open,
+            _ if self.are_well() => Circuit::Closed,
+            _ => Circuit::Troubled,
+        }
     }
 
     /// Whether all calls pass, and their success is no news.
@@ -140,6 +160,9 @@ mod tests {
         let mut gates = Gates::new(Some(open(10)), HashMap::from([("a".into(), open(20))]));
         let at = |ms| began + Duration::from_millis(ms);
         let wait = |ms| Duration::from_millis(ms);
+        assert_eq!((gates.circuit(), Gates::default().circuit()), (Circuit::Open, Circuit::Closed));
+        let of_model = Gates::new(None, HashMap::from([("a".into(), open(20))]));
+        assert_eq!(of_model.circuit(), Circuit::Troubled, "the other models answer");
         assert_eq!(gates.pass("a", true, at(0)), Err(Shut { is_models: false, wait: wait(10) }));
         assert_eq!(gates.pass("a", true, at(12)), Err(Shut { is_models: true, wait: wait(8) }));
         assert_eq!(gates.pass("b", false, at(12)), Err(Shut { is_models: false, wait: wait(0) }), "not for a trial");

@@ -29,7 +29,7 @@ use wire::{
 use super::{
     Ended, ProviderActor,
     breaker::{self, Outcome},
-    gates::{Gates, Shut},
+    gates::{Circuit, Gates, Shut},
     keys::{self, WeightedKey},
     refusal::Reading,
     retry::{self, Again},
@@ -84,6 +84,8 @@ struct Inner {
     /// Running calls of each purpose.
     running: [AtomicUsize; 2],
     actor: RwLock<Option<(Addr<ProviderActor>, Health)>>,
+    /// Why an operator has it not called.
+    paused: RwLock<Option<String>>,
 }
 
 /// Why a provider is called.
@@ -121,7 +123,38 @@ impl ProviderHandle {
             troubled: AtomicBool::new(false),
             running: Default::default(),
             actor: RwLock::new(None),
+            paused: RwLock::default(),
         }))
+    }
+
+    /// Has it called no more: whoever begins a request asks [`Self::paused`] first. What runs goes on.
+    pub fn pause(&self, why: String) {
+        *self.0.paused.write().unwrap_or_else(PoisonError::into_inner) = Some(why);
+    }
+
+    /// Has it called again. Returns whether it was paused.
+    pub fn resume(&self) -> bool {
+        self.0.paused.write().unwrap_or_else(PoisonError::into_inner).take().is_some()
+    }
+
+    /// Why an operator has it not called; `None` where it is.
+    pub fn paused(&self) -> Option<String> {
+        self.0.paused.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// How its circuits stand.
+    pub fn circuit(&self) -> Circuit {
+        self.0.gates.read().unwrap_or_else(PoisonError::into_inner).circuit()
+    }
+
+    /// The number of our keys.
+    pub fn keys(&self) -> usize {
+        self.0.settings.keys.len()
+    }
+
+    /// The most simultaneous calls for answers.
+    pub fn most_calls(&self) -> usize {
+        self.0.settings.most_calls.min(MOST_CALLS)
     }
 
     /// The actor of now, once it has started.
@@ -216,7 +249,7 @@ impl ProviderHandle {
     ) -> Result<(Running, Vec<Endpoint>), Failure> {
         let settings = &self.0.settings;
         let endpoints = self.endpoints(own_key, affinity)?;
-        let most = settings.most_calls.min(MOST_CALLS);
+        let most = self.most_calls();
         let most = match purpose {
             Purpose::Answer => most,
             Purpose::Count => most.div_ceil(ANSWERS_PER_COUNT),
@@ -412,7 +445,7 @@ impl Running {
             && is_news()
             && let Some((actor, health)) = self.handle.attended()
         {
-            let (model, posted) = (Arc::clone(&self.model), health.posted(ProviderActor::KIND));
+            let (model, posted) = (Arc::clone(&self.model), health.posted(ProviderActor::KIND).named("Ended"));
             // One message at a time of a call: bounded by the running calls.
             mailbox::tell(&actor, Ended { model, outcome, why: why(), posted });
         }

@@ -12,7 +12,7 @@ mod secrets;
 
 use std::{sync::Arc, time::Instant};
 
-use actix::{Actor, AsyncContext, Context, Handler, Message};
+use actix::{Actor, ActorContext, AsyncContext, Context, Handler, Message};
 
 use breaker::{Breakers, OPEN_FOR, Outcome, Trouble};
 use gates::Gates;
@@ -21,6 +21,7 @@ pub use keys::{WeightedKey, shares};
 pub use refusal::is_spent;
 use runtime::exit::ExitGuard;
 use runtime::health::{Health, Kind, OfKind, Part, Posted, Verdict};
+use runtime::supervisor::Retire;
 
 /// The most messages in the mailbox: one a running call, which [`MOST_CALLS`] bounds.
 const MAILBOX: usize = MOST_CALLS;
@@ -126,11 +127,19 @@ impl Handler<Ended> for ProviderActor {
     type Result = ();
 
     fn handle(&mut self, ended: Ended, _: &mut Self::Context) {
-        let began = Instant::now();
-        let Ended { model, outcome, why, posted } = ended;
+        let Ended { model, outcome, why, mut posted } = ended;
+        let began = posted.begins();
         self.breakers.note(&model, outcome, why, began);
         self.publish();
         posted.handled(began);
+    }
+}
+
+impl Handler<Retire> for ProviderActor {
+    type Result = ();
+
+    fn handle(&mut self, _: Retire, ctx: &mut Self::Context) {
+        ctx.stop();
     }
 }
 

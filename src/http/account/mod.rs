@@ -8,6 +8,7 @@ pub mod keys;
 pub mod payment_methods;
 pub mod payments;
 pub mod receipt;
+pub mod requests;
 pub mod subscription;
 pub mod usage;
 pub mod usage_csv;

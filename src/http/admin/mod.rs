@@ -3,6 +3,7 @@
 //! Lists under an account show what its owner sees elsewhere: [`super::account`].
 
 pub mod accounts;
+pub mod acts;
 #[cfg(feature = "faults")]
 pub mod faults;
 pub mod grants;
@@ -10,4 +11,6 @@ pub mod keys;
 pub mod models;
 pub mod nodes;
 pub mod operations;
+pub mod overview;
 pub mod payments;
+pub mod requests;

@@ -2,14 +2,20 @@
 //! does not outlast the process, so it is told in the log alone; done twice it is as done once.
 
 use actix_web::{HttpRequest, HttpResponse, web};
+use serde::Deserialize;
+use utoipa::ToSchema;
 
 use crate::{
-    gateway::pools::{Act, NotDone},
+    gateway::{
+        acts::{self, Done},
+        pools::{Act, NotDone},
+    },
     http::{
         auth,
         error::ApiError,
-        respond::answer,
+        respond::{Body, answer, read},
         state::Shared,
+        values::reason,
         views::pools::{ModelActed, Pools},
     },
 };
@@ -34,35 +40,50 @@ pub async fn pools(state: Shared, request: HttpRequest) -> HttpResponse {
 }
 
 /// `POST /admin/v1/models/{id}/load`: loads it, and takes it back into service where it was drained.
-pub async fn load(state: Shared, request: HttpRequest, id: web::Path<String>) -> HttpResponse {
-    operate(&state, &request, &id, Act::Load).await
+pub async fn load(state: Shared, request: HttpRequest, id: web::Path<String>, body: Body) -> HttpResponse {
+    operate(&state, &request, &id, Act::Load, body).await
 }
 
 /// `POST /admin/v1/models/{id}/unload`: takes it out once what runs has ended; the next request loads it again.
-pub async fn unload(state: Shared, request: HttpRequest, id: web::Path<String>) -> HttpResponse {
-    operate(&state, &request, &id, Act::Unload).await
+pub async fn unload(state: Shared, request: HttpRequest, id: web::Path<String>, body: Body) -> HttpResponse {
+    operate(&state, &request, &id, Act::Unload, body).await
 }
 
 /// `POST /admin/v1/models/{id}/pin`: loads it, and never takes it out for another.
-pub async fn pin(state: Shared, request: HttpRequest, id: web::Path<String>) -> HttpResponse {
-    operate(&state, &request, &id, Act::Pin).await
+pub async fn pin(state: Shared, request: HttpRequest, id: web::Path<String>, body: Body) -> HttpResponse {
+    operate(&state, &request, &id, Act::Pin, body).await
 }
 
 /// `POST /admin/v1/models/{id}/unpin`: lets it be taken out again.
-pub async fn unpin(state: Shared, request: HttpRequest, id: web::Path<String>) -> HttpResponse {
-    operate(&state, &request, &id, Act::Unpin).await
+pub async fn unpin(state: Shared, request: HttpRequest, id: web::Path<String>, body: Body) -> HttpResponse {
+    operate(&state, &request, &id, Act::Unpin, body).await
 }
 
 /// `POST /admin/v1/models/{id}/drain`: takes it out of service, once what runs has ended.
-pub async fn drain(state: Shared, request: HttpRequest, id: web::Path<String>) -> HttpResponse {
-    operate(&state, &request, &id, Act::Drain).await
+pub async fn drain(state: Shared, request: HttpRequest, id: web::Path<String>, body: Body) -> HttpResponse {
+    operate(&state, &request, &id, Act::Drain, body).await
 }
 
-async fn operate(state: &Shared, request: &HttpRequest, id: &str, act: Act) -> HttpResponse {
+/// Why something is done to a model.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(as = WhyModel)]
+pub struct Why {
+    /// For the history.
+    reason: Option<String>,
+}
+
+async fn operate(state: &Shared, request: &HttpRequest, id: &str, act: Act, body: Body) -> HttpResponse {
     let work = async {
         auth::operator(state, request)?;
-        let acted = state.gateway.operate(act, id).await?;
-        Ok(ModelActed::of(id, act, acted))
+        let Why { reason: why } = read(state, body)?;
+        let why = why.map(reason).transpose()?.unwrap_or_else(|| "none given".to_owned());
+        match state.gateway.carry_out(acts::Act::Model(act, id.to_owned()), why).await? {
+            Done::Model(acted) => Ok(ModelActed::of(id, act, acted)),
+            Done::Paused(_) | Done::Resumed | Done::Restarted => {
+                Err(ApiError::internal(&"an act on a model did another"))
+            }
+        }
     };
     answer(request, work.await)
 }

@@ -4,17 +4,17 @@
 //! A file is a page, with its forms. A form that was carried out leads back to its page (303), so that reloading repeats
 //! nothing.
 
-mod assets;
+pub(super) mod assets;
 mod credits;
 mod events;
 mod keys;
 mod models;
 mod overview;
-mod page;
+pub(super) mod page;
 mod playground;
 mod requests;
 mod sign_in;
-mod text;
+pub(super) mod text;
 mod usage;
 
 use actix_web::{Resource, web};
@@ -29,6 +29,7 @@ pub fn configure(app: &mut web::ServiceConfig) {
         .service(get("/dashboard/usage", usage::usage))
         .service(get("/dashboard/requests", requests::requests))
         .service(get("/dashboard/requests/{id}", requests::request))
+        .service(form("/dashboard/requests/{id}/stop", requests::stop))
         .service(get("/dashboard/credits", credits::credits))
         .service(form("/dashboard/credits/buy", credits::buy))
         .service(form("/dashboard/credits/auto-reload", credits::auto_reload))

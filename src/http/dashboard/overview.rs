@@ -3,6 +3,7 @@
 use actix_web::{HttpRequest, HttpResponse};
 use askama::Template;
 use billing::{Nanos, key::Scope, time::DAY_MS};
+use uuid::Uuid;
 
 use super::{
     page::{Frame, Visitor, visited},
@@ -28,6 +29,7 @@ struct Step {
 }
 
 struct Run {
+    id: Uuid,
     since: String,
     model: String,
     provider: String,
@@ -52,6 +54,8 @@ struct Overview {
     largest: &'static str,
     ladder: Vec<Step>,
     running: Vec<Run>,
+    /// Whether the key may end requests.
+    may_stop: bool,
 }
 
 /// `GET /dashboard`.
@@ -70,6 +74,7 @@ async fn made(state: &Shared, visitor: &Visitor) -> Result<Overview, ApiError> {
     let spent = spent.total.map_or(Nanos::ZERO, |total| total.cost);
     let holds = history::holds(&state.service, account, None).await?;
     let running = holds.shown.into_iter().map(|hold| Run {
+        id: hold.request_id.0,
         since: minute(hold.placed_at),
         model: hold.model.to_string(),
         provider: hold.provider.to_string(),
@@ -94,6 +99,7 @@ async fn made(state: &Shared, visitor: &Visitor) -> Result<Overview, ApiError> {
             .map(|next| Step { buy: next.buy, largest: next.tier.largest.name(), units: next.tier.units.to_string() })
             .collect(),
         running: running.collect(),
+        may_stop: visitor.caller.scopes.has(Scope::Inference),
         email: whole.email,
     })
 }

@@ -127,10 +127,10 @@ impl Visitor {
 
 /// A form with the session's token alone.
 #[derive(serde::Deserialize)]
-pub(super) struct Empty {}
+pub(in crate::http) struct Empty {}
 
 /// Reads fields of a form. What was left empty was not given.
-fn read<T: DeserializeOwned>(fields: Vec<(String, String)>) -> Result<T, ApiError> {
+pub(in crate::http) fn read<T: DeserializeOwned>(fields: Vec<(String, String)>) -> Result<T, ApiError> {
     let given = fields.into_iter().filter(|(name, value)| name != "csrf" && !value.trim().is_empty());
     let text = serde_urlencoded::to_string(given.collect::<Vec<_>>());
     let text = text.map_err(|error| ApiError::invalid("form", error))?;
@@ -183,7 +183,7 @@ fn to_sign_in(request: &HttpRequest) -> HttpResponse {
 }
 
 /// Leads to another page.
-pub(super) fn to(path: &str) -> HttpResponse {
+pub(in crate::http) fn to(path: &str) -> HttpResponse {
     HttpResponse::SeeOther().insert_header((LOCATION, path)).insert_header((CACHE_CONTROL, "no-store")).finish()
 }
 
@@ -207,7 +207,7 @@ pub(super) fn page(
 }
 
 /// A page.
-pub(super) fn whole(request: &HttpRequest, status: StatusCode, page: &impl Template) -> HttpResponse {
+pub(in crate::http) fn whole(request: &HttpRequest, status: StatusCode, page: &impl Template) -> HttpResponse {
     let id = Arrival::of(request).id.to_string();
     match page.render() {
         Ok(text) => HttpResponse::build(status)

@@ -1,4 +1,5 @@
-//! Ended requests, newest first, and one of them with all that it was charged for.
+//! Ended requests, newest first, and one of them with all that it was charged for; requests that were refused of late, with the
+//! limit that refused them; and the button that stops one that runs.
 
 use actix_web::{HttpRequest, HttpResponse, web};
 use askama::Template;
@@ -6,16 +7,21 @@ use billing::{Nanos, Timestamp, ids::RequestId, key::Scope};
 use uuid::Uuid;
 
 use super::{
-    page::{Frame, Visitor, visited},
+    page::{Empty, Frame, Visitor, sent, to, visited},
     text::{count, minute},
 };
 use crate::{
     http::{
-        account::history::{cursor, position},
+        account::{
+            history::{cursor, position},
+            requests::{end, refused_of},
+        },
         error::ApiError,
         query::Query,
+        respond::Body,
         state::Shared,
         values,
+        views::running::RefusedRequest,
     },
     service::{
         history::{self, Ended, Range},
@@ -56,10 +62,46 @@ impl From<Ended> for Row {
     }
 }
 
+/// A request that was refused.
+struct Refusal {
+    at: String,
+    model: String,
+    code: String,
+    why: String,
+    /// Dollars that lift the limit, and the page that sells them.
+    price: Option<(String, String)>,
+}
+
+impl From<RefusedRequest> for Refusal {
+    fn from(refused: RefusedRequest) -> Self {
+        let lifts = |price: String| {
+            // What a request lacks may be less than can be bought.
+            let sold = refused.code != "insufficient_credits";
+            let page = if sold {
+                format!("/dashboard/credits?amount={price}#buy")
+            } else {
+                "/dashboard/credits#buy".to_owned()
+            };
+            (price, page)
+        };
+        Self {
+            at: refused.at.to_string().chars().take(19).collect::<String>().replace('T', " "),
+            model: refused.model,
+            code: refused.code.replace('_', " "),
+            why: refused.message,
+            price: refused.price.map(lifts),
+        }
+    }
+}
+
+/// The refusals that a page shows.
+const REFUSALS: usize = 20;
+
 #[derive(Template)]
 #[template(path = "dashboard/requests.html")]
 struct Requests {
     frame: Frame,
+    refusals: Vec<Refusal>,
     model: String,
     rows: Vec<Row>,
     next: Option<String>,
@@ -82,7 +124,8 @@ async fn listed(state: &Shared, request: &HttpRequest, visitor: &Visitor) -> Res
         .next
         .and_then(|next| serde_urlencoded::to_string([("model", model.as_str()), ("cursor", &cursor(next))]).ok());
     let rows = found.rows.into_iter().map(Row::from).collect();
-    Ok(Requests { frame: visitor.frame("Requests"), model, rows, next })
+    let refusals = refused_of(state, account, None).into_iter().take(REFUSALS).map(Refusal::from).collect();
+    Ok(Requests { frame: visitor.frame("Requests"), refusals, model, rows, next })
 }
 
 struct Part {
@@ -160,4 +203,17 @@ async fn one(state: &Shared, visitor: &Visitor, id: &str) -> Result<One, ApiErro
             })
             .collect(),
     })
+}
+
+/// `POST /dashboard/requests/{id}/stop`: ends a running request as if its client had left.
+pub(super) async fn stop(state: Shared, request: HttpRequest, id: web::Path<String>, body: Body) -> HttpResponse {
+    let stop = async |visitor: &Visitor, Empty {}| {
+        let id = RequestId(values::id("id", &id, "must be an id")?);
+        let caller = visitor.caller;
+        let only = (!caller.scopes.has(Scope::Read)).then_some(caller.key_id);
+        end(&state, caller.account_id, only, id)?;
+        Ok(to("/dashboard"))
+    };
+    let again = async |_: &Visitor, error: ApiError| super::page::failed(&request, &error);
+    sent(&state, &request, body, Scope::Inference, stop, again).await
 }

@@ -10,7 +10,7 @@ use crate::http::{error::ApiError, values};
 /// # Errors
 ///
 /// The text is no amount.
-pub(super) fn dollars(field: &str, text: &str) -> Result<Nanos, ApiError> {
+pub(in crate::http) fn dollars(field: &str, text: &str) -> Result<Nanos, ApiError> {
     values::amount(field, &Value::String(text.trim().trim_start_matches('$').to_owned()))
 }
 
@@ -19,7 +19,7 @@ pub(super) fn dollars(field: &str, text: &str) -> Result<Nanos, ApiError> {
 /// # Errors
 ///
 /// The text is no amount.
-pub(super) fn dollars_given(field: &str, text: Option<&str>) -> Result<Option<Nanos>, ApiError> {
+pub(in crate::http) fn dollars_given(field: &str, text: Option<&str>) -> Result<Option<Nanos>, ApiError> {
     text.map(|text| dollars(field, text)).transpose()
 }
 
@@ -38,7 +38,7 @@ pub(super) fn day(at: Timestamp) -> String {
 }
 
 /// A whole number with thin groups of three.
-pub(super) fn count(number: i64) -> String {
+pub(in crate::http) fn count(number: i64) -> String {
     let digits = number.unsigned_abs().to_string();
     let mut text = String::new();
     for (place, digit) in digits.chars().enumerate() {

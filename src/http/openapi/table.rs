@@ -22,11 +22,14 @@ use crate::http::{
         money::{Balance, Grant},
         nodes::NodeList,
         operations::{Actors, Audit, Clock, Status},
+        overview::Overview,
         payments::{EventApplied, Payment, Purchase, Reconciled, Refunded, WholePayment},
         pools::{ModelActed, ModelStatus, Pools},
         receipt::Receipt,
         request_receipt::RequestReceipt,
+        running::{CancelledRequest, Explained, RefusedRequest, RunningRequests},
         signed::Jwks,
+        treasury::Treasury,
         usage::Usage,
         webhooks::{DeletedWebhook, Delivery, NewWebhook, Webhook, WebhookTest},
     },
@@ -295,7 +298,14 @@ fn account() -> Vec<Operation> {
         get("/v1/requests", Takes::Key, "Ended requests")
             .query(&["from", "to", "model", "key_id", "limit", "cursor"])
             .pages::<EndedRequest>(),
+        get("/v1/requests/running", Takes::Key, "The requests that run at the node that answers, the oldest first")
+            .answers::<RunningRequests>(),
+        get("/v1/requests/refused", Takes::Key, "The latest requests that the node which answers refused, and why")
+            .lists::<RefusedRequest>(),
         get("/v1/requests/{id}", Takes::Key, "An ended request").answers::<EndedRequest>(),
+        post("/v1/requests/{id}/cancel", INFERENCE, "End a running request; what it used is charged")
+            .errors(&[Code::NotFound, Code::Conflict])
+            .answers::<CancelledRequest>(),
         get("/v1/requests/{id}/receipt", Takes::Key, "An ended request's receipt, signed")
             .answers::<RequestReceipt>()
             .text("application/jose"),
@@ -435,6 +445,16 @@ fn accounts() -> Vec<Operation> {
 
 fn operator() -> Vec<Operation> {
     vec![
+        get("/admin/v1/overview", OPERATOR, "How the process fares, in one picture").answers::<Overview>(),
+        get("/admin/v1/money", OPERATOR, "What all accounts have together").answers::<Treasury>(),
+        get("/admin/v1/requests", OPERATOR, "The requests that run at the node that answers")
+            .answers::<RunningRequests>(),
+        get(
+            "/admin/v1/requests/{id}/explain",
+            OPERATOR,
+            "What a request waits for, how it ended, or why it was refused",
+        )
+        .answers::<Explained>(),
         get("/admin/v1/actions", OPERATOR, "What operators did").paged().pages::<Action>(),
         post("/admin/v1/payments/{id}/refund", OPERATOR, "Give a payment back")
             .body::<admin::payments::GiveBack>()
@@ -445,6 +465,14 @@ fn operator() -> Vec<Operation> {
             .body::<admin::payments::Compare>()
             .errors(&[Code::CardRefused])
             .answers::<Reconciled>(),
+        get("/admin/v1/operations", OPERATOR, "What operators did to models, providers and actors")
+            .lists::<views::acts::Operation>(),
+        acts_on_other("/admin/v1/providers/{name}/pause", "Call a provider no more; what runs there goes on"),
+        acts_on_other("/admin/v1/providers/{name}/resume", "Call a provider again"),
+        post("/admin/v1/actors/restart", OPERATOR, "Have a new life take an actor's place, without a failed request")
+            .body::<admin::acts::Wanted>()
+            .errors(&[Code::Conflict])
+            .answers::<views::acts::Acted>(),
         get("/admin/v1/actors", OPERATOR, "How the actors fare").answers::<Actors>(),
         get(
             "/admin/v1/nodes",
@@ -466,8 +494,13 @@ fn operator() -> Vec<Operation> {
     ]
 }
 
+fn acts_on_other(path: &'static str, says: &'static str) -> Operation {
+    post(path, OPERATOR, says).body::<admin::acts::Why>().errors(&[Code::Conflict]).answers::<views::acts::Acted>()
+}
+
 fn acts_on_model(path: &'static str, says: &'static str) -> Operation {
     post(path, OPERATOR, says)
+        .body::<admin::models::Why>()
         .errors(&[Code::ModelNotFound, Code::Conflict])
         .errors_of_any_status(&[Code::InvalidRequest])
         .answers::<ModelActed>()

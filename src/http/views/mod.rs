@@ -2,6 +2,7 @@
 //! answer. Services decide the content; views decide its spelling.
 
 pub mod account;
+pub mod acts;
 pub mod admin;
 pub mod cards;
 pub mod cohere_models;
@@ -12,12 +13,15 @@ pub mod models;
 pub mod money;
 pub mod nodes;
 pub mod operations;
+pub mod overview;
 pub mod payments;
 pub mod pools;
 pub mod receipt;
 pub mod request_receipt;
+pub mod running;
 pub mod scalar;
 pub mod signed;
+pub mod treasury;
 pub mod usage;
 pub mod webhooks;
 

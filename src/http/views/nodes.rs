@@ -12,36 +12,36 @@ use super::{Time, pools::state_name};
 #[derive(Debug, Serialize, ToSchema)]
 pub struct NodeList {
     /// Whether several nodes may share the ledger. If not, this process owns all of it, and the lists are empty.
-    shared: bool,
+    pub(in crate::http) shared: bool,
     /// The nodes of the last day, the oldest first.
-    nodes: Vec<Node>,
+    pub(in crate::http) nodes: Vec<Node>,
     /// The shards, in their order.
-    shards: Vec<OwnedShard>,
+    pub(in crate::http) shards: Vec<OwnedShard>,
     /// The open models of each node that lives, as it told them last.
-    models: Vec<HadModel>,
+    pub(in crate::http) models: Vec<HadModel>,
     /// How Redis fares, as the node that answers this sees it; null where none is set.
     #[schema(required)]
-    redis: Option<Redis>,
+    pub(in crate::http) redis: Option<Redis>,
 }
 
 /// How Redis fares. Without it nodes are slower, and right.
 #[derive(Debug, Serialize, ToSchema)]
-struct Redis {
+pub(in crate::http) struct Redis {
     /// `ready`, or `resting` while it is left alone after a failure.
-    state: &'static str,
+    pub(in crate::http) state: &'static str,
     /// Why it is left alone.
     #[serde(skip_serializing_if = "Option::is_none")]
-    reason: Option<String>,
+    pub(in crate::http) reason: Option<String>,
     /// Whether all that other nodes tell is heard.
-    hears: bool,
+    pub(in crate::http) hears: bool,
     /// The calls that it answered.
-    answered: u64,
+    pub(in crate::http) answered: u64,
     /// The calls that it did not answer in time.
-    failed: u64,
+    pub(in crate::http) failed: u64,
     /// The balances and revocations that were not told by it.
-    untold: u64,
+    pub(in crate::http) untold: u64,
     /// The accounts of other nodes whose balances are watched by it.
-    watched: usize,
+    pub(in crate::http) watched: usize,
 }
 
 impl From<Health> for Redis {
@@ -57,60 +57,60 @@ impl From<Health> for Redis {
 
 /// A node: one life of a process.
 #[derive(Debug, Serialize, ToSchema)]
-struct Node {
-    id: Uuid,
+pub(in crate::http) struct Node {
+    pub(in crate::http) id: Uuid,
     /// Its machine and process.
-    name: String,
+    pub(in crate::http) name: String,
     /// Where other nodes reach it.
-    address: String,
+    pub(in crate::http) address: String,
     /// The version of its program.
-    version: String,
+    pub(in crate::http) version: String,
     /// `serving`, `leaving` while it hands its shards over, `gone` once nothing is heard of it.
-    state: &'static str,
+    pub(in crate::http) state: &'static str,
     /// Whether it is the one that answers this.
-    here: bool,
+    pub(in crate::http) here: bool,
     /// The number of shards that it owns.
-    shards: usize,
+    pub(in crate::http) shards: usize,
     /// When its first heartbeat was, by the database's clock.
-    since: Time,
+    pub(in crate::http) since: Time,
     /// When its newest one was.
-    heard_at: Time,
+    pub(in crate::http) heard_at: Time,
     /// By how many milliseconds its clock is ahead of the database's; negative: behind. By more than five seconds, while
     /// those of others are right, it leaves its shards to them.
-    clock_ahead_ms: i64,
+    pub(in crate::http) clock_ahead_ms: i64,
     /// How the way to it from the node that answers this stands: `connected`, `connecting`, or why it does not; null where
     /// nothing was asked of it.
     #[schema(required)]
-    link: Option<String>,
+    pub(in crate::http) link: Option<String>,
 }
 
 /// An open model that a node has.
 #[derive(Debug, Serialize, ToSchema)]
-struct HadModel {
-    model: String,
-    node: Uuid,
+pub(in crate::http) struct HadModel {
+    pub(in crate::http) model: String,
+    pub(in crate::http) node: Uuid,
     /// `cold`, `loading`, `warm`, `failed` or `unavailable` there.
-    state: &'static str,
+    pub(in crate::http) state: &'static str,
     /// Requests that wait there, for the model or behind others.
-    waiting: usize,
+    pub(in crate::http) waiting: usize,
     /// Bytes that are free on the devices that serve it.
-    free_bytes: u64,
+    pub(in crate::http) free_bytes: u64,
 }
 
 /// A part of the accounts, and who owns it.
 #[derive(Debug, Serialize, ToSchema)]
-struct OwnedShard {
-    shard: i64,
+pub(in crate::http) struct OwnedShard {
+    pub(in crate::http) shard: i64,
     /// The node that owns it; null if it is nobody's just now.
     #[schema(required)]
-    node: Option<Uuid>,
+    pub(in crate::http) node: Option<Uuid>,
     /// Raised by each owner.
-    epoch: i64,
+    pub(in crate::http) epoch: i64,
     /// Until when its owner has it, unless it is renewed; null if it is nobody's.
     #[schema(required)]
-    expires_at: Option<Time>,
+    pub(in crate::http) expires_at: Option<Time>,
     /// The rows of its log that the tables do not have yet.
-    behind: u64,
+    pub(in crate::http) behind: u64,
 }
 
 impl NodeList {

@@ -32,27 +32,27 @@ pub struct Clock {
 #[derive(Debug, Serialize, ToSchema)]
 pub struct Audit {
     /// Whether all invariants hold.
-    ok: bool,
-    violations: Vec<Violation>,
+    pub(in crate::http) ok: bool,
+    pub(in crate::http) violations: Vec<Violation>,
     /// The number of accounts checked.
-    accounts: i64,
+    pub(in crate::http) accounts: i64,
     /// The number of journal lines replayed.
-    lines: i64,
+    pub(in crate::http) lines: i64,
     /// The number of recorded requests.
-    requests: i64,
+    pub(in crate::http) requests: i64,
     /// The number of open holds.
-    open_holds: i64,
+    pub(in crate::http) open_holds: i64,
     /// The number of rows of the log that are not in the tables yet.
-    behind: u64,
+    pub(in crate::http) behind: u64,
 }
 
 /// A violation of an invariant.
 #[derive(Debug, Serialize, ToSchema)]
-struct Violation {
+pub(in crate::http) struct Violation {
     /// The invariant's number.
-    invariant: u8,
+    pub(in crate::http) invariant: u8,
     /// The violation and its place.
-    what: String,
+    pub(in crate::http) what: String,
 }
 
 impl From<operations::Audit> for Audit {
@@ -69,45 +69,57 @@ impl From<operations::Audit> for Audit {
 #[expect(clippy::struct_field_names, reason = "as clients read them")]
 pub struct Actors {
     /// The actors with names, and all accounts as one.
-    actors: Vec<Actor>,
+    pub(in crate::http) actors: Vec<Actor>,
     /// The work of each kind of actor.
-    kinds: Vec<Handled>,
+    pub(in crate::http) kinds: Vec<Handled>,
     /// The number of running requests.
-    running_requests: usize,
+    pub(in crate::http) running_requests: usize,
 }
 
 /// An actor with a name, or all accounts as one.
 #[derive(Debug, Serialize, ToSchema)]
-struct Actor {
-    name: String,
+pub(in crate::http) struct Actor {
+    pub(in crate::http) name: String,
     /// `ok`, `degraded` or `down`.
-    verdict: &'static str,
-    since: Time,
+    pub(in crate::http) verdict: &'static str,
+    pub(in crate::http) since: Time,
     /// The reasons, in words.
-    reasons: Vec<String>,
+    pub(in crate::http) reasons: Vec<String>,
     /// The actor's parts that are in trouble: a provider's models.
-    parts: Vec<Part>,
-    restarts: u64,
-    last_restarts: Vec<Restart>,
+    pub(in crate::http) parts: Vec<Part>,
+    pub(in crate::http) restarts: u64,
+    pub(in crate::http) last_restarts: Vec<Restart>,
     /// Milliseconds since the last heartbeat; null for an actor without heartbeats.
     #[schema(required)]
-    heartbeat_ms: Option<i64>,
+    pub(in crate::http) heartbeat_ms: Option<i64>,
+    /// The message that it handles just now, and for how long already; null where it handles none.
+    #[schema(required)]
+    pub(in crate::http) current: Option<Current>,
     #[serde(flatten)]
-    handled: Handled,
+    pub(in crate::http) handled: Handled,
+}
+
+/// The message that an actor handles just now.
+#[derive(Debug, Serialize, ToSchema)]
+pub(in crate::http) struct Current {
+    pub(in crate::http) message: &'static str,
+    /// For how many milliseconds already.
+    #[schema(value_type = u64)]
+    pub(in crate::http) ms: u128,
 }
 
 /// A part of an actor that is in trouble: a provider's model.
-#[derive(Debug, Serialize, ToSchema)]
-struct Part {
-    name: String,
+#[derive(Debug, Clone, Serialize, ToSchema)]
+pub(in crate::http) struct Part {
+    pub(in crate::http) name: String,
     /// `degraded` or `down`.
-    verdict: &'static str,
+    pub(in crate::http) verdict: &'static str,
     /// The trouble in words.
-    why: String,
-    since: Time,
+    pub(in crate::http) why: String,
+    pub(in crate::http) since: Time,
     /// From when on it is tried again; null where it was not given up.
     #[schema(required)]
-    tried_at: Option<Time>,
+    pub(in crate::http) tried_at: Option<Time>,
 }
 
 impl From<operations::Part> for Part {
@@ -119,32 +131,39 @@ impl From<operations::Part> for Part {
 
 /// A restart.
 #[derive(Debug, Serialize, ToSchema)]
-struct Restart {
-    at: Time,
+pub(in crate::http) struct Restart {
+    pub(in crate::http) at: Time,
     /// How the life before ended.
-    reason: &'static str,
+    pub(in crate::http) reason: &'static str,
 }
 
 /// The work of an actor, or of all actors of a kind.
 #[derive(Debug, Serialize, ToSchema)]
 #[expect(clippy::struct_field_names, reason = "as clients read them")]
-struct Handled {
-    kind: &'static str,
-    live: i64,
-    mailbox_depth: usize,
-    handled: u64,
-    waited_us: u64,
-    busy_us: u64,
-    mean_wait_us: u64,
-    mean_busy_us: u64,
-    panics: u64,
-    failures: u64,
+pub(in crate::http) struct Handled {
+    pub(in crate::http) kind: &'static str,
+    pub(in crate::http) live: i64,
+    pub(in crate::http) mailbox_depth: usize,
+    pub(in crate::http) handled: u64,
+    pub(in crate::http) waited_us: u64,
+    pub(in crate::http) busy_us: u64,
+    pub(in crate::http) mean_wait_us: u64,
+    pub(in crate::http) mean_busy_us: u64,
+    pub(in crate::http) panics: u64,
+    pub(in crate::http) failures: u64,
+    /// Messages that found a full mailbox.
+    pub(in crate::http) refused: u64,
+    /// Milliseconds since a message last found one.
+    #[schema(required, value_type = Option<u64>)]
+    pub(in crate::http) last_refused_ms: Option<u128>,
+    /// Dead letters: messages that nobody handled, because their actor was gone or died.
+    pub(in crate::http) lost: u64,
     /// The last actor that ended without being asked to, and the reason.
     #[schema(required, value_type = Option<Vec<String>>)]
-    last_exit: Option<(String, &'static str)>,
+    pub(in crate::http) last_exit: Option<(String, &'static str)>,
     /// Milliseconds since the last message was handled.
     #[schema(required, value_type = Option<u64>)]
-    last_message_ms: Option<u128>,
+    pub(in crate::http) last_message_ms: Option<u128>,
 }
 
 impl From<operations::Handled> for Handled {
@@ -160,6 +179,9 @@ impl From<operations::Handled> for Handled {
             mean_busy_us: seen.mean_busy_us,
             panics: seen.panics,
             failures: seen.failures,
+            refused: seen.refused,
+            last_refused_ms: seen.last_refused_ms,
+            lost: seen.lost,
             last_exit: seen.last_exit,
             last_message_ms: seen.last_message_ms,
         }
@@ -178,6 +200,7 @@ impl From<operations::Actor> for Actor {
             restarts: actor.restarts,
             last_restarts: actor.last_restarts.into_iter().map(restart).collect(),
             heartbeat_ms: actor.heartbeat_ms,
+            current: actor.current.map(|(message, ms)| Current { message, ms }),
             handled: actor.handled.into(),
         }
     }

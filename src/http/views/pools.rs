@@ -26,57 +26,57 @@ pub const fn state_name(standing: Standing) -> &'static str {
 /// How a model stands here.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct ModelStatus {
-    id: String,
-    object: &'static str,
+    pub(in crate::http) id: String,
+    pub(in crate::http) object: &'static str,
     /// `cold`: a request waits for its load; `loading`; `warm`; `failed`: its last load failed; `unavailable`. A model that a
     /// provider runs is `warm` or `unavailable`, and the numbers here are none of its.
-    state: &'static str,
+    pub(in crate::http) state: &'static str,
     /// Why it is `failed` or `unavailable`.
     #[schema(required)]
-    why: Option<String>,
+    pub(in crate::http) why: Option<String>,
     /// The device that it is on; null where it is on none.
     #[schema(required)]
-    device: Option<String>,
+    pub(in crate::http) device: Option<String>,
     /// How long a load is expected to take; null where nothing was loaded here yet.
     #[schema(required)]
-    expected_load_ms: Option<u64>,
+    pub(in crate::http) expected_load_ms: Option<u64>,
     /// `measured` by its earlier loads, or `estimated` from its size and the loads of others.
     #[schema(required)]
-    expected_load_from: Option<&'static str>,
+    pub(in crate::http) expected_load_from: Option<&'static str>,
     /// The load that goes on.
     #[schema(required)]
-    load: Option<Load>,
+    pub(in crate::http) load: Option<Load>,
     /// Seconds until it is loaded again, where it failed.
     #[schema(required)]
-    retry_after_seconds: Option<u64>,
+    pub(in crate::http) retry_after_seconds: Option<u64>,
     /// Requests that run.
-    running: usize,
+    pub(in crate::http) running: usize,
     /// Requests that wait.
-    waiting: usize,
+    pub(in crate::http) waiting: usize,
     /// The place in line of a request that is sent now; 0 where it would run at once.
-    place_in_queue: usize,
+    pub(in crate::http) place_in_queue: usize,
     /// Mean milliseconds to the first token, of late; null until something ran.
     #[schema(required)]
-    time_to_first_token_ms: Option<f64>,
+    pub(in crate::http) time_to_first_token_ms: Option<f64>,
     /// Mean tokens a second of one request after its first token, of late; null until something ran.
     #[schema(required)]
-    tokens_per_second: Option<f64>,
+    pub(in crate::http) tokens_per_second: Option<f64>,
 }
 
 /// A load that goes on.
 #[derive(Debug, Serialize, ToSchema)]
-struct Load {
+pub(in crate::http) struct Load {
     /// `waiting` for memory, `reading` its files, or `session`: ONNX Runtime makes it ready.
-    phase: &'static str,
+    pub(in crate::http) phase: &'static str,
     /// How long it takes already; null while it waits for memory.
     #[schema(required)]
-    elapsed_ms: Option<u64>,
+    pub(in crate::http) elapsed_ms: Option<u64>,
     /// Bytes of its files that were read; null while it waits for memory.
     #[schema(required)]
-    read_bytes: Option<u64>,
+    pub(in crate::http) read_bytes: Option<u64>,
     /// Bytes of all of them.
     #[schema(required)]
-    of_bytes: Option<u64>,
+    pub(in crate::http) of_bytes: Option<u64>,
 }
 
 impl Load {
@@ -147,61 +147,61 @@ impl ModelStatus {
 /// Devices and models, for operators.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct Pools {
-    devices: Vec<Device>,
+    pub(in crate::http) devices: Vec<Device>,
     /// The models that are in memory, waited for, pinned, out of service, or failed of late.
-    models: Vec<PoolModel>,
+    pub(in crate::http) models: Vec<PoolModel>,
 }
 
 /// A device.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = PoolDevice)]
-struct Device {
-    name: String,
+pub(in crate::http) struct Device {
+    pub(in crate::http) name: String,
     /// The size classes that it serves.
-    classes: Vec<&'static str>,
+    pub(in crate::http) classes: Vec<&'static str>,
     /// Bytes for weights and caches.
-    memory_bytes: u64,
+    pub(in crate::http) memory_bytes: u64,
     /// Bytes that models have, those that leave included.
-    used_bytes: u64,
+    pub(in crate::http) used_bytes: u64,
 }
 
 /// A model, for operators.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct PoolModel {
-    id: String,
-    class: &'static str,
+    pub(in crate::http) id: String,
+    pub(in crate::http) class: &'static str,
     /// `cold`, `loading`, `warm`, `failed` or `unavailable`.
-    state: &'static str,
+    pub(in crate::http) state: &'static str,
     /// Why it is `failed` or `unavailable`, or makes no progress.
     #[schema(required)]
-    why: Option<String>,
+    pub(in crate::http) why: Option<String>,
     #[schema(required)]
-    device: Option<String>,
+    pub(in crate::http) device: Option<String>,
     /// Bytes of its weights and caches.
-    bytes: u64,
+    pub(in crate::http) bytes: u64,
     #[schema(required)]
-    load: Option<Load>,
+    pub(in crate::http) load: Option<Load>,
     /// Requests that run.
-    running: usize,
+    pub(in crate::http) running: usize,
     /// Requests that wait behind others in its engine.
-    queued: usize,
+    pub(in crate::http) queued: usize,
     /// Requests that wait for the model.
-    waiting: usize,
+    pub(in crate::http) waiting: usize,
     /// Whether it is never taken out for another.
-    pinned: bool,
+    pub(in crate::http) pinned: bool,
     /// Lives of it that end once their requests have ended.
-    leaving: usize,
+    pub(in crate::http) leaving: usize,
     /// Milliseconds since it was used; null where it is not in memory.
     #[schema(required)]
-    unused_ms: Option<u64>,
+    pub(in crate::http) unused_ms: Option<u64>,
     #[schema(required)]
-    retry_after_seconds: Option<u64>,
+    pub(in crate::http) retry_after_seconds: Option<u64>,
     #[schema(required)]
-    expected_load_ms: Option<u64>,
+    pub(in crate::http) expected_load_ms: Option<u64>,
     #[schema(required)]
-    time_to_first_token_ms: Option<f64>,
+    pub(in crate::http) time_to_first_token_ms: Option<f64>,
     #[schema(required)]
-    tokens_per_second: Option<f64>,
+    pub(in crate::http) tokens_per_second: Option<f64>,
 }
 
 impl From<Status> for PoolModel {
@@ -251,14 +251,14 @@ impl From<All> for Pools {
 /// What became of an operator's act.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct ModelActed {
-    id: String,
+    pub(in crate::http) id: String,
     /// `load`, `unload`, `pin`, `unpin` or `drain`.
-    act: &'static str,
+    pub(in crate::http) act: &'static str,
     /// `loading` (also where it waits for memory), `loaded`, `unloading`, `finishing` (requests run; it goes when they have
     /// ended), `cold`, or `unpinned`.
-    done: &'static str,
+    pub(in crate::http) done: &'static str,
     /// The requests that are finished before it goes.
-    finishing: usize,
+    pub(in crate::http) finishing: usize,
 }
 
 impl ModelActed {

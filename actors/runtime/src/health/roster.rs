@@ -182,7 +182,7 @@ mod tests {
     use super::*;
 
     fn new() -> Arc<Vitals> {
-        Arc::new(Vitals::new(std::time::Instant::now()))
+        Arc::new(Vitals::new(Kind::Pool, std::time::Instant::now(), Arc::default()))
     }
 
     const POOL: (Kind, &str) = (Kind::Pool, "7B");

@@ -8,7 +8,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{ExitReason, Kind, Observed};
+use super::{ExitReason, Kind, Observed, messages::Messages};
+
+/// The message that an actor handles, and since when.
+pub(super) type Current = (&'static str, Instant);
 
 /// The counts of a kind, or of a named actor.
 #[derive(Debug)]
@@ -24,15 +27,30 @@ pub(crate) struct Vitals {
     pub(super) busy_us: AtomicU64,
     pub(super) panics: AtomicU64,
     pub(super) failures: AtomicU64,
+    /// Messages that found a full mailbox.
+    pub(super) refused: AtomicU64,
+    /// Microseconds from `began` to the last of them; zero before the first.
+    pub(super) last_refused_us: AtomicU64,
+    /// Messages that were posted, and that no life of the actor handled.
+    pub(super) lost: AtomicU64,
+    /// The times of the kind's messages.
+    pub(super) messages: Arc<Messages>,
+    /// What a named actor handles just now. Accounts, of which there are many, would wait for each other here.
+    current: Option<Mutex<Option<Current>>>,
     /// Microseconds from `began` to the last message; zero before the first.
     pub(super) last_message_us: AtomicU64,
     pub(super) last_exit: Mutex<Option<(String, ExitReason)>>,
 }
 
 impl Vitals {
-    pub(super) fn new(began: Instant) -> Self {
+    pub(super) fn new(kind: Kind, began: Instant, messages: Arc<Messages>) -> Self {
         Self {
             began,
+            messages,
+            current: (kind != Kind::Account).then(Mutex::default),
+            refused: AtomicU64::default(),
+            last_refused_us: AtomicU64::default(),
+            lost: AtomicU64::default(),
             live: AtomicI64::default(),
             waiting: AtomicUsize::default(),
             queued: AtomicUsize::default(),
@@ -46,12 +64,26 @@ impl Vitals {
         }
     }
 
-    /// Notes messages that were handled from `began` to now. Returns the time.
-    pub(super) fn handled(&self, count: usize, posted_at: Instant, began: Instant) -> Instant {
+    fn handles(&self, current: Option<Current>) {
+        if let Some(known) = &self.current {
+            *known.lock().unwrap_or_else(PoisonError::into_inner) = current;
+        }
+    }
+
+    /// The message that is handled just now, and since when.
+    pub(super) fn current(&self) -> Option<Current> {
+        *self.current.as_ref()?.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Notes messages of a name that were handled from `began` to now. Returns the time.
+    pub(super) fn handled(&self, name: &'static str, count: usize, posted_at: Instant, began: Instant) -> Instant {
         let (now, count) = (Instant::now(), count as u64);
+        let (waited, took) =
+            (micros(began.saturating_duration_since(posted_at)), micros(now.saturating_duration_since(began)));
         self.handled.fetch_add(count, Ordering::Relaxed);
-        self.waited_us.fetch_add(count * micros(began.saturating_duration_since(posted_at)), Ordering::Relaxed);
-        self.busy_us.fetch_add(micros(now.saturating_duration_since(began)), Ordering::Relaxed);
+        self.waited_us.fetch_add(count * waited, Ordering::Relaxed);
+        self.busy_us.fetch_add(took, Ordering::Relaxed);
+        self.messages.note(name, count, waited, took);
         self.last_message_us.store(micros(now.saturating_duration_since(self.began)).max(1), Ordering::Relaxed);
         now
     }
@@ -59,7 +91,7 @@ impl Vitals {
     pub(super) fn observed(&self, kind: Kind) -> Observed {
         let handled = self.handled.load(Ordering::Relaxed);
         let (waited_us, busy_us) = (self.waited_us.load(Ordering::Relaxed), self.busy_us.load(Ordering::Relaxed));
-        let last_message = Some(self.last_message_us.load(Ordering::Relaxed)).filter(|us| *us > 0);
+        let at = |us: &AtomicU64| Some(us.load(Ordering::Relaxed)).filter(|us| *us > 0);
         let since = |us: u64| self.began.elapsed().saturating_sub(Duration::from_micros(us)).as_millis();
         Observed {
             kind,
@@ -72,8 +104,11 @@ impl Vitals {
             mean_busy_us: busy_us / handled.max(1),
             panics: self.panics.load(Ordering::Relaxed),
             failures: self.failures.load(Ordering::Relaxed),
+            refused: self.refused.load(Ordering::Relaxed),
+            last_refused_ms: at(&self.last_refused_us).map(since),
+            lost: self.lost.load(Ordering::Relaxed),
             last_exit: self.last_exit.lock().unwrap_or_else(PoisonError::into_inner).clone(),
-            last_message_ms: last_message.map(since),
+            last_message_ms: at(&self.last_message_us).map(since),
         }
     }
 }
@@ -93,14 +128,29 @@ impl Counted {
     /// Counts a message that is posted now.
     pub(crate) fn posted(&self) -> Posted {
         self.0.waiting.fetch_add(1, Ordering::Relaxed);
-        Posted { vitals: Arc::clone(&self.0), at: Instant::now() }
+        Posted { vitals: Arc::clone(&self.0), at: Instant::now(), name: UNNAMED, fate: Fate::Waits }
     }
 }
 
-/// A posted message. It counts as waiting until it is handled, or dropped with the mailbox it was in.
+/// The name of a message that has none.
+const UNNAMED: &str = "message";
+
+/// What became of a message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Fate {
+    Waits,
+    Begun,
+    Handled,
+    /// The mailbox was full.
+    Refused,
+}
+
+/// A posted message. It counts as waiting until it is handled, or dropped with the mailbox it was in: then it is lost.
 pub struct Posted {
     vitals: Arc<Vitals>,
     at: Instant,
+    name: &'static str,
+    fate: Fate,
 }
 
 impl std::fmt::Debug for Posted {
@@ -115,15 +165,59 @@ impl Posted {
         self.at
     }
 
+    /// The message by its name, under which its times are summed. There are few names of a kind.
+    #[must_use]
+    pub const fn named(mut self, name: &'static str) -> Self {
+        self.name = name;
+        self
+    }
+
+    /// Notes that a named actor begins to handle the message, and returns the time. Until it is handled, or the actor dies of
+    /// it, that is what the actor does.
+    pub fn begins(&mut self) -> Instant {
+        let now = Instant::now();
+        self.fate = Fate::Begun;
+        self.vitals.handles(Some((self.name, now)));
+        now
+    }
+
     /// Notes that the message was handled from `began` to now. Returns the time.
-    pub fn handled(self, began: Instant) -> Instant {
-        self.vitals.handled(1, self.at, began)
+    pub fn handled(mut self, began: Instant) -> Instant {
+        let now = self.vitals.handled(self.name, 1, self.at, began);
+        if self.fate == Fate::Begun {
+            self.vitals.handles(None);
+        }
+        self.fate = Fate::Handled;
+        now
+    }
+
+    /// Notes that the message found a full mailbox.
+    pub(crate) fn refused(mut self) {
+        self.fate = Fate::Refused;
     }
 }
 
 impl Drop for Posted {
     fn drop(&mut self) {
         self.vitals.waiting.fetch_sub(1, Ordering::Relaxed);
+        match self.fate {
+            Fate::Handled => {}
+            Fate::Refused => {
+                self.vitals.refused.fetch_add(1, Ordering::Relaxed);
+                let at = micros(self.vitals.began.elapsed()).max(1);
+                self.vitals.last_refused_us.store(at, Ordering::Relaxed);
+            }
+            Fate::Waits => {
+                self.vitals.lost.fetch_add(1, Ordering::Relaxed);
+            }
+            Fate::Begun => {
+                self.vitals.handles(None);
+                // Its actor died of it; one that lives was done with it at once.
+                if std::thread::panicking() {
+                    self.vitals.lost.fetch_add(1, Ordering::Relaxed);
+                }
+            }
+        }
     }
 }
 

@@ -1,0 +1,150 @@
+//! What operators do to what runs models: an open model is loaded, kept, drained; a provider is paused and called again; an actor
+//! is restarted. None fails a request: what runs goes on, and what comes meanwhile is told when to come again. What was done is
+//! remembered with its reason, as long as the process.
+
+use std::{
+    collections::VecDeque,
+    sync::{Mutex, PoisonError},
+};
+
+use actors::provider::ProviderHandle;
+use billing::Timestamp;
+use runtime::health::{Kind, NotReplaced};
+
+use super::{
+    Gateway,
+    pools::{self, NotDone},
+    serve::ServeError,
+};
+use actors::pool::placement::Acted;
+
+/// The most acts that are remembered.
+const MOST: usize = 200;
+
+/// An act, and on what.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Act {
+    /// On an open model.
+    Model(pools::Act, String),
+    /// A provider is called no more.
+    Pause(String),
+    /// A provider is called again.
+    Resume(String),
+    /// An actor is restarted, by its kind and its name.
+    Restart(Kind, String),
+}
+
+impl Act {
+    /// The restart of an actor that is named by its kind, and by its name where there are several; `None` where there is no
+    /// such kind.
+    pub fn restart(actor: &str) -> Option<Self> {
+        let (kind, name) = actor.split_once(' ').unwrap_or((actor, actor));
+        let kind = Kind::ALL.into_iter().find(|known| known.name() == kind)?;
+        Some(Self::Restart(kind, name.trim().to_owned()))
+    }
+
+    /// The act's name.
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::Model(act, _) => act.name(),
+            Self::Pause(_) => "pause",
+            Self::Resume(_) => "resume",
+            Self::Restart(..) => "restart",
+        }
+    }
+
+    /// What it is done to, in words.
+    pub fn subject(&self) -> String {
+        match self {
+            Self::Model(_, name) => format!("model {name}"),
+            Self::Pause(name) | Self::Resume(name) => format!("provider {name}"),
+            Self::Restart(kind, name) if kind.name() == name => name.clone(),
+            Self::Restart(kind, name) => format!("{} {name}", kind.name()),
+        }
+    }
+}
+
+/// What came of an act.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Done {
+    /// On an open model.
+    Model(Acted),
+    /// A provider's calls run on, so many of them.
+    Paused(usize),
+    /// It is called again.
+    Resumed,
+    /// A new life has taken its place.
+    Restarted,
+}
+
+/// An act that was asked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Remembered {
+    /// When.
+    pub at: Timestamp,
+    /// What, and on what.
+    pub act: Act,
+    /// Why.
+    pub reason: String,
+    /// Why it was not done; `None` where it was.
+    pub failed: Option<String>,
+}
+
+/// The latest acts, the newest first.
+#[derive(Debug, Default)]
+pub(super) struct Acts(Mutex<VecDeque<Remembered>>);
+
+impl Gateway {
+    /// Does what an operator asks for, and remembers it.
+    ///
+    /// # Errors
+    ///
+    /// There is no such model, provider or actor, or the act contradicts how things stand.
+    pub async fn carry_out(&self, act: Act, reason: String) -> Result<Done, NotDone> {
+        let done = self.carry_out_now(&act, &reason).await;
+        let failed = done.as_ref().err().map(ToString::to_string);
+        tracing::info!(act = act.name(), subject = act.subject(), reason, failed, "an operator's act");
+        let mut acts = self.acts.0.lock().unwrap_or_else(PoisonError::into_inner);
+        acts.truncate(MOST - 1);
+        acts.push_front(Remembered { at: self.clock().now(), act, reason, failed });
+        done
+    }
+
+    async fn carry_out_now(&self, act: &Act, reason: &str) -> Result<Done, NotDone> {
+        match act {
+            Act::Model(act, name) => self.operate(*act, name).await.map(Done::Model),
+            Act::Pause(name) => {
+                let provider = self.provider(name)?;
+                provider.pause(reason.to_owned());
+                Ok(Done::Paused(provider.running()))
+            }
+            Act::Resume(name) => {
+                self.provider(name)?.resume();
+                Ok(Done::Resumed)
+            }
+            Act::Restart(kind, name) => {
+                let replaced = self.accounts.health().replace(*kind, name);
+                replaced.map(|()| Done::Restarted).map_err(|why| match why {
+                    NotReplaced::Unknown => NotDone::Conflict(format!(
+                        "{} can't be restarted while it works: providers' actors and the sweeper can. Models are drained and \
+                         loaded again; an account, the journal and all else come back by themselves where they die.",
+                        act.subject()
+                    )),
+                    NotReplaced::Dead => NotDone::Conflict(format!("{} is being started again already.", act.subject())),
+                })
+            }
+        }
+    }
+
+    fn provider(&self, name: &str) -> Result<&ProviderHandle, NotDone> {
+        self.providers.get(name).ok_or_else(|| {
+            let message = format!("there is no provider {name} here");
+            NotDone::NoModel(ServeError::Invalid { field: "name".into(), message })
+        })
+    }
+
+    /// The latest acts, the newest first.
+    pub fn acts(&self) -> Vec<Remembered> {
+        self.acts.0.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned().collect()
+    }
+}

@@ -1,0 +1,351 @@
+//! Accounts: found, looked at, given credits, credits taken back, payments refunded.
+
+use actix_web::{HttpRequest, HttpResponse, web};
+use billing::{
+    grant::{Grant, Source},
+    ids::{AccountId, GrantId, PaymentId},
+    payment::{Payment, PaymentStatus},
+};
+use serde::Deserialize;
+use uuid::Uuid;
+
+use super::{
+    kit::{Cell, Content, Field, Form, link, number, text, verdict},
+    page::{once, sent, visited},
+    text::at,
+};
+use crate::{
+    http::{
+        account::requests::{refused_of, running_of},
+        dashboard::text::{dollars, dollars_given},
+        error::ApiError,
+        query::Query,
+        respond::Body,
+        state::Shared,
+        values,
+    },
+    service::{
+        accounts::{self, Operated},
+        credits::{self, NewGrant},
+        page::Page,
+        payments,
+    },
+};
+
+/// The accounts of a page.
+const ROWS: u64 = 50;
+/// The grants and payments of an account's page.
+const FEW: u64 = 20;
+
+/// `GET /operator/accounts`.
+pub(super) async fn accounts(state: Shared, request: HttpRequest) -> HttpResponse {
+    visited(&state, &request, "Accounts", async || listed(&state, &request).await).await
+}
+
+async fn listed(state: &Shared, request: &HttpRequest) -> Result<Content, ApiError> {
+    // A form that was sent empty asks for all.
+    let is_empty = request.query_string() == "search=";
+    let query = if is_empty { None } else { Some(Query::of(request, &["search", "cursor"])?) };
+    let search = query.as_ref().and_then(|query| query.get("search"));
+    let before = query.as_ref().map(Query::page).transpose()?.and_then(|page| page.before);
+    let found = accounts::search(&state.service, search, None, Page { before, limit: ROWS }).await?;
+    let rows = found.rows.iter().map(|account| {
+        let id = account.id.to_string();
+        vec![
+            link(&account.email, format!("/operator/accounts/{id}")),
+            text(&account.plan),
+            number(format!("${}", account.available)),
+            number(format!("${}", account.debt)),
+            text(at(account.created_at)),
+            text(id),
+        ]
+    });
+    let content = Content::default()
+        .form(Form {
+            id: "search",
+            heading: "Find an account",
+            says: String::new(),
+            action: "/operator/accounts".to_owned(),
+            is_search: true,
+            fields: vec![Field::maybe("search", "Part of its e-mail address").with(search.unwrap_or_default())],
+            button: "Find".to_owned(),
+            confirm: String::new(),
+        })
+        .table(
+            ("accounts", "Accounts, the newest first"),
+            "",
+            &["Address", "Plan", "Available", "Debt", "Since", "Id"],
+            rows.collect(),
+        );
+    let Some(next) = found.next else { return Ok(content) };
+    let pairs = search.map(|search| ("search", search.to_owned())).into_iter().chain([("cursor", next.to_string())]);
+    let next = serde_urlencoded::to_string(pairs.collect::<Vec<_>>()).unwrap_or_default();
+    Ok(content.links(vec![link("Older accounts", format!("/operator/accounts?{next}"))]))
+}
+
+/// What was done, as an address says it.
+const SAID: [(&str, &str); 3] = [
+    ("granted", "The credits were given."),
+    ("voided", "The credits were taken back."),
+    ("refunded", "The refund is under way: the credits that it bought were taken back."),
+];
+
+/// `GET /operator/accounts/{account}`.
+pub(super) async fn account(state: Shared, request: HttpRequest, path: web::Path<String>) -> HttpResponse {
+    let make = async || {
+        let query = Query::of(&request, &["said"])?;
+        let said = query.get("said").and_then(|said| SAID.iter().find(|(name, _)| *name == said));
+        Ok(Content { said: said.map(|(_, words)| (*words).to_owned()), ..one(&state, &path).await? })
+    };
+    visited(&state, &request, "Account", make).await
+}
+
+async fn one(state: &Shared, name: &str) -> Result<Content, ApiError> {
+    let service = &state.service;
+    let id = accounts::named(service, name).await?;
+    let found = accounts::operated(service, id).await?;
+    let few = Page { before: None, limit: FEW };
+    let grants = credits::grants(service, id, few).await?.rows;
+    let payments = payments::list(service, id, few).await?.rows;
+    let running = running_of(state, Some(id), None);
+    let refused = refused_of(state, id, None);
+    let running = running.data.iter().map(|run| {
+        let explain = link(run.id.to_string(), format!("/operator/requests/{}", run.id));
+        vec![
+            text(run.stage),
+            text(&run.model),
+            number(format!("${}", run.cost)),
+            number(format!("${}", run.held)),
+            explain,
+        ]
+    });
+    let refused = refused.iter().take(20).map(|refused| {
+        let explain = link(refused.id.to_string(), format!("/operator/requests/{}", refused.id));
+        vec![
+            text(super::text::second(refused.at)),
+            text(&refused.code),
+            text(&refused.model),
+            text(&refused.message),
+            explain,
+        ]
+    });
+    let actions = found.last_actions.iter().map(|action| {
+        let amount = action.amount.map_or_else(|| "–".to_owned(), |amount| format!("${amount}"));
+        vec![text(at(action.at)), text(&action.action), number(amount), text(&action.reason), text(&action.subject)]
+    });
+    let keys = found.keys.iter().map(|key| {
+        let state = if key.revoked_at.is_some() { "revoked" } else { "works" };
+        vec![text(&key.name), text(&key.public), text(state), text(at(key.created_at))]
+    });
+    Ok(standing(&found)
+        .table(
+            ("running", "Running here"),
+            "",
+            &["Stage", "Model", "Cost so far", "Held", "Request"],
+            running.collect(),
+        )
+        .table(
+            ("refused", "Refused of late, here"),
+            "",
+            &["When", "Code", "Model", "Why", "Request"],
+            refused.collect(),
+        )
+        .table(
+            ("grants", "Credits, the newest first"),
+            "",
+            &["From", "Given", "Expires", "Amount", "Available", "Held", "Spent", "Grant"],
+            grants.iter().map(grant_row).collect(),
+        )
+        .table(
+            ("payments", "Payments, the newest first"),
+            "",
+            &["Begun", "For", "Amount", "Given back", "State", "Payment"],
+            payments.iter().map(payment_row).collect(),
+        )
+        .table(("keys", "Keys"), "", &["Name", "Public part", "State", "Made"], keys.collect())
+        .table(
+            ("actions", "What operators did to it of late"),
+            "",
+            &["When", "What", "Amount", "Reason", "To what"],
+            actions.collect(),
+        )
+        .form(grant_form(id))
+        .form(void_form(id, &grants))
+        .form(refund_form(id, &payments)))
+}
+
+fn standing(found: &Operated) -> Content {
+    let (whole, balance) = (&found.whole, &found.whole.picture.balance);
+    let expiry = balance.next_expiry.map(|(when, amount)| format!("${amount} at {}", at(when)));
+    let facts = vec![
+        ("Address", text(&whole.email)),
+        ("Id", text(whole.id.to_string())),
+        ("Plan", text(whole.picture.header.plan.name())),
+        ("Since", text(at(whole.created_at))),
+        ("Bought in the last 28 days", text(format!("${}", balance.purchased))),
+        ("Open models up to", text(balance.tier.largest.name())),
+        ("Units in use", text(format!("{} of {}", balance.units_used, balance.tier.units))),
+        ("Requests in line", text(whole.picture.waiting.to_string())),
+        ("Next credits to expire", text(expiry.unwrap_or_else(|| "none".to_owned()))),
+        ("Another has its address", text(if found.twin { "yes, in another spelling" } else { "no" })),
+    ];
+    Content::default()
+        .tile("Available", text(format!("${}", balance.available)))
+        .tile("Held", text(format!("${}", balance.held)))
+        .tile("Debt", text(format!("${}", balance.debt)))
+        .tile("Running requests", text(whole.picture.holds.len().to_string()))
+        .links(vec![link("All accounts", "/operator/accounts")])
+        .facts("facts", "How it stands", facts)
+}
+
+fn grant_row(grant: &Grant) -> Vec<Cell> {
+    let amounts = [grant.funded, grant.available, grant.held, grant.spent].map(|amount| number(format!("${amount}")));
+    let head = [text(grant.source.name().replace('_', " ")), text(at(grant.created_at)), text(at(grant.expires_at))];
+    head.into_iter().chain(amounts).chain([text(grant.id.to_string())]).collect()
+}
+
+fn payment_row(payment: &Payment) -> Vec<Cell> {
+    vec![
+        text(at(payment.created_at)),
+        text(payment.purpose.name().replace('_', " ")),
+        number(format!("${}", payment.amount)),
+        number(format!("${}", payment.reversed)),
+        verdict(if payment.status == PaymentStatus::Succeeded { "ok" } else { payment.status.name() }),
+        text(payment.id.to_string()),
+    ]
+}
+
+const GIVEN: &[&str] = &["goodwill", "promo", "plan", "free"];
+
+fn grant_form(id: AccountId) -> Form {
+    Form {
+        id: "grant",
+        heading: "Give credits",
+        says: String::new(),
+        action: format!("/operator/accounts/{id}/grant"),
+        is_search: false,
+        fields: vec![
+            Field::hidden("once", Uuid::new_v4()),
+            Field::of("amount", "Dollars"),
+            Field::of("source", "As").among(GIVEN),
+            Field::of("reason", "Reason"),
+        ],
+        button: "Give".to_owned(),
+        confirm: "Give these credits?".to_owned(),
+    }
+}
+
+fn void_form(id: AccountId, grants: &[Grant]) -> Form {
+    let first = grants.iter().find(|grant| grant.available.is_positive());
+    Form {
+        id: "void",
+        heading: "Take credits back",
+        says: "What running requests hold of them is taken as they end.".to_owned(),
+        action: format!("/operator/accounts/{id}/void"),
+        is_search: false,
+        fields: vec![
+            Field::hidden("once", Uuid::new_v4()),
+            Field::of("grant", "Grant").with(first.map(|grant| grant.id.to_string()).unwrap_or_default()),
+            Field::maybe("amount", "Dollars; all that is left if empty"),
+            Field::of("reason", "Reason"),
+        ],
+        button: "Take back".to_owned(),
+        confirm: "Take these credits back?".to_owned(),
+    }
+}
+
+fn refund_form(id: AccountId, payments: &[Payment]) -> Form {
+    let is_refundable =
+        |payment: &&Payment| payment.status == PaymentStatus::Succeeded && payment.reversed < payment.amount;
+    let first = payments.iter().find(is_refundable);
+    Form {
+        id: "refund",
+        heading: "Refund a payment",
+        says: "The money goes back to the card, and the credits that it bought are taken back.".to_owned(),
+        action: format!("/operator/accounts/{id}/refund"),
+        is_search: false,
+        fields: vec![
+            Field::hidden("once", Uuid::new_v4()),
+            Field::of("payment", "Payment").with(first.map(|payment| payment.id.to_string()).unwrap_or_default()),
+            Field::maybe("amount", "Dollars; all of it if empty"),
+            Field::of("reason", "Reason"),
+        ],
+        button: "Refund".to_owned(),
+        confirm: "Refund this payment?".to_owned(),
+    }
+}
+
+/// Credits to give.
+#[derive(Deserialize)]
+struct Granting {
+    once: Uuid,
+    #[serde(default)]
+    amount: String,
+    #[serde(default)]
+    source: String,
+    #[serde(default)]
+    reason: String,
+}
+
+/// `POST /operator/accounts/{account}/grant`.
+pub(super) async fn grant(state: Shared, request: HttpRequest, path: web::Path<String>, body: Body) -> HttpResponse {
+    let act = async |Granting { once: id, amount, source, reason }| {
+        let account = accounts::named(&state.service, &path).await?;
+        let source = Source::from_name(&source).filter(|source| credits::is_given(*source));
+        let source = source.ok_or_else(|| ApiError::invalid("source", "must be one that nobody pays for"))?;
+        let (amount, reason) = (dollars("amount", &amount)?, values::reason(reason)?);
+        let wanted = NewGrant { source, amount, expires_at: None, reason: Some(reason) };
+        credits::give(&state.service, once(id), account, wanted).await?;
+        Ok(format!("/operator/accounts/{account}?said=granted"))
+    };
+    sent(&state, &request, "Account", body, act, async || one(&state, &path).await).await
+}
+
+/// Credits to take back.
+#[derive(Deserialize)]
+struct Voiding {
+    once: Uuid,
+    #[serde(default)]
+    grant: String,
+    amount: Option<String>,
+    #[serde(default)]
+    reason: String,
+}
+
+/// `POST /operator/accounts/{account}/void`.
+pub(super) async fn void(state: Shared, request: HttpRequest, path: web::Path<String>, body: Body) -> HttpResponse {
+    let act = async |Voiding { once: id, grant, amount, reason }| {
+        let account = accounts::named(&state.service, &path).await?;
+        let grant = GrantId(values::id("grant", grant.trim(), "must be a grant's id")?);
+        let (part, reason) = (dollars_given("amount", amount.as_deref())?, values::reason(reason)?);
+        credits::take_back(&state.service, once(id), account, grant, part, reason).await?;
+        Ok(format!("/operator/accounts/{account}?said=voided"))
+    };
+    sent(&state, &request, "Account", body, act, async || one(&state, &path).await).await
+}
+
+/// A payment to refund.
+#[derive(Deserialize)]
+struct Refunding {
+    once: Uuid,
+    #[serde(default)]
+    payment: String,
+    amount: Option<String>,
+    #[serde(default)]
+    reason: String,
+}
+
+/// `POST /operator/accounts/{account}/refund`.
+pub(super) async fn refund(state: Shared, request: HttpRequest, path: web::Path<String>, body: Body) -> HttpResponse {
+    let act = async |Refunding { once: id, payment, amount, reason }| {
+        let account = accounts::named(&state.service, &path).await?;
+        let payment = PaymentId(values::id("payment", payment.trim(), "must be a payment's id")?);
+        // The account's own: a payment of another is not refunded from its page.
+        payments::whole(&state.service, account, payment).await?;
+        let amount = dollars_given("amount", amount.as_deref())?;
+        let amount = amount.map(|amount| payments::check_cents("amount", amount)).transpose()?;
+        payments::refund(&state.service, once(id), payment, amount, values::reason(reason)?).await?;
+        Ok(format!("/operator/accounts/{account}?said=refunded"))
+    };
+    sent(&state, &request, "Account", body, act, async || one(&state, &path).await).await
+}

@@ -1,0 +1,59 @@
+//! `/operator`: pages for whoever runs this gateway. They show what `GET /admin/v1/overview` and its siblings answer, and do
+//! what the operator's routes do. A page is data, which one template writes: tables, facts, forms. It works without scripts; a
+//! script of ours asks for the page again each second, and puts what has changed in its place.
+
+mod accounts;
+mod acts;
+mod assets;
+mod kit;
+mod money;
+mod nodes;
+mod overview;
+mod page;
+mod pools;
+mod prices;
+mod requests;
+mod session;
+mod sign_in;
+mod text;
+
+pub use session::Sessions;
+
+use actix_web::{Resource, web};
+
+use super::routes::{get, wrong_method};
+
+/// The pages' routes.
+pub fn configure(app: &mut web::ServiceConfig) {
+    app.service(get("/operator", overview::overview))
+        .service(form("/operator/sign-in", sign_in::sign_in).route(web::get().to(sign_in::page)))
+        .service(form("/operator/sign-out", sign_in::sign_out))
+        .service(get("/operator/actors", overview::actors))
+        .service(get("/operator/actors/{kind}/{name:.+}", overview::actor))
+        .service(get("/operator/pools", pools::pools))
+        .service(get("/operator/providers", pools::providers))
+        .service(form("/operator/money/audit", money::audit))
+        .service(get("/operator/money", money::money))
+        .service(get("/operator/nodes", nodes::nodes))
+        .service(get("/operator/accounts", accounts::accounts))
+        .service(get("/operator/accounts/{account}", accounts::account))
+        .service(form("/operator/accounts/{account}/grant", accounts::grant))
+        .service(form("/operator/accounts/{account}/void", accounts::void))
+        .service(form("/operator/accounts/{account}/refund", accounts::refund))
+        .service(get("/operator/requests", requests::requests))
+        .service(get("/operator/requests/{id}", requests::request))
+        .service(form("/operator/requests/{id}/cancel", requests::cancel))
+        .service(get("/operator/prices", prices::prices))
+        .service(form("/operator/acts", acts::act).route(web::get().to(acts::page)))
+        .service(get("/operator/assets/{name}", assets::asset));
+}
+
+/// A path that takes a form.
+fn form<F, Args>(path: &str, handler: F) -> Resource
+where
+    F: actix_web::Handler<Args>,
+    F::Output: actix_web::Responder + 'static,
+    Args: actix_web::FromRequest + 'static,
+{
+    web::resource(path).route(web::post().to(handler)).default_service(wrong_method())
+}

@@ -1,0 +1,201 @@
+//! What all of the operator's pages have in common: who visits, the frame around the page, forms, and errors in words.
+
+use actix_web::{HttpRequest, HttpResponse, http::StatusCode, http::header::CACHE_CONTROL};
+use askama::Template;
+use billing::ids::RequestId;
+use serde::de::DeserializeOwned;
+use uuid::Uuid;
+
+use super::{
+    assets,
+    kit::{Content, Part},
+    session::Session,
+};
+use crate::{
+    http::{
+        arrival::Arrival,
+        dashboard::{
+            assets as common,
+            page::{read, to, whole},
+        },
+        error::ApiError,
+        respond::Body,
+        session::{is_ours, is_same},
+        state::Shared,
+    },
+    idempotency::Life,
+    service::acts::Origin,
+};
+
+/// The pages, as they are listed on each.
+pub(super) const PAGES: [(&str, &str); 9] = [
+    ("/operator", "Overview"),
+    ("/operator/actors", "Actors"),
+    ("/operator/pools", "Pools"),
+    ("/operator/providers", "Providers"),
+    ("/operator/money", "Money"),
+    ("/operator/nodes", "Nodes"),
+    ("/operator/accounts", "Accounts"),
+    ("/operator/requests", "Requests"),
+    ("/operator/prices", "Prices"),
+];
+
+/// An operator who has signed in.
+pub(super) struct Operator {
+    session: Session,
+}
+
+/// The part of a page that frames it.
+pub(super) struct Frame {
+    pub(super) title: String,
+    pub(super) csrf: String,
+    pub(super) version: &'static str,
+    pub(super) common: &'static str,
+    pub(super) style: &'static str,
+    pub(super) script: &'static str,
+}
+
+impl Frame {
+    /// The frame of a page for who has not signed in.
+    pub(super) fn of_stranger(title: impl Into<String>) -> Self {
+        Self {
+            title: title.into(),
+            csrf: String::new(),
+            version: env!("CARGO_PKG_VERSION"),
+            common: &common::STYLE,
+            style: &assets::STYLE,
+            script: &assets::SCRIPT,
+        }
+    }
+
+    /// Whether the page is of this name.
+    pub(super) fn is(&self, name: &str) -> bool {
+        self.title == name
+    }
+}
+
+#[derive(Template)]
+#[template(path = "operator/page.html")]
+struct Page {
+    frame: Frame,
+    content: Content,
+}
+
+#[derive(Template)]
+#[template(path = "operator/error.html")]
+struct Failed {
+    frame: Frame,
+    message: String,
+    request_id: String,
+}
+
+impl Operator {
+    /// Who visits a page. Who has not signed in is led there, and back.
+    ///
+    /// # Errors
+    ///
+    /// The answer that leads there.
+    pub(super) fn of(state: &Shared, request: &HttpRequest) -> Result<Self, HttpResponse> {
+        let session = state.operators.of(request, state.service.now());
+        session.map(|session| Self { session }).ok_or_else(|| to_sign_in(request))
+    }
+
+    /// Reads a form of this operator's.
+    ///
+    /// # Errors
+    ///
+    /// It is not of a page of ours, or does not read.
+    pub(super) fn form<T: DeserializeOwned>(&self, request: &HttpRequest, body: Body) -> Result<T, ApiError> {
+        let body = body.map_err(|error| ApiError::invalid("body", error))?;
+        let fields: Vec<(String, String)> =
+            serde_urlencoded::from_bytes(&body).map_err(|error| ApiError::invalid("form", error))?;
+        let shown = fields.iter().find(|(name, _)| name == "csrf").map(|(_, value)| value.as_str());
+        if !is_ours(request) || !shown.is_some_and(|shown| is_same(shown.as_bytes(), &self.session.csrf)) {
+            return Err(ApiError::forbidden("This form is not from a page of this session: open the page again."));
+        }
+        read(fields)
+    }
+}
+
+/// The request of a form: one that may have been sent before, and is carried out once.
+pub(super) fn once(id: Uuid) -> Origin {
+    Origin { id: RequestId(id), life: Life::Again }
+}
+
+/// Answers with a page that is made for an operator.
+pub(super) async fn visited(
+    state: &Shared,
+    request: &HttpRequest,
+    title: &str,
+    make: impl AsyncFnOnce() -> Result<Content, ApiError>,
+) -> HttpResponse {
+    let operator = match Operator::of(state, request) {
+        Ok(operator) => operator,
+        Err(answer) => return answer,
+    };
+    match make().await {
+        Ok(content) => page(state, request, &operator, title, StatusCode::OK, content),
+        Err(error) => failed(request, &error),
+    }
+}
+
+/// Carries out a form of an operator's, and leads to a page. Where it can't be, the page is made again, below the reason.
+pub(super) async fn sent<T: DeserializeOwned>(
+    state: &Shared,
+    request: &HttpRequest,
+    title: &str,
+    body: Body,
+    act: impl AsyncFnOnce(T) -> Result<String, ApiError>,
+    again: impl AsyncFnOnce() -> Result<Content, ApiError>,
+) -> HttpResponse {
+    let operator = match Operator::of(state, request) {
+        Ok(operator) => operator,
+        Err(answer) => return answer,
+    };
+    let work = async { act(operator.form(request, body)?).await };
+    let error = match work.await {
+        Ok(path) => return to(&path),
+        Err(error) => error,
+    };
+    match again().await {
+        Ok(content) => page(state, request, &operator, title, error.status(), content.after(Some(&error))),
+        Err(_) => failed(request, &error),
+    }
+}
+
+fn to_sign_in(request: &HttpRequest) -> HttpResponse {
+    let next = if request.method() == actix_web::http::Method::GET { request.uri().to_string() } else { String::new() };
+    to(&format!("/operator/sign-in?{}", serde_urlencoded::to_string([("next", next)]).unwrap_or_default()))
+}
+
+/// A page for an operator. A session that is getting old is renewed with it.
+fn page(
+    state: &Shared,
+    request: &HttpRequest,
+    operator: &Operator,
+    title: &str,
+    status: StatusCode,
+    content: Content,
+) -> HttpResponse {
+    let frame = Frame { csrf: operator.session.csrf.clone(), ..Frame::of_stranger(title) };
+    let mut response = whole(request, status, &Page { frame, content });
+    let now = state.service.now();
+    if operator.session.is_old(now)
+        && let Some(renewed) = state.operators.renewed(request, &operator.session, now)
+    {
+        // A cookie that can't be written leaves the session as it is.
+        let _ = response.add_cookie(&renewed);
+    }
+    debug_assert!(response.headers().contains_key(CACHE_CONTROL), "nothing of it is kept");
+    response
+}
+
+/// A page that says what is wrong.
+pub(super) fn failed(request: &HttpRequest, error: &ApiError) -> HttpResponse {
+    let page = Failed {
+        frame: Frame::of_stranger("That did not work"),
+        message: error.message().to_owned(),
+        request_id: Arrival::of(request).id.to_string(),
+    };
+    whole(request, error.status(), &page)
+}
