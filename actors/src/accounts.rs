@@ -25,7 +25,7 @@ use ledger::{Ledger, LedgerError, log::Shard};
 use runtime::{
     clock::Clock,
     exit::ExitGuard,
-    health::{ExitReason, Health, Kind, Name},
+    health::{ExitReason, Health, Kind, Name, Waiting},
     mailbox::{self, Ask, AskError},
 };
 
@@ -52,8 +52,17 @@ const TURNS: usize = 1_024;
 /// Accounts ticked before other tasks get their turn.
 const TICKED_AT_ONCE: usize = 64;
 
+/// An account's actor.
+struct Living {
+    /// The number of its life.
+    incarnation: u64,
+    address: Addr<AccountActor>,
+    /// How much waits for it.
+    waiting: Waiting,
+}
+
 struct Inner {
-    accounts: Mutex<IdMap<AccountId, (u64, Addr<AccountActor>)>>,
+    accounts: Mutex<IdMap<AccountId, Living>>,
     incarnations: AtomicU64,
     arbiters: Vec<ArbiterHandle>,
     around: Arc<Surroundings>,
@@ -189,17 +198,22 @@ impl Accounts {
         &self.0.around.ledger
     }
 
-    fn accounts(&self) -> MutexGuard<'_, IdMap<AccountId, (u64, Addr<AccountActor>)>> {
+    fn accounts(&self) -> MutexGuard<'_, IdMap<AccountId, Living>> {
         self.0.accounts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The actor of an account, spawned where there is none.
     pub fn address(&self, id: AccountId) -> Addr<AccountActor> {
+        self.living(id).0
+    }
+
+    /// The same, and how much waits for it.
+    fn living(&self, id: AccountId) -> (Addr<AccountActor>, Waiting) {
         let mut accounts = self.accounts();
-        if let Some((_, address)) = accounts.get(&id)
+        if let Some(Living { address, waiting, .. }) = accounts.get(&id)
             && address.connected()
         {
-            return address.clone();
+            return (address.clone(), waiting.clone());
         }
         let incarnation = self.0.incarnations.fetch_add(1, Ordering::Relaxed);
         let own = self.clone();
@@ -213,13 +227,14 @@ impl Accounts {
             self.0.arbiters[usize::from(bytes[15]) % self.0.arbiters.len()].clone()
         });
         let address = AccountActor::start_in_arbiter(&here, move |_| AccountActor::new(id, context, exit));
-        accounts.insert(id, (incarnation, address.clone()));
-        address
+        let waiting = Waiting::default();
+        accounts.insert(id, Living { incarnation, address: address.clone(), waiting: waiting.clone() });
+        (address, waiting)
     }
 
     fn forget(&self, id: AccountId, incarnation: u64) {
         let mut accounts = self.accounts();
-        if accounts.get(&id).is_some_and(|(current, _)| *current == incarnation) {
+        if accounts.get(&id).is_some_and(|living| living.incarnation == incarnation) {
             accounts.remove(&id);
         }
         drop(accounts);
@@ -229,7 +244,7 @@ impl Accounts {
     /// Has every account do what is due, a few at a time. An account whose mailbox is full is not idle, and does what
     /// is due with its next command.
     pub async fn tick(&self) {
-        let accounts: Vec<_> = self.accounts().values().map(|(_, address)| address.downgrade()).collect();
+        let accounts: Vec<_> = self.accounts().values().map(|living| living.address.downgrade()).collect();
         for some in accounts.chunks(TICKED_AT_ONCE) {
             for account in some.iter().filter_map(WeakAddr::upgrade) {
                 mailbox::offer(&account, Tick);
@@ -286,7 +301,8 @@ impl Accounts {
         question: Q,
         deadline: Duration,
     ) -> Result<Q::Answer, AccountError> {
-        match mailbox::ask(&self.address(id), self.health(), question, deadline).await {
+        let (address, waiting) = self.living(id);
+        match mailbox::ask(&address, self.health().posted_to(Kind::Account, &waiting), question, deadline).await {
             Ok(answer) => answer,
             Err(AskError::Full) => Err(AccountError::Overloaded),
             Err(AskError::Gone) => Err(AccountError::Unavailable("the account is being rebuilt".into())),
@@ -314,8 +330,9 @@ impl Accounts {
             return;
         }
         let (reply, _) = tokio::sync::oneshot::channel::<Result<Answer, AccountError>>();
-        let posted = self.health().posted(Kind::Account).named(command.name());
-        mailbox::tell(&self.address(id), Ask { question: command, reply, posted });
+        let (address, waiting) = self.living(id);
+        let posted = self.health().posted_to(Kind::Account, &waiting).named(command.name());
+        mailbox::tell(&address, Ask { question: command, reply, posted });
     }
 
     /// Sends an account of this process a message without an answer. The caller names the bound of such messages.
@@ -353,8 +370,8 @@ impl Accounts {
     fn of_shard(&self, shard: Shard) -> Vec<Addr<AccountActor>> {
         let shards = self.ledger().shards();
         let accounts = self.accounts();
-        let its = accounts.iter().filter(|(id, (_, address))| shards.of(**id) == shard && address.connected());
-        its.map(|(_, (_, address))| address.clone()).collect()
+        let its = accounts.iter().filter(|(id, living)| shards.of(**id) == shard && living.address.connected());
+        its.map(|(_, living)| living.address.clone()).collect()
     }
 
     /// Whether exactly this record is in the ledger.

@@ -277,6 +277,12 @@ pub fn messages(service: &Service) -> Vec<MessageTimes> {
     Kind::ALL.into_iter().flat_map(of_kind).collect()
 }
 
+/// Accounts by how many messages wait for them: at least so many, and how many accounts. Those with one or none are not told.
+pub fn depths(service: &Service) -> Vec<(usize, i64)> {
+    let depths = service.accounts.health().depths(Kind::Account).into_iter().enumerate();
+    depths.map(|(place, accounts)| (2 << place, accounts)).filter(|(_, accounts)| *accounts > 0).collect()
+}
+
 /// The threads that run tasks.
 pub fn executors(service: &Service) -> Vec<Executor> {
     let seen = service.accounts.health().executors().seen().into_iter();

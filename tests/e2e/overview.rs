@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use super::nodes::Stage;
 use crate::support::{
-    client::{Answer, Customer},
+    client::{Answer, Customer, answer},
     fake_openai::{Behaviour, FakeOpenAi},
     server::{Options, Server},
 };
@@ -96,7 +96,7 @@ async fn one_picture_has_all_that_runs_and_nothing_is_wrong_with_it() {
 }
 
 #[tokio::test]
-async fn a_panic_a_freeze_and_a_failing_provider_are_seen_at_once() {
+async fn a_panic_a_freeze_a_full_mailbox_and_a_failing_provider_are_seen_at_once() {
     let (fake, server, customer) = stage().await;
     fault(&server, json!({"journal": {}})).await;
     trouble(&server, |it| says(it, "journal", "panicked")).await;
@@ -104,6 +104,24 @@ async fn a_panic_a_freeze_and_a_failing_provider_are_seen_at_once() {
     fault(&server, json!({"freeze": {"provider": "openai", "ms": 4_000}})).await;
     let blocked = trouble(&server, |it| says(it, "thread actors-0", "blocked for")).await;
     assert_eq!(blocked["verdict"], "down", "{blocked}");
+    // What the actor that charges cards can't take any more is refused at once, and counted.
+    let body = json!({"amount": "10", "payment_method": "pm_card_authenticationRequired"});
+    let began = Instant::now();
+    let payment = loop {
+        let waits = customer.api.post("/v1/credits/purchase", &body).await;
+        if waits.status == 202 {
+            break waits.json()["payment"]["id"].as_str().unwrap().to_owned();
+        }
+        assert!(began.elapsed() < SOON * 3, "{} {}", waits.status, waits.body);
+    };
+    fault(&server, json!({"freeze": {"ms": 4_000}})).await;
+    let path = format!("/v1/payments/{payment}");
+    let asked = (0..400).map(|_| customer.api.get(&path));
+    let (_, full) = tokio::join!(
+        futures::future::join_all(asked),
+        trouble(&server, |it| says(it, "payment mailboxes", "found a full mailbox"))
+    );
+    assert_eq!(full["verdict"], "degraded", "{full}");
     // A provider that fails: its circuit opens, and the picture says why.
     for _ in 0..25 {
         fake.script(Behaviour::Status(500));
@@ -313,4 +331,33 @@ async fn a_request_of_another_node_is_explained_and_ended_at_any_node() {
         assert_eq!(explain(node, &id).await["state"], "ended");
     }
     here.admin().assert_audit().await;
+}
+
+#[tokio::test]
+async fn an_owner_sees_refusals_and_stops_a_request_on_the_dashboard() {
+    let (fake, server, customer) = stage().await;
+    let browser = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).build().unwrap();
+    let at = |page: &str| format!("{}/dashboard{page}", server.url());
+    let signed_in = browser.post(at("/sign-in")).form(&[("key", &*customer.key)]).send().await.unwrap();
+    let cookie = signed_in.headers()["set-cookie"].to_str().unwrap().split(';').next().unwrap().to_owned();
+    let page = async |page: &str| answer(browser.get(at(page)).header("cookie", &cookie)).await.body;
+    assert!(!page("/requests").await.contains("Refused of late"));
+    let unknown = json!({"model": "gpt-9", "messages": [{"role": "user", "content": "hi"}]});
+    assert_eq!(customer.api.post("/v1/chat/completions", &unknown).await.status, 404);
+    let shown = page("/requests").await;
+    assert!(shown.contains("Refused of late") && shown.contains("model not found"), "{shown}");
+    fake.script(Behaviour::Slow(700));
+    let started = customer.api.request(Method::POST, "/v1/chat/completions").json(&chat(true)).send();
+    let mut stream = started.await.unwrap();
+    let id = stream.headers()["x-request-id"].to_str().unwrap().to_owned();
+    let (shown, stop) = (page("").await, format!("/requests/{id}/stop"));
+    assert!(shown.contains(&stop), "{shown}");
+    let csrf = shown.split("name=\"csrf\" value=\"").nth(1).unwrap().split('"').next().unwrap();
+    let send =
+        async |csrf: &str| answer(browser.post(at(&stop)).header("cookie", &cookie).form(&[("csrf", csrf)])).await;
+    assert_eq!(send("forged").await.status, 403);
+    assert_eq!(send(csrf).await.status, 303);
+    while stream.chunk().await.unwrap().is_some() {}
+    assert_eq!(customer.settled(1).await[0]["ending"], "client_left");
+    assert_eq!(send(csrf).await.status, 404, "it runs no more");
 }

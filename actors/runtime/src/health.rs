@@ -19,8 +19,8 @@ use uuid::Uuid;
 
 pub use messages::{MessageTimes, Spread};
 pub use verdict::{BEAT_MS, Judged, Part, Restart, SeenPart, Verdict};
-pub use vitals::Posted;
 pub(crate) use vitals::{Counted, Life};
+pub use vitals::{Posted, Waiting};
 
 use crate::{clock::system as now, executors::Executors};
 use messages::Messages;
@@ -131,6 +131,8 @@ impl ExitReason {
 pub trait OfKind {
     /// The kind.
     const KIND: Kind;
+    /// The most questions that wait for one such actor: who asks then is refused.
+    const MAILBOX: usize = 1_024;
 }
 
 /// The picture of a kind.
@@ -314,6 +316,16 @@ impl Health {
     pub(crate) fn ledger_of(&self, kind: Kind, name: &str) -> Counted {
         let vitals = self.0.roster.vitals((kind, name), || self.fresh(kind, name));
         Counted(vitals.unwrap_or_else(|| Arc::clone(self.of(kind))))
+    }
+
+    /// Counts a message that is posted now to one of many unnamed actors, in whose mailbox so many wait.
+    pub fn posted_to(&self, kind: Kind, waiting: &Waiting) -> Posted {
+        Counted(Arc::clone(self.of(kind))).posted_to(waiting)
+    }
+
+    /// How many unnamed actors of a kind have messages that wait: those that have two or three, four to seven, and so on.
+    pub fn depths(&self, kind: Kind) -> Vec<i64> {
+        self.of(kind).depths()
     }
 
     /// Counts a message that is posted now to the only actor of a kind, or to one of many unnamed actors.

@@ -1,6 +1,7 @@
 //! How messages reach actors: [`ask`] and [`tell`], never actix's bare verbs. `Addr::send` is silently skipped when its
-//! caller is dropped while the message waits, and `do_send` ignores the mailbox's capacity (both found by running
-//! them). An [`Ask`] carries its own reply channel, and counts as waiting until it is handled.
+//! caller is dropped while the message waits, `do_send` ignores the mailbox's capacity, and `try_send` bounds what one clone of
+//! an address sends, not what all of them do (all found by running them): so what waits is counted here, and bounded by the
+//! count. An [`Ask`] carries its own reply channel, and counts as waiting until it is handled.
 
 use std::{
     sync::{Arc, PoisonError, RwLock},
@@ -41,37 +42,23 @@ pub enum AskError {
     Late,
 }
 
-/// Asks an actor, and waits at most `deadline`. Once posted, the question is handled even if the asker goes away.
+/// Asks an actor with a question that is counted already, and waits at most `deadline`. Once posted, the question is handled even if the asker goes away.
 ///
 /// # Errors
 ///
 /// [`Full`](AskError::Full) where the question was not posted: the caller may ask again. [`Gone`](AskError::Gone) or
 /// [`Late`](AskError::Late) where the question may have been handled: the caller must look before it repeats an act.
-pub async fn ask<A, Q, R>(address: &Addr<A>, health: &Health, question: Q, deadline: Duration) -> Result<R, AskError>
+pub async fn ask<A, Q, R>(address: &Addr<A>, posted: Posted, question: Q, deadline: Duration) -> Result<R, AskError>
 where
     A: Actor + Handler<Ask<Q, R>> + OfKind,
     A::Context: ToEnvelope<A, Ask<Q, R>>,
     Q: Send + 'static,
     R: Send + 'static,
 {
-    ask_counted(address, health.posted(A::KIND), question, deadline).await
-}
-
-/// A type's own name, without its path.
-fn name_of<T>() -> &'static str {
-    let path = std::any::type_name::<T>();
-    let path = path.split('<').next().unwrap_or(path);
-    path.rsplit("::").next().unwrap_or(path)
-}
-
-/// Asks with a question that is counted already.
-async fn ask_counted<A, Q, R>(address: &Addr<A>, posted: Posted, question: Q, deadline: Duration) -> Result<R, AskError>
-where
-    A: Actor + Handler<Ask<Q, R>>,
-    A::Context: ToEnvelope<A, Ask<Q, R>>,
-    Q: Send + 'static,
-    R: Send + 'static,
-{
+    if posted.depth() > A::MAILBOX {
+        posted.refused();
+        return Err(AskError::Full);
+    }
     let (reply, answer) = oneshot::channel();
     let late_at = posted.at() + deadline;
     let letter = Ask { question, reply, posted: posted.named(name_of::<Q>()) };
@@ -88,6 +75,13 @@ where
         Ok(Err(_)) => Err(AskError::Gone),
         Err(_) => Err(AskError::Late),
     }
+}
+
+/// A type's own name, without its path.
+fn name_of<T>() -> &'static str {
+    let path = std::any::type_name::<T>();
+    let path = path.split('<').next().unwrap_or(path);
+    path.rsplit("::").next().unwrap_or(path)
 }
 
 /// Posts a message whatever the mailbox's capacity, and does not wait. Only for messages whose number is bounded
@@ -166,7 +160,7 @@ impl<A: Actor + OfKind> Handle<A> {
         Q: Send + 'static,
         R: Send + 'static,
     {
-        ask_counted(&self.address(), self.posted(), question, deadline).await
+        ask(&self.address(), self.posted(), question, deadline).await
     }
 }
 
@@ -175,7 +169,7 @@ mod tests {
     use std::{sync::mpsc, time::Instant};
 
     use super::*;
-    use crate::health::Kind;
+    use crate::health::{Kind, Waiting};
 
     const DEADLINE: Duration = Duration::from_secs(10);
 
@@ -189,6 +183,7 @@ mod tests {
 
     impl OfKind for Clerk {
         const KIND: Kind = Kind::Payment;
+        const MAILBOX: usize = 8;
     }
 
     impl Actor for Clerk {
@@ -208,6 +203,40 @@ mod tests {
             }
             reply.send(()).unwrap();
         }
+    }
+
+    #[actix::test]
+    async fn a_mailbox_is_full_whoever_asks_and_has_room_again() {
+        let health = Health::default();
+        let (work, orders) = mpsc::channel();
+        let elsewhere = actix::Arbiter::new();
+        let address = Clerk::start_in_arbiter(&elsewhere.handle(), |_| Clerk(orders));
+        let post = Handle::new(address.clone(), &health, "clerk");
+        // Each asks by a clone of the address.
+        let asked: Vec<_> = (0..20)
+            .map(|_| {
+                let post = post.clone();
+                tokio::spawn(async move { post.ask((), DEADLINE).await })
+            })
+            .collect();
+        let until = Instant::now() + DEADLINE;
+        while health.observe_kind(Kind::Payment).refused < 12 {
+            assert!(Instant::now() < until, "{:?}", health.observe_kind(Kind::Payment));
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(health.observe_kind(Kind::Payment).mailbox_depth, 8);
+        (0..9).for_each(|_| work.send(Work::Answer).unwrap());
+        let mut full = 0;
+        for asked in asked {
+            full += usize::from(asked.await.unwrap() == Err(AskError::Full));
+        }
+        assert_eq!((full, post.ask((), DEADLINE).await), (12, Ok(())));
+        let waiting = Waiting::default();
+        let posted: Vec<_> = (0..5).map(|_| health.posted_to(Kind::Account, &waiting)).collect();
+        assert_eq!(health.depths(Kind::Account)[..3], [0, 1, 0], "one has four to seven");
+        assert_eq!(posted[0].depth(), 5);
+        drop(posted);
+        assert_eq!(health.depths(Kind::Account).iter().sum::<i64>(), 0);
     }
 
     #[actix::test]

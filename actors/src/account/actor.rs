@@ -184,6 +184,7 @@ impl Shell {
 
 impl OfKind for AccountActor {
     const KIND: Kind = Kind::Account;
+    const MAILBOX: usize = MAILBOX;
 }
 
 impl Actor for AccountActor {

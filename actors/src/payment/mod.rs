@@ -181,6 +181,7 @@ impl Charges for Handle<PaymentActor> {
 
 impl OfKind for PaymentActor {
     const KIND: Kind = Kind::Payment;
+    const MAILBOX: usize = MOST_NOTICES;
 }
 
 impl Actor for PaymentActor {

@@ -50,6 +50,7 @@ pub(in crate::http) fn picture(state: &State) -> Overview {
         node: state.cluster.as_ref().map(|cluster| cluster.me().0),
         actors: operations::actors(service).into(),
         messages: operations::messages(service),
+        depths: operations::depths(service),
         executors: operations::executors(service),
         captures_waiting: captures_waiting(state),
         behind: operations::behind(service),

@@ -46,6 +46,12 @@ fn whole(now: &Overview) -> Content {
             now.kinds.iter().map(kind).collect(),
         )
         .table(
+            ("depths", "Accounts for which more than one message waits"),
+            "",
+            &["At least so many messages", "Accounts"],
+            now.depths.iter().map(|depth| vec![number(depth.messages), number(depth.accounts)]).collect(),
+        )
+        .table(
             ("executors", "Threads that run tasks"),
             "Late is how long what is ready waits for its thread. Where one is blocked, all that lives there waits.",
             &["Thread", "Busy", "Late", "Blocked for"],

@@ -141,7 +141,28 @@ fn one(found: &Explained) -> Content {
             numbers.collect(),
         );
     }
-    content.facts("facts", "What is known", facts)
+    let Some(ended) = &found.ended else { return content.facts("facts", "What is known", facts) };
+    facts.extend([
+        ("Model", text(&ended.model)),
+        ("Provider", text(&ended.provider)),
+        ("Ended as", text(&ended.ending)),
+        ("Began", text(second(ended.started_at))),
+        ("Ended", text(second(ended.ended_at))),
+        ("Tokens read, written", text(format!("{}, {}", ended.input_tokens, ended.output_tokens))),
+        ("Compute", text(format!("{} ms, billed {} s", ended.compute_ms, ended.billed_seconds))),
+        ("Charged", text(format!("${}, of it the fee ${}", ended.cost, ended.fee))),
+        ("Price version", text(ended.price_version.to_string())),
+    ]);
+    let attempts = ended.attempts.iter().map(|attempt| {
+        let charged = number(format!("${}", attempt.charged));
+        vec![text(second(attempt.started_at)), text(&attempt.model), text(&attempt.outcome), charged]
+    });
+    content.facts("facts", "What is known", facts).table(
+        ("attempts", "Attempts with several models"),
+        "",
+        &["Began", "Model", "Outcome", "Charged"],
+        attempts.collect(),
+    )
 }
 
 /// `POST /operator/requests/{id}/cancel`.

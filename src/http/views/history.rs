@@ -75,7 +75,7 @@ impl From<history::Holds> for Holds {
 
 /// A part of a request's usage.
 #[derive(Debug, Serialize, ToSchema)]
-pub(super) struct Quantity {
+pub(in crate::http) struct Quantity {
     /// The quantity, such as `tokens.input.cache_read`.
     #[serde(rename = "quantity")]
     key: String,
@@ -98,22 +98,22 @@ impl From<history::Quantity> for Quantity {
 
 /// An attempt of a request that may run on several models.
 #[derive(Debug, Serialize, ToSchema)]
-pub(super) struct Attempt {
+pub(in crate::http) struct Attempt {
     /// The id under which it has a record of its own; null where nothing was held for it.
     #[schema(required)]
-    request_id: Option<Uuid>,
-    model: String,
+    pub(in crate::http) request_id: Option<Uuid>,
+    pub(in crate::http) model: String,
     /// The provider, or `farebox`; null where there is no such model.
     #[schema(required)]
-    provider: Option<String>,
+    pub(in crate::http) provider: Option<String>,
     /// How it ended: the last one as the request did, and those before with the code of an error.
-    outcome: String,
+    pub(in crate::http) outcome: String,
     /// The HTTP status that it would have been answered with; null for the last one.
     #[schema(required)]
-    status: Option<u16>,
-    started_at: Time,
-    ended_at: Time,
-    charged: Dollars,
+    pub(in crate::http) status: Option<u16>,
+    pub(in crate::http) started_at: Time,
+    pub(in crate::http) ended_at: Time,
+    pub(in crate::http) charged: Dollars,
 }
 
 impl From<history::Attempt> for Attempt {
@@ -135,46 +135,46 @@ impl From<history::Attempt> for Attempt {
 /// An ended request.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct EndedRequest {
-    id: Uuid,
+    pub(in crate::http) id: Uuid,
     /// The id of the request's API key.
     #[schema(required)]
-    key_id: Option<Uuid>,
-    model: String,
+    pub(in crate::http) key_id: Option<Uuid>,
+    pub(in crate::http) model: String,
     /// The provider, or `farebox`.
-    provider: String,
+    pub(in crate::http) provider: String,
     /// How it ended.
-    ending: String,
-    input_tokens: i64,
+    pub(in crate::http) ending: String,
+    pub(in crate::http) input_tokens: i64,
     /// The cached part of the prompt tokens.
-    cached_input_tokens: i64,
+    pub(in crate::http) cached_input_tokens: i64,
     /// The part of the prompt tokens written to the provider's cache.
-    cache_write_tokens: i64,
-    output_tokens: i64,
+    pub(in crate::http) cache_write_tokens: i64,
+    pub(in crate::http) output_tokens: i64,
     /// The part of the output tokens that was reasoning.
-    reasoning_tokens: i64,
+    pub(in crate::http) reasoning_tokens: i64,
     /// Whether the tokens were counted here, because the provider did not report them.
-    estimated: bool,
-    compute_ms: i64,
-    billed_seconds: i64,
+    pub(in crate::http) estimated: bool,
+    pub(in crate::http) compute_ms: i64,
+    pub(in crate::http) billed_seconds: i64,
     /// Exact cost before the fee, in dollars.
-    base_cost: String,
+    pub(in crate::http) base_cost: String,
     /// Exact fee, in dollars.
-    fee: String,
+    pub(in crate::http) fee: String,
     /// The amount charged.
-    cost: Dollars,
+    pub(in crate::http) cost: Dollars,
     /// The part of the exact cost before the fee that no quantity accounts for, if any.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
-    unitemised_cost: Option<String>,
+    pub(in crate::http) unitemised_cost: Option<String>,
     /// The usage in parts that don't overlap.
-    quantities: Vec<Quantity>,
-    price_version: i64,
-    started_at: Time,
-    ended_at: Time,
+    pub(in crate::http) quantities: Vec<Quantity>,
+    pub(in crate::http) price_version: i64,
+    pub(in crate::http) started_at: Time,
+    pub(in crate::http) ended_at: Time,
     /// Of a single request, where other models were asked first: each attempt in its order, this one last.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schema(required = false)]
-    attempts: Vec<Attempt>,
+    pub(in crate::http) attempts: Vec<Attempt>,
 }
 
 impl EndedRequest {

@@ -53,6 +53,8 @@ pub struct Overview {
     pub(in crate::http) kinds: Vec<Handled>,
     /// The times of each kind of message, since the process began.
     pub(in crate::http) messages: Vec<MessageTimes>,
+    /// Accounts for which more than one message waits, by how many.
+    pub(in crate::http) depths: Vec<Depth>,
     /// The threads that run tasks.
     pub(in crate::http) executors: Vec<Executor>,
     /// Devices and open models.
@@ -101,6 +103,15 @@ pub(in crate::http) struct MessageTimes {
     pub(in crate::http) wait: Spread,
     /// How long they took.
     pub(in crate::http) busy: Spread,
+}
+
+/// Accounts for which about as many messages wait.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = MailboxDepth)]
+pub(in crate::http) struct Depth {
+    /// At least so many, and fewer than twice as many.
+    pub(in crate::http) messages: usize,
+    pub(in crate::http) accounts: i64,
 }
 
 /// A thread that runs tasks.
@@ -164,6 +175,7 @@ pub struct Parts {
     pub(in crate::http) node: Option<Uuid>,
     pub(in crate::http) actors: Actors,
     pub(in crate::http) messages: Vec<operations::MessageTimes>,
+    pub(in crate::http) depths: Vec<(usize, i64)>,
     pub(in crate::http) executors: Vec<operations::Executor>,
     pub(in crate::http) captures_waiting: usize,
     pub(in crate::http) behind: usize,
@@ -284,6 +296,7 @@ impl From<Parts> for Overview {
             actors,
             kinds,
             messages: parts.messages.into_iter().map(MessageTimes::from).collect(),
+            depths: parts.depths.into_iter().map(|(messages, accounts)| Depth { messages, accounts }).collect(),
             executors: parts.executors.into_iter().map(Executor::from).collect(),
             pools: parts.pools,
             open_minute: parts.open_minute.into(),

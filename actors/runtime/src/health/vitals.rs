@@ -37,6 +37,8 @@ pub(crate) struct Vitals {
     pub(super) messages: Arc<Messages>,
     /// What a named actor handles just now. Accounts, of which there are many, would wait for each other here.
     current: Option<Mutex<Option<Current>>>,
+    /// Unnamed actors by the depth of their mailboxes.
+    depths: [AtomicI64; DEPTHS],
     /// Microseconds from `began` to the last message; zero before the first.
     pub(super) last_message_us: AtomicU64,
     pub(super) last_exit: Mutex<Option<(String, ExitReason)>>,
@@ -48,6 +50,7 @@ impl Vitals {
             began,
             messages,
             current: (kind != Kind::Account).then(Mutex::default),
+            depths: Default::default(),
             refused: AtomicU64::default(),
             last_refused_us: AtomicU64::default(),
             lost: AtomicU64::default(),
@@ -68,6 +71,25 @@ impl Vitals {
         if let Some(known) = &self.current {
             *known.lock().unwrap_or_else(PoisonError::into_inner) = current;
         }
+    }
+
+    /// An actor's mailbox is as deep as that now, and was as deep as this.
+    fn is_deep(&self, before: usize, now: usize) {
+        let (before, now) = (place_of(before), place_of(now));
+        if before == now {
+            return;
+        }
+        if let Some(place) = before {
+            self.depths[place].fetch_sub(1, Ordering::Relaxed);
+        }
+        if let Some(place) = now {
+            self.depths[place].fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Unnamed actors by the depth of their mailboxes.
+    pub(super) fn depths(&self) -> Vec<i64> {
+        self.depths.iter().map(|depth| depth.load(Ordering::Relaxed)).collect()
     }
 
     /// The message that is handled just now, and since when.
@@ -128,9 +150,31 @@ impl Counted {
     /// Counts a message that is posted now.
     pub(crate) fn posted(&self) -> Posted {
         self.0.waiting.fetch_add(1, Ordering::Relaxed);
-        Posted { vitals: Arc::clone(&self.0), at: Instant::now(), name: UNNAMED, fate: Fate::Waits }
+        let vitals = Arc::clone(&self.0);
+        Posted { vitals, at: Instant::now(), name: UNNAMED, fate: Fate::Waits, waiting: None }
+    }
+
+    /// Counts a message that is posted now to one of many actors.
+    pub(crate) fn posted_to(&self, waiting: &Waiting) -> Posted {
+        let before = waiting.0.fetch_add(1, Ordering::Relaxed);
+        self.0.is_deep(before, before + 1);
+        let mut posted = self.posted();
+        posted.waiting = Some(waiting.clone());
+        posted
     }
 }
+
+/// How many depths of mailboxes are told apart: the last one begins at 2^11 messages.
+const DEPTHS: usize = 11;
+
+/// The place of a depth; none for what is usual: no message, or one.
+fn place_of(depth: usize) -> Option<usize> {
+    depth.checked_ilog2().and_then(|power| (power as usize).checked_sub(1)).map(|place| place.min(DEPTHS - 1))
+}
+
+/// How many messages wait for one actor of many.
+#[derive(Debug, Clone, Default)]
+pub struct Waiting(Arc<AtomicUsize>);
 
 /// The name of a message that has none.
 const UNNAMED: &str = "message";
@@ -151,6 +195,8 @@ pub struct Posted {
     at: Instant,
     name: &'static str,
     fate: Fate,
+    /// The mailbox that it is in, where it is that of one actor of many.
+    waiting: Option<Waiting>,
 }
 
 impl std::fmt::Debug for Posted {
@@ -163,6 +209,11 @@ impl Posted {
     /// When it was posted.
     pub const fn at(&self) -> Instant {
         self.at
+    }
+
+    /// How many messages wait in its mailbox, this one among them.
+    pub(crate) fn depth(&self) -> usize {
+        self.waiting.as_ref().map_or(&self.vitals.waiting, |waiting| &waiting.0).load(Ordering::Relaxed)
     }
 
     /// The message by its name, under which its times are summed. There are few names of a kind.
@@ -200,6 +251,10 @@ impl Posted {
 impl Drop for Posted {
     fn drop(&mut self) {
         self.vitals.waiting.fetch_sub(1, Ordering::Relaxed);
+        if let Some(Waiting(waiting)) = &self.waiting {
+            let before = waiting.fetch_sub(1, Ordering::Relaxed);
+            self.vitals.is_deep(before, before - 1);
+        }
         match self.fate {
             Fate::Handled => {}
             Fate::Refused => {
