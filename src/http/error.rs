@@ -221,7 +221,10 @@ impl ApiError {
 
     /// Frames of a live socket's request that are not remembered any more; `first` is the number of the first that is.
     pub fn frames_forgotten(first: u64) -> Self {
-        let message = format!("The frames before number {first} are not remembered any more; the rest is, after {}.", first.saturating_sub(1));
+        let message = format!(
+            "The frames before number {first} are not remembered any more; the rest is, after {}.",
+            first.saturating_sub(1)
+        );
         Self::new(StatusCode::GONE, Code::FramesForgotten, message).with("first", first)
     }
 

@@ -14,7 +14,11 @@ use hints::Hints;
 use tokio::sync::watch;
 
 use super::{
-    addresses::Addresses, auth::Keys, guesses::Guesses, inference::background::Backgrounds, live::{ongoing::Ongoings, sockets::Sockets},
+    addresses::Addresses,
+    auth::Keys,
+    guesses::Guesses,
+    inference::background::Backgrounds,
+    live::{ongoing::Ongoings, sockets::Sockets},
     session::Sessions,
 };
 use crate::{

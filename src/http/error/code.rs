@@ -96,9 +96,11 @@ impl Code {
                 ("idempotency_in_progress", &[409], "the first request with this Idempotency-Key has not ended")
             }
             Self::AnswerLost => ("answer_lost", &[409], "the first request was carried out, and its answer is lost"),
-            Self::FramesForgotten => {
-                ("frames_forgotten", &[410], "the frames after that one are not remembered; `first` is the first that is")
-            }
+            Self::FramesForgotten => (
+                "frames_forgotten",
+                &[410],
+                "the frames after that one are not remembered; `first` is the first that is",
+            ),
             Self::PayloadTooLarge => ("payload_too_large", &[413], "the body is larger than the limit"),
             Self::PaymentDeclined => ("payment_declined", &[422], "the card was declined, and why"),
             Self::CardRefused => ("card_refused", &[422], "the card processor refused"),

@@ -389,7 +389,9 @@ fn query_parameter(name: &str) -> (&'static str, Schema) {
         "include_obfuscation" => ("Taken, and nothing is added.", text().into()),
         "include" | "include[]" => ("What else to show; all that is kept is shown.", text().into()),
         "route" => ("The route of the body; a chat's or a completion's where it is not given.", text().into()),
-        "topics" => ("Some of `balance`, `permits`, `usage`, `events`, separated by commas; all by default.", text().into()),
+        "topics" => {
+            ("Some of `balance`, `permits`, `usage`, `events`, separated by commas; all by default.", text().into())
+        }
         "search" => ("What is in an account's address.", text().into()),
         "plan" => ("Of this plan alone.", text().enum_values(Some(["free", "payg"])).into()),
         _ => ("", text().into()),

@@ -302,8 +302,7 @@ fn account() -> Vec<Operation> {
         get("/v1/requests/{id}/output", Takes::Key, "The answer of a request that was detached from its live socket")
             .errors(&[Code::Conflict])
             .answers::<RequestOutput>(),
-        get("/v1/status/line", Takes::Key, "How the account stands, in one line for a terminal")
-            .text("text/plain"),
+        get("/v1/status/line", Takes::Key, "How the account stands, in one line for a terminal").text("text/plain"),
         get("/v1/events/stream", Takes::Key, "What a live socket's topics tell, as server-sent events")
             .query(&["topics"])
             .errors(&[Code::SocketLimit])
