@@ -359,17 +359,13 @@ impl Socket {
 
     fn resume(&mut self, id: String, after: u64) {
         let (state, by, outgoing) = (self.state.clone(), self.by.clone(), self.outgoing.clone());
-        match self.state.ongoings.find(self.by.holder, &id) {
-            Some(ongoing) => {
-                let cancel = Arc::clone(&ongoing.cancel);
-                self.watch(id.clone(), cancel, watched::resume(ongoing, outgoing, id, after));
-            }
-            None => {
-                let cancel = Arc::<Notify>::default();
-                let watching = watched::resume_elsewhere(state, by, outgoing, (id.clone(), after), Arc::clone(&cancel));
-                self.watch(id, cancel, watching);
-            }
+        if let Some(ongoing) = self.state.ongoings.find(self.by.holder, &id) {
+            let cancel = Arc::clone(&ongoing.cancel);
+            return self.watch(id.clone(), cancel, watched::resume(ongoing, outgoing, id, after));
         }
+        let cancel = Arc::<Notify>::default();
+        let watching = watched::resume_elsewhere(state, by, outgoing, (id.clone(), after), Arc::clone(&cancel));
+        self.watch(id, cancel, watching);
     }
 
     fn watch(&mut self, id: String, cancel: Arc<Notify>, watching: impl Future<Output = ()> + 'static) {

@@ -239,9 +239,22 @@ async fn a_model_of_one_node_is_served_by_all() {
     socket.send(&json!({"type": "chat.cancel", "id": "c"})).await;
     let done = socket.next_of("chat.done").await;
     assert_eq!(done["id"], "c", "{done}");
+    // One that outlives its socket runs there too, and is taken up and fetched at any node.
+    let mut detached = create("d", json!({"max_tokens": 5}));
+    detached["on_disconnect"] = "detach".into();
+    socket.send(&detached).await;
+    let id = socket.next_of("chat.created").await["request_id"].as_str().unwrap().to_owned();
     drop(socket);
-    let records = open::settled(&customer, before + 5).await;
-    assert_eq!((&records[0]["ending"], &records[1]["ending"]), (&json!("client_left"), &json!("completed")));
+    let mut socket = Socket::open(stage.nodes[0].url(), &customer.key).await;
+    socket.send(&json!({"type": "resume", "id": "d", "after": 1})).await;
+    let rest = socket.frames_of("d").await;
+    assert_eq!(rest.last().unwrap()["usage"]["completion_tokens"], 5, "{rest:?}");
+    let text: String = rest.iter().filter_map(|frame| frame["delta"].as_str()).collect();
+    assert_eq!(of(1).get(&format!("/v1/requests/{id}/output")).await.ok()["text"], text);
+    drop(socket);
+    let records = open::settled(&customer, before + 6).await;
+    assert_eq!((&records[0]["id"], &records[0]["ending"]), (&json!(id), &json!("completed")));
+    assert_eq!((&records[1]["ending"], &records[2]["ending"]), (&json!("client_left"), &json!("completed")));
     let relayed = stage.nodes[0].get("/metrics").await.body;
     assert!(relayed.contains("farebox_relayed_requests_total{outcome=\"answered\"}"), "{relayed}");
     stage.nodes[2].admin().assert_audit().await;

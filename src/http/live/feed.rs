@@ -1,6 +1,6 @@
 //! What an account's topics tell, as frames: for live sockets and for server-sent events alike. Every change of an account
 //! comes with its balance, so a balance that is told is also the sign to look for requests that ended and for events.
-//! Nothing is read where nothing changes, except what running requests cost so far, each second.
+//! Nothing is read where nothing changes.
 
 use std::{collections::VecDeque, pin::Pin, time::Duration};
 
@@ -38,8 +38,8 @@ const BALANCES: usize = 64;
 const REBUILT: Duration = Duration::from_millis(100);
 /// The shortest time between two looks.
 const BETWEEN: Duration = Duration::from_millis(50);
-/// How often what runs is looked at, and how soon a look that failed is made again.
-const EACH: Duration = Duration::from_secs(1);
+/// How soon a look that failed is made again.
+const AGAIN: Duration = Duration::from_secs(1);
 /// The most pages of one look.
 const PAGES: usize = 5;
 /// How much later than here the clock of another node may be, in milliseconds.
@@ -275,11 +275,8 @@ impl Feed {
     }
 
     fn found(&mut self, found: Result<Found, ServiceError>) {
-        let Found { ended, events, holds, is_cut } = match found {
-            Ok(found) => found,
-            // The ledger can't be read just now.
-            Err(_) => return self.look_within(EACH),
-        };
+        // The ledger can't be read just now.
+        let Ok(Found { ended, events, holds, is_cut }) = found else { return self.look_within(AGAIN) };
         if is_cut {
             self.tell(Topic::Usage, frame(Topic::Usage, &json!({"missed": true})));
         }
@@ -298,9 +295,6 @@ impl Feed {
             if !is_first_and_none && self.running.as_ref() != Some(&told) {
                 self.running = runs.then(|| told.clone());
                 self.tell(Topic::Usage, told);
-            }
-            if runs {
-                self.look_within(EACH);
             }
         }
     }

@@ -102,7 +102,7 @@ impl Socket {
             }
             let kind = frame["type"].as_str().unwrap().to_owned();
             frames.push(frame);
-            if kind == "error" || kind.ends_with(".done") {
+            if kind == "error" || kind.split('.').next_back() == Some("done") {
                 return frames;
             }
         }
