@@ -99,6 +99,8 @@ const FENCES: &[(&str, &[&str])] = &[
             "src/gateway/plan/closed.rs",
         ],
     ),
+    ("lettre", &["src/mail.rs", "src/config/people.rs"]),
+    ("argon2", &["src/service/people/passwords.rs"]),
     ("figment", &["src/config.rs", "src/config/"]),
     // Settings; and the one variable that ONNX Runtime itself reads.
     ("std::env", &["src/config.rs", "src/config/", "actors/engine/src/telemetry.rs"]),

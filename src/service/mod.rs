@@ -17,6 +17,7 @@ pub mod keys;
 pub mod operations;
 pub mod page;
 pub mod payments;
+pub mod people;
 pub mod purchases;
 pub mod receipts;
 pub mod subscription;
@@ -30,6 +31,8 @@ use billing::Timestamp;
 use ledger::Ledger;
 use runtime::mailbox::Handle;
 
+use self::people::People;
+
 pub use error::ServiceError;
 
 /// The actors and the settings that services use.
@@ -42,6 +45,8 @@ pub struct Service {
     webhooks: Webhooks,
     /// The longest time a webhook may take to answer.
     webhook_timeout: Duration,
+    /// What people need beside the ledger.
+    people: People,
     /// Opens checkpoints that this gateway signed.
     open: Box<Open>,
 }
@@ -57,14 +62,20 @@ impl Service {
         payments: Handle<PaymentActor>,
         webhooks: Webhooks,
         webhook_timeout: Duration,
+        people: People,
         open: impl Fn(&str) -> Result<String, String> + Send + Sync + 'static,
     ) -> Self {
-        Self { accounts, journal, payments, webhooks, webhook_timeout, open: Box::new(open) }
+        Self { accounts, journal, payments, webhooks, webhook_timeout, people, open: Box::new(open) }
     }
 
     /// Whether all decisions of accounts are written to the ledger.
     pub fn is_written(&self) -> bool {
         self.journal.is_idle()
+    }
+
+    /// What people need beside the ledger.
+    pub const fn people(&self) -> &People {
+        &self.people
     }
 
     fn ledger(&self) -> &Arc<Ledger> {
