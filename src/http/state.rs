@@ -11,8 +11,8 @@ use hints::Hints;
 use tokio::sync::watch;
 
 use super::{
-    addresses::Addresses, auth::Keys, guesses::Guesses, inference::background::Backgrounds, live::sockets::Sockets,
-    session::Sessions,
+    addresses::Addresses, attempts::Attempts, auth::Keys, guesses::Guesses, inference::background::Backgrounds,
+    live::sockets::Sockets, session::Sessions,
 };
 use crate::{
     config::Settings,
@@ -71,6 +71,8 @@ pub struct State {
     pub addresses: Addresses,
     /// The counts of wrong operator's tokens.
     pub guesses: Guesses,
+    /// The tries of people who sign in.
+    pub attempts: Attempts,
     /// The counts of open live sockets.
     pub sockets: Sockets,
     /// The key of receipts.
@@ -122,6 +124,7 @@ impl State {
             sessions: Sessions::new(&admin_token),
             addresses,
             guesses: Guesses::new(hints.clone()),
+            attempts: Attempts::new(hints.clone()),
             sockets: Sockets::default(),
             signer,
             cluster,

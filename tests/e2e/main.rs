@@ -46,6 +46,8 @@ mod other_providers;
 mod overspend;
 mod ownership;
 mod payments;
+mod people;
+mod people_pages;
 mod permits;
 mod placement;
 mod plans;

@@ -11,3 +11,4 @@ pub mod models;
 pub mod nodes;
 pub mod operations;
 pub mod payments;
+pub mod people;

@@ -13,6 +13,7 @@ pub mod money;
 pub mod nodes;
 pub mod operations;
 pub mod payments;
+pub mod people;
 pub mod pools;
 pub mod receipt;
 pub mod request_receipt;
