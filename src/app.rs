@@ -60,7 +60,11 @@ use crate::{
     config::{self, Settings},
     gateway::{Gateway, Models, Rules, pins::Pins},
     http::{self, state::State},
-    service::Service,
+    mail::Mail,
+    service::{
+        Service,
+        people::{People, SignUp},
+    },
     signing::{self, Signer, jws},
     telemetry::Metrics,
 };
@@ -185,7 +189,9 @@ pub async fn start(settings: &Settings, metrics: Metrics, start: Start) -> Resul
     let webhook_timeout = Duration::from_secs(settings.webhooks.timeout_seconds);
     let known = Arc::clone(&signer);
     let open = move |text: &str| jws::text_of(text, signing::CHECKPOINT, known.keys());
-    let service = Service::new(gateway.accounts.clone(), journal, payments, webhooks, webhook_timeout, open);
+    let people = people(settings)?;
+    let accounts = gateway.accounts.clone();
+    let service = Service::new(accounts, journal, payments, webhooks, webhook_timeout, people, open);
     let telemetry = (metrics, traces(settings)?);
     let nodes = (cluster, hints);
     let state = State::new(gateway, settings.clone(), &admin_token, telemetry, service, signer, nodes);
@@ -210,6 +216,19 @@ fn traces(settings: &Settings) -> Result<Traces> {
         instance: uuid::Uuid::new_v4().to_string(),
     };
     Traces::export(options).context("traces can't be exported")
+}
+
+/// How people are mailed, and who may become one.
+fn people(settings: &Settings) -> Result<People> {
+    let config::People { sign_up, url, mail } = &settings.people;
+    let server = mail.smtp.as_ref().map(config::ServerUrl::as_str);
+    let mail = Mail::start(&mail.from, server, settings.data_dir.join("outbox")).map_err(anyhow::Error::msg)?;
+    let sign_up = match sign_up {
+        config::SignUp::Open => SignUp::Open,
+        config::SignUp::Invited => SignUp::Invited,
+        config::SignUp::Closed => SignUp::Closed,
+    };
+    Ok(People::new(mail, sign_up, url.clone()))
 }
 
 /// Tells a predecessor that this process can take its place.
@@ -252,6 +271,7 @@ fn serve(
     let is_held = places.is_held;
     let listener = places.listen()?;
     let address = listener.local_addr()?;
+    state.service.people().serve_at(format!("http://{address}"));
     let own = Own { http: &listener, metrics: of_metrics.as_ref(), is_held };
     let offer = sockets::offer(&settings.data_dir, place, own);
     let server = http::server::serve(listener.try_clone()?, &state).context("can't serve requests")?;

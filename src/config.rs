@@ -6,6 +6,7 @@ mod cluster;
 mod hub;
 mod keys;
 mod layers;
+mod people;
 mod pools;
 mod providers;
 mod proxies;
@@ -21,6 +22,7 @@ pub use cluster::{Cluster, Tls};
 pub use hub::Hub;
 pub use keys::known_keys;
 pub use layers::Overrides;
+pub use people::{Letters, People, SignUp};
 pub use pools::{Bytes, Device as PoolDevice, Pools};
 pub use providers::{ApiFormat, KNOWN as KNOWN_PROVIDERS, Provider, Providers};
 pub use settings::{

@@ -13,6 +13,7 @@ pub mod gateway;
 pub mod http;
 pub mod idempotency;
 pub mod kept;
+pub mod mail;
 pub mod sealing;
 pub mod secret_file;
 pub mod service;

@@ -104,6 +104,8 @@ const FENCES: &[(&str, &[&str])] = &[
             "src/gateway/plan/closed.rs",
         ],
     ),
+    ("lettre", &["src/mail.rs", "src/config/people.rs"]),
+    ("argon2", &["src/service/people/passwords.rs"]),
     ("figment", &["src/config.rs", "src/config/"]),
     ("ratatui", &["src/cli/top.rs", "src/cli/top/"]),
     // Settings; and the one variable that ONNX Runtime itself reads.

@@ -38,11 +38,19 @@ pub enum EventKind {
     ReloadPaused,
     /// A webhook was turned off: it failed for too long, or no longer exists.
     WebhookDisabled,
+    /// A person became a member.
+    MemberJoined,
+    /// A member's role was changed.
+    MemberRoleChanged,
+    /// A person is a member no more.
+    MemberLeft,
+    /// A member asks for credits, or for a higher limit.
+    MoreWanted,
 }
 
 impl EventKind {
     /// Every kind.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 18] = [
         Self::LowBalance,
         Self::CreditsExpiring,
         Self::ReloadFailed,
@@ -57,6 +65,10 @@ impl EventKind {
         Self::PaymentRestored,
         Self::ReloadPaused,
         Self::WebhookDisabled,
+        Self::MemberJoined,
+        Self::MemberRoleChanged,
+        Self::MemberLeft,
+        Self::MoreWanted,
     ];
 
     /// The kind's name: `low_balance`.
@@ -76,6 +88,10 @@ impl EventKind {
             Self::PaymentRestored => "payment_restored",
             Self::ReloadPaused => "reload_paused",
             Self::WebhookDisabled => "webhook_disabled",
+            Self::MemberJoined => "member_joined",
+            Self::MemberRoleChanged => "member_role_changed",
+            Self::MemberLeft => "member_left",
+            Self::MoreWanted => "more_wanted",
         }
     }
 

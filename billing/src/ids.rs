@@ -38,6 +38,8 @@ id! {
     KeyId,
     /// The id of a refund or a dispute of a payment.
     ReversalId,
+    /// A person's id.
+    PersonId,
 }
 
 /// A map by ids that this program made itself.

@@ -20,6 +20,7 @@ pub mod hold;
 pub mod ids;
 pub mod key;
 pub mod learned;
+pub mod member;
 pub mod meter;
 pub mod nanos;
 pub mod payment;

@@ -1,4 +1,4 @@
-//! An account's resources: its keys, saved cards and webhooks. Their rows are not a part of the account's state, because
+//! An account's resources: its keys, saved cards, webhooks and members. Their rows are not a part of the account's state, because
 //! an account may have thousands. A change is decided from rows that were read before, and names the account's revision
 //! then; the account takes it only if nothing has changed since.
 
@@ -8,8 +8,9 @@ use uuid::Uuid;
 use crate::{
     card::PaymentMethod,
     event::Event,
-    ids::{KeyId, PaymentId},
+    ids::{KeyId, PaymentId, PersonId},
     key::ApiKey,
+    member::Membership,
     time::Timestamp,
     webhook::Endpoint,
 };
@@ -55,6 +56,10 @@ pub enum Resource {
     Endpoint(Endpoint),
     /// An endpoint was deleted.
     EndpointDeleted(Uuid),
+    /// A member, new or in another role.
+    Member(Membership),
+    /// A person is a member no more.
+    MemberLeft(PersonId),
 }
 
 /// A change of resources.

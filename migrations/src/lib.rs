@@ -27,6 +27,7 @@ mod m0018_attempts;
 mod m0019_parked;
 mod m0020_nodes;
 mod m0021_clocks;
+mod m0022_people;
 
 /// All migrations of the tables, in order.
 #[derive(Debug)]
@@ -57,6 +58,7 @@ impl MigratorTrait for Migrator {
             Box::new(m0019_parked::Migration),
             Box::new(m0020_nodes::Migration),
             Box::new(m0021_clocks::Migration),
+            Box::new(m0022_people::Migration),
         ])
     }
 }

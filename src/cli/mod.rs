@@ -10,6 +10,7 @@ mod import;
 mod keys;
 mod models;
 mod nodes;
+mod people;
 mod pools;
 mod prices;
 mod quickstart;
@@ -62,7 +63,7 @@ enum Command {
     /// The ledger must be in SQLite; PostgreSQL has means of its own. Both files are copied by SQLite itself, the tables
     /// first, and the copy is audited. It has everything that was acknowledged before. The operator's token and the key of
     /// receipts go with them where they are files of the data folder: without the token, kept answers of retried requests
-    /// can't be opened. Keep the backup secret: it has both, and secrets that sign webhooks.
+    /// can't be opened. Keep the backup secret: it has both, secrets that sign webhooks, and people.
     ///
     /// Not in a backup: settings and keys of providers and Stripe (config/farebox.toml, FAREBOX_... variables), open models
     /// and ONNX Runtime (import and fetch them again), the folder of prices, and quickstart.json. The prices that were
@@ -81,7 +82,7 @@ enum Command {
     /// Nothing is changed, and a server may run beside it. The tables that are made need as much room as those that there
     /// are. With --replace they take the place of the tables that there are, or that were lost; no server may run then, and
     /// SQLite's old file is kept as farebox.db.before-rebuild. What stands beside the log is taken along if it is there:
-    /// kept answers of retried requests, and deliveries of webhooks.
+    /// kept answers of retried requests, deliveries of webhooks, and people with their sessions.
     #[command(verbatim_doc_comment)]
     Rebuild(rebuild::Args),
     /// Move the log's older rows to an archive; exit status 1 if they must wait for a server to stop.
@@ -107,6 +108,8 @@ enum Command {
     Key(admin::KeyArgs),
     /// Grant, list, void and refund credits on the running server.
     Credits(admin::CreditsArgs),
+    /// Invite people to the dashboard of the running server, list them, help them with passwords, and turn them away.
+    Person(people::Args),
     /// Show the health of the running server's actors; exit status 1 if one is down.
     Actors(admin::ActorsArgs),
     /// Show, pause and resume the running server's providers of closed models.
@@ -147,6 +150,7 @@ pub fn run() -> Result<i32> {
         Command::Account(args) => admin::account(&settings, &args),
         Command::Key(args) => admin::key(&settings, &args),
         Command::Credits(args) => admin::credits(&settings, &args),
+        Command::Person(args) => people::run(&settings, &args),
         Command::Actors(args) => admin::actors(&settings, &args),
         Command::Providers(args) => running::providers(&settings, &args),
         Command::Requests(args) => running::requests(&settings, &args),

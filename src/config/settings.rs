@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use billing::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{Cluster, Hub, Pools, Providers, Traces};
+use super::{Cluster, Hub, People, Pools, Providers, Traces};
 
 /// The shards of a new ledger in PostgreSQL.
 const SHARDS: NonZeroU16 = NonZeroU16::MIN.saturating_add(15);
@@ -49,6 +49,8 @@ pub struct Settings {
     pub payments: Payments,
     /// How owners' webhooks are called.
     pub webhooks: Webhooks,
+    /// People who sign in.
+    pub people: People,
     /// ONNX Runtime and the models it runs.
     pub runtime: Runtime,
     /// Where open models are pulled from.
@@ -82,6 +84,7 @@ impl Default for Settings {
             providers: Providers::default(),
             payments: Payments::default(),
             webhooks: Webhooks::default(),
+            people: People::default(),
             runtime: Runtime::default(),
             hub: Hub::default(),
             pools: Pools::default(),

@@ -194,6 +194,7 @@ fn addresses(settings: &Settings) -> Result<(), ConfigError> {
     if let Some(url) = &settings.hub.address {
         begins("hub.address", url, &["http://", "https://"])?;
     }
+    settings.people.check()?;
     super::proxies::read(&settings.http.trusted_proxies)?;
     origins(&settings.http.cors_origins)
 }

@@ -1,5 +1,7 @@
-//! Authentication: API keys and the operator's token. Keys look like `fb_<12 public>_<40 secret>`. The ledger stores
+//! Authentication: API keys, sessions of browsers, and the operator's token. Keys look like `fb_<12 public>_<40 secret>`. The ledger stores
 //! only their BLAKE3 hash: a key has 200 random bits, so a slow hash would add nothing.
+
+pub(super) mod person;
 
 use std::{
     borrow::Cow,
@@ -17,7 +19,7 @@ use actix_web::{
 };
 use billing::{
     Timestamp,
-    ids::KeyId,
+    ids::{AccountId, KeyId},
     key::{Scope, Scopes},
 };
 use quick_cache::unsync::Cache;
@@ -25,7 +27,7 @@ use serde::Deserialize;
 use tokio::sync::broadcast;
 use uuid::Uuid;
 
-use super::{error::ApiError, state::Shared};
+use super::{error::ApiError, session, state::Shared};
 use crate::{
     gateway::serve::Caller,
     idempotency::Holder,
@@ -67,8 +69,11 @@ impl Default for Keys {
 pub struct Revocations(broadcast::Receiver<Public>);
 
 impl Revocations {
-    /// Resolves when this key is revoked.
+    /// Resolves when this key is revoked, or this session of a person has ended.
     pub async fn of(&mut self, state: &Shared, key: &str) {
+        if state.sessions.of_handle(key).is_some() {
+            return person::ended(state, key).await;
+        }
         let own = key.get(3..15).and_then(|public| Public::try_from(public.as_bytes()).ok());
         loop {
             match self.0.recv().await {
@@ -88,7 +93,7 @@ impl Revocations {
 
 #[derive(Debug)]
 struct Seen {
-    keys: Cache<Public, (Known, Instant)>,
+    keys: Cache<Public, (Cached, Instant)>,
     /// The number of evictions because of revocations. A key that was read from the ledger before another eviction is
     /// not cached.
     forgotten: u64,
@@ -102,8 +107,14 @@ impl Default for Seen {
 
 /// A cached key.
 #[derive(Debug, Clone, Copy)]
-struct Known {
+struct Cached {
     hash: blake3::Hash,
+    known: Known,
+}
+
+/// What a key or a session may do.
+#[derive(Debug, Clone, Copy)]
+struct Known {
     caller: Caller,
     expires_at: Option<Timestamp>,
     /// Whether the key has limits of its own.
@@ -111,7 +122,7 @@ struct Known {
 }
 
 impl Known {
-    /// Whether the key has fewer rights than its account.
+    /// Whether it has fewer rights than its account.
     fn is_less(&self) -> bool {
         self.is_limited || self.caller.scopes != Scopes::ALL
     }
@@ -124,7 +135,7 @@ impl Known {
 }
 
 impl Keys {
-    fn get(&self, public: &Public) -> Option<Known> {
+    fn get(&self, public: &Public) -> Option<Cached> {
         let (known, at) = *self.seen.read().unwrap_or_else(PoisonError::into_inner).keys.get(public)?;
         (at.elapsed() < REMEMBERED_FOR).then_some(known)
     }
@@ -134,7 +145,7 @@ impl Keys {
     }
 
     /// Caches a key, unless any key was revoked since the ledger was read: it may be this one.
-    fn insert(&self, public: Public, known: Known, forgotten: u64) {
+    fn insert(&self, public: Public, known: Cached, forgotten: u64) {
         let mut seen = self.seen.write().unwrap_or_else(PoisonError::into_inner);
         if seen.forgotten != forgotten {
             return;
@@ -320,15 +331,17 @@ pub async fn sight(state: &Shared, request: &HttpRequest) -> Result<Sight, ApiEr
 pub async fn opener(state: &Shared, request: &HttpRequest) -> Result<Opener, ApiError> {
     let known = bearer(state, request).await?;
     let Caller { account_id, scopes, .. } = permitted(&known, Scope::Keys)?;
-    Ok(Opener { account_id, scopes, expires_at: known.expires_at })
+    // What a member makes outlasts the session in which it was made.
+    let is_person = matches!(request.extensions().get::<Shown>(), Some(Shown::Session(..)));
+    Ok(Opener { account_id, scopes, expires_at: known.expires_at.filter(|_| !is_person) })
 }
 
-/// The key of a request. The key is parsed and hashed once; its validity is checked each time.
+/// The key or the session of a request. It is parsed and hashed once; its validity is checked each time.
 async fn bearer(state: &Shared, request: &HttpRequest) -> Result<Known, ApiError> {
     let read = request.extensions().get::<Shown>().copied();
     let shown = match read {
         Some(shown) => shown,
-        None => Shown::read(&key(state, request)?)?,
+        None => show(state, request).await?,
     };
     let known = holds(state, shown).await?;
     if read.is_none() {
@@ -337,7 +350,20 @@ async fn bearer(state: &Shared, request: &HttpRequest) -> Result<Known, ApiError
     Ok(known)
 }
 
-/// The key of a request: of a header, or of a browser's session with the gateway's own pages.
+/// What a request shows: a key in a header, or a browser's session with the gateway's own pages.
+async fn show(state: &Shared, request: &HttpRequest) -> Result<Shown, ApiError> {
+    if let Some(key) = credential(request)? {
+        return Shown::read(state, key);
+    }
+    let session = state.sessions.of_script(request, state.gateway.clock().now());
+    match session.ok_or_else(|| missing(request))?.shown {
+        session::Shown::Key(key) => Shown::read(state, &key),
+        session::Shown::Person(id, token) => person::opened(state, id, &token).await,
+    }
+}
+
+/// The key of a request whose caller is known: of a header, or of a browser's session with the gateway's own pages. Of a
+/// person's session it is the handle.
 ///
 /// # Errors
 ///
@@ -346,17 +372,38 @@ pub fn key<'a>(state: &Shared, request: &'a HttpRequest) -> Result<Cow<'a, str>,
     if let Some(key) = credential(request)? {
         return Ok(key.into());
     }
+    if let Some(Shown::Session(id, account)) = request.extensions().get::<Shown>().copied() {
+        return Ok(state.sessions.handle(id, account).into());
+    }
     let session = state.sessions.of_script(request, state.gateway.clock().now());
-    session.map(|session| session.key.into()).ok_or_else(|| missing(request))
+    match session.map(|session| session.shown) {
+        Some(session::Shown::Key(key)) => Ok(key.into()),
+        Some(session::Shown::Person(..)) | None => Err(missing(request)),
+    }
 }
 
-/// The caller of a key, and the key's expiry.
+/// The key of a browser's session; of a person's the handle.
+///
+/// # Errors
+///
+/// It is a person's, and is over, or its person is no member of any account.
+pub async fn key_of_session(state: &Shared, session: session::Session) -> Result<String, ApiError> {
+    match session.shown {
+        session::Shown::Key(key) => Ok(key),
+        session::Shown::Person(id, token) => match person::opened(state, id, &token).await? {
+            Shown::Session(id, account) => Ok(state.sessions.handle(id, account)),
+            Shown::Key(..) => Err(wrong()),
+        },
+    }
+}
+
+/// The caller of a key or of a handle, and its expiry.
 ///
 /// # Errors
 ///
 /// The key is unknown, revoked or expired, or the ledger can't be read just now.
 pub async fn by_key(state: &Shared, key: &str) -> Result<(Caller, Option<Timestamp>), ApiError> {
-    let known = holds(state, Shown::read(key)?).await?;
+    let known = holds(state, Shown::read(state, key)?).await?;
     Ok((known.caller, known.expires_at))
 }
 
@@ -377,7 +424,7 @@ pub struct Opened {
 ///
 /// The key is unknown, revoked or expired, or the ledger can't be read just now.
 pub async fn opened(state: &Shared, key: &str) -> Result<Opened, ApiError> {
-    let known = holds(state, Shown::read(key)?).await?;
+    let known = holds(state, Shown::read(state, key)?).await?;
     Ok(Opened { caller: known.caller, holder: known.holder(), expires_at: known.expires_at })
 }
 
@@ -396,38 +443,47 @@ pub fn shows_key(request: &HttpRequest) -> Result<bool, ApiError> {
 ///
 /// The key is unknown, revoked or expired, lacks the scope `inference`, or the ledger can't be read just now.
 pub async fn still(state: &Shared, key: &str) -> Result<(), ApiError> {
-    permitted(&holds(state, Shown::read(key)?).await?, Scope::Inference).map(drop)
+    permitted(&holds(state, Shown::read(state, key)?).await?, Scope::Inference).map(drop)
 }
 
 fn wrong() -> ApiError {
     ApiError::unauthorized("This API key is not known, or was revoked.")
 }
 
-/// The shown key: its public part, and the hash of the whole.
+/// What is shown.
 #[derive(Debug, Clone, Copy)]
-struct Shown {
-    public: Public,
-    hash: blake3::Hash,
+enum Shown {
+    /// A key: its public part, and the hash of the whole.
+    Key(Public, blake3::Hash),
+    /// A person's session that was opened by its token, looking at an account.
+    Session(Uuid, AccountId),
 }
 
 impl Shown {
-    fn read(key: &str) -> Result<Self, ApiError> {
+    fn read(state: &Shared, key: &str) -> Result<Self, ApiError> {
+        if let Some((session, account)) = state.sessions.of_handle(key) {
+            return Ok(Self::Session(session, account));
+        }
         let public = key.strip_prefix("fb_").and_then(|rest| rest.split_once('_')).map(|(public, _)| public);
         let public = public.and_then(|public| Public::try_from(public.as_bytes()).ok()).ok_or_else(wrong)?;
         if key.len() > LONGEST_KEY {
             return Err(wrong());
         }
-        Ok(Self { public, hash: blake3::hash(key.as_bytes()) })
+        Ok(Self::Key(public, blake3::hash(key.as_bytes())))
     }
 }
 
-async fn holds(state: &Shared, Shown { public, hash }: Shown) -> Result<Known, ApiError> {
-    let known = match state.keys.get(&public) {
-        Some(known) => known,
+async fn holds(state: &Shared, shown: Shown) -> Result<Known, ApiError> {
+    let (public, hash) = match shown {
+        Shown::Key(public, hash) => (public, hash),
+        Shown::Session(id, account) => return person::known(state, id, account).await,
+    };
+    let Cached { hash: own, known } = match state.keys.get(&public) {
+        Some(cached) => cached,
         None => look_up(state, public).await?.ok_or_else(wrong)?,
     };
     // This type compares hashes in constant time.
-    if known.hash != hash {
+    if own != hash {
         return Err(wrong());
     }
     if known.expires_at.is_some_and(|at| state.gateway.clock().now() >= at) {
@@ -436,14 +492,15 @@ async fn holds(state: &Shared, Shown { public, hash }: Shown) -> Result<Known, A
     Ok(known)
 }
 
-async fn look_up(state: &Shared, public: Public) -> Result<Option<Known>, ApiError> {
+async fn look_up(state: &Shared, public: Public) -> Result<Option<Cached>, ApiError> {
     let forgotten = state.keys.forgotten();
     let text = std::str::from_utf8(&public).map_err(|_| wrong())?;
     let Some(found) = keys::look_up(&state.service, text).await? else { return Ok(None) };
     let keys::Known { hash, id, account_id, scopes, expires_at, is_limited } = found;
-    let known = Known { hash, caller: Caller { account_id, key_id: id, scopes }, expires_at, is_limited };
-    state.keys.insert(public, known, forgotten);
-    Ok(Some(known))
+    let known = Known { caller: Caller { account_id, key_id: id, scopes }, expires_at, is_limited };
+    let cached = Cached { hash, known };
+    state.keys.insert(public, cached, forgotten);
+    Ok(Some(cached))
 }
 
 /// The holder of the caller's idempotency keys.
@@ -479,13 +536,13 @@ pub fn token_is_right(state: &Shared, token: &str) -> Result<(), ApiError> {
 mod tests {
     use super::*;
     use actix_web::test::TestRequest;
-    use billing::ids::AccountId;
 
     #[test]
     fn a_key_is_remembered_for_a_while_unless_one_was_forgotten_meanwhile() {
         let (keys, public) = (Keys::default(), *b"0123456789ab");
         let caller = Caller { account_id: AccountId(Uuid::nil()), key_id: KeyId(Uuid::nil()), scopes: Scopes::ALL };
-        let known = Known { hash: blake3::hash(b"x"), caller, expires_at: None, is_limited: false };
+        let known = Known { caller, expires_at: None, is_limited: false };
+        let known = Cached { hash: blake3::hash(b"x"), known };
         keys.insert(public, known, keys.forgotten());
         assert!(keys.get(&public).is_some());
         let before = keys.forgotten();

@@ -132,9 +132,9 @@ impl ApiError {
         Self::new(StatusCode::FORBIDDEN, Code::Forbidden, message)
     }
 
-    /// The key lacks this scope.
+    /// The key or the role lacks this scope.
     pub fn out_of_scope(scope: Scope) -> Self {
-        let message = format!("This key may not do this: it takes the scope \"{}\".", scope.name());
+        let message = format!("This key or role may not do this: it takes the scope \"{}\".", scope.name());
         Self::forbidden(&message).with("scope", scope.name())
     }
 

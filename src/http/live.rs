@@ -110,7 +110,7 @@ pub async fn live(state: Shared, request: HttpRequest, body: web::Payload) -> Ht
     // Revocations are watched before the key is checked, so that none is missed in between.
     let revocations = state.keys.revocations();
     let opened = async {
-        let by = By::of(&state, origin::key(&state, &request)?).await?;
+        let by = By::of(&state, origin::key(&state, &request).await?).await?;
         if state.stage() >= Stage::Parting {
             return Err(ApiError::not_ready("stopping"));
         }

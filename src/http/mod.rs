@@ -5,6 +5,7 @@ pub mod account;
 pub mod addresses;
 pub mod admin;
 pub mod arrival;
+pub mod attempts;
 pub mod auth;
 pub mod body;
 pub mod connection;

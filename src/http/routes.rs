@@ -179,7 +179,14 @@ fn configure_accounts(app: &mut web::ServiceConfig) {
         .service(get("/admin/v1/accounts/{account}/holds", history::holds))
         .service(get("/admin/v1/accounts/{account}/usage", usage::usage))
         .service(get("/admin/v1/accounts/{account}/events", history::events))
-        .service(get("/admin/v1/accounts/{account}/actions", admin::accounts::actions));
+        .service(get("/admin/v1/accounts/{account}/actions", admin::accounts::actions))
+        .service(get("/admin/v1/accounts/{account}/members", admin::people::members))
+        .service(get("/admin/v1/people", admin::people::list))
+        .service(post("/admin/v1/people/invite", admin::people::invite))
+        .service(get("/admin/v1/people/{person}", admin::people::person).route(web::delete().to(admin::people::forget)))
+        .service(post("/admin/v1/people/{person}/reset-link", admin::people::reset_link))
+        .service(post("/admin/v1/people/{person}/disable", admin::people::disable))
+        .service(post("/admin/v1/people/{person}/enable", admin::people::enable));
 }
 
 /// Runs a request in a task of its own, which outlives the connection.
@@ -333,6 +340,11 @@ mod tests {
         ("DELETE", "/admin/v1/accounts/{account}/keys/{key}", Changed),
         ("POST", "/admin/v1/accounts/{account}/grants", Made("credit_grant")),
         ("POST", "/admin/v1/accounts/{account}/grants/{grant}/void", Beside("audit_log")),
+        ("POST", "/admin/v1/people/invite", Changed),
+        ("DELETE", "/admin/v1/people/{person}", Changed),
+        ("POST", "/admin/v1/people/{person}/reset-link", Changed),
+        ("POST", "/admin/v1/people/{person}/disable", Changed),
+        ("POST", "/admin/v1/people/{person}/enable", Changed),
         ("POST", "/admin/v1/audit", Nothing),
         ("POST", "/admin/v1/models/{id:.+}/load", Nothing),
         ("POST", "/admin/v1/models/{id:.+}/unload", Nothing),

@@ -1,8 +1,9 @@
-//! Sessions of browsers. A session is a cookie that has an API key sealed in it: what its holder may do is what the key may
-//! do, and ends with the key. Nothing of a session is stored, so any node that knows the operator's token knows it.
+//! Sessions of browsers. There are two kinds, in one cookie. A session by an API key has the key sealed in it: what its holder
+//! may do is what the key may do, and ends with the key; nothing of it is stored, so any node that knows the operator's token
+//! knows it. A person's session has an id and a token, which is looked up by `service::people::sessions`.
 //!
 //! A browser sends cookies whichever page asks it to, so a request that changes something must also show the session's
-//! token, which other pages can't read (OWASP, "Cross-Site Request Forgery Prevention": signed double submit).
+//! token against forgery, which other pages can't read (OWASP, "Cross-Site Request Forgery Prevention": signed double submit).
 
 use actix_web::{
     HttpRequest,
@@ -10,7 +11,8 @@ use actix_web::{
     http::{Method, header::HeaderName},
 };
 use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
-use billing::Timestamp;
+use billing::{Timestamp, ids::AccountId};
+use uuid::Uuid;
 
 use crate::sealing::Sealer;
 
@@ -18,32 +20,48 @@ use crate::sealing::Sealer;
 const COOKIE: &str = "farebox_session";
 /// The header in which scripts of our pages show the session's token.
 const X_CSRF_TOKEN: HeaderName = HeaderName::from_static("x-csrf-token");
-/// How long a session lasts after it was last renewed.
+/// How long a session by a key lasts after it was last renewed.
 const LASTS_MS: i64 = 12 * 60 * 60 * 1_000;
-/// How old a session is when it is renewed.
+/// How old a session by a key is when it is renewed.
 const RENEWED_MS: i64 = 60 * 60 * 1_000;
 /// The longest cookie that is opened, in characters.
 const LONGEST: usize = 512;
+/// How the cookie of a person's session begins. No sealed one has a dot.
+const PERSONS: &str = "p.";
+/// How the handle of a person's session begins.
+const HANDLE: &str = "fbs_";
 
 /// Begins and opens sessions.
 #[derive(Debug)]
 pub struct Sessions(Sealer);
 
-/// An open session.
-#[derive(Debug, Clone)]
+/// What a session's cookie shows.
+#[derive(Clone)]
+pub enum Shown {
+    /// An API key.
+    Key(String),
+    /// A person's session, by its id and its token. Whether the token is right is not known here.
+    Person(Uuid, String),
+}
+
+/// A session as a cookie shows it.
+#[derive(Clone)]
 pub struct Session {
-    /// The API key.
-    pub key: String,
+    /// What it shows.
+    pub shown: Shown,
     /// The token that forms and scripts show.
     pub csrf: String,
-    /// When it was begun or renewed.
-    begun_at: Timestamp,
+    /// When it was begun or renewed; of a person's this stands elsewhere.
+    begun_at: Option<Timestamp>,
 }
 
 impl Session {
-    /// Whether it should be renewed.
-    pub fn is_old(&self, now: Timestamp) -> bool {
-        now.ms_since(self.begun_at) >= RENEWED_MS
+    /// The key, if it is a session by one that should be renewed.
+    pub fn old_key(&self, now: Timestamp) -> Option<&str> {
+        match &self.shown {
+            Shown::Key(key) if self.begun_at.is_some_and(|begun| now.ms_since(begun) >= RENEWED_MS) => Some(key),
+            Shown::Key(_) | Shown::Person(..) => None,
+        }
     }
 }
 
@@ -60,6 +78,11 @@ impl Sessions {
         Some(cookie(request, sealed, time::Duration::milliseconds(LASTS_MS)))
     }
 
+    /// The cookie of a person's session that lasts so long yet.
+    pub fn of_person(request: &HttpRequest, id: Uuid, token: &str, lasts_ms: i64) -> Cookie<'static> {
+        cookie(request, format!("{PERSONS}{}.{token}", id.simple()), time::Duration::milliseconds(lasts_ms))
+    }
+
     /// The cookie that ends a session.
     pub fn end(request: &HttpRequest) -> Cookie<'static> {
         cookie(request, String::new(), time::Duration::ZERO)
@@ -68,13 +91,21 @@ impl Sessions {
     /// The session of a request; none where it has no cookie, or one that is not ours or too old.
     pub fn of(&self, request: &HttpRequest, now: Timestamp) -> Option<Session> {
         let cookie = request.cookie(COOKIE).filter(|cookie| cookie.value().len() <= LONGEST)?;
+        if let Some(rest) = cookie.value().strip_prefix(PERSONS) {
+            let (id, token) = rest.split_once('.')?;
+            let id = Uuid::try_parse(id).ok()?;
+            // A rotated session has another cookie and the same token against forgery: forms that are open stay good.
+            let csrf = self.0.hash(&[b"person", id.as_bytes()]).to_hex().to_string();
+            return Some(Session { shown: Shown::Person(id, token.to_owned()), csrf, begun_at: None });
+        }
         let sealed = BASE64_URL_SAFE_NO_PAD.decode(cookie.value()).ok()?;
         let text = String::from_utf8(self.0.open(&[b"session"], sealed)?).ok()?;
         let (begun_at, key) = text.split_once(' ')?;
         let begun_at = Timestamp(begun_at.parse().ok()?);
-        // A renewed session has another cookie and the same token: forms that are open stay good.
+        // So does a renewed one.
         let csrf = self.0.hash(&[b"token", key.as_bytes()]).to_hex().to_string();
-        (now.ms_since(begun_at) < LASTS_MS).then(|| Session { key: key.to_owned(), csrf, begun_at })
+        let session = Session { shown: Shown::Key(key.to_owned()), csrf, begun_at: Some(begun_at) };
+        (now.ms_since(begun_at) < LASTS_MS).then_some(session)
     }
 
     /// The session of a request to the API, by a script of our pages. One that may change something shows the token.
@@ -84,6 +115,21 @@ impl Sessions {
         // A page of another origin can open a socket here, and no other request of its own with a header of ours.
         let is_reading = request.method() == Method::GET && is_ours(request);
         (is_reading || shown.is_some_and(|shown| is_same(shown, &session.csrf))).then_some(session)
+    }
+
+    /// A person's session that was opened, and the account that it looks at, in words that nobody else can make. What goes on
+    /// after its request (a live socket) knows the session by them: they stay as the token is rotated. No client sees them.
+    pub fn handle(&self, session: Uuid, account: AccountId) -> String {
+        let made = self.0.hash(&[b"handle", session.as_bytes(), account.0.as_bytes()]);
+        format!("{HANDLE}{}_{}_{}", session.simple(), account.0.simple(), made.to_hex())
+    }
+
+    /// The session and the account of such words; none where they are not ours.
+    pub fn of_handle(&self, handle: &str) -> Option<(Uuid, AccountId)> {
+        let mut parts = handle.strip_prefix(HANDLE)?.splitn(3, '_');
+        let mut id = || Uuid::try_parse(parts.next()?).ok();
+        let (session, account) = (id()?, AccountId(id()?));
+        is_same(handle.as_bytes(), &self.handle(session, account)).then_some((session, account))
     }
 }
 
@@ -141,8 +187,8 @@ mod tests {
         assert!(!cookie.value().contains(KEY) && cookie.secure() == Some(false));
         let request = with(cookie.clone()).to_http_request();
         let opened = sessions.of(&request, began.plus_ms(LASTS_MS - 1)).unwrap();
-        assert_eq!(opened.key, KEY);
-        assert!(opened.is_old(began.plus_ms(RENEWED_MS)) && !opened.is_old(began));
+        assert!(matches!(&opened.shown, Shown::Key(key) if key == KEY));
+        assert_eq!((opened.old_key(began.plus_ms(RENEWED_MS)), opened.old_key(began)), (Some(KEY), None));
         assert!(sessions.of(&request, began.plus_ms(LASTS_MS)).is_none(), "it is over");
         assert!(self::sessions("another").of(&request, began).is_none());
         let (value, other) = (cookie.value().to_owned(), Cookie::new(COOKIE, "x".repeat(LONGEST + 1)));
@@ -167,5 +213,27 @@ mod tests {
         assert!(!opens(get().insert_header(("sec-fetch-site", "cross-site"))));
         assert!(!opens(post()) && !opens(post().insert_header((X_CSRF_TOKEN, "wrong"))));
         assert!(opens(post().insert_header((X_CSRF_TOKEN, token))));
+    }
+
+    #[test]
+    fn a_persons_session_is_known_by_a_handle_that_nobody_else_makes() {
+        let (ours, theirs) = (sessions("operator"), sessions("another"));
+        let (id, account) = (Uuid::from_u128(7), AccountId(Uuid::from_u128(8)));
+        let plain = TestRequest::default().to_http_request();
+        let cookie = Sessions::of_person(&plain, id, "a-token", 5_000);
+        assert!(cookie.http_only() == Some(true) && cookie.same_site() == Some(SameSite::Lax));
+        let opened = ours.of(&with(cookie).to_http_request(), Timestamp(0)).unwrap();
+        assert!(matches!(&opened.shown, Shown::Person(it, token) if *it == id && token == "a-token"));
+        assert_eq!(opened.old_key(Timestamp(i64::MAX)), None);
+        for value in ["p.", "p.x.y", "p.00000000000000000000000000000007", "p"] {
+            assert!(ours.of(&with(Cookie::new(COOKIE, value)).to_http_request(), Timestamp(0)).is_none(), "{value}");
+        }
+        let handle = ours.handle(id, account);
+        assert_eq!(ours.of_handle(&handle), Some((id, account)));
+        let elsewhere = ours.handle(id, AccountId(Uuid::from_u128(9)));
+        let forged = format!("{}{}", &elsewhere[..70], &handle[70..]);
+        for wrong in [theirs.handle(id, account), forged, "fbs_".into(), "fbs_a_b_c".into(), handle.to_uppercase()] {
+            assert_eq!(ours.of_handle(&wrong), None, "{wrong}");
+        }
     }
 }

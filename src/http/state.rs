@@ -16,6 +16,7 @@ use traces::Traces;
 
 use super::{
     addresses::Addresses,
+    attempts::Attempts,
     auth::Keys,
     guesses::Guesses,
     inference::background::Backgrounds,
@@ -82,6 +83,8 @@ pub struct State {
     pub addresses: Addresses,
     /// The counts of wrong operator's tokens.
     pub guesses: Guesses,
+    /// The tries of people who sign in.
+    pub attempts: Attempts,
     /// The counts of open live sockets.
     pub sockets: Sockets,
     /// The requests that outlive their live sockets.
@@ -140,6 +143,7 @@ impl State {
             operators: operator::Sessions::new(&admin_token),
             addresses,
             guesses: Guesses::new(hints.clone()),
+            attempts: Attempts::new(hints.clone()),
             sockets: Sockets::default(),
             traces,
             ongoings,

@@ -18,6 +18,7 @@ pub mod money;
 pub mod operations;
 pub mod page;
 pub mod payments;
+pub mod people;
 pub mod prices;
 pub mod purchases;
 pub mod receipts;
@@ -35,6 +36,8 @@ use billing::Timestamp;
 use ledger::Ledger;
 use runtime::mailbox::Handle;
 
+use self::people::People;
+
 pub use error::ServiceError;
 
 /// The actors and the settings that services use.
@@ -47,6 +50,8 @@ pub struct Service {
     webhooks: Webhooks,
     /// The longest time a webhook may take to answer.
     webhook_timeout: Duration,
+    /// What people need beside the ledger.
+    people: People,
     /// Opens checkpoints that this gateway signed.
     open: Box<Open>,
     /// Money as operators were shown it last.
@@ -66,15 +71,21 @@ impl Service {
         payments: Handle<PaymentActor>,
         webhooks: Webhooks,
         webhook_timeout: Duration,
+        people: People,
         open: impl Fn(&str) -> Result<String, String> + Send + Sync + 'static,
     ) -> Self {
         let (open, money, last_audit) = (Box::new(open) as Box<Open>, money::Shown::default(), Mutex::default());
-        Self { accounts, journal, payments, webhooks, webhook_timeout, open, money, last_audit }
+        Self { accounts, journal, payments, webhooks, webhook_timeout, people, open, money, last_audit }
     }
 
     /// Whether all decisions of accounts are written to the ledger.
     pub fn is_written(&self) -> bool {
         self.journal.is_idle()
+    }
+
+    /// What people need beside the ledger.
+    pub const fn people(&self) -> &People {
+        &self.people
     }
 
     fn ledger(&self) -> &Arc<Ledger> {

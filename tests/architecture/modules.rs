@@ -61,6 +61,8 @@ const TABLES: &[(&str, &[Module])] = &[
         "src/",
         &[
             ("email", &[], &[]),
+            // Letters, and not who writes to whom.
+            ("mail", &[], &[]),
             ("sealing", &[], &[]),
             ("secret_file", &[], &[]),
             ("single_flight", &[], &[]),
@@ -77,7 +79,7 @@ const TABLES: &[(&str, &[Module])] = &[
             // Responses for later requests: of a response it knows its items alone.
             ("kept", &["sealing"], &["actors", "billing", "ledger", "wire"]),
             // What people do beside inference: it and the gateway do not know each other.
-            ("service", &["email", "idempotency"], &["actors", "billing", "cards", "ledger", "runtime"]),
+            ("service", &["email", "idempotency", "mail"], &["actors", "billing", "cards", "ledger", "runtime"]),
             ("gateway", &["catalogue", "single_flight"], &["actors", "billing", "engine", "runtime", "traces", "wire"]),
             // Of the nested crates the counts of addresses alone: what it answers comes from the gateway and the services.
             (
@@ -98,7 +100,7 @@ const TABLES: &[(&str, &[Module])] = &[
             ),
             (
                 "app",
-                &["catalogue", "config", "gateway", "http", "secret_file", "service", "signing", "telemetry"],
+                &["catalogue", "config", "gateway", "http", "mail", "secret_file", "service", "signing", "telemetry"],
                 &["actors", "billing", "cards", "hints", "ledger", "link", "runtime", "traces", "upstream", "wire"],
             ),
             (

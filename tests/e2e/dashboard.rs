@@ -78,10 +78,10 @@ async fn a_person_signs_in_runs_a_model_buys_credits_and_makes_and_revokes_a_key
     browser.open(&at("/playground")).await;
     assert_eq!(browser.path().await, "/dashboard/sign-in");
     browser.fill("#key", "fb_000000000000_wrong").await;
-    browser.click("main button").await;
+    browser.click("#by-key button").await;
     browser.sees("[role=alert]", |text| text.contains("not known")).await;
     browser.fill("#key", &customer.key).await;
-    browser.click("main button").await;
+    browser.click("#by-key button").await;
     browser.find("#playground").await;
     assert_eq!(browser.path().await, "/dashboard/playground", "it leads back");
     // A streamed answer, and its cost.
@@ -140,7 +140,7 @@ async fn every_page_has_no_barriers_and_fits_small_and_large_windows_light_and_d
     browser.open(&format!("{}/dashboard", server.url())).await;
     assert!(browser.barriers().await.is_empty(), "sign-in");
     browser.fill("#key", &customer.key).await;
-    browser.click("main button").await;
+    browser.click("#by-key button").await;
     browser.find(".tiles").await;
     let one = format!("/requests/{request}");
     for page in PAGES.into_iter().chain([&*one, "/keys?nothing"]) {

@@ -53,6 +53,8 @@ mod overspend;
 mod overview;
 mod ownership;
 mod payments;
+mod people;
+mod people_pages;
 mod permits;
 mod placement;
 mod plans;

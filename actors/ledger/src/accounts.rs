@@ -119,7 +119,7 @@ impl Ledger {
 }
 
 /// A `LIKE` pattern for texts that contain this one.
-fn containing(text: &str) -> String {
+pub(super) fn containing(text: &str) -> String {
     let mut pattern = String::from("%");
     for c in text.chars() {
         if matches!(c, '%' | '_' | '\\') {

@@ -30,6 +30,7 @@ pub mod nodes;
 mod open;
 mod owner;
 pub mod payments;
+pub mod people;
 mod place;
 mod pool;
 pub mod prices;

@@ -457,6 +457,8 @@ fn rows<'a>(table: u32, entries: &[Entry<'a>], merged: &Merged<'a>) -> Option<Ro
         29 => account::taken_rows(merged),
         30 => purchase::reversal_rows(merged),
         31 => record::attempt_rows(entries),
+        32 => resources::member_rows(merged),
+        33 => resources::left_member_rows(merged),
         _ => return None,
     })
 }

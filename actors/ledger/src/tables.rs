@@ -24,7 +24,7 @@ const fn table(name: &'static str, key: &'static [&'static str]) -> Table {
 
 /// The tables that are made from the log, each after those that it refers to. Webhooks are last: an event that is imported
 /// is not delivered again.
-pub(super) const MADE: [Table; 23] = [
+pub(super) const MADE: [Table; 24] = [
     table("account", &["id"]),
     table("api_key", &["id"]),
     table("credit_grant", &["id"]),
@@ -47,13 +47,26 @@ pub(super) const MADE: [Table; 23] = [
     table("audit_log", &["id"]),
     table("request_proof", &["id"]),
     table("price_version", &["version"]),
+    // Who may act for an account. The person is an id: who that is stands beside the log.
+    table("membership", &["account_id", "person_id"]),
     // When an endpoint began to fail is known from attempts.
     Table { name: "webhook_endpoint", key: &["id"], beside: &["failing_since"] },
 ];
 
-/// Tables whose rows are, in part at least, written beside the log. All of them may be lost.
-pub(super) const BESIDE: [&str; 5] =
-    ["idempotency_key", "kept_item", "kept_response", "webhook_delivery", "webhook_event"];
+/// Tables whose rows are, in part at least, written beside the log. A rebuild takes them along where they are there, and a
+/// backup has them. All of them may be lost, those of people at a price: a name, an address and the hash of a password must be
+/// forgotten when their person asks for it, which a log that is chained by hashes never does. Where they are lost without a
+/// backup, memberships are in the log and nobody knows whose: operators invite people again.
+pub(super) const BESIDE: [&str; 8] = [
+    "idempotency_key",
+    "kept_item",
+    "kept_response",
+    "person",
+    "person_link",
+    "person_session",
+    "webhook_delivery",
+    "webhook_event",
+];
 
 /// Tables about the ledger itself.
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! Changes of keys, saved cards and webhooks.
+//! Changes of keys, saved cards, webhooks and members.
 
 use super::draft::Draft;
 use crate::{
@@ -12,7 +12,10 @@ pub(super) fn change(draft: &mut Draft<'_>, change: Change) -> Result<Reply, Ref
     if revision != draft.account.header.revision {
         return Err(Refusal::ResourcesMoved);
     }
-    draft.account.header.revision += 1;
+    // Of events alone no row is decided, and the tables have no place for another revision.
+    if !resources.is_empty() {
+        draft.account.header.revision += 1;
+    }
     for resource in &resources {
         // The requests of a revoked key that still run keep its limits.
         if let Resource::KeyOpened(key) = resource {

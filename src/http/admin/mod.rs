@@ -13,4 +13,5 @@ pub mod nodes;
 pub mod operations;
 pub mod overview;
 pub mod payments;
+pub mod people;
 pub mod requests;

@@ -106,7 +106,7 @@ pub(super) async fn credits(state: Shared, request: HttpRequest) -> HttpResponse
 async fn shown(state: &Shared, request: &HttpRequest, visitor: &Visitor, wrong: Option<ApiError>) -> HttpResponse {
     let status = wrong.as_ref().map_or(StatusCode::OK, ApiError::status);
     match made(state, request, visitor, wrong.map(|error| error.message().to_owned())).await {
-        Ok(credits) => page(state, request, visitor, status, &credits),
+        Ok(credits) => page(state, request, visitor, status, &credits).await,
         Err(error) => failed(request, &error),
     }
 }

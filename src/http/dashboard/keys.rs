@@ -49,6 +49,7 @@ struct Keys {
     made: Option<Made>,
     message: Option<String>,
     rows: Vec<Row>,
+    may_make: bool,
     once: Uuid,
 }
 
@@ -94,8 +95,9 @@ async fn shown(
     });
     let status = wrong.as_ref().map_or(StatusCode::OK, ApiError::status);
     let message = wrong.map(|error| error.message().to_owned());
-    let keys = Keys { frame: visitor.frame("Keys"), made, message, rows: rows.collect(), once: Uuid::new_v4() };
-    page(state, request, visitor, status, &keys)
+    let (frame, may_make) = (visitor.frame("Keys"), visitor.caller.scopes.has(Scope::Keys));
+    let keys = Keys { frame, made, message, rows: rows.collect(), may_make, once: Uuid::new_v4() };
+    page(state, request, visitor, status, &keys).await
 }
 
 /// The limits in words.

@@ -1,5 +1,6 @@
 //! `/dashboard`: pages for people. They are made here, whole, and work without scripts; scripts of ours keep the balance
-//! live and stream the playground's answer. Who signs in by an API key sees and does what the key may.
+//! live and stream the playground's answer. Who signs in by an API key sees and does what the key may; a person, what the
+//! role in the account allows.
 //!
 //! A file is a page, with its forms. A form that was carried out leads back to its page (303), so that reloading repeats
 //! nothing.
@@ -11,6 +12,7 @@ mod keys;
 mod models;
 mod overview;
 pub(super) mod page;
+mod people;
 mod playground;
 mod requests;
 mod sign_in;
@@ -39,7 +41,8 @@ pub fn configure(app: &mut web::ServiceConfig) {
         .service(get("/dashboard/models", models::models))
         .service(get("/dashboard/playground", playground::playground))
         .service(get("/dashboard/events", events::events))
-        .service(get("/dashboard/assets/{name}", assets::asset));
+        .service(get("/dashboard/assets/{name}", assets::asset))
+        .configure(people::configure);
 }
 
 /// A path that takes a form.

@@ -2,7 +2,12 @@
 
 use actix_web::{HttpRequest, HttpResponse};
 use askama::Template;
-use billing::{Nanos, key::Scope, time::DAY_MS};
+use billing::{
+    Nanos,
+    key::Scope,
+    member::{Act, Role},
+    time::DAY_MS,
+};
 use uuid::Uuid;
 
 use super::{
@@ -10,11 +15,12 @@ use super::{
     text::minute,
 };
 use crate::{
-    http::{error::ApiError, state::Shared},
+    http::{error::ApiError, query::Query, state::Shared},
     service::{
         accounts,
         history::{self, Range},
         page::Page,
+        people::members,
         usage::{self, Grouping, Only, Span},
     },
 };
@@ -56,15 +62,26 @@ struct Overview {
     running: Vec<Run>,
     /// Whether the key may end requests.
     may_stop: bool,
+    /// What members ask for, for who may buy.
+    wishes: Vec<(String, String)>,
+    may_ask: bool,
+    has_asked: bool,
 }
 
 /// `GET /dashboard`.
 pub(super) async fn overview(state: Shared, request: HttpRequest) -> HttpResponse {
-    visited(&state, &request, async |visitor| made(&state, visitor).await).await
+    visited(&state, &request, async |visitor| made(&state, &request, visitor).await).await
 }
 
-async fn made(state: &Shared, visitor: &Visitor) -> Result<Overview, ApiError> {
+async fn made(state: &Shared, request: &HttpRequest, visitor: &Visitor) -> Result<Overview, ApiError> {
     let account = visitor.may(Scope::Read)?.account_id;
+    let has_asked = Query::of(request, &["said"])?.get("said") == Some("asked");
+    let owns = visitor.role() == Some(Role::Owner);
+    let wishes = if owns { members::wishes(&state.service, account).await? } else { Vec::new() };
+    let wish = |wish: members::Wish| {
+        let what = if wish.wants == "limit" { "a higher limit" } else { "credits" };
+        (minute(wish.at), format!("{} asks for {what}.", wish.by))
+    };
     let whole = accounts::whole(&state.service, account).await?;
     let balance = &whole.picture.balance;
     let (from, to) = (whole.now.plus_ms(-LOOKED_BACK * DAY_MS), whole.now.plus_ms(1));
@@ -100,6 +117,9 @@ async fn made(state: &Shared, visitor: &Visitor) -> Result<Overview, ApiError> {
             .collect(),
         running: running.collect(),
         may_stop: visitor.caller.scopes.has(Scope::Inference),
+        wishes: wishes.into_iter().map(wish).collect(),
+        may_ask: visitor.role().is_some_and(|role| role.may(Act::Ask)),
+        has_asked,
         email: whole.email,
     })
 }

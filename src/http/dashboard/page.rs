@@ -8,7 +8,11 @@ use actix_web::{
     },
 };
 use askama::Template;
-use billing::{Timestamp, key::Scope};
+use billing::{
+    Timestamp,
+    key::Scope,
+    member::{Act, Role},
+};
 use serde::de::DeserializeOwned;
 
 use super::assets;
@@ -16,12 +20,13 @@ use crate::{
     gateway::serve::Caller,
     http::{
         arrival::Arrival,
-        auth,
+        auth::{self, person},
         error::{ApiError, Shape},
         respond::Body,
-        session::{self, Session},
+        session::{self, Session, Sessions, Shown},
         state::Shared,
     },
+    service::people::sessions::{self, Open},
 };
 
 /// What a page may load and do: our own styles, scripts and answers, and nothing else; it stands in no frame.
@@ -29,7 +34,7 @@ const POLICY: &str = "default-src 'none'; style-src 'self'; script-src 'self'; i
                       form-action 'self'; base-uri 'none'; frame-ancestors 'none'";
 
 /// The pages, as they are listed on each.
-pub(super) const PAGES: [(&str, &str); 8] = [
+const PAGES: [(&str, &str); 10] = [
     ("/dashboard", "Overview"),
     ("/dashboard/playground", "Playground"),
     ("/dashboard/usage", "Usage"),
@@ -38,14 +43,35 @@ pub(super) const PAGES: [(&str, &str); 8] = [
     ("/dashboard/keys", "Keys"),
     ("/dashboard/models", "Models"),
     ("/dashboard/events", "Events"),
+    MEMBERS,
+    SETTINGS,
 ];
+/// Those that people have alone.
+const MEMBERS: (&str, &str) = ("/dashboard/members", "Members");
+const SETTINGS: (&str, &str) = ("/dashboard/settings", "Settings");
 
-/// Who visits a page.
+/// Who visits a page of an account.
 pub(super) struct Visitor {
     pub(super) caller: Caller,
-    /// When the key expires.
+    /// When the key expires; a person's keys outlast the session.
     pub(super) expires_at: Option<Timestamp>,
     session: Session,
+    /// The person; none for who signed in by a key.
+    open: Option<Box<Open>>,
+}
+
+/// A person who has signed in, and may be a member of no account.
+pub(super) struct Signed {
+    pub(super) open: Open,
+    session: Session,
+}
+
+/// Who looks at a page, as it says so.
+pub(super) struct Who {
+    pub(super) name: String,
+    /// The account's address; none for a member of none.
+    pub(super) account: Option<String>,
+    pub(super) role: &'static str,
 }
 
 /// The part of a page that frames it.
@@ -55,12 +81,22 @@ pub(super) struct Frame {
     pub(super) version: &'static str,
     pub(super) style: &'static str,
     pub(super) script: &'static str,
+    pub(super) who: Option<Who>,
 }
 
 impl Frame {
     /// Whether the page is of this name.
     pub(super) fn is(&self, name: &str) -> bool {
         self.title == name
+    }
+
+    /// The pages that are listed for who looks at this one.
+    pub(super) fn pages(&self) -> &'static [(&'static str, &'static str)] {
+        match &self.who {
+            None => &PAGES[..PAGES.len() - 2],
+            Some(Who { account: Some(_), .. }) => &PAGES,
+            Some(Who { account: None, .. }) => &PAGES[PAGES.len() - 1..],
+        }
     }
 
     /// The frame of a page for who has not signed in.
@@ -71,12 +107,13 @@ impl Frame {
             version: env!("CARGO_PKG_VERSION"),
             style: &assets::STYLE,
             script: &assets::SCRIPT,
+            who: None,
         }
     }
 }
 
-impl Visitor {
-    /// Who visits a page. Who has not signed in is led there, and back.
+impl Signed {
+    /// The person who visits a page. Who has not signed in, or by a key, is led to do so, and back.
     ///
     /// # Errors
     ///
@@ -84,8 +121,59 @@ impl Visitor {
     pub(super) async fn of(state: &Shared, request: &HttpRequest) -> Result<Self, HttpResponse> {
         let session = state.sessions.of(request, state.service.now());
         let Some(session) = session else { return Err(to_sign_in(request)) };
-        match auth::by_key(state, &session.key).await {
-            Ok((caller, expires_at)) => Ok(Self { caller, expires_at, session }),
+        let Shown::Person(id, token) = &session.shown else { return Err(to_sign_in(request)) };
+        match sessions::open(&state.service, *id, token).await {
+            Ok(Some(open)) => Ok(Self { open, session }),
+            Ok(None) => Err(to_sign_in(request)),
+            Err(error) => Err(failed(request, &error.into())),
+        }
+    }
+
+    /// The frame of a page.
+    pub(super) fn frame(&self, title: &'static str) -> Frame {
+        framed(title, &self.session, Some(&self.open))
+    }
+
+    /// Reads a form of this person's.
+    ///
+    /// # Errors
+    ///
+    /// It is not of a page of ours, or does not read.
+    pub(super) fn form<T: DeserializeOwned>(&self, request: &HttpRequest, body: Body) -> Result<T, ApiError> {
+        form(request, body, &self.session.csrf)
+    }
+
+    /// A page for this person.
+    pub(super) async fn page(
+        &self,
+        state: &Shared,
+        request: &HttpRequest,
+        status: StatusCode,
+        page: &impl Template,
+    ) -> HttpResponse {
+        let mut response = whole(request, status, page);
+        renew(state, request, &mut response, &self.session, Some(&self.open)).await;
+        response
+    }
+}
+
+impl Visitor {
+    /// Who visits a page of an account. Who has not signed in is led there, and back; who is a member of none, to the list of
+    /// accounts.
+    ///
+    /// # Errors
+    ///
+    /// The answer that leads there, or that says what is wrong.
+    pub(super) async fn of(state: &Shared, request: &HttpRequest) -> Result<Self, HttpResponse> {
+        let session = state.sessions.of(request, state.service.now());
+        let Some(session) = session else { return Err(to_sign_in(request)) };
+        let Shown::Key(key) = &session.shown else {
+            let Signed { open, session } = Signed::of(state, request).await?;
+            let Some(caller) = person::caller(&open) else { return Err(to("/dashboard/accounts")) };
+            return Ok(Self { caller, expires_at: None, session, open: Some(Box::new(open)) });
+        };
+        match auth::by_key(state, key).await {
+            Ok((caller, expires_at)) => Ok(Self { caller, expires_at, session, open: None }),
             // The key was revoked, or has expired.
             Err(error) if error.status() == StatusCode::UNAUTHORIZED => Err(to_sign_in(request)),
             Err(error) => Err(failed(request, &error)),
@@ -96,14 +184,38 @@ impl Visitor {
     ///
     /// # Errors
     ///
-    /// The key lacks the scope.
+    /// The key or the role lacks the scope.
     pub(super) fn may(&self, scope: Scope) -> Result<Caller, ApiError> {
         if self.caller.scopes.has(scope) { Ok(self.caller) } else { Err(ApiError::out_of_scope(scope)) }
     }
 
+    /// The person's role in the account; none for who signed in by a key.
+    pub(super) fn role(&self) -> Option<Role> {
+        self.open.as_ref()?.seat.as_ref().map(|(member, _)| member.role)
+    }
+
+    /// The person, who may do something that takes a person.
+    ///
+    /// # Errors
+    ///
+    /// The role does not allow it, or the visitor signed in by a key.
+    pub(super) fn person(&self, act: Act) -> Result<&Open, ApiError> {
+        let open = self.open.as_deref();
+        let open =
+            open.ok_or_else(|| ApiError::forbidden("This takes a person, and no key: sign in by a password."))?;
+        if self.role().is_some_and(|role| role.may(act)) {
+            return Ok(open);
+        }
+        Err(ApiError::forbidden(match act {
+            Act::Members => "Only an owner of the account may do this.",
+            Act::Ask => "You need not ask: you may do it yourself.",
+            Act::Read | Act::Inference | Act::Keys | Act::Billing => "Your role does not allow this.",
+        }))
+    }
+
     /// The frame of a page.
     pub(super) fn frame(&self, title: &'static str) -> Frame {
-        Frame { csrf: self.session.csrf.clone(), ..Frame::of_stranger(title) }
+        framed(title, &self.session, self.open.as_deref())
     }
 
     /// Reads a form of this visitor's.
@@ -112,17 +224,49 @@ impl Visitor {
     ///
     /// It is not of a page of ours, or does not read.
     pub(super) fn form<T: DeserializeOwned>(&self, request: &HttpRequest, body: Body) -> Result<T, ApiError> {
-        let body = body.map_err(|error| ApiError::invalid("body", error))?;
-        let fields: Vec<(String, String)> =
-            serde_urlencoded::from_bytes(&body).map_err(|error| ApiError::invalid("form", error))?;
-        let shown = fields.iter().find(|(name, _)| name == "csrf").map(|(_, value)| value.as_str());
-        if !session::is_ours(request)
-            || !shown.is_some_and(|shown| session::is_same(shown.as_bytes(), &self.session.csrf))
-        {
-            return Err(ApiError::forbidden("This form is not from a page of this session: open the page again."));
-        }
-        read(fields)
+        form(request, body, &self.session.csrf)
     }
+}
+
+fn framed(title: &'static str, session: &Session, open: Option<&Open>) -> Frame {
+    let who = open.map(|open| Who {
+        name: open.person.name.clone(),
+        account: open.seat.as_ref().map(|(_, account)| account.clone()),
+        role: open.seat.as_ref().map_or("", |(member, _)| member.role.name()),
+    });
+    Frame { csrf: session.csrf.clone(), who, ..Frame::of_stranger(title) }
+}
+
+/// Reads a form that shows a session's token.
+///
+/// # Errors
+///
+/// It is not of a page of ours, or does not read.
+pub(super) fn form<T: DeserializeOwned>(request: &HttpRequest, body: Body, csrf: &str) -> Result<T, ApiError> {
+    let fields = fields(body)?;
+    let shown = fields.iter().find(|(name, _)| name == "csrf").map(|(_, value)| value.as_str());
+    if !session::is_ours(request) || !shown.is_some_and(|shown| session::is_same(shown.as_bytes(), csrf)) {
+        return Err(ApiError::forbidden("This form is not from a page of this session: open the page again."));
+    }
+    read(fields)
+}
+
+/// Reads a form of somebody who has not signed in.
+///
+/// # Errors
+///
+/// It is not of a page of ours, or does not read.
+pub(super) fn form_of_stranger<T: DeserializeOwned>(request: &HttpRequest, body: Body) -> Result<T, ApiError> {
+    // A page of another origin would sign its reader in to somebody else's account.
+    if !session::is_ours(request) {
+        return Err(ApiError::forbidden("This form is not from our page."));
+    }
+    read(fields(body)?)
+}
+
+fn fields(body: Body) -> Result<Vec<(String, String)>, ApiError> {
+    let body = body.map_err(|error| ApiError::invalid("body", error))?;
+    serde_urlencoded::from_bytes(&body).map_err(|error| ApiError::invalid("form", error))
 }
 
 /// A form with the session's token alone.
@@ -148,7 +292,7 @@ pub(super) async fn visited<T: Template>(
         Err(answer) => return answer,
     };
     match make(&visitor).await {
-        Ok(made) => page(state, request, &visitor, StatusCode::OK, &made),
+        Ok(made) => page(state, request, &visitor, StatusCode::OK, &made).await,
         Err(error) => failed(request, &error),
     }
 }
@@ -188,7 +332,7 @@ pub(in crate::http) fn to(path: &str) -> HttpResponse {
 }
 
 /// A page for a visitor. A session that is getting old is renewed with it.
-pub(super) fn page(
+pub(super) async fn page(
     state: &Shared,
     request: &HttpRequest,
     visitor: &Visitor,
@@ -196,14 +340,35 @@ pub(super) fn page(
     page: &impl Template,
 ) -> HttpResponse {
     let mut response = whole(request, status, page);
-    let now = state.service.now();
-    if visitor.session.is_old(now)
-        && let Some(renewed) = state.sessions.begin(request, &visitor.session.key, now)
-    {
-        // A cookie that can't be written leaves the session as it is.
-        let _ = response.add_cookie(&renewed);
-    }
+    renew(state, request, &mut response, &visitor.session, visitor.open.as_deref()).await;
     response
+}
+
+/// Renews a session that is getting old, by the cookie of this answer alone: one that the browser never gets would end it.
+async fn renew(
+    state: &Shared,
+    request: &HttpRequest,
+    response: &mut HttpResponse,
+    session: &Session,
+    open: Option<&Open>,
+) {
+    let now = state.service.now();
+    let renewed = match (open, session.old_key(now)) {
+        (Some(open), _) if open.is_old(now) => match sessions::rotate(&state.service, &open.session).await {
+            Ok(Some(next)) => {
+                let lasts = open.session.ends_at.ms_since(now);
+                Some(Sessions::of_person(request, next.id, &next.token, lasts))
+            }
+            // Another request has done it, or the next one will.
+            Ok(None) | Err(_) => None,
+        },
+        (None, Some(key)) => state.sessions.begin(request, key, now),
+        _ => None,
+    };
+    if let Some(cookie) = renewed {
+        // A cookie that can't be written leaves the session as it is.
+        let _ = response.add_cookie(&cookie);
+    }
 }
 
 /// A page.

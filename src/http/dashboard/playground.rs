@@ -2,6 +2,7 @@
 
 use actix_web::{HttpRequest, HttpResponse};
 use askama::Template;
+use billing::key::Scope;
 
 use super::page::{Frame, Visitor, visited};
 use crate::http::{inference, query::Query, state::Shared};
@@ -13,6 +14,7 @@ struct Playground {
     url: String,
     model: String,
     models: Vec<String>,
+    may_run: bool,
 }
 
 /// `GET /dashboard/playground`.
@@ -30,7 +32,8 @@ pub(super) async fn playground(state: Shared, request: HttpRequest) -> HttpRespo
             let connection = request.connection_info();
             format!("{}://{}", connection.scheme(), connection.host())
         };
-        Ok(Playground { frame: visitor.frame("Playground"), url, model: known.unwrap_or_default(), models })
+        let may_run = visitor.caller.scopes.has(Scope::Inference);
+        Ok(Playground { frame: visitor.frame("Playground"), url, model: known.unwrap_or_default(), models, may_run })
     };
     visited(&state, &request, make).await
 }

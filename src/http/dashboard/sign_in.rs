@@ -1,17 +1,24 @@
-//! Signing in by an API key, and out.
+//! Signing in by a password or by an API key, and out.
 
 use actix_web::{HttpRequest, HttpResponse, http::StatusCode};
 use askama::Template;
 use serde::Deserialize;
 
-use super::page::{Empty, Frame, Visitor, failed, to, whole};
-use crate::http::{
-    auth,
-    error::ApiError,
-    query::Query,
-    respond::Body,
-    session::{self, Sessions},
-    state::Shared,
+use super::page::{Empty, Frame, failed, form, form_of_stranger, to, whole};
+use crate::{
+    http::{
+        attempts::Attempt,
+        auth,
+        error::ApiError,
+        query::Query,
+        respond::Body,
+        session::{Sessions, Shown},
+        state::Shared,
+    },
+    service::people::{
+        SignUp,
+        sessions::{self, Begun, LASTS_MS},
+    },
 };
 
 #[derive(Template)]
@@ -19,11 +26,20 @@ use crate::http::{
 struct SignIn {
     frame: Frame,
     message: Option<String>,
+    email: String,
     next: String,
+    is_open: bool,
 }
 
-fn shown(request: &HttpRequest, status: StatusCode, message: Option<String>, next: String) -> HttpResponse {
-    whole(request, status, &SignIn { frame: Frame::of_stranger("Sign in"), message, next })
+fn shown(
+    state: &Shared,
+    request: &HttpRequest,
+    (status, message): (StatusCode, Option<String>),
+    email: String,
+    next: String,
+) -> HttpResponse {
+    let is_open = state.service.people().sign_up() == SignUp::Open;
+    whole(request, status, &SignIn { frame: Frame::of_stranger("Sign in"), message, email, next, is_open })
 }
 
 /// A page of ours that a path names. Others are none: who signs in is led nowhere else.
@@ -37,60 +53,102 @@ fn ours(next: Option<&str>) -> &str {
 }
 
 /// `GET /dashboard/sign-in`.
-pub(super) async fn page(request: HttpRequest) -> HttpResponse {
+pub(super) async fn page(state: Shared, request: HttpRequest) -> HttpResponse {
     match Query::of_form(&request, &["next"]) {
-        Ok(query) => shown(&request, StatusCode::OK, None, ours(query.get("next")).to_owned()),
+        Ok(query) => {
+            let next = ours(query.get("next")).to_owned();
+            shown(&state, &request, (StatusCode::OK, None), String::new(), next)
+        }
         Err(error) => failed(&request, &error),
     }
 }
 
-/// A key to sign in with.
+/// A key to sign in with, or an address and a password.
 #[derive(Deserialize)]
 struct Wanted {
+    key: Option<String>,
+    email: Option<String>,
     #[serde(default)]
-    key: String,
+    password: String,
     next: Option<String>,
 }
 
 /// `POST /dashboard/sign-in`.
 pub(super) async fn sign_in(state: Shared, request: HttpRequest, body: Body) -> HttpResponse {
-    let wanted = body.map_err(|error| ApiError::invalid("body", error)).and_then(|body| {
-        let wanted: Wanted = serde_urlencoded::from_bytes(&body).map_err(|error| ApiError::invalid("form", error))?;
-        // A page of another origin would sign its reader in to somebody else's account.
-        if session::is_ours(&request) {
-            Ok(wanted)
-        } else {
-            Err(ApiError::forbidden("This form is not from our page."))
-        }
-    });
-    let Wanted { key, next } = match wanted {
+    let wanted: Wanted = match form_of_stranger(&request, body) {
         Ok(wanted) => wanted,
         Err(error) => return failed(&request, &error),
     };
-    let next = ours(next.as_deref()).to_owned();
-    let key = key.trim();
-    match auth::by_key(&state, key).await {
-        Ok(_) => match state.sessions.begin(&request, key, state.service.now()) {
-            Some(cookie) => {
-                let mut response = to(&next);
-                // Its characters are those of cookies.
-                let _ = response.add_cookie(&cookie);
-                response
-            }
-            None => failed(&request, &ApiError::internal(&"a session could not be sealed")),
-        },
-        Err(error) => shown(&request, error.status(), Some(error.message().to_owned()), next),
+    let next = ours(wanted.next.as_deref()).to_owned();
+    let email = wanted.email.clone().unwrap_or_default();
+    let signed = match &wanted.email {
+        Some(email) => by_password(&state, &request, email, &wanted.password, &next).await,
+        None => by_key(&state, &request, wanted.key.as_deref().unwrap_or_default().trim(), &next).await,
+    };
+    signed.unwrap_or_else(|error| {
+        shown(&state, &request, (error.status(), Some(error.message().to_owned())), email, next)
+    })
+}
+
+async fn by_key(state: &Shared, request: &HttpRequest, key: &str, next: &str) -> Result<HttpResponse, ApiError> {
+    auth::by_key(state, key).await?;
+    let cookie = state.sessions.begin(request, key, state.service.now());
+    let cookie = cookie.ok_or_else(|| ApiError::internal(&"a session could not be sealed"))?;
+    let mut response = to(next);
+    // Its characters are those of cookies.
+    let _ = response.add_cookie(&cookie);
+    Ok(response)
+}
+
+async fn by_password(
+    state: &Shared,
+    request: &HttpRequest,
+    email: &str,
+    password: &str,
+    next: &str,
+) -> Result<HttpResponse, ApiError> {
+    state.attempts.count(Attempt::SignIn, state.addresses.of(request), Some(email)).await?;
+    let begun = sessions::sign_in(&state.service, email, password, &device(request)).await?;
+    // One word for all that may be wrong.
+    let begun = begun.ok_or_else(|| ApiError::unauthorized("The address or the password is wrong."))?;
+    Ok(begin(state, request, &begun, next).await)
+}
+
+/// What a browser calls itself.
+pub(super) fn device(request: &HttpRequest) -> String {
+    let said = request.headers().get("user-agent").and_then(|said| said.to_str().ok());
+    said.unwrap_or("an unknown browser").to_owned()
+}
+
+/// Leads to a page with a session that was just begun. The one before of this browser ends: nothing of it is taken over.
+pub(super) async fn begin(state: &Shared, request: &HttpRequest, begun: &Begun, next: &str) -> HttpResponse {
+    let before = state.sessions.of(request, state.service.now());
+    if let Some(Shown::Person(id, token)) = before.map(|before| before.shown)
+        && let Ok(Some(open)) = sessions::open(&state.service, id, &token).await
+        && let Err(error) = sessions::end(&state.service, open.person.id, id).await
+    {
+        tracing::warn!(%error, "a session before another one could not be ended");
     }
+    let mut response = to(next);
+    // Its characters are those of cookies.
+    let _ = response.add_cookie(&Sessions::of_person(request, begun.id, &begun.token, LASTS_MS));
+    response
 }
 
 /// `POST /dashboard/sign-out`.
 pub(super) async fn sign_out(state: Shared, request: HttpRequest, body: Body) -> HttpResponse {
-    let visitor = match Visitor::of(&state, &request).await {
-        Ok(visitor) => visitor,
-        Err(answer) => return answer,
+    let Some(session) = state.sessions.of(&request, state.service.now()) else { return to("/dashboard/sign-in") };
+    let end = async {
+        let Empty {} = form(&request, body, &session.csrf)?;
+        if let Shown::Person(id, token) = &session.shown
+            && let Some(open) = sessions::open(&state.service, *id, token).await?
+        {
+            sessions::end(&state.service, open.person.id, *id).await?;
+        }
+        Ok::<_, ApiError>(())
     };
-    match visitor.form::<Empty>(&request, body) {
-        Ok(Empty {}) => {
+    match end.await {
+        Ok(()) => {
             let mut response = to("/dashboard/sign-in");
             let _ = response.add_cookie(&Sessions::end(&request));
             response

@@ -44,7 +44,7 @@ pub async fn events(state: Shared, request: HttpRequest) -> HttpResponse {
 }
 
 async fn open(state: &Shared, request: &HttpRequest, revocations: Revocations) -> Result<Stream, ApiError> {
-    let by = By::of(state, origin::key(state, request)?).await?;
+    let by = By::of(state, origin::key(state, request).await?).await?;
     if state.stage() >= Stage::Parting {
         return Err(ApiError::not_ready("stopping"));
     }

@@ -15,7 +15,7 @@ use crate::http::{auth, error::ApiError, state::Shared};
 /// # Errors
 ///
 /// There is none, or a session that this page may not use.
-pub(super) fn key(state: &Shared, request: &HttpRequest) -> Result<String, ApiError> {
+pub(super) async fn key(state: &Shared, request: &HttpRequest) -> Result<String, ApiError> {
     let session = state.sessions.of(request, state.gateway.clock().now());
     let Some(session) = session.filter(|_| matches!(auth::shows_key(request), Ok(false))) else {
         return Ok(auth::key(state, request)?.into_owned());
@@ -25,7 +25,7 @@ pub(super) fn key(state: &Shared, request: &HttpRequest) -> Result<String, ApiEr
         return Err(ApiError::forbidden("A session opens no socket for a client that does not say its Origin."));
     };
     if is_allowed(origin, text(HOST), &state.settings.http.cors_origins) {
-        return Ok(session.key);
+        return auth::key_of_session(state, session).await;
     }
     Err(ApiError::forbidden(
         "A session opens no socket for a page of another origin; http.cors_origins names those that may.",

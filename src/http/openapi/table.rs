@@ -24,6 +24,7 @@ use crate::http::{
         operations::{Actors, Audit, Clock, Status},
         overview::Overview,
         payments::{EventApplied, Payment, Purchase, Reconciled, Refunded, WholePayment},
+        people::{AccountMember, ForgottenPerson, Person, PersonLink, PersonState},
         pools::{ModelActed, ModelStatus, Pools},
         receipt::Receipt,
         request_receipt::RequestReceipt,
@@ -103,6 +104,7 @@ pub(super) fn all() -> Vec<Operation> {
         billing(),
         endpoints(),
         accounts(),
+        people(),
         operator(),
         #[cfg(feature = "faults")]
         faults(),
@@ -440,6 +442,28 @@ fn accounts() -> Vec<Operation> {
         get("/admin/v1/accounts/{account}/actions", OPERATOR, "What operators did to an account")
             .paged()
             .pages::<Action>(),
+    ]
+}
+
+fn people() -> Vec<Operation> {
+    vec![
+        get("/admin/v1/accounts/{account}/members", OPERATOR, "An account's members").lists::<AccountMember>(),
+        get("/admin/v1/people", OPERATOR, "People, who sign in on the dashboard")
+            .query(&["search", "limit", "cursor"])
+            .pages::<Person>(),
+        post("/admin/v1/people/invite", OPERATOR, "Make a link by which somebody comes in")
+            .body::<admin::people::Wanted>()
+            .errors(&[Code::NotFound])
+            .answers::<PersonLink>(),
+        get("/admin/v1/people/{person}", OPERATOR, "A person, by id or address").answers::<Person>(),
+        delete("/admin/v1/people/{person}", OPERATOR, "Forget a person, and end all memberships")
+            .errors(&[Code::Conflict])
+            .answers::<ForgottenPerson>(),
+        post("/admin/v1/people/{person}/reset-link", OPERATOR, "Make a link by which a person sets another password")
+            .answers::<PersonLink>(),
+        post("/admin/v1/people/{person}/disable", OPERATOR, "Let a person in no more, and end all sessions")
+            .answers::<PersonState>(),
+        post("/admin/v1/people/{person}/enable", OPERATOR, "Let a person in again").answers::<PersonState>(),
     ]
 }
 

@@ -15,6 +15,7 @@ pub mod nodes;
 pub mod operations;
 pub mod overview;
 pub mod payments;
+pub mod people;
 pub mod pools;
 pub mod receipt;
 pub mod request_receipt;

@@ -19,6 +19,7 @@ pub(crate) mod fake_mistral;
 pub(crate) mod fake_openai;
 pub(crate) mod fake_provider;
 pub(crate) mod fake_responses;
+pub(crate) mod fake_smtp;
 pub(crate) mod fake_stripe;
 pub(crate) mod fake_vllm;
 /// The small model of the engine's tests, as an exporter writes it.
@@ -27,6 +28,7 @@ pub(crate) mod hugging;
 pub(crate) mod memory;
 pub(crate) mod nginx;
 pub(crate) mod node;
+pub(crate) mod people;
 pub(crate) mod plain;
 pub(crate) mod postgres;
 pub(crate) mod proxy;

@@ -1,5 +1,5 @@
-//! The tables that the log makes, for their comparison with it: accounts, grants, open holds, payments, keys, saved cards and
-//! webhooks. `farebox rebuild` compares all tables whole. A [`Table`] says which rows
+//! The tables that the log makes, for their comparison with it: accounts, grants, open holds, payments, keys, saved cards,
+//! webhooks and members. `farebox rebuild` compares all tables whole. A [`Table`] says which rows
 //! a transition leaves behind and how they are read; all else is the same for every table.
 
 use std::{
@@ -10,13 +10,13 @@ use std::{
 
 use billing::{
     Timestamp, account::Header, card::PaymentMethod, entry::Transition, grant::Grant, hold::Hold, key::ApiKey,
-    payment::Payment, resource::Resource, webhook::Endpoint,
+    member::Membership, payment::Payment, resource::Resource, webhook::Endpoint,
 };
 use sea_orm::{QueryResult, Value};
 use uuid::Uuid;
 
 use super::{Audit, MOST};
-use crate::{LedgerError, cards, keys, load, webhooks};
+use crate::{LedgerError, cards, keys, load, people, webhooks};
 
 /// Rows of a table that are read at once: [`Table::PAGE`] says so too.
 const PAGE: usize = 2_000;
@@ -232,6 +232,30 @@ impl Table for Endpoints {
     }
 }
 
+struct Members;
+
+impl Table for Members {
+    type Key = (Uuid, Uuid);
+    type State = Membership;
+    const WHAT: &'static str = "members are not those of the log";
+    const PAGE: &'static str = "SELECT account_id, person_id, role, since FROM membership \
+                                WHERE (account_id, person_id) > (?, ?) ORDER BY account_id, person_id LIMIT 2000";
+
+    fn rows(transition: &Transition, mut tell: impl FnMut((Uuid, Uuid), Option<&Membership>)) {
+        for resource in &transition.resources {
+            match resource {
+                Resource::Member(member) => tell((transition.account_id.0, member.person_id.0), Some(member)),
+                Resource::MemberLeft(person) => tell((transition.account_id.0, person.0), None),
+                _ => {}
+            }
+        }
+    }
+
+    fn read(row: &QueryResult) -> Result<Membership, LedgerError> {
+        people::membership(row)
+    }
+}
+
 struct Payments;
 
 impl Table for Payments {
@@ -254,7 +278,7 @@ impl Table for Payments {
 }
 
 /// All tables, before the first row of the log.
-pub(super) fn all() -> [Box<dyn Compare>; 8] {
+pub(super) fn all() -> [Box<dyn Compare>; 9] {
     [
         compared::<Accounts>(),
         compared::<Grants>(),
@@ -263,6 +287,7 @@ pub(super) fn all() -> [Box<dyn Compare>; 8] {
         compared::<Revoked>(),
         compared::<Cards>(),
         compared::<Endpoints>(),
+        compared::<Members>(),
         compared::<Payments>(),
     ]
 }

@@ -1,4 +1,4 @@
-//! Rows of keys, saved cards and webhooks.
+//! Rows of keys, saved cards, webhooks and members.
 
 use std::collections::BTreeMap;
 
@@ -6,8 +6,9 @@ use billing::{
     Nanos, Timestamp,
     card::PaymentMethod,
     entry::Transition,
-    ids::{AccountId, KeyId, PaymentId},
+    ids::{AccountId, KeyId, PaymentId, PersonId},
     key::{ApiKey, KeyWindow},
+    member::Membership,
     resource::Resource,
     webhook::Endpoint,
 };
@@ -32,6 +33,8 @@ pub(super) struct Resources<'a> {
     payment_cards: BTreeMap<PaymentId, &'a str>,
     endpoints: BTreeMap<Uuid, &'a Endpoint>,
     deleted: Vec<Uuid>,
+    /// `None`: a member no more.
+    members: BTreeMap<(AccountId, PersonId), Option<&'a Membership>>,
 }
 
 impl<'a> Resources<'a> {
@@ -59,6 +62,8 @@ impl<'a> Resources<'a> {
                     self.endpoints.remove(id);
                     self.deleted.push(*id);
                 }
+                Resource::Member(member) => drop(self.members.insert((account, member.person_id), Some(member))),
+                Resource::MemberLeft(person) => drop(self.members.insert((account, *person), None)),
             }
         }
     }
@@ -250,6 +255,31 @@ fn deleted_rows<'a>(merged: &Merged<'_>, write: &'static Write) -> Rows<'a> {
     let mut rows = Rows::new(write, 1, 0);
     for id in &merged.resources.deleted {
         rows.push([(*id).into()]);
+    }
+    rows
+}
+
+pub(super) fn member_rows<'a>(merged: &Merged<'a>) -> Rows<'a> {
+    static WRITE: Write = Write::new(
+        "INSERT INTO membership (account_id, person_id, role, since)",
+        "ON CONFLICT (account_id, person_id) DO UPDATE SET role = excluded.role, since = excluded.since",
+    );
+    let mut rows = Rows::new(&WRITE, 4, 0);
+    for ((account, person), member) in &merged.resources.members {
+        if let Some(member) = member {
+            rows.push([account.0.into(), person.0.into(), member.role.name().into(), member.since.0.into()]);
+        }
+    }
+    rows
+}
+
+pub(super) fn left_member_rows<'a>(merged: &Merged<'a>) -> Rows<'a> {
+    static WRITE: Write = Write::new("DELETE FROM membership WHERE (account_id, person_id) IN (", ")");
+    let mut rows = Rows::new(&WRITE, 2, 0);
+    for ((account, person), member) in &merged.resources.members {
+        if member.is_none() {
+            rows.push([account.0.into(), person.0.into()]);
+        }
     }
     rows
 }

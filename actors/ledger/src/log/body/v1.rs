@@ -12,7 +12,7 @@ mod credits;
 mod holds;
 mod imported;
 mod notes;
-mod numbers;
+pub(super) mod numbers;
 mod prices;
 mod purchases;
 mod resources;
@@ -38,7 +38,7 @@ use self::{
     resources::Resource,
     usage::Usage,
 };
-use super::{BadBody, Body, v2, v3};
+use super::{BadBody, Body, v2, v3, v4};
 
 /// The version of this form.
 pub(super) const VERSION: u8 = 1;
@@ -161,6 +161,7 @@ pub(super) fn decode(message: &[u8]) -> Result<Body, BadBody> {
     match decode_any(message)? {
         Body::Transitions(transitions) if transitions.iter().any(v2::is_needed) => Err(malformed("usage.attempts")),
         Body::Transitions(transitions) if transitions.iter().any(v3::is_needed) => Err(malformed("hold.is_parked")),
+        Body::Transitions(transitions) if transitions.iter().any(v4::is_needed) => Err(malformed("members")),
         body => Ok(body),
     }
 }

@@ -8,7 +8,7 @@ use super::{
         self,
         context::{Reading, Writing},
     },
-    v3,
+    v3, v4,
 };
 
 /// The version of this form.
@@ -28,6 +28,9 @@ pub(super) fn decode(message: &[u8]) -> Result<Body, BadBody> {
     match v1::decode_any(message)? {
         Body::Transitions(transitions) if transitions.iter().any(v3::is_needed) => {
             Err(BadBody::Malformed("hold.is_parked".to_owned()))
+        }
+        Body::Transitions(transitions) if transitions.iter().any(v4::is_needed) => {
+            Err(BadBody::Malformed("members".to_owned()))
         }
         Body::Transitions(transitions) if transitions.iter().any(is_needed) => Ok(Body::Transitions(transitions)),
         _ => Err(BadBody::Malformed("form 2 without what it is for".to_owned())),

@@ -87,7 +87,7 @@ pub(super) fn step() -> impl Strategy<Value = Step> {
             }),
         1 => (any::<usize>(), proptest::option::of(amount)).prop_map(|(which, amount)| Act::Void { which, amount }),
         1 => (any::<bool>(), 0..5_i64).prop_map(|(reload, threshold)| Act::Automatic { reload, threshold }),
-        4 => (0..8_u8, any::<usize>()).prop_map(|(kind, which)| Act::Change { kind, which }),
+        4 => (0..10_u8, any::<usize>()).prop_map(|(kind, which)| Act::Change { kind, which }),
         1 => Just(Act::Sweep),
     ];
     let by = prop_oneof![8 => Just(By::Customer), 1 => Just(By::Operator), 1 => (0..9_u8).prop_map(By::Processor),

@@ -1,4 +1,4 @@
-//! Random changes of keys, saved cards and webhooks.
+//! Random changes of keys, saved cards, webhooks and members.
 
 use billing::{
     Nanos, Timestamp,
@@ -7,8 +7,9 @@ use billing::{
     command::Command,
     entry::Transition,
     event::EventKind,
-    ids::{AccountId, KeyId},
+    ids::{AccountId, KeyId, PersonId},
     key::{ApiKey, KeyLimits, Scopes},
+    member::{Membership, Role},
     resource::{Change, Resource},
     webhook::{Because, Endpoint},
 };
@@ -64,7 +65,11 @@ impl Resources {
                     self.endpoints.push(endpoint.clone());
                 }
                 Resource::EndpointDeleted(id) => self.endpoints.retain(|known| known.id != *id),
-                Resource::Customer { .. } | Resource::CardChosen { .. } | Resource::PaymentCard { .. } => {}
+                Resource::Customer { .. }
+                | Resource::CardChosen { .. }
+                | Resource::PaymentCard { .. }
+                | Resource::Member(_)
+                | Resource::MemberLeft(_) => {}
             }
         }
     }
@@ -92,6 +97,8 @@ impl Resources {
                 let disabled = known.disabled.is_none().then_some((now, Because::Owner));
                 vec![Resource::Endpoint(Endpoint { disabled, ..known })]
             }
+            7 => vec![Resource::Member(member(account.id, which, now))],
+            8 => vec![Resource::MemberLeft(member(account.id, which, now).person_id)],
             _ => vec![Resource::EndpointDeleted(one(&self.endpoints, which)?.id)],
         };
         Some(changed(account.header.revision, resources))
@@ -116,6 +123,12 @@ impl Resources {
         let saved = card::save(&self.cards, &new, save_as).map_or_else(|_| Vec::new(), |(_, changes)| changes);
         [vec![owner, chosen], saved].concat()
     }
+}
+
+/// One of a few people.
+fn member(account_id: AccountId, which: usize, since: Timestamp) -> Membership {
+    let person_id = PersonId(Uuid::from_u128(u128::try_from(which % 3).unwrap()));
+    Membership { account_id, person_id, role: Role::ALL[which % 4], since }
 }
 
 fn endpoint(account_id: AccountId, which: usize, id: Uuid, now: Timestamp) -> Endpoint {

@@ -11,8 +11,9 @@ use billing::{
     event::{Event, EventKind},
     grant::{Grant, Source, Taken},
     hold::{Hold, Work},
-    ids::{AccountId, GrantId, KeyId, PaymentId, RequestId, ReversalId},
+    ids::{AccountId, GrantId, KeyId, PaymentId, PersonId, RequestId, ReversalId},
     key::{ApiKey, KeyLimits, Scopes},
+    member::{Membership, Role},
     payment::{Maxima, Payment, PaymentStatus, Purpose},
     plan::Plan,
     price::Cost,
@@ -480,6 +481,26 @@ fn resources() -> Transition {
             Resource::EndpointDeleted(id(47)),
         ],
         ..unchanged(48)
+    }
+}
+
+/// Members who come, change and go, and the events of form 4.
+pub(in crate::log::body) fn members() -> Transition {
+    use EventKind::{MemberJoined, MemberLeft, MemberRoleChanged, MoreWanted};
+    let member = |number, role| {
+        let (account_id, person_id) = (AccountId(id(1)), PersonId(id(number)));
+        Resource::Member(Membership { account_id, person_id, role, since: NOW })
+    };
+    Transition {
+        events: [MemberJoined, MemberRoleChanged, MemberLeft, MoreWanted].map(|kind| Event::new(kind, "it")).to_vec(),
+        resources: vec![
+            member(51, Role::Owner),
+            member(52, Role::Billing),
+            member(53, Role::Developer),
+            member(54, Role::Reader),
+            Resource::MemberLeft(PersonId(id(55))),
+        ],
+        ..unchanged(49)
     }
 }
 

@@ -13,6 +13,7 @@ const PRICES: &[u8] = include_bytes!("../../../../tests/fixtures/log_bodies/1_pr
 const IMPORTED: &[u8] = include_bytes!("../../../../tests/fixtures/log_bodies/1_imported.bin");
 const ATTEMPTS: &[u8] = include_bytes!("../../../../tests/fixtures/log_bodies/2_attempts.bin");
 const PARKED: &[u8] = include_bytes!("../../../../tests/fixtures/log_bodies/3_parked.bin");
+const MEMBERS: &[u8] = include_bytes!("../../../../tests/fixtures/log_bodies/4_members.bin");
 const EVERYTHING: &[u8] = include_bytes!("../../../../tests/fixtures/log_bodies/1_everything.bin");
 
 fn genesis(began: Began) -> Genesis {
@@ -41,7 +42,24 @@ fn bodies_of_form_3_are_read_for_ever() {
     assert_eq!(decode(PARKED), Ok(Body::Transitions(all)));
 }
 
-/// For as long as form 3 is the newest.
+#[test]
+fn bodies_of_form_4_are_read_for_ever() {
+    assert_eq!(decode(MEMBERS), Ok(Body::Transitions(vec![examples::parking(), examples::members()])));
+}
+
+/// For as long as form 4 is the newest.
+#[test]
+fn bodies_are_written_in_form_4_where_they_need_it() {
+    assert_eq!(encode(&[examples::parking(), examples::members()]), MEMBERS);
+    let members = encode(&[examples::members()]);
+    for older in [1, 2, 3] {
+        assert_eq!(decode(&[&[older], &members[1..]].concat()), Err(BadBody::Malformed("members".into())));
+    }
+    let other = encode(&[examples::parking()]);
+    assert!(decode(&[&[4], &other[1..]].concat()).is_err(), "it is for bodies that need it");
+}
+
+/// For as long as no other form holds all of them in fewer bytes.
 #[test]
 fn bodies_are_written_in_form_3_where_they_need_it() {
     assert_eq!(encode(&[examples::admission(), examples::after_attempts(), examples::parking()]), PARKED);

@@ -1,10 +1,11 @@
-//! Random keys, saved cards and webhooks.
+//! Random keys, saved cards, webhooks and members.
 
 use billing::{
     card::{Card, PaymentMethod},
     event::EventKind,
-    ids::{AccountId, KeyId, PaymentId},
+    ids::{AccountId, KeyId, PaymentId, PersonId},
     key::{ApiKey, KeyLimits, Scope, Scopes},
+    member::{Membership, Role},
     resource::Resource,
     webhook::{Because, Endpoint},
 };
@@ -29,6 +30,8 @@ pub(super) fn resource() -> BoxedStrategy<Resource> {
         of_payment,
         endpoint().prop_map(Resource::Endpoint),
         id().prop_map(Resource::EndpointDeleted),
+        member().prop_map(Resource::Member),
+        id().prop_map(|id| Resource::MemberLeft(PersonId(id))),
     ]
     .boxed()
 }
@@ -68,6 +71,15 @@ fn card() -> BoxedStrategy<PaymentMethod> {
         is_default: any::<bool>(),
         created_at: time(),
         removed_at: option::of(time()),
+    })
+}
+
+fn member() -> BoxedStrategy<Membership> {
+    fields!(Membership {
+        account_id: Just(AccountId(Uuid::nil())),
+        person_id: id().prop_map(PersonId),
+        role: select(Role::ALL.to_vec()),
+        since: time(),
     })
 }
 

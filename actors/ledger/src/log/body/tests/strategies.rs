@@ -344,6 +344,7 @@ fn of_account(mut transition: Transition) -> Transition {
             Resource::KeyOpened(key) => key.account_id = transition.account_id,
             Resource::Card(card) => card.account_id = transition.account_id,
             Resource::Endpoint(endpoint) => endpoint.account_id = transition.account_id,
+            Resource::Member(member) => member.account_id = transition.account_id,
             _ => {}
         }
     }

@@ -25,7 +25,7 @@ impl Writing {
     }
 
     /// The place of an id in the list, from 1. A new id is added.
-    pub(super) fn id(&mut self, id: Uuid) -> u32 {
+    pub(in crate::log::body) fn id(&mut self, id: Uuid) -> u32 {
         let (known, _) = self.ids.as_chunks::<WIDTH>();
         let (found, count) = (known.iter().position(|known| known == id.as_bytes()), known.len());
         let place = found.unwrap_or(count);
@@ -69,12 +69,12 @@ impl<'a> Reading<'a> {
     }
 
     /// The transition's account.
-    pub(super) fn account(&self) -> Result<AccountId, BadBody> {
+    pub(in crate::log::body) fn account(&self) -> Result<AccountId, BadBody> {
         self.id(1, "transition.ids").map(AccountId)
     }
 
     /// The id at a place.
-    pub(super) fn id(&self, place: u32, field: &str) -> Result<Uuid, BadBody> {
+    pub(in crate::log::body) fn id(&self, place: u32, field: &str) -> Result<Uuid, BadBody> {
         self.maybe_id(place, field)?.ok_or_else(|| malformed(field))
     }
 

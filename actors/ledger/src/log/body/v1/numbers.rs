@@ -7,6 +7,7 @@ use billing::{
     event::EventKind,
     grant::Source,
     key::Scope,
+    member::Role,
     payment::{PaymentStatus, Purpose},
     plan::Plan,
     reversal,
@@ -17,13 +18,13 @@ use billing::{
 use super::{super::Began, BadBody};
 
 /// An enumeration that is stored as a number. Zero stands for none, so that a missing field has no value.
-pub(super) trait Numbered: Sized {
+pub(in crate::log::body) trait Numbered: Sized {
     fn number(self) -> u32;
     fn of(number: u32) -> Option<Self>;
 }
 
 /// The value of a number.
-pub(super) fn value<T: Numbered>(number: u32, field: &str) -> Result<T, BadBody> {
+pub(in crate::log::body) fn value<T: Numbered>(number: u32, field: &str) -> Result<T, BadBody> {
     T::of(number).ok_or_else(|| BadBody::Malformed(format!("{field} has the unknown number {number}")))
 }
 
@@ -85,5 +86,10 @@ numbered! {
         PaymentRestored = 12,
         ReloadPaused = 13,
         WebhookDisabled = 14,
+        MemberJoined = 15,
+        MemberRoleChanged = 16,
+        MemberLeft = 17,
+        MoreWanted = 18,
     }
+    Role { Owner = 1, Billing = 2, Developer = 3, Reader = 4 }
 }

@@ -1,13 +1,14 @@
-//! Stored keys, saved cards and webhooks. They belong to the transition's account.
+//! Stored keys, saved cards, webhooks and members (of form 4). They belong to the transition's account.
 
 use billing::{
     Nanos, card,
-    ids::{KeyId, PaymentId},
+    ids::{KeyId, PaymentId, PersonId},
     key::{self, Scopes},
     resource, webhook,
 };
 
 use super::{
+    super::v4::Member,
     BadBody,
     context::{Reading, Writing},
     each, malformed,
@@ -17,7 +18,7 @@ use super::{
 /// One of its fields is set.
 #[derive(Clone, PartialEq, prost::Message)]
 pub(super) struct Resource {
-    #[prost(oneof = "Is", tags = "1, 2, 3, 4, 5, 6, 7, 8")]
+    #[prost(oneof = "Is", tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10")]
     is: Option<Is>,
 }
 
@@ -39,6 +40,10 @@ enum Is {
     Endpoint(Endpoint),
     #[prost(uint32, tag = "8")]
     EndpointDeleted(u32),
+    #[prost(message, tag = "9")]
+    Member(Member),
+    #[prost(uint32, tag = "10")]
+    MemberLeft(u32),
 }
 
 #[derive(Clone, PartialEq, prost::Message)]
@@ -184,6 +189,8 @@ impl Resource {
                 }
                 resource::Resource::Endpoint(endpoint) => Is::Endpoint(Endpoint::write(endpoint, to)),
                 resource::Resource::EndpointDeleted(id) => Is::EndpointDeleted(to.id(*id)),
+                resource::Resource::Member(member) => Is::Member(Member::write(member, to)),
+                resource::Resource::MemberLeft(id) => Is::MemberLeft(to.id(id.0)),
             }),
         }
     }
@@ -206,6 +213,8 @@ impl Resource {
             }
             Is::Endpoint(endpoint) => resource::Resource::Endpoint(endpoint.read(from)?),
             Is::EndpointDeleted(id) => resource::Resource::EndpointDeleted(from.id(id, "endpoint_deleted")?),
+            Is::Member(member) => resource::Resource::Member(member.read(from)?),
+            Is::MemberLeft(id) => resource::Resource::MemberLeft(PersonId(from.id(id, "member_left")?)),
         })
     }
 }

@@ -1,0 +1,49 @@
+//! Pages of people: how they come in, which account they look at, who else is a member of it, and what is their own.
+
+mod accounts;
+mod join;
+mod letters;
+mod members;
+mod settings;
+
+use actix_web::{HttpRequest, HttpResponse, web};
+use askama::Template;
+
+use super::{
+    form,
+    page::{Frame, whole},
+};
+use crate::http::routes::get;
+
+/// The pages' routes.
+pub(super) fn configure(app: &mut web::ServiceConfig) {
+    app.service(form("/dashboard/sign-up", letters::sign_up).route(web::get().to(letters::sign_up_page)))
+        .service(form("/dashboard/forgot", letters::forgot).route(web::get().to(letters::forgot_page)))
+        .service(form("/dashboard/join", join::join).route(web::get().to(join::join_page)))
+        .service(form("/dashboard/reset", join::reset).route(web::get().to(join::reset_page)))
+        .service(form("/dashboard/accounts", accounts::turn).route(web::get().to(accounts::accounts)))
+        .service(get("/dashboard/members", members::members))
+        .service(form("/dashboard/members/invite", members::invite))
+        .service(form("/dashboard/members/ask", members::ask))
+        .service(form("/dashboard/members/{person}/role", members::change_role))
+        .service(form("/dashboard/members/{person}/remove", members::remove))
+        .service(form("/dashboard/members/invitations/{id}/withdraw", members::withdraw))
+        .service(get("/dashboard/settings", settings::settings))
+        .service(form("/dashboard/settings/name", settings::rename))
+        .service(form("/dashboard/settings/password", settings::change_password))
+        .service(form("/dashboard/settings/sessions/{id}/end", settings::end_session))
+        .service(form("/dashboard/settings/sign-out-everywhere", settings::end_all));
+}
+
+/// A page that says one thing.
+#[derive(Template)]
+#[template(path = "dashboard/said.html")]
+struct Said {
+    frame: Frame,
+    says: String,
+}
+
+fn said(request: &HttpRequest, title: &'static str, says: impl Into<String>) -> HttpResponse {
+    let page = Said { frame: Frame::of_stranger(title), says: says.into() };
+    whole(request, actix_web::http::StatusCode::OK, &page)
+}

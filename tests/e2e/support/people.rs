@@ -1,0 +1,149 @@
+//! People who use the dashboard by HTTP, as a browser without scripts does, and the letters that they get.
+
+use std::{
+    fs,
+    time::{Duration, Instant},
+};
+
+use reqwest::{Method, redirect::Policy};
+use serde_json::{Value, json};
+
+use super::{
+    client::{Answer, answer},
+    server::Server,
+};
+
+pub(crate) const PASSWORD: &str = "correct horse battery";
+
+/// A browser.
+#[derive(Clone)]
+pub(crate) struct Visitor {
+    url: String,
+    pub(crate) cookie: String,
+}
+
+/// The value of a hidden field.
+#[track_caller]
+pub(crate) fn hidden(page: &str, name: &str) -> String {
+    let begin = format!("name=\"{name}\" value=\"");
+    let (_, rest) = page.split_once(&begin).unwrap_or_else(|| panic!("no {name}: {page}"));
+    rest.split('"').next().unwrap().to_owned()
+}
+
+/// The cookie that an answer sets.
+pub(crate) fn cookie_of(answer: &Answer) -> Option<String> {
+    let set = answer.header("set-cookie")?;
+    assert!(set.contains("HttpOnly") && set.contains("SameSite=Lax"), "{set}");
+    Some(set.split(';').next().unwrap().to_owned())
+}
+
+impl Visitor {
+    /// One who has not signed in.
+    pub(crate) fn new(server: &Server) -> Self {
+        Self { url: server.url().to_owned(), cookie: String::new() }
+    }
+
+    pub(crate) fn request(&self, method: Method, path: &str) -> reqwest::RequestBuilder {
+        let client = reqwest::Client::builder().redirect(Policy::none()).no_proxy().build().unwrap();
+        let request = client.request(method, format!("{}{path}", self.url)).header("user-agent", "A <b>browser</b>");
+        if self.cookie.is_empty() { request } else { request.header("cookie", &self.cookie) }
+    }
+
+    /// A page; what it sets is kept, as browsers do.
+    pub(crate) async fn get(&mut self, page: &str) -> Answer {
+        let answer = answer(self.request(Method::GET, &format!("/dashboard{page}"))).await;
+        self.keep(&answer);
+        answer
+    }
+
+    fn keep(&mut self, answer: &Answer) {
+        if let Some(cookie) = cookie_of(answer) {
+            self.cookie = cookie;
+        }
+    }
+
+    /// Sends a form of somebody who has not signed in.
+    pub(crate) async fn post(&mut self, path: &str, fields: &[(&str, &str)]) -> Answer {
+        let answer = answer(self.request(Method::POST, &format!("/dashboard{path}")).form(fields)).await;
+        self.keep(&answer);
+        answer
+    }
+
+    /// The token of this session's forms.
+    pub(crate) async fn csrf(&mut self) -> String {
+        hidden(&self.get("/accounts").await.body, "csrf")
+    }
+
+    /// Sends a form of a page of this session.
+    pub(crate) async fn send(&mut self, path: &str, fields: &[(&str, &str)]) -> Answer {
+        let csrf = self.csrf().await;
+        self.post(path, &[&[("csrf", csrf.as_str())], fields].concat()).await
+    }
+
+    pub(crate) async fn sign_in(&mut self, email: &str, password: &str) -> Answer {
+        self.post("/sign-in", &[("email", email), ("password", password), ("next", "/dashboard/keys")]).await
+    }
+
+    /// Calls the API as a script of our pages does.
+    pub(crate) async fn call(&mut self, method: Method, path: &str, body: &Value) -> Answer {
+        let csrf = self.csrf().await;
+        answer(self.request(method, path).header("x-csrf-token", csrf).json(body)).await
+    }
+
+    /// Whether the session is good.
+    pub(crate) async fn is_in(&mut self) -> bool {
+        self.get("/settings").await.status == 200
+    }
+
+    /// Comes in by a link.
+    pub(crate) async fn join(&mut self, link: &str, name: &str) -> Answer {
+        let token = token_of(link);
+        self.post("/join", &[("token", &token), ("name", name), ("password", PASSWORD)]).await
+    }
+}
+
+/// The token of a link.
+pub(crate) fn token_of(link: &str) -> String {
+    link.split_once("token=").unwrap().1.to_owned()
+}
+
+/// The letters in the outbox to an address, once there are so many.
+pub(crate) async fn letters(server: &Server, to: &str, count: usize) -> Vec<String> {
+    let (folder, began) = (server.folder().join("data/outbox"), Instant::now());
+    loop {
+        let mut files: Vec<_> =
+            fs::read_dir(&folder).into_iter().flatten().map(|entry| entry.unwrap().path()).collect();
+        files.retain(|path| path.extension().is_some_and(|end| end == "eml"));
+        files.sort();
+        let mut found: Vec<_> = files.iter().map(|path| fs::read_to_string(path).unwrap()).collect();
+        found.retain(|letter| letter.contains(&format!("To: {to}\r\n")));
+        if found.len() >= count {
+            return found;
+        }
+        assert!(began.elapsed() < Duration::from_secs(20), "{} of {count} letters to {to}", found.len());
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+/// The link in a letter, which leads to this gateway.
+#[track_caller]
+pub(crate) fn link_of(server: &Server, letter: &str) -> String {
+    let link = letter.split_whitespace().find(|word| word.starts_with("http")).unwrap_or_else(|| panic!("{letter}"));
+    assert!(link.starts_with(server.url()), "{link}");
+    link.to_owned()
+}
+
+/// Somebody whom an operator lets in: to an account in a role, or to a new one.
+pub(crate) async fn person(server: &Server, email: &str, to: Option<(&str, &str)>) -> Visitor {
+    let mut body = json!({"email": email});
+    if let Some((account, role)) = to {
+        body["account"] = account.into();
+        body["role"] = role.into();
+    }
+    let link = server.admin().0.post("/admin/v1/people/invite", &body).await.ok()["link"].as_str().unwrap().to_owned();
+    let mut visitor = Visitor::new(server);
+    let name = email.split('@').next().unwrap();
+    let joined = visitor.join(&link, name).await;
+    assert_eq!((joined.status, joined.header("location")), (303, Some("/dashboard")), "{}", joined.body);
+    visitor
+}
