@@ -128,13 +128,14 @@ pub async fn live(state: Shared, request: HttpRequest, body: web::Payload) -> Ht
     match payload.and_then(|payload| actix_ws::handle(&request, payload)) {
         Ok((response, session, messages)) => {
             let messages = messages.max_frame_size(limits.body_bytes);
-            let messages = messages.aggregate_continuations().max_continuation_size(limits.body_bytes);
+            // Boxed, as a task that is handed on has room for each of its hands.
+            let messages = Box::new(messages.aggregate_continuations().max_continuation_size(limits.body_bytes));
             let (outgoing, queue) = outgoing(limits.live_buffer_bytes, &state.gateway.unread);
             let writer = actix_rt::spawn(queue.write(session.clone()));
-            let mut feed = Feed::new(&state, by.caller);
+            let mut feed = Box::new(Feed::new(&state, by.caller));
             // The balance is told unasked.
             let _ = feed.subscribe(&[Topic::Balance]);
-            let socket = Socket {
+            let socket = Box::new(Socket {
                 state,
                 by,
                 outgoing,
@@ -143,7 +144,7 @@ pub async fn live(state: Shared, request: HttpRequest, body: web::Payload) -> Ht
                 requests: HashMap::new(),
                 ended: Rc::default(),
                 _place: place,
-            };
+            });
             actix_rt::spawn(socket.run(session, messages, (feed, revocations), writer));
             response
         }
@@ -186,10 +187,10 @@ impl Parting {
 
 impl Socket {
     async fn run(
-        mut self,
+        mut self: Box<Self>,
         session: Session,
-        messages: AggregatedMessageStream,
-        (feed, revocations): (Feed, Revocations),
+        messages: Box<AggregatedMessageStream>,
+        (feed, revocations): (Box<Feed>, Revocations),
         writer: JoinHandle<()>,
     ) {
         let parting = self.serve(messages, feed, revocations).await;
@@ -218,8 +219,8 @@ impl Socket {
     /// Serves a socket until it must be closed.
     async fn serve(
         &mut self,
-        mut messages: AggregatedMessageStream,
-        mut feed: Feed,
+        mut messages: Box<AggregatedMessageStream>,
+        mut feed: Box<Feed>,
         mut revocations: Revocations,
     ) -> Parting {
         let (state, by) = (self.state.clone(), self.by.clone());

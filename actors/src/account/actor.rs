@@ -2,7 +2,10 @@
 //! current time, and carries the outputs out (the journal, replies, timers, the actor's end). It decides nothing.
 //! Handlers are synchronous; the only future is the load at the start of a life.
 
-use std::time::{Duration, Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use actix::{Actor, ActorContext, ActorFutureExt, AsyncContext, Handler, WeakRecipient, WrapFuture};
 use billing::ids::{AccountId, GrantId};
@@ -173,9 +176,10 @@ impl Shell {
             Departure::Holds(request_id, amounts) => around.running.holds(request_id, amounts),
             Departure::Balance(watchers, balance) => {
                 let place = around.balances.tell(self.id, &balance);
+                let balance = Arc::new(balance);
                 for watcher in &watchers {
                     // A slow watcher is dropped, and learns it by its channel's end.
-                    let _ = watcher.try_send(Live::Balance { place, balance: balance.clone() });
+                    let _ = watcher.try_send(Live::Balance { place, balance: Arc::clone(&balance) });
                 }
             }
         }

@@ -1,6 +1,6 @@
 //! The messages to an account and their answers: plain values, which may come from another process.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use actix::Message;
 use billing::{
@@ -176,8 +176,8 @@ pub enum Live {
     Balance {
         /// Its place among those that this process told: one with a lower place is older.
         place: u64,
-        /// The balance.
-        balance: Balance,
+        /// The balance, one for all watchers: each keeps room for many updates.
+        balance: Arc<Balance>,
     },
 }
 

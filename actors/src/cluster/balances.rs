@@ -49,8 +49,7 @@ pub(super) fn tell(accounts: &Accounts, account_id: AccountId, epoch: i64) -> mp
                 () = tells.closed() => return,
             };
             let Some(Live::Balance { place, balance }) = live else { return };
-            let numbered: Numbered = (epoch, place, balance);
-            let Ok(message) = serde_json::to_vec(&numbered) else { return };
+            let Ok(message) = serde_json::to_vec(&(epoch, place, &*balance)) else { return };
             // One that is too slow begins again, with the balance of then.
             if tells.try_send(message.into()).is_err() {
                 return;
@@ -153,7 +152,7 @@ impl Watching {
             return true;
         }
         self.newest = Some(number);
-        self.watcher.try_send(Live::Balance { place: number.place, balance }).is_ok()
+        self.watcher.try_send(Live::Balance { place: number.place, balance: Arc::new(balance) }).is_ok()
     }
 
     fn hear(&mut self, told: Option<Told>) -> Option<Numbered> {

@@ -2,7 +2,7 @@
 //! comes with its balance, so a balance that is told is also the sign to look for requests that ended and for events.
 //! Nothing is read where nothing changes.
 
-use std::{collections::VecDeque, pin::Pin, time::Duration};
+use std::{collections::VecDeque, pin::Pin, sync::Arc, time::Duration};
 
 use actors::account::Live;
 use billing::{Timestamp, account::Balance, key::Scope};
@@ -99,7 +99,7 @@ pub(super) struct Feed {
     topics: Topics,
     balances: Option<mpsc::Receiver<Live>>,
     again: Pin<Box<Sleep>>,
-    latest: Option<Balance>,
+    latest: Option<Arc<Balance>>,
     permits: Option<String>,
     running: Option<String>,
     seen: Seen,
