@@ -1,20 +1,14 @@
 //! Authentication: API keys, sessions of browsers, and the operator's token. Keys look like `fb_<12 public>_<40 secret>`. The ledger stores
 //! only their BLAKE3 hash: a key has 200 random bits, so a slow hash would add nothing.
 
+mod cache;
 pub(super) mod person;
 
-use std::{
-    borrow::Cow,
-    sync::{PoisonError, RwLock},
-    time::{Duration, Instant},
-};
+use std::borrow::Cow;
 
 use actix_web::{
     FromRequest, HttpMessage, HttpRequest,
-    http::{
-        StatusCode,
-        header::{AUTHORIZATION, HeaderName},
-    },
+    http::header::{AUTHORIZATION, HeaderName},
     web,
 };
 use billing::{
@@ -22,10 +16,11 @@ use billing::{
     ids::{AccountId, KeyId},
     key::{Scope, Scopes},
 };
-use quick_cache::unsync::Cache;
 use serde::Deserialize;
-use tokio::sync::broadcast;
 use uuid::Uuid;
+
+use cache::{Cached, Public};
+pub use cache::{Keys, Revocations};
 
 use super::{error::ApiError, session, state::Shared};
 use crate::{
@@ -37,80 +32,8 @@ use crate::{
     },
 };
 
-/// The most cached keys, roughly; beyond it the least used are evicted.
-const MOST: usize = 100_000;
-/// How long a key is cached. Changes made to the ledger by other processes are noticed after this time.
-const REMEMBERED_FOR: Duration = Duration::from_mins(1);
-
-/// A key's public part.
-type Public = [u8; 12];
-
 /// The longest key, in bytes.
 const LONGEST_KEY: usize = 128;
-
-/// The most revocations that wait for open sockets. A socket that misses some looks its key up again.
-const UNTOLD: usize = 256;
-
-/// The cache of keys, by their public part.
-#[derive(Debug)]
-pub struct Keys {
-    seen: RwLock<Seen>,
-    revoked: broadcast::Sender<Public>,
-}
-
-impl Default for Keys {
-    fn default() -> Self {
-        Self { seen: RwLock::default(), revoked: broadcast::Sender::new(UNTOLD) }
-    }
-}
-
-/// Receives the revocations of keys.
-#[derive(Debug)]
-pub struct Revocations(broadcast::Receiver<Public>);
-
-impl Revocations {
-    /// Resolves when this key is revoked, or this session of a person has ended.
-    pub async fn of(&mut self, state: &Shared, key: &str) {
-        if state.sessions.of_handle(key).is_some() {
-            return person::ended(state, key).await;
-        }
-        let own = key.get(3..15).and_then(|public| Public::try_from(public.as_bytes()).ok());
-        loop {
-            match self.0.recv().await {
-                Ok(revoked) if Some(revoked) == own => return,
-                Ok(_) => {}
-                Err(broadcast::error::RecvError::Lagged(_)) => {
-                    if still(state, key).await.is_err_and(|error| error.status() == StatusCode::UNAUTHORIZED) {
-                        return;
-                    }
-                }
-                // The process ends.
-                Err(broadcast::error::RecvError::Closed) => std::future::pending().await,
-            }
-        }
-    }
-}
-
-#[derive(Debug)]
-struct Seen {
-    keys: Cache<Public, (Cached, Instant)>,
-    /// The number of evictions because of revocations. A key that was read from the ledger before another eviction is
-    /// not cached.
-    forgotten: u64,
-}
-
-impl Default for Seen {
-    fn default() -> Self {
-        Self { keys: Cache::new(MOST), forgotten: 0 }
-    }
-}
-
-/// A cached key.
-#[derive(Debug, Clone, Copy)]
-struct Cached {
-    hash: blake3::Hash,
-    known: Known,
-}
 
 /// What a key or a session may do.
 #[derive(Debug, Clone, Copy)]
@@ -131,61 +54,6 @@ impl Known {
     fn holder(&self) -> Holder {
         let Caller { account_id, key_id, .. } = self.caller;
         if self.is_less() { Holder::LimitedKey(account_id, key_id) } else { Holder::Account(account_id) }
-    }
-}
-
-impl Keys {
-    fn get(&self, public: &Public) -> Option<Cached> {
-        let (known, at) = *self.seen.read().unwrap_or_else(PoisonError::into_inner).keys.get(public)?;
-        (at.elapsed() < REMEMBERED_FOR).then_some(known)
-    }
-
-    fn forgotten(&self) -> u64 {
-        self.seen.read().unwrap_or_else(PoisonError::into_inner).forgotten
-    }
-
-    /// Caches a key, unless any key was revoked since the ledger was read: it may be this one.
-    fn insert(&self, public: Public, known: Cached, forgotten: u64) {
-        let mut seen = self.seen.write().unwrap_or_else(PoisonError::into_inner);
-        if seen.forgotten != forgotten {
-            return;
-        }
-        seen.keys.insert(public, (known, Instant::now()));
-    }
-
-    /// Evicts a revoked key.
-    pub fn forget(&self, public: &str) {
-        if let Ok(public) = Public::try_from(public.as_bytes()) {
-            let mut seen = self.seen.write().unwrap_or_else(PoisonError::into_inner);
-            seen.forgotten += 1;
-            seen.keys.remove(&public);
-            drop(seen);
-            // There may be no receiver.
-            let _ = self.revoked.send(public);
-        }
-    }
-
-    /// Evicts every key.
-    fn forget_all(&self) {
-        let mut seen = self.seen.write().unwrap_or_else(PoisonError::into_inner);
-        seen.forgotten += 1;
-        seen.keys = Cache::new(MOST);
-    }
-
-    /// Evicts keys when their revocation is durable, whoever asked for it and whatever was answered. Ends with the ledger.
-    pub async fn follow(&self, mut revoked: broadcast::Receiver<String>) {
-        loop {
-            match revoked.recv().await {
-                Ok(public) => self.forget(&public),
-                Err(broadcast::error::RecvError::Lagged(_)) => self.forget_all(),
-                Err(broadcast::error::RecvError::Closed) => return,
-            }
-        }
-    }
-
-    /// The revocations from now on.
-    pub fn revocations(&self) -> Revocations {
-        Revocations(self.revoked.subscribe())
     }
 }
 
@@ -536,31 +404,6 @@ pub fn token_is_right(state: &Shared, token: &str) -> Result<(), ApiError> {
 mod tests {
     use super::*;
     use actix_web::test::TestRequest;
-
-    #[test]
-    fn a_key_is_remembered_for_a_while_unless_one_was_forgotten_meanwhile() {
-        let (keys, public) = (Keys::default(), *b"0123456789ab");
-        let caller = Caller { account_id: AccountId(Uuid::nil()), key_id: KeyId(Uuid::nil()), scopes: Scopes::ALL };
-        let known = Known { caller, expires_at: None, is_limited: false };
-        let known = Cached { hash: blake3::hash(b"x"), known };
-        keys.insert(public, known, keys.forgotten());
-        assert!(keys.get(&public).is_some());
-        let before = keys.forgotten();
-        keys.forget("0123456789ab");
-        assert!(keys.get(&public).is_none());
-        keys.insert(public, known, before);
-        assert!(keys.get(&public).is_none(), "it may be the one that was revoked");
-        keys.insert(public, known, keys.forgotten());
-        let long_ago = Instant::now().checked_sub(REMEMBERED_FOR).unwrap();
-        keys.seen.write().unwrap().keys.get_mut(&public).unwrap().1 = long_ago;
-        assert!(keys.get(&public).is_none(), "the ledger is asked again");
-        for n in 0..2 * MOST {
-            let mut other = public;
-            other[..8].copy_from_slice(&n.to_le_bytes());
-            keys.insert(other, known, keys.forgotten());
-        }
-        assert!(keys.seen.read().unwrap().keys.len() <= MOST + MOST / 10);
-    }
 
     #[test]
     fn a_key_is_read_from_either_header_and_two_that_differ_are_refused() {

@@ -10,10 +10,19 @@ use runtime::health::{Health, Observed, Seen};
 type Family<T> = (&'static str, &'static str, &'static str, fn(&T) -> String);
 
 /// The families of each kind of actor.
-const KINDS: [Family<Observed>; 6] = [
+const KINDS: [Family<Observed>; 8] = [
     ("actors_live", "gauge", "Actors of the kind that live.", |seen| seen.live.to_string()),
     ("farebox_actor_mailbox_messages", "gauge", "Messages that wait.", |seen| seen.mailbox_depth.to_string()),
     ("farebox_actor_messages_total", "counter", "Messages handled.", |seen| seen.handled.to_string()),
+    (
+        "farebox_actor_refused_messages_total",
+        "counter",
+        "Messages that were not posted, as the mailbox was full.",
+        |seen| seen.refused.to_string(),
+    ),
+    ("farebox_actor_lost_messages_total", "counter", "Messages whose actor ended before it handled them.", |seen| {
+        seen.lost.to_string()
+    }),
     ("farebox_actor_waited_seconds_total", "counter", "Time that messages waited, together.", |seen| {
         seconds(seen.waited_us)
     }),

@@ -16,6 +16,7 @@ use serde_json::json;
 use crate::support::{
     client::answer,
     fake_openai::{Behaviour, FakeOpenAi},
+    people::person,
     server::Server,
     temporary,
     test_ledger::TestLedger,
@@ -495,6 +496,13 @@ const CASES: &[Case] = &[
     ),
     case(
         19,
+        "members are not those of the log",
+        "SELECT person_id, 0 FROM membership",
+        "UPDATE membership SET role = 'reader' WHERE person_id = {id}",
+        "role: Reader",
+    ),
+    case(
+        19,
         "payment is not what the log says",
         "SELECT id, 0 FROM payment WHERE purpose = 'purchase'",
         "UPDATE payment SET reference = 'other' WHERE id = {id}",
@@ -537,6 +545,7 @@ async fn a_life() -> TestLedger {
     let key = customer.api.post("/v1/keys", &json!({"name": "revoked"})).await.ok();
     let key = format!("/v1/keys/{}", key["id"].as_str().unwrap());
     answer(customer.api.request(Method::DELETE, &key)).await.ok();
+    person(&server, "ada@example.com", Some((&customer.id, "owner"))).await;
     customer.api.post("/v1/payment-methods", &json!({"card": "pm_card_visa"})).await.ok();
     customer.api.post("/v1/webhooks", &json!({"url": "http://127.0.0.1:9/"})).await.ok();
     let bought = json!({"amount": "10", "payment_method": "pm_card_visa"});
