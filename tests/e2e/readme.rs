@@ -100,10 +100,12 @@ fn the_readmes_tour_works_as_written_and_a_second_start_keeps_everything() {
     assert!(shell(&short, &url, key).contains("data: [DONE]"));
     drop(server);
 
-    let (_server, _, printed) = quickstart(&folder, &fake);
+    let (server, _, printed) = quickstart(&folder, &fake);
     assert!(printed.contains(key), "{printed}");
     let audit =
         Command::new(env!("CARGO_BIN_EXE_farebox")).args(["audit", "--json"]).current_dir(&folder).output().unwrap();
     assert!(audit.status.success(), "{}", String::from_utf8_lossy(&audit.stdout));
+    // It writes there as long as it lives.
+    drop(server);
     std::fs::remove_dir_all(&folder).unwrap();
 }

@@ -200,7 +200,14 @@ mod tests {
     fn serving(folder: &Path) -> (Offer, TcpListener) {
         let http = TcpListener::bind("127.0.0.1:0").unwrap();
         let own = Own { http: &http, metrics: None, is_held: false };
-        (Offer::open(folder.join("successor.sock"), Place::IfFree, own).unwrap(), http)
+        // A process that another test starts has this one's files for a moment.
+        for _ in 0..100 {
+            match Offer::open(folder.join("successor.sock"), Place::IfFree, own) {
+                Err(error) if error.kind() == ErrorKind::AddrInUse => std::thread::sleep(Duration::from_millis(20)),
+                opened => return (opened.unwrap(), http),
+            }
+        }
+        panic!("the path stays in use")
     }
 
     #[tokio::test]
