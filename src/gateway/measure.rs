@@ -15,7 +15,6 @@ use wire::inference::{Failure, FinishReason, Usage, Work};
 
 use super::{
     lately::{Lately, Minute},
-    plan::OURS,
     stages::Stages,
 };
 
@@ -239,11 +238,6 @@ impl Measure {
         self.ended[ending as usize].get_or_init(series).increment(1);
         self.lately.ended(ending, Instant::now());
     }
-}
-
-/// Whether requests of a provider run here.
-pub(super) fn is_ours(provider: &str) -> bool {
-    provider == OURS
 }
 
 #[cfg(test)]

@@ -36,7 +36,7 @@ use super::{
     answers::{self, Asks, Found, Recorded, Reused},
     measure,
     meter::Meter,
-    plan::{Bounds, Payer, plan},
+    plan::{Bounds, OURS, Payer, plan},
     stages::Stages,
     target,
     task::{Runner, Spans, Task},
@@ -320,15 +320,15 @@ impl Traced {
     }
 
     /// The span of a run: a call of a provider, or the work of a pool.
-    fn run(&self, enter: &Admit) -> Span {
-        let kind = if measure::is_ours(&enter.provider) { Kind::Internal } else { Kind::Client };
+    fn run(&self, provider: &str, model: &str) -> Span {
         if !self.trace.is_kept() {
             return Span::default();
         }
-        let run = self.trace.child(format!("{} {}", self.operation, enter.model), kind);
+        let kind = if provider == OURS { Kind::Internal } else { Kind::Client };
+        let run = self.trace.child(format!("{} {model}", self.operation), kind);
         run.note("gen_ai.operation.name", self.operation);
-        run.note("gen_ai.provider.name", measure::provider_name(&enter.provider).to_string());
-        run.note("gen_ai.request.model", enter.model.to_string());
+        run.note("gen_ai.provider.name", measure::provider_name(provider).to_string());
+        run.note("gen_ai.request.model", model.to_owned());
         run
     }
 }
@@ -363,9 +363,9 @@ async fn begun(
 ) -> Result<Started, ServeError> {
     let request_id = enter.admit.request_id;
     let asked_at = Instant::now();
-    let measure = gateway.measures.get(&enter.admit.provider, &enter.admit.model, traced.operation);
-    let drain = gateway.drains.get(&enter.admit.provider);
-    let admit = traced.trace.is_kept().then(|| enter.admit.clone());
+    let (provider, model) = (Arc::clone(&enter.admit.provider), Arc::clone(&enter.admit.model));
+    let measure = gateway.measures.get(&provider, &model, traced.operation);
+    let drain = gateway.drains.get(&provider);
     let admitted = traced.enter(gateway, account, enter).await?;
     let took = asked_at.elapsed();
     measure.admission(took);
@@ -374,7 +374,7 @@ async fn begun(
     let cancel = Arc::new(Notify::new());
     let (updates, watcher) = watch::channel(&gateway.unread);
     let began = Instant::now();
-    let run = admit.map_or_else(Span::default, |admit| traced.run(&admit));
+    let run = traced.run(&provider, &model);
     let Run { meter, events, runner } = begin(&mut admission, began, &run);
     let spans = Spans { request: traced.trace, run };
     let watching = (updates, Arc::clone(&cancel));

@@ -332,13 +332,13 @@ impl Task {
         used
     }
 
-    /// Tells the spans of the run's stages.
-    fn trace_run(&self, failure: Option<&Failure>, now: Instant) {
+    /// Tells the spans of the run's stages, which end now.
+    fn trace_run(&self, stages: Stages, failure: Option<&Failure>, now: Instant) {
         let run = &self.spans.run;
         if !run.is_kept() {
             return;
         }
-        if let (true, Stages::Open { load, queue, compute }) = (self.runner.is_engine(), self.stages(now)) {
+        if let Stages::Open { load, queue, compute } = stages {
             let computing = now.checked_sub(compute).unwrap_or(now);
             let queued = computing.checked_sub(queue).unwrap_or(computing);
             let loading = queued.checked_sub(load).unwrap_or(queued);
@@ -357,7 +357,7 @@ impl Task {
         let now = Instant::now();
         let stages = self.stages(now);
         self.measure.stages(stages, self.course.elapsed(now), failure.as_ref());
-        self.trace_run(failure.as_ref(), now);
+        self.trace_run(stages, failure.as_ref(), now);
         let charged = self.charged(failure.as_ref()).await;
         if let Some(key) = self.meter.unpriced(&charged) {
             tracing::error!(request.id = %self.admission.request_id(), %key, "a provider reports what has no price");
