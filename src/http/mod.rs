@@ -22,6 +22,7 @@ pub mod live;
 mod openapi;
 pub mod operations;
 pub mod operator;
+mod pages;
 pub mod query;
 pub mod relay;
 pub mod respond;

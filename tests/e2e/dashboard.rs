@@ -1,66 +1,26 @@
 //! The dashboard: as a person uses it in Chromium, and as somebody abuses it.
 
-use reqwest::{Method, StatusCode, header::LOCATION};
+use reqwest::{Method, header::LOCATION};
 use serde_json::json;
 
 use crate::support::{
     browser::Browser,
-    client::{Answer, Customer, answer},
+    client::{Customer, answer},
     fake_openai::FakeOpenAi,
+    pages::{Visitor, client, hidden, links},
     server::{Options, Server},
 };
 
 const PAGES: [&str; 8] = ["", "/usage", "/requests", "/credits", "/keys", "/models", "/playground", "/events"];
-
-/// Somebody who has signed in.
-struct Visitor<'a> {
-    server: &'a Server,
-    cookie: String,
-    csrf: String,
-}
-
-fn client() -> reqwest::Client {
-    reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).build().unwrap()
-}
 
 async fn sign_in(server: &Server, key: &str, next: &str) -> reqwest::Response {
     let url = format!("{}/dashboard/sign-in", server.url());
     client().post(url).form(&[("key", key), ("next", next)]).send().await.unwrap()
 }
 
-impl<'a> Visitor<'a> {
-    async fn of(server: &'a Server, key: &str) -> Self {
-        let response = sign_in(server, key, "/dashboard").await;
-        assert_eq!(response.status(), StatusCode::SEE_OTHER);
-        let cookie = response.headers()["set-cookie"].to_str().unwrap();
-        assert!(cookie.contains("HttpOnly") && cookie.contains("SameSite=Lax"), "{cookie}");
-        let cookie = cookie.split(';').next().unwrap().to_owned();
-        let mut visitor = Self { server, cookie, csrf: String::new() };
-        let page = visitor.get("/keys").await.body;
-        visitor.csrf = hidden(&page, "csrf");
-        visitor
-    }
-
-    fn request(&self, method: Method, path: &str) -> reqwest::RequestBuilder {
-        client().request(method, format!("{}{path}", self.server.url())).header("cookie", &self.cookie)
-    }
-
-    async fn get(&self, page: &str) -> Answer {
-        answer(self.request(Method::GET, &format!("/dashboard{page}"))).await
-    }
-
-    /// Sends a form as a page of ours does.
-    async fn send(&self, path: &str, fields: &[(&str, &str)]) -> Answer {
-        let fields = [&[("csrf", self.csrf.as_str())], fields].concat();
-        answer(self.request(Method::POST, &format!("/dashboard{path}")).form(&fields)).await
-    }
-}
-
-/// The value of a hidden field.
-fn hidden(page: &str, name: &str) -> String {
-    let begin = format!("name=\"{name}\" value=\"");
-    let (_, rest) = page.split_once(&begin).unwrap_or_else(|| panic!("no {name}: {page}"));
-    rest.split('"').next().unwrap().to_owned()
+async fn visitor<'a>(server: &'a Server, key: &str) -> Visitor<'a> {
+    let response = sign_in(server, key, "/dashboard").await;
+    Visitor::signed_in(server, "/dashboard", response, &["HttpOnly", "SameSite=Lax"], "/keys").await
 }
 
 async fn stage() -> (FakeOpenAi, Server, Customer) {
@@ -133,7 +93,7 @@ async fn every_page_has_no_barriers_and_fits_small_and_large_windows_light_and_d
     let chat = json!({"model": "gpt-4o-mini", "messages": [{"role": "user", "content": "hi"}]});
     assert_eq!(customer.api.post("/v1/chat/completions", &chat).await.status, 200);
     let request = customer.settled(1).await[0]["id"].as_str().unwrap().to_owned();
-    let visitor = Visitor::of(&server, &customer.key).await;
+    let visitor = visitor(&server, &customer.key).await;
     let once = hidden(&visitor.get("/credits").await.body, "once");
     visitor.send("/credits/buy", &[("once", &once), ("amount", "10"), ("card", "pm_card_visa")]).await;
     let Some(browser) = Browser::start().await else { return };
@@ -160,35 +120,18 @@ async fn every_page_has_no_barriers_and_fits_small_and_large_windows_light_and_d
     browser.close().await;
 }
 
-/// The addresses of this gateway that a page leads to.
-fn links(page: &str) -> Vec<String> {
-    let hrefs = page.split("href=\"").skip(1).filter_map(|rest| rest.split('"').next());
-    hrefs.filter(|href| href.starts_with('/')).map(|href| href.replace("&amp;", "&").replace("&#38;", "&")).collect()
-}
-
 #[tokio::test]
 async fn every_link_of_every_page_leads_somewhere() {
     let (_fake, server, customer) = stage().await;
-    let visitor = Visitor::of(&server, &customer.key).await;
+    let visitor = visitor(&server, &customer.key).await;
     let chat = json!({"model": "gpt-4o-mini", "messages": [{"role": "user", "content": "hi"}]});
     assert_eq!(customer.api.post("/v1/chat/completions", &chat).await.status, 200);
     let once = hidden(&visitor.get("/credits").await.body, "once");
     let bought = visitor.send("/credits/buy", &[("once", &*once), ("amount", "10"), ("card", "pm_card_visa")]).await;
     assert_eq!(bought.status, 303, "{}", bought.body);
     customer.settled(1).await;
-    let (mut waiting, mut seen) = (vec!["/dashboard".to_owned()], std::collections::BTreeSet::new());
-    while let Some(path) = waiting.pop() {
-        // A model's page is as another model's.
-        let kind = path.split("model=").next().unwrap().to_owned();
-        if !seen.insert(kind) {
-            continue;
-        }
-        let shown = answer(visitor.request(Method::GET, &path)).await;
-        assert!(shown.status < 400, "{path}: {}: {}", shown.status, shown.body);
-        if path.starts_with("/dashboard") && !path.contains("/assets/") {
-            waiting.extend(links(&shown.body));
-        }
-    }
+    // A model's page is as another model's.
+    let seen = visitor.follow_links(&["model="]).await;
     // The first page that is looked at, with its style and its script.
     for page in PAGES {
         let page = visitor.get(page).await.body;
@@ -215,7 +158,7 @@ async fn every_link_of_every_page_leads_somewhere() {
 #[tokio::test]
 async fn usage_is_shown_by_hour_model_and_key() {
     let (_fake, server, customer) = stage().await;
-    let visitor = Visitor::of(&server, &customer.key).await;
+    let visitor = visitor(&server, &customer.key).await;
     let other = server.admin().create_key(&customer.id).await;
     let chat = json!({"model": "gpt-4o-mini", "messages": [{"role": "user", "content": "hi"}]});
     for key in [&customer.key, &customer.key, &other] {
@@ -247,7 +190,7 @@ async fn usage_is_shown_by_hour_model_and_key() {
 #[tokio::test]
 async fn forms_of_other_pages_do_nothing_and_forms_sent_twice_act_once() {
     let (_fake, server, customer) = stage().await;
-    let visitor = Visitor::of(&server, &customer.key).await;
+    let visitor = visitor(&server, &customer.key).await;
     let once = hidden(&visitor.get("/credits").await.body, "once");
     let buy = [("once", &*once), ("amount", "10"), ("card", "pm_card_visa")];
     let purchase = || visitor.request(Method::POST, "/dashboard/credits/buy");
@@ -296,7 +239,7 @@ async fn a_session_is_its_keys_and_ends_with_it() {
     assert_eq!(other.api.post("/v1/chat/completions", &chat).await.status, 200);
     let theirs = other.settled(1).await[0]["id"].as_str().unwrap().to_owned();
     let key = server.admin().create_key(&customer.id).await;
-    let visitor = Visitor::of(&server, &key).await;
+    let visitor = visitor(&server, &key).await;
     for page in PAGES {
         let shown = visitor.get(page).await;
         assert_eq!(shown.status, 200, "{page}: {}", shown.body);
@@ -337,7 +280,7 @@ async fn a_session_is_its_keys_and_ends_with_it() {
     let limited = customer.api.post("/v1/keys", &limited).await.ok()["key"].as_str().unwrap().to_owned();
     let small = sign_in(&server, &limited, "/dashboard").await;
     let cookie = small.headers()["set-cookie"].to_str().unwrap().split(';').next().unwrap().to_owned();
-    let small = Visitor { server: &server, cookie, csrf: String::new() };
+    let small = Visitor { server: &server, root: "/dashboard", cookie, csrf: String::new() };
     let refused = small.get("/credits").await;
     assert!(refused.status == 403 && refused.body.contains("scope"), "{}", refused.body);
     // The session ends with its key.

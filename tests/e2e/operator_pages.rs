@@ -5,17 +5,14 @@ use serde_json::json;
 
 use crate::support::{
     browser::Browser,
-    client::{Answer, Customer, answer},
+    client::{Customer, answer},
     fake_openai::FakeOpenAi,
+    pages::{Visitor, client, hidden},
     server::{Options, Server},
 };
 
 const PAGES: [&str; 10] =
     ["", "/actors", "/pools", "/providers", "/money", "/nodes", "/accounts", "/requests", "/prices", "/acts"];
-
-fn client() -> reqwest::Client {
-    reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).build().unwrap()
-}
 
 async fn stage() -> (FakeOpenAi, Server, Customer) {
     let fake = FakeOpenAi::start();
@@ -29,48 +26,10 @@ async fn sign_in(server: &Server, token: &str, next: &str) -> reqwest::Response 
     client().post(url).form(&[("token", token), ("next", next)]).send().await.unwrap()
 }
 
-/// An operator who has signed in.
-struct Operator<'a> {
-    server: &'a Server,
-    cookie: String,
-    csrf: String,
-}
-
-/// The value of a hidden field.
-fn hidden(page: &str, name: &str) -> String {
-    let begin = format!("name=\"{name}\" value=\"");
-    let (_, rest) = page.split_once(&begin).unwrap_or_else(|| panic!("no {name}: {page}"));
-    rest.split('"').next().unwrap().to_owned()
-}
-
-impl<'a> Operator<'a> {
-    async fn of(server: &'a Server) -> Self {
-        let response = sign_in(server, Server::admin_token(), "/operator").await;
-        assert_eq!(response.status(), StatusCode::SEE_OTHER);
-        let cookie = response.headers()["set-cookie"].to_str().unwrap();
-        for part in ["HttpOnly", "SameSite=Strict", "Path=/operator"] {
-            assert!(cookie.contains(part), "{cookie}");
-        }
-        assert!(!cookie.contains(Server::admin_token()));
-        let cookie = cookie.split(';').next().unwrap().to_owned();
-        let mut operator = Self { server, cookie, csrf: String::new() };
-        operator.csrf = hidden(&operator.get("").await.body, "csrf");
-        operator
-    }
-
-    fn request(&self, method: Method, path: &str) -> reqwest::RequestBuilder {
-        client().request(method, format!("{}{path}", self.server.url())).header("cookie", &self.cookie)
-    }
-
-    async fn get(&self, page: &str) -> Answer {
-        answer(self.request(Method::GET, &format!("/operator{page}"))).await
-    }
-
-    /// Sends a form as a page of ours does.
-    async fn send(&self, path: &str, fields: &[(&str, &str)]) -> Answer {
-        let fields = [&[("csrf", self.csrf.as_str())], fields].concat();
-        answer(self.request(Method::POST, &format!("/operator{path}")).form(&fields)).await
-    }
+async fn operator(server: &Server) -> Visitor<'_> {
+    let response = sign_in(server, Server::admin_token(), "/operator").await;
+    assert!(!response.headers()["set-cookie"].to_str().unwrap().contains(Server::admin_token()));
+    Visitor::signed_in(server, "/operator", response, &["HttpOnly", "SameSite=Strict", "Path=/operator"], "").await
 }
 
 #[tokio::test]
@@ -172,7 +131,7 @@ async fn every_page_has_no_barriers_and_fits_small_and_large_windows_light_and_d
 #[tokio::test]
 async fn forms_of_other_pages_do_nothing_and_forms_sent_twice_act_once() {
     let (_fake, server, customer) = stage().await;
-    let operator = Operator::of(&server).await;
+    let operator = operator(&server).await;
     let account = format!("/accounts/{}", customer.id);
     let once = hidden(&operator.get(&account).await.body, "once");
     let give = [("once", &*once), ("amount", "10"), ("source", "promo"), ("reason", "why not")];
@@ -241,7 +200,7 @@ async fn only_who_has_the_token_sees_the_pages_and_what_is_shown_is_text() {
         guesses.push(sign_in(&server, "a guess", "/operator").await.status().as_u16());
     }
     assert!(guesses.starts_with(&[401; 10]) && guesses.ends_with(&[429, 429]), "{guesses:?}");
-    let operator = Operator::of(&server).await;
+    let operator = operator(&server).await;
     for page in PAGES {
         let shown = operator.get(page).await;
         assert_eq!(shown.status, 200, "{page}: {}", shown.body);
@@ -263,6 +222,14 @@ async fn only_who_has_the_token_sees_the_pages_and_what_is_shown_is_text() {
         assert!(shown.status == 200 && !shown.body.contains("<script>alert"), "{page}: {}", shown.body);
     }
     assert!(said.status == 400 && !said.body.contains("<script>alert"), "{} {}", said.status, said.body);
+    // Each link leads somewhere; a form's field that nothing was typed into is sent empty.
+    operator.follow_links(&["subject="]).await;
+    for empty in ["/accounts?search=", "/requests?id=", "/acts?act=&subject=", "/sign-in?next="] {
+        assert_eq!(operator.get(empty).await.status, 200, "{empty}");
+    }
+    let led = answer(client().post(format!("{}/operator/acts", server.url())).form(&[("act", "pause")])).await;
+    let there = format!("{}{}", server.url(), led.header("location").unwrap());
+    assert_eq!(answer(client().get(there)).await.status, 200, "who is led to sign in can");
     for wrong in ["/accounts/x", "/requests/x", "/actors/pool/9B", "/accounts?cursor=x", "/acts?nothing=1"] {
         let shown = operator.get(wrong).await;
         assert!(matches!(shown.status, 400 | 404) && shown.body.contains("role=\"alert\""), "{wrong}: {}", shown.body);

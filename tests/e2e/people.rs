@@ -9,7 +9,8 @@ use crate::support::{
     client::{Customer, answer},
     fake_openai::FakeOpenAi,
     fake_smtp::FakeSmtp,
-    people::{PASSWORD, Visitor, cookie_of, hidden, letters, link_of, person, token_of},
+    pages::hidden,
+    people::{PASSWORD, Visitor, cookie_of, letters, link_of, person, token_of},
     server::{Options, Server},
 };
 

@@ -12,11 +12,17 @@ use serde::{Deserialize, de::DeserializeOwned};
 use uuid::Uuid;
 
 use super::{
-    page::{Frame, Visitor, failed, page, sent, to},
+    page::{Frame, Visitor, failed, page, sent},
     text::{dollars, dollars_given, minute},
 };
 use crate::{
-    http::{error::ApiError, query::Query, respond::Body, state::Shared},
+    http::{
+        error::ApiError,
+        pages::{said, to},
+        query::Query,
+        respond::Body,
+        state::Shared,
+    },
     idempotency::Life,
     service::{
         acts::Origin,
@@ -130,7 +136,7 @@ async fn made(
     Ok(Credits {
         frame: visitor.frame("Credits"),
         message,
-        said: query.get("said").and_then(|word| SAID.iter().find(|said| said.0 == word)).map(|said| said.1),
+        said: said(&query, &SAID),
         available: balance.available,
         debt: balance.debt,
         grants: grants

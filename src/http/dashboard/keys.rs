@@ -11,12 +11,19 @@ use serde::Deserialize;
 use uuid::Uuid;
 
 use super::{
-    page::{Empty, Frame, Visitor, failed, page, sent, to},
+    page::{Frame, Visitor, failed, page, sent},
     text::{dollars_given, minute},
 };
 use crate::{
     gateway::serve::Caller,
-    http::{account, error::ApiError, respond::Body, state::Shared, values},
+    http::{
+        account,
+        error::ApiError,
+        pages::{Empty, to},
+        respond::Body,
+        state::Shared,
+        values,
+    },
     idempotency::Life,
     service::{
         acts::Origin,

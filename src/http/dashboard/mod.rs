@@ -19,38 +19,28 @@ mod sign_in;
 pub(super) mod text;
 mod usage;
 
-use actix_web::{Resource, web};
+use actix_web::web;
 
-use super::routes::{get, wrong_method};
+use super::{pages::takes_form, routes::get};
 
 /// The pages' routes.
 pub fn configure(app: &mut web::ServiceConfig) {
     app.service(get("/dashboard", overview::overview))
-        .service(form("/dashboard/sign-in", sign_in::sign_in).route(web::get().to(sign_in::page)))
-        .service(form("/dashboard/sign-out", sign_in::sign_out))
+        .service(takes_form("/dashboard/sign-in", sign_in::sign_in).route(web::get().to(sign_in::page)))
+        .service(takes_form("/dashboard/sign-out", sign_in::sign_out))
         .service(get("/dashboard/usage", usage::usage))
         .service(get("/dashboard/requests", requests::requests))
         .service(get("/dashboard/requests/{id}", requests::request))
-        .service(form("/dashboard/requests/{id}/stop", requests::stop))
+        .service(takes_form("/dashboard/requests/{id}/stop", requests::stop))
         .service(get("/dashboard/credits", credits::credits))
-        .service(form("/dashboard/credits/buy", credits::buy))
-        .service(form("/dashboard/credits/auto-reload", credits::auto_reload))
-        .service(form("/dashboard/credits/auto-scale", credits::auto_scale))
-        .service(form("/dashboard/keys", keys::create).route(web::get().to(keys::keys)))
-        .service(form("/dashboard/keys/{id}/revoke", keys::revoke))
+        .service(takes_form("/dashboard/credits/buy", credits::buy))
+        .service(takes_form("/dashboard/credits/auto-reload", credits::auto_reload))
+        .service(takes_form("/dashboard/credits/auto-scale", credits::auto_scale))
+        .service(takes_form("/dashboard/keys", keys::create).route(web::get().to(keys::keys)))
+        .service(takes_form("/dashboard/keys/{id}/revoke", keys::revoke))
         .service(get("/dashboard/models", models::models))
         .service(get("/dashboard/playground", playground::playground))
         .service(get("/dashboard/events", events::events))
         .service(get("/dashboard/assets/{name}", assets::asset))
         .configure(people::configure);
-}
-
-/// A path that takes a form.
-fn form<F, Args>(path: &str, handler: F) -> Resource
-where
-    F: actix_web::Handler<Args>,
-    F::Output: actix_web::Responder + 'static,
-    Args: actix_web::FromRequest + 'static,
-{
-    web::resource(path).route(web::post().to(handler)).default_service(wrong_method())
 }

@@ -75,7 +75,7 @@ pub(super) async fn overview(state: Shared, request: HttpRequest) -> HttpRespons
 
 async fn made(state: &Shared, request: &HttpRequest, visitor: &Visitor) -> Result<Overview, ApiError> {
     let account = visitor.may(Scope::Read)?.account_id;
-    let has_asked = Query::of(request, &["said"])?.get("said") == Some("asked");
+    let has_asked = Query::of_form(request, &["said"])?.get("said") == Some("asked");
     let owns = visitor.role() == Some(Role::Owner);
     let wishes = if owns { members::wishes(&state.service, account).await? } else { Vec::new() };
     let wish = |wish: members::Wish| {

@@ -1,12 +1,6 @@
 //! What all pages have in common: who visits, the frame around the page, forms, and errors in words.
 
-use actix_web::{
-    HttpRequest, HttpResponse,
-    http::{
-        StatusCode,
-        header::{CACHE_CONTROL, ContentType, LOCATION},
-    },
-};
+use actix_web::{HttpRequest, HttpResponse, http::StatusCode};
 use askama::Template;
 use billing::{
     Timestamp,
@@ -21,17 +15,17 @@ use crate::{
     http::{
         arrival::Arrival,
         auth::{self, person},
-        error::{ApiError, Shape},
+        error::ApiError,
+        pages::{form, to, to_sign_in, whole},
         respond::Body,
-        session::{self, Session, Sessions, Shown},
+        session::{Session, Sessions, Shown},
         state::Shared,
     },
     service::people::sessions::{self, Open},
 };
 
-/// What a page may load and do: our own styles, scripts and answers, and nothing else; it stands in no frame.
-const POLICY: &str = "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self' data:; connect-src 'self'; \
-                      form-action 'self'; base-uri 'none'; frame-ancestors 'none'";
+/// The path of these pages.
+pub(super) const ROOT: &str = "/dashboard";
 
 /// The pages, as they are listed on each.
 const PAGES: [(&str, &str); 10] = [
@@ -120,11 +114,11 @@ impl Signed {
     /// The answer that leads there, or that says what is wrong.
     pub(super) async fn of(state: &Shared, request: &HttpRequest) -> Result<Self, HttpResponse> {
         let session = state.sessions.of(request, state.service.now());
-        let Some(session) = session else { return Err(to_sign_in(request)) };
-        let Shown::Person(id, token) = &session.shown else { return Err(to_sign_in(request)) };
+        let Some(session) = session else { return Err(to_sign_in(request, ROOT)) };
+        let Shown::Person(id, token) = &session.shown else { return Err(to_sign_in(request, ROOT)) };
         match sessions::open(&state.service, *id, token).await {
             Ok(Some(open)) => Ok(Self { open, session }),
-            Ok(None) => Err(to_sign_in(request)),
+            Ok(None) => Err(to_sign_in(request, ROOT)),
             Err(error) => Err(failed(request, &error.into())),
         }
     }
@@ -166,7 +160,7 @@ impl Visitor {
     /// The answer that leads there, or that says what is wrong.
     pub(super) async fn of(state: &Shared, request: &HttpRequest) -> Result<Self, HttpResponse> {
         let session = state.sessions.of(request, state.service.now());
-        let Some(session) = session else { return Err(to_sign_in(request)) };
+        let Some(session) = session else { return Err(to_sign_in(request, ROOT)) };
         let Shown::Key(key) = &session.shown else {
             let Signed { open, session } = Signed::of(state, request).await?;
             let Some(caller) = person::caller(&open) else { return Err(to("/dashboard/accounts")) };
@@ -175,7 +169,7 @@ impl Visitor {
         match auth::by_key(state, key).await {
             Ok((caller, expires_at)) => Ok(Self { caller, expires_at, session, open: None }),
             // The key was revoked, or has expired.
-            Err(error) if error.status() == StatusCode::UNAUTHORIZED => Err(to_sign_in(request)),
+            Err(error) if error.status() == StatusCode::UNAUTHORIZED => Err(to_sign_in(request, ROOT)),
             Err(error) => Err(failed(request, &error)),
         }
     }
@@ -237,50 +231,6 @@ fn framed(title: &'static str, session: &Session, open: Option<&Open>) -> Frame 
     Frame { csrf: session.csrf.clone(), who, ..Frame::of_stranger(title) }
 }
 
-/// Reads a form that shows a session's token.
-///
-/// # Errors
-///
-/// It is not of a page of ours, or does not read.
-pub(super) fn form<T: DeserializeOwned>(request: &HttpRequest, body: Body, csrf: &str) -> Result<T, ApiError> {
-    let fields = fields(body)?;
-    let shown = fields.iter().find(|(name, _)| name == "csrf").map(|(_, value)| value.as_str());
-    if !session::is_ours(request) || !shown.is_some_and(|shown| session::is_same(shown.as_bytes(), csrf)) {
-        return Err(ApiError::forbidden("This form is not from a page of this session: open the page again."));
-    }
-    read(fields)
-}
-
-/// Reads a form of somebody who has not signed in.
-///
-/// # Errors
-///
-/// It is not of a page of ours, or does not read.
-pub(super) fn form_of_stranger<T: DeserializeOwned>(request: &HttpRequest, body: Body) -> Result<T, ApiError> {
-    // A page of another origin would sign its reader in to somebody else's account.
-    if !session::is_ours(request) {
-        return Err(ApiError::forbidden("This form is not from our page."));
-    }
-    read(fields(body)?)
-}
-
-fn fields(body: Body) -> Result<Vec<(String, String)>, ApiError> {
-    let body = body.map_err(|error| ApiError::invalid("body", error))?;
-    serde_urlencoded::from_bytes(&body).map_err(|error| ApiError::invalid("form", error))
-}
-
-/// A form with the session's token alone.
-#[derive(serde::Deserialize)]
-pub(in crate::http) struct Empty {}
-
-/// Reads fields of a form. What was left empty was not given.
-pub(in crate::http) fn read<T: DeserializeOwned>(fields: Vec<(String, String)>) -> Result<T, ApiError> {
-    let given = fields.into_iter().filter(|(name, value)| name != "csrf" && !value.trim().is_empty());
-    let text = serde_urlencoded::to_string(given.collect::<Vec<_>>());
-    let text = text.map_err(|error| ApiError::invalid("form", error))?;
-    serde_urlencoded::from_str(&text).map_err(|error| ApiError::invalid("form", error))
-}
-
 /// Answers with a page that is made for its visitor.
 pub(super) async fn visited<T: Template>(
     state: &Shared,
@@ -320,17 +270,6 @@ pub(super) async fn sent<T: DeserializeOwned>(
     }
 }
 
-fn to_sign_in(request: &HttpRequest) -> HttpResponse {
-    let next = if request.method() == actix_web::http::Method::GET { request.uri().to_string() } else { String::new() };
-    let next = serde_urlencoded::to_string([("next", next)]).unwrap_or_default();
-    to(&format!("/dashboard/sign-in?{next}"))
-}
-
-/// Leads to another page.
-pub(in crate::http) fn to(path: &str) -> HttpResponse {
-    HttpResponse::SeeOther().insert_header((LOCATION, path)).insert_header((CACHE_CONTROL, "no-store")).finish()
-}
-
 /// A page for a visitor. A session that is getting old is renewed with it.
 pub(super) async fn page(
     state: &Shared,
@@ -368,22 +307,6 @@ async fn renew(
     if let Some(cookie) = renewed {
         // A cookie that can't be written leaves the session as it is.
         let _ = response.add_cookie(&cookie);
-    }
-}
-
-/// A page.
-pub(in crate::http) fn whole(request: &HttpRequest, status: StatusCode, page: &impl Template) -> HttpResponse {
-    let id = Arrival::of(request).id.to_string();
-    match page.render() {
-        Ok(text) => HttpResponse::build(status)
-            .insert_header(("x-request-id", id))
-            .insert_header(("content-security-policy", POLICY))
-            .insert_header(("referrer-policy", "same-origin"))
-            .insert_header(("x-content-type-options", "nosniff"))
-            .insert_header((CACHE_CONTROL, "no-store"))
-            .content_type(ContentType::html())
-            .body(text),
-        Err(error) => ApiError::internal(&error).response(Shape::Native, &id),
     }
 }
 

@@ -9,30 +9,30 @@ mod settings;
 use actix_web::{HttpRequest, HttpResponse, web};
 use askama::Template;
 
-use super::{
-    form,
-    page::{Frame, whole},
+use super::page::Frame;
+use crate::http::{
+    pages::{takes_form, whole},
+    routes::get,
 };
-use crate::http::routes::get;
 
 /// The pages' routes.
 pub(super) fn configure(app: &mut web::ServiceConfig) {
-    app.service(form("/dashboard/sign-up", letters::sign_up).route(web::get().to(letters::sign_up_page)))
-        .service(form("/dashboard/forgot", letters::forgot).route(web::get().to(letters::forgot_page)))
-        .service(form("/dashboard/join", join::join).route(web::get().to(join::join_page)))
-        .service(form("/dashboard/reset", join::reset).route(web::get().to(join::reset_page)))
-        .service(form("/dashboard/accounts", accounts::turn).route(web::get().to(accounts::accounts)))
+    app.service(takes_form("/dashboard/sign-up", letters::sign_up).route(web::get().to(letters::sign_up_page)))
+        .service(takes_form("/dashboard/forgot", letters::forgot).route(web::get().to(letters::forgot_page)))
+        .service(takes_form("/dashboard/join", join::join).route(web::get().to(join::join_page)))
+        .service(takes_form("/dashboard/reset", join::reset).route(web::get().to(join::reset_page)))
+        .service(takes_form("/dashboard/accounts", accounts::turn).route(web::get().to(accounts::accounts)))
         .service(get("/dashboard/members", members::members))
-        .service(form("/dashboard/members/invite", members::invite))
-        .service(form("/dashboard/members/ask", members::ask))
-        .service(form("/dashboard/members/{person}/role", members::change_role))
-        .service(form("/dashboard/members/{person}/remove", members::remove))
-        .service(form("/dashboard/members/invitations/{id}/withdraw", members::withdraw))
+        .service(takes_form("/dashboard/members/invite", members::invite))
+        .service(takes_form("/dashboard/members/ask", members::ask))
+        .service(takes_form("/dashboard/members/{person}/role", members::change_role))
+        .service(takes_form("/dashboard/members/{person}/remove", members::remove))
+        .service(takes_form("/dashboard/members/invitations/{id}/withdraw", members::withdraw))
         .service(get("/dashboard/settings", settings::settings))
-        .service(form("/dashboard/settings/name", settings::rename))
-        .service(form("/dashboard/settings/password", settings::change_password))
-        .service(form("/dashboard/settings/sessions/{id}/end", settings::end_session))
-        .service(form("/dashboard/settings/sign-out-everywhere", settings::end_all));
+        .service(takes_form("/dashboard/settings/name", settings::rename))
+        .service(takes_form("/dashboard/settings/password", settings::change_password))
+        .service(takes_form("/dashboard/settings/sessions/{id}/end", settings::end_session))
+        .service(takes_form("/dashboard/settings/sign-out-everywhere", settings::end_all));
 }
 
 /// A page that says one thing.

@@ -7,7 +7,7 @@ use billing::{Nanos, Timestamp, ids::RequestId, key::Scope};
 use uuid::Uuid;
 
 use super::{
-    page::{Empty, Frame, Visitor, sent, to, visited},
+    page::{Frame, Visitor, sent, visited},
     text::{count, minute},
 };
 use crate::{
@@ -17,6 +17,7 @@ use crate::{
             requests::{end, refused_of},
         },
         error::ApiError,
+        pages::{Empty, to},
         query::Query,
         respond::Body,
         state::Shared,

@@ -19,6 +19,7 @@ use crate::{
         account::requests::{refused_of, running_of},
         dashboard::text::{dollars, dollars_given},
         error::ApiError,
+        pages::said,
         query::Query,
         respond::Body,
         state::Shared,
@@ -43,11 +44,8 @@ pub(super) async fn accounts(state: Shared, request: HttpRequest) -> HttpRespons
 }
 
 async fn listed(state: &Shared, request: &HttpRequest) -> Result<Content, ApiError> {
-    // A form that was sent empty asks for all.
-    let is_empty = request.query_string() == "search=";
-    let query = if is_empty { None } else { Some(Query::of(request, &["search", "cursor"])?) };
-    let search = query.as_ref().and_then(|query| query.get("search"));
-    let before = query.as_ref().map(Query::page).transpose()?.and_then(|page| page.before);
+    let query = Query::of_form(request, &["search", "cursor"])?;
+    let (search, before) = (query.get("search"), query.page()?.before);
     let found = accounts::search(&state.service, search, None, Page { before, limit: ROWS }).await?;
     let rows = found.rows.iter().map(|account| {
         let id = account.id.to_string();
@@ -93,9 +91,8 @@ const SAID: [(&str, &str); 3] = [
 /// `GET /operator/accounts/{account}`.
 pub(super) async fn account(state: Shared, request: HttpRequest, path: web::Path<String>) -> HttpResponse {
     let make = async || {
-        let query = Query::of(&request, &["said"])?;
-        let said = query.get("said").and_then(|said| SAID.iter().find(|(name, _)| *name == said));
-        Ok(Content { said: said.map(|(_, words)| (*words).to_owned()), ..one(&state, &path).await? })
+        let query = Query::of_form(&request, &["said"])?;
+        Ok(Content { said: said(&query, &SAID).map(str::to_owned), ..one(&state, &path).await? })
     };
     visited(&state, &request, "Account", make).await
 }

@@ -57,7 +57,7 @@ pub(super) async fn page(state: Shared, request: HttpRequest) -> HttpResponse {
 }
 
 fn made(state: &Shared, request: &HttpRequest) -> Result<Content, ApiError> {
-    let query = Query::of(request, &["act", "subject"])?;
+    let query = Query::of_form(request, &["act", "subject"])?;
     let (act, subject) = (query.get("act").unwrap_or("drain"), query.get("subject").unwrap_or_default());
     let form = Form {
         id: "act",

@@ -19,41 +19,31 @@ mod text;
 
 pub use session::Sessions;
 
-use actix_web::{Resource, web};
+use actix_web::web;
 
-use super::routes::{get, wrong_method};
+use super::{pages::takes_form, routes::get};
 
 /// The pages' routes.
 pub fn configure(app: &mut web::ServiceConfig) {
     app.service(get("/operator", overview::overview))
-        .service(form("/operator/sign-in", sign_in::sign_in).route(web::get().to(sign_in::page)))
-        .service(form("/operator/sign-out", sign_in::sign_out))
+        .service(takes_form("/operator/sign-in", sign_in::sign_in).route(web::get().to(sign_in::page)))
+        .service(takes_form("/operator/sign-out", sign_in::sign_out))
         .service(get("/operator/actors", overview::actors))
         .service(get("/operator/actors/{kind}/{name:.+}", overview::actor))
         .service(get("/operator/pools", pools::pools))
         .service(get("/operator/providers", pools::providers))
-        .service(form("/operator/money/audit", money::audit))
+        .service(takes_form("/operator/money/audit", money::audit))
         .service(get("/operator/money", money::money))
         .service(get("/operator/nodes", nodes::nodes))
         .service(get("/operator/accounts", accounts::accounts))
         .service(get("/operator/accounts/{account}", accounts::account))
-        .service(form("/operator/accounts/{account}/grant", accounts::grant))
-        .service(form("/operator/accounts/{account}/void", accounts::void))
-        .service(form("/operator/accounts/{account}/refund", accounts::refund))
+        .service(takes_form("/operator/accounts/{account}/grant", accounts::grant))
+        .service(takes_form("/operator/accounts/{account}/void", accounts::void))
+        .service(takes_form("/operator/accounts/{account}/refund", accounts::refund))
         .service(get("/operator/requests", requests::requests))
         .service(get("/operator/requests/{id}", requests::request))
-        .service(form("/operator/requests/{id}/cancel", requests::cancel))
+        .service(takes_form("/operator/requests/{id}/cancel", requests::cancel))
         .service(get("/operator/prices", prices::prices))
-        .service(form("/operator/acts", acts::act).route(web::get().to(acts::page)))
+        .service(takes_form("/operator/acts", acts::act).route(web::get().to(acts::page)))
         .service(get("/operator/assets/{name}", assets::asset));
-}
-
-/// A path that takes a form.
-fn form<F, Args>(path: &str, handler: F) -> Resource
-where
-    F: actix_web::Handler<Args>,
-    F::Output: actix_web::Responder + 'static,
-    Args: actix_web::FromRequest + 'static,
-{
-    web::resource(path).route(web::post().to(handler)).default_service(wrong_method())
 }

@@ -10,8 +10,8 @@ use super::{
 use crate::{
     http::{
         admin::overview::treasury,
-        dashboard::page::Empty,
         error::ApiError,
+        pages::Empty,
         respond::Body,
         state::Shared,
         views::{operations::Audit, treasury::Treasury},

@@ -14,18 +14,18 @@ use super::{
 use crate::{
     http::{
         arrival::Arrival,
-        dashboard::{
-            assets as common,
-            page::{read, to, whole},
-        },
+        dashboard::assets as common,
         error::ApiError,
+        pages::{form, to, to_sign_in, whole},
         respond::Body,
-        session::{is_ours, is_same},
         state::Shared,
     },
     idempotency::Life,
     service::acts::Origin,
 };
+
+/// The path of these pages.
+pub(super) const ROOT: &str = "/operator";
 
 /// The pages, as they are listed on each.
 pub(super) const PAGES: [(&str, &str); 9] = [
@@ -97,7 +97,7 @@ impl Operator {
     /// The answer that leads there.
     pub(super) fn of(state: &Shared, request: &HttpRequest) -> Result<Self, HttpResponse> {
         let session = state.operators.of(request, state.service.now());
-        session.map(|session| Self { session }).ok_or_else(|| to_sign_in(request))
+        session.map(|session| Self { session }).ok_or_else(|| to_sign_in(request, ROOT))
     }
 
     /// Reads a form of this operator's.
@@ -106,14 +106,7 @@ impl Operator {
     ///
     /// It is not of a page of ours, or does not read.
     pub(super) fn form<T: DeserializeOwned>(&self, request: &HttpRequest, body: Body) -> Result<T, ApiError> {
-        let body = body.map_err(|error| ApiError::invalid("body", error))?;
-        let fields: Vec<(String, String)> =
-            serde_urlencoded::from_bytes(&body).map_err(|error| ApiError::invalid("form", error))?;
-        let shown = fields.iter().find(|(name, _)| name == "csrf").map(|(_, value)| value.as_str());
-        if !is_ours(request) || !shown.is_some_and(|shown| is_same(shown.as_bytes(), &self.session.csrf)) {
-            return Err(ApiError::forbidden("This form is not from a page of this session: open the page again."));
-        }
-        read(fields)
+        form(request, body, &self.session.csrf)
     }
 }
 
@@ -161,11 +154,6 @@ pub(super) async fn sent<T: DeserializeOwned>(
         Ok(content) => page(state, request, &operator, title, error.status(), content.after(Some(&error))),
         Err(_) => failed(request, &error),
     }
-}
-
-fn to_sign_in(request: &HttpRequest) -> HttpResponse {
-    let next = if request.method() == actix_web::http::Method::GET { request.uri().to_string() } else { String::new() };
-    to(&format!("/operator/sign-in?{}", serde_urlencoded::to_string([("next", next)]).unwrap_or_default()))
 }
 
 /// A page for an operator. A session that is getting old is renewed with it.

@@ -11,8 +11,8 @@ use super::{
 use crate::http::{
     account::requests::running_of,
     admin::requests::explained,
-    dashboard::page::{Empty, to},
     error::ApiError,
+    pages::{Empty, to},
     query::Query,
     respond::Body,
     state::Shared,
@@ -22,13 +22,13 @@ use crate::http::{
 
 /// `GET /operator/requests`, and by `id` the page of one.
 pub(super) async fn requests(state: Shared, request: HttpRequest) -> HttpResponse {
-    if let Ok(query) = Query::of(&request, &["id"])
+    if let Ok(query) = Query::of_form(&request, &["id"])
         && let Some(id) = query.get("id").and_then(|id| values::id("id", id.trim(), "must be an id").ok())
     {
         return to(&format!("/operator/requests/{id}"));
     }
     let make = async || {
-        Query::of(&request, &["id"])?
+        Query::of_form(&request, &["id"])?
             .get("id")
             .map_or(Ok(()), |_| Err(ApiError::invalid("id", "must be a request's id")))?;
         Ok(listed(&state))

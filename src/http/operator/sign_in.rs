@@ -5,17 +5,15 @@ use askama::Template;
 use serde::Deserialize;
 
 use super::{
-    page::{Frame, Operator, failed},
+    page::{Frame, Operator, ROOT, failed},
     session::Sessions,
 };
 use crate::http::{
-    auth,
-    dashboard::page::{Empty, to, whole},
-    edge,
+    auth, edge,
     error::ApiError,
+    pages::{Empty, form_of_stranger, ours, to, whole},
     query::Query,
     respond::Body,
-    session,
     state::Shared,
 };
 
@@ -31,20 +29,10 @@ fn shown(request: &HttpRequest, status: StatusCode, message: Option<String>, nex
     whole(request, status, &SignIn { frame: Frame::of_stranger("Sign in"), message, next })
 }
 
-/// A page of ours that a path names. Others are none: who signs in is led nowhere else.
-fn ours(next: Option<&str>) -> &str {
-    let is_ours = |path: &&str| {
-        let rest = path.strip_prefix("/operator");
-        rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(['/', '?']))
-            && path.bytes().all(|b| b.is_ascii_graphic())
-    };
-    next.filter(is_ours).unwrap_or("/operator")
-}
-
 /// `GET /operator/sign-in`.
 pub(super) async fn page(request: HttpRequest) -> HttpResponse {
-    match Query::of(&request, &["next"]) {
-        Ok(query) => shown(&request, StatusCode::OK, None, ours(query.get("next")).to_owned()),
+    match Query::of_form(&request, &["next"]) {
+        Ok(query) => shown(&request, StatusCode::OK, None, ours(ROOT, query.get("next")).to_owned()),
         Err(error) => failed(&request, &error),
     }
 }
@@ -57,22 +45,13 @@ struct Wanted {
     next: Option<String>,
 }
 
-fn wanted(request: &HttpRequest, body: Body) -> Result<Wanted, ApiError> {
-    let body = body.map_err(|error| ApiError::invalid("body", error))?;
-    // A page of another origin would have its reader's browser guess.
-    if !session::is_ours(request) {
-        return Err(ApiError::forbidden("This form is not from our page."));
-    }
-    serde_urlencoded::from_bytes(&body).map_err(|error| ApiError::invalid("form", error))
-}
-
 /// `POST /operator/sign-in`.
 pub(super) async fn sign_in(state: Shared, request: HttpRequest, body: Body) -> HttpResponse {
-    let Wanted { token, next } = match wanted(&request, body) {
+    let Wanted { token, next } = match form_of_stranger(&request, body) {
         Ok(wanted) => wanted,
         Err(error) => return failed(&request, &error),
     };
-    let next = ours(next.as_deref()).to_owned();
+    let next = ours(ROOT, next.as_deref()).to_owned();
     let judged = edge::guessed(&state, &request, auth::token_is_right(&state, token.trim())).await;
     if let Err(error) = judged {
         return shown(&request, error.status(), Some(error.message().to_owned()), next);
@@ -101,20 +80,5 @@ pub(super) async fn sign_out(state: Shared, request: HttpRequest, body: Body) ->
             response
         }
         Err(error) => failed(&request, &error),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn who_signs_in_is_led_to_pages_of_ours_alone() {
-        for path in ["/operator", "/operator/actors", "/operator?x=1", "/operator/actors/pool/7B"] {
-            assert_eq!(ours(Some(path)), path);
-        }
-        for path in ["", "//evil.test", "https://evil.test", "/operators", "/dashboard", "/operator\r\nx: y"] {
-            assert_eq!(ours(Some(path)), "/operator", "{path}");
-        }
     }
 }

@@ -28,6 +28,7 @@ pub(crate) mod hugging;
 pub(crate) mod memory;
 pub(crate) mod nginx;
 pub(crate) mod node;
+pub(crate) mod pages;
 pub(crate) mod people;
 pub(crate) mod plain;
 pub(crate) mod postgres;

@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 
 use super::{
     client::{Answer, answer},
+    pages::hidden,
     server::Server,
 };
 
@@ -20,14 +21,6 @@ pub(crate) const PASSWORD: &str = "correct horse battery";
 pub(crate) struct Visitor {
     url: String,
     pub(crate) cookie: String,
-}
-
-/// The value of a hidden field.
-#[track_caller]
-pub(crate) fn hidden(page: &str, name: &str) -> String {
-    let begin = format!("name=\"{name}\" value=\"");
-    let (_, rest) = page.split_once(&begin).unwrap_or_else(|| panic!("no {name}: {page}"));
-    rest.split('"').next().unwrap().to_owned()
 }
 
 /// The cookie that an answer sets.

@@ -6,9 +6,9 @@ use billing::ids::AccountId;
 use serde::Deserialize;
 use uuid::Uuid;
 
-use super::super::page::{Frame, Signed, failed, to};
+use super::super::page::{Frame, Signed, failed};
 use crate::{
-    http::{error::ApiError, respond::Body, state::Shared},
+    http::{error::ApiError, pages::to, respond::Body, state::Shared},
     service::people::sessions,
 };
 

@@ -7,13 +7,20 @@ use serde::Deserialize;
 
 use super::{
     super::{
-        page::{Frame, failed, form_of_stranger, whole},
+        page::{Frame, failed},
         sign_in::{begin, device},
     },
     said,
 };
 use crate::{
-    http::{attempts::Attempt, error::ApiError, query::Query, respond::Body, state::Shared},
+    http::{
+        attempts::Attempt,
+        error::ApiError,
+        pages::{form_of_stranger, whole},
+        query::Query,
+        respond::Body,
+        state::Shared,
+    },
     service::people::{
         joining::{self, Invited},
         sessions,
@@ -42,7 +49,7 @@ struct Wanted {
 }
 
 fn token(request: &HttpRequest) -> Result<String, ApiError> {
-    let query = Query::of(request, &["token"])?;
+    let query = Query::of_form(request, &["token"])?;
     query.get("token").map(str::to_owned).ok_or_else(|| ApiError::not_found("this link"))
 }
 

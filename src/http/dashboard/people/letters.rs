@@ -4,12 +4,15 @@ use actix_web::{HttpRequest, HttpResponse, http::StatusCode};
 use askama::Template;
 use serde::Deserialize;
 
-use super::{
-    super::page::{Frame, form_of_stranger, whole},
-    said,
-};
+use super::{super::page::Frame, said};
 use crate::{
-    http::{attempts::Attempt, error::ApiError, respond::Body, state::Shared},
+    http::{
+        attempts::Attempt,
+        error::ApiError,
+        pages::{form_of_stranger, whole},
+        respond::Body,
+        state::Shared,
+    },
     service::people::{SignUp, joining},
 };
 

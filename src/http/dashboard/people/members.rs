@@ -11,11 +11,19 @@ use serde::{Deserialize, de::DeserializeOwned};
 use uuid::Uuid;
 
 use super::super::{
-    page::{Empty, Frame, Visitor, failed, page, to},
+    page::{Frame, Visitor, failed, page},
     text::minute,
 };
 use crate::{
-    http::{attempts::Attempt, error::ApiError, query::Query, respond::Body, state::Shared, values},
+    http::{
+        attempts::Attempt,
+        error::ApiError,
+        pages::{Empty, said, to},
+        query::Query,
+        respond::Body,
+        state::Shared,
+        values,
+    },
     service::people::{
         Person,
         members::{self, By, Changed, Invitation, Member, Wanted},
@@ -114,14 +122,14 @@ async fn made(
 ) -> Result<Members, ApiError> {
     visitor.person(Act::Read)?;
     let account = visitor.may(Scope::Read)?.account_id;
-    let query = Query::of(request, &["said"])?;
+    let query = Query::of_form(request, &["said"])?;
     let may_change = visitor.role().is_some_and(|role| role.may(Act::Members));
     // Whom others invite is no business of who may not.
     let invitations = if may_change { members::invitations(&state.service, account).await? } else { Vec::new() };
     Ok(Members {
         frame: visitor.frame("Members"),
         message,
-        said: query.get("said").and_then(|word| SAID.iter().find(|said| said.0 == word)).map(|said| said.1),
+        said: said(&query, &SAID),
         roles: Role::ALL.map(Role::name),
         may_change,
         rows: members::list(&state.service, account).await?.into_iter().map(Row::from).collect(),

@@ -6,11 +6,20 @@ use serde::{Deserialize, de::DeserializeOwned};
 use uuid::Uuid;
 
 use super::super::{
-    page::{Empty, Frame, Signed, failed, to},
+    page::{Frame, Signed, failed},
     text::minute,
 };
 use crate::{
-    http::{attempts::Attempt, error::ApiError, query::Query, respond::Body, session::Sessions, state::Shared, values},
+    http::{
+        attempts::Attempt,
+        error::ApiError,
+        pages::{Empty, said, to},
+        query::Query,
+        respond::Body,
+        session::Sessions,
+        state::Shared,
+        values,
+    },
     service::people::sessions,
 };
 
@@ -62,13 +71,13 @@ async fn made(
     signed: &Signed,
     message: Option<String>,
 ) -> Result<Settings, ApiError> {
-    let query = Query::of(request, &["said"])?;
+    let query = Query::of_form(request, &["said"])?;
     let person = &signed.open.person;
     let listed = sessions::list(&state.service, person.id).await?;
     Ok(Settings {
         frame: signed.frame("Settings"),
         message,
-        said: query.get("said").and_then(|word| SAID.iter().find(|said| said.0 == word)).map(|said| said.1),
+        said: said(&query, &SAID),
         name: person.name.clone(),
         email: person.email.clone(),
         sessions: listed
