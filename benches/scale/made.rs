@@ -11,16 +11,17 @@ use std::{
 use billing::{
     Nanos, Timestamp,
     account::Account,
-    command::{Admit, Command},
+    command::{Admit, Command, Fund},
     decide::{decide, open},
     entry::{Ending, Transition, UsageRecord},
+    grant::Source,
     hold::{HoldRequest, Work},
-    ids::{AccountId, KeyId, RequestId},
+    ids::{AccountId, GrantId, KeyId, RequestId},
     key::Names,
     plan::Plan,
     price::Price,
     quantity::Quantities,
-    time::HOUR_MS,
+    time::{FOUR_WEEKS_MS, HOUR_MS},
 };
 use clap::Args;
 use ledger::{Ledger, Opening, log::tail::Tail, project::Logged};
@@ -35,8 +36,12 @@ const TOGETHER: usize = 400;
 const BUSY: usize = 50_000;
 /// The most requests that run at a time while the ledger grows.
 const RUNNING: usize = 100;
-/// How long the ledger took to grow, by its own clock.
-const AGE_MS: i64 = 20 * HOUR_MS;
+/// What requests ask for, in turn.
+const MODELS: [&str; 5] = ["gpt-4o-mini", "gpt-4.1", "gpt-4.1-mini", "o4-mini", "gpt-5-nano"];
+/// The keys of an account that sends requests.
+const KEYS: usize = 8;
+/// The credits that an account is given at the begin of a ledger that grows for longer than free credits last.
+const GIVEN: Nanos = Nanos::new(10_000_000_000_000);
 
 /// How large a ledger is.
 #[derive(Debug, Clone, Copy, Args)]
@@ -53,6 +58,15 @@ pub(crate) struct Size {
     /// The transitions at the end that are in the log and not in the tables
     #[arg(long)]
     pub(crate) behind: usize,
+    /// The hours that the ledger took to grow, by its own clock
+    #[arg(long)]
+    pub(crate) hours: i64,
+}
+
+impl Size {
+    fn age_ms(&self) -> i64 {
+        self.hours * HOUR_MS
+    }
 }
 
 /// The file of the ledger in its folder.
@@ -66,10 +80,14 @@ pub(crate) async fn make(folder: &Path, size: Size) -> ! {
     let ledger = Ledger::open(&url, &Opening::default()).await.unwrap();
     let mut writer = Writer::new(ledger, size);
     let mut accounts = Vec::new();
+    let lasts = Timestamp(writer.begun.0 + 2 * size.age_ms());
     for number in 0..size.accounts {
         let id = AccountId(Uuid::now_v7());
-        let (account, opened) = open(id, format!("{number}@example.com"), Plan::Payg, writer.now());
+        let (mut account, opened) = open(id, format!("{number}@example.com"), Plan::Payg, writer.now());
         writer.push(*opened.transition.unwrap()).await;
+        if size.hours * HOUR_MS >= FOUR_WEEKS_MS {
+            writer.decide(&mut account, given(lasts)).await;
+        }
         if accounts.len() < BUSY {
             accounts.push(account);
         }
@@ -80,13 +98,14 @@ pub(crate) async fn make(folder: &Path, size: Size) -> ! {
         // Neighbours in time are of different accounts.
         let which = number * 7_919 % accounts.len();
         let request_id = RequestId(Uuid::now_v7());
-        running.push_back((which, request_id, writer.now()));
-        let admit = Command::Admit(admit(which, request_id));
+        let kind = Kind::of(which, number);
+        running.push_back((which, kind, request_id, writer.now()));
+        let admit = Command::Admit(admit(kind, request_id));
         writer.decide(&mut accounts[which], admit).await;
         let left = requests.saturating_sub(writer.settled);
         if running.len() > RUNNING.min(size.holds) && left > 0 {
-            let (which, request_id, began) = running.pop_front().unwrap();
-            let settle = Command::Settle(usage(which, request_id, began, writer.now()));
+            let (which, kind, request_id, began) = running.pop_front().unwrap();
+            let settle = Command::Settle(usage(kind, request_id, began, writer.now()));
             writer.decide(&mut accounts[which], settle).await;
             writer.settled += 1;
         }
@@ -114,13 +133,14 @@ impl Writer {
         // SQLite's ledger has one shard.
         let tail = ledger.tails()[0];
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis();
-        let begun = Timestamp(i64::try_from(now).unwrap() - AGE_MS);
+        let begun = Timestamp(i64::try_from(now).unwrap() - size.age_ms());
         Self { ledger, tail, size, begun, row: Vec::new(), rows: Vec::new(), pushed: 0, settled: 0 }
     }
 
     fn now(&self) -> Timestamp {
-        let share = i64::try_from(self.pushed).unwrap() * AGE_MS / i64::try_from(self.size.transitions).unwrap();
-        self.begun.plus_ms(share.min(AGE_MS))
+        let age = self.size.age_ms();
+        let share = i64::try_from(self.pushed).unwrap() * age / i64::try_from(self.size.transitions).unwrap();
+        self.begun.plus_ms(share.min(age))
     }
 
     async fn decide(&mut self, account: &mut Account, command: Command) {
@@ -159,16 +179,40 @@ impl Writer {
     }
 }
 
-fn key(which: usize) -> KeyId {
-    KeyId(Uuid::from_u128(which as u128))
+fn given(expires_at: Timestamp) -> Command {
+    let grant_id = GrantId(Uuid::now_v7());
+    Command::Fund(Fund {
+        grant_id,
+        source: Source::Promo,
+        source_key: grant_id.to_string(),
+        amount: GIVEN,
+        paid: Nanos::ZERO,
+        expires_at: Some(expires_at),
+        subscribed_until: None,
+    })
 }
 
-fn admit(which: usize, request_id: RequestId) -> Admit {
+/// What tells requests apart.
+#[derive(Clone, Copy)]
+struct Kind {
+    key: KeyId,
+    model: &'static str,
+}
+
+impl Kind {
+    /// Of a request of an account.
+    fn of(which: usize, number: usize) -> Self {
+        let key = KeyId(Uuid::from_u128((which * KEYS + number % KEYS) as u128));
+        Self { key, model: MODELS[number / KEYS % MODELS.len()] }
+    }
+}
+
+fn admit(Kind { key, model }: Kind, request_id: RequestId) -> Admit {
     let most = Nanos::new(100_000);
     Admit {
         request_id,
-        key_id: Some(key(which)),
-        model: "gpt-4o-mini".into(),
+        key_id: Some(key),
+        model: model.into(),
         provider: "openai".into(),
         price_version: 1,
         work: Work::Closed,
@@ -179,15 +223,15 @@ fn admit(which: usize, request_id: RequestId) -> Admit {
     }
 }
 
-fn usage(which: usize, request_id: RequestId, started_at: Timestamp, ended_at: Timestamp) -> UsageRecord {
+fn usage(Kind { key, model }: Kind, request_id: RequestId, started_at: Timestamp, ended_at: Timestamp) -> UsageRecord {
     let used = Quantities::plain(1_200, 90);
     let price = Price::per_million(Decimal::new(15, 2), Decimal::new(60, 2)).unwrap();
     let cost = price.cost(&used).unwrap();
     let charged = cost.charged().unwrap();
     UsageRecord {
         request_id,
-        key_id: Some(key(which)),
-        model: "gpt-4o-mini".into(),
+        key_id: Some(key),
+        model: model.into(),
         provider: "openai".into(),
         ending: Ending::Completed,
         parts: price.parts(&used, cost.base),

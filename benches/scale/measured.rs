@@ -17,7 +17,7 @@ use rusqlite::{Connection, OpenFlags};
 use crate::made;
 
 /// How often is looked.
-const LOOK: Duration = Duration::from_millis(5);
+pub(crate) const LOOK: Duration = Duration::from_millis(5);
 
 /// The program that is measured: the one that was built with the benchmark, or another, as a release.
 pub(crate) fn program() -> OsString {
@@ -64,24 +64,25 @@ pub(crate) fn restart(folder: &Path) {
     }
 }
 
-fn serve(folder: &Path) -> Child {
+/// The operator's token.
+pub(crate) const TOKEN: &str = "a-token-for-the-benchmark-alone-000000";
+
+/// Starts Farebox.
+pub(crate) fn serve(folder: &Path) -> Child {
     let mut command = command(folder);
     let command = command.arg("serve").env("FAREBOX_LISTEN", "127.0.0.1:0").env("FAREBOX_LOG__LEVEL", "warn");
-    command
-        .env("FAREBOX_ADMIN_TOKEN", "a-token-for-the-benchmark-alone-000000")
-        .stdout(Stdio::piped())
-        .stderr(Stdio::null())
-        .spawn()
-        .unwrap()
+    command.env("FAREBOX_ADMIN_TOKEN", TOKEN).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap()
 }
 
-fn address(serving: &mut Child) -> String {
+/// Where it listens.
+pub(crate) fn address(serving: &mut Child) -> String {
     let lines = BufReader::new(serving.stdout.take().unwrap()).lines();
     let line = lines.map_while(Result::ok).find(|line| line.starts_with("listening on ")).unwrap();
     line.trim_start_matches("listening on http://").to_owned()
 }
 
-fn is_ready(address: &str) -> bool {
+/// Whether it is ready.
+pub(crate) fn is_ready(address: &str) -> bool {
     let Ok(mut connection) = TcpStream::connect(address) else { return false };
     connection.write_all(b"GET /readyz HTTP/1.1\r\nhost: farebox\r\nconnection: close\r\n\r\n").unwrap();
     let mut answer = String::new();
