@@ -19,7 +19,7 @@ use crate::{
     http::{
         account,
         error::ApiError,
-        pages::{Empty, to},
+        pages::{Empty, new_once, to},
         respond::Body,
         state::Shared,
         values,
@@ -103,7 +103,7 @@ async fn shown(
     let status = wrong.as_ref().map_or(StatusCode::OK, ApiError::status);
     let message = wrong.map(|error| error.message().to_owned());
     let (frame, may_make) = (visitor.frame("Keys"), visitor.caller.scopes.has(Scope::Keys));
-    let keys = Keys { frame, made, message, rows: rows.collect(), may_make, once: Uuid::new_v4() };
+    let keys = Keys { frame, made, message, rows: rows.collect(), may_make, once: new_once() };
     page(state, request, visitor, status, &keys).await
 }
 

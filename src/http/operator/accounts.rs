@@ -19,7 +19,7 @@ use crate::{
         account::requests::{refused_of, running_of},
         dashboard::text::{dollars, dollars_given},
         error::ApiError,
-        pages::said,
+        pages::{new_once, said},
         query::Query,
         respond::Body,
         state::Shared,
@@ -222,7 +222,7 @@ fn grant_form(id: AccountId) -> Form {
         action: format!("/operator/accounts/{id}/grant"),
         is_search: false,
         fields: vec![
-            Field::hidden("once", Uuid::new_v4()),
+            Field::hidden("once", new_once()),
             Field::of("amount", "Dollars"),
             Field::of("source", "As").among(GIVEN),
             Field::of("reason", "Reason"),
@@ -241,7 +241,7 @@ fn void_form(id: AccountId, grants: &[Grant]) -> Form {
         action: format!("/operator/accounts/{id}/void"),
         is_search: false,
         fields: vec![
-            Field::hidden("once", Uuid::new_v4()),
+            Field::hidden("once", new_once()),
             Field::of("grant", "Grant").with(first.map(|grant| grant.id.to_string()).unwrap_or_default()),
             Field::maybe("amount", "Dollars; all that is left if empty"),
             Field::of("reason", "Reason"),
@@ -262,7 +262,7 @@ fn refund_form(id: AccountId, payments: &[Payment]) -> Form {
         action: format!("/operator/accounts/{id}/refund"),
         is_search: false,
         fields: vec![
-            Field::hidden("once", Uuid::new_v4()),
+            Field::hidden("once", new_once()),
             Field::of("payment", "Payment").with(first.map(|payment| payment.id.to_string()).unwrap_or_default()),
             Field::maybe("amount", "Dollars; all of it if empty"),
             Field::of("reason", "Reason"),
