@@ -344,6 +344,10 @@ pub fn processor(settings: &Settings, now: Timestamp) -> Result<Processor> {
                 base_url: keys.base_url.clone().unwrap_or_else(|| stripe::ADDRESS.to_owned()),
                 secret_key: secret_key.expose().to_owned(),
                 webhook_secret: webhook_secret.expose().to_owned(),
+                browser: keys.publishable_key.clone().map(|publishable_key| stripe::Browser {
+                    publishable_key,
+                    script: keys.script.clone().unwrap_or_else(|| stripe::SCRIPT.to_owned()),
+                }),
             });
             Ok(Processor::Stripe(opened?))
         }
@@ -460,10 +464,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_address_of_stripe_in_the_example_file_is_the_one_that_is_called() {
+    fn the_addresses_of_stripe_in_the_example_file_are_those_that_are_called() {
         let file = include_str!("../config/farebox.toml");
         let section = file.split("[payments.stripe]").nth(1).unwrap().split("\n[").next().unwrap();
         let shown = section.lines().find_map(|line| line.strip_prefix("# base_url = "));
         assert_eq!(shown, Some(format!("{:?}", stripe::ADDRESS).as_str()));
+        let shown = section.lines().find_map(|line| line.strip_prefix("# script = "));
+        assert_eq!(shown, Some(format!("{:?}", stripe::SCRIPT).as_str()));
     }
 }

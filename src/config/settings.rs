@@ -308,6 +308,10 @@ pub struct Stripe {
     pub secret_key: Option<Secret>,
     /// The secret that signs Stripe's webhooks.
     pub webhook_secret: Option<Secret>,
+    /// The key that browsers show to Stripe, so that cards can be saved on the dashboard.
+    pub publishable_key: Option<String>,
+    /// The address of Stripe's script for browsers; Stripe's own by default.
+    pub script: Option<String>,
     /// The address; Stripe's own by default.
     pub base_url: Option<String>,
 }

@@ -242,6 +242,20 @@ fn proxies_are_addresses_or_networks() {
 }
 
 #[test]
+fn browsers_get_no_key_but_the_one_that_is_meant_for_them() {
+    let stripe = ["payments.processor=stripe", "payments.stripe.secret_key=a", "payments.stripe.webhook_secret=b"];
+    let with = |key: &str| {
+        let key = format!("payments.stripe.publishable_key={key}");
+        load("", &[], &stripe.iter().copied().chain([key.as_str()]).collect::<Vec<_>>())
+    };
+    assert!(with("pk_test_51abc").is_ok());
+    for wrong in ["sk_live_51abc", "rk_live_1", "pk_", "", "pk_live_1\" onload=\"x"] {
+        let error = with(wrong).unwrap_err().to_string();
+        assert!(error.contains("payments.stripe.publishable_key") && !error.contains("51abc"), "{error}");
+    }
+}
+
+#[test]
 fn the_test_clock_takes_no_real_money() {
     let stripe = ["payments.processor=stripe", "payments.stripe.secret_key=a", "payments.stripe.webhook_secret=b"];
     assert_eq!(load("", &[], &stripe).unwrap().payments.processor, Processor::Stripe);

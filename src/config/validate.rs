@@ -191,6 +191,9 @@ fn addresses(settings: &Settings) -> Result<(), ConfigError> {
     if let Some(url) = &settings.payments.stripe.base_url {
         begins("payments.stripe.base_url", url, &["http://", "https://"])?;
     }
+    if let Some(url) = &settings.payments.stripe.script {
+        begins("payments.stripe.script", url, &["http://", "https://"])?;
+    }
     if let Some(url) = &settings.hub.address {
         begins("hub.address", url, &["http://", "https://"])?;
     }
@@ -267,6 +270,12 @@ fn secrets(settings: &Settings) -> Result<(), ConfigError> {
     Ok(())
 }
 
+/// Whether a key is one of those that Stripe means for browsers.
+fn is_publishable(key: &str) -> bool {
+    let rest = key.strip_prefix("pk_").unwrap_or_default();
+    !rest.is_empty() && rest.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
+}
+
 fn is_weight(text: &str) -> bool {
     text.parse::<u32>().is_ok_and(|weight| weight >= 1)
 }
@@ -282,6 +291,11 @@ fn together(settings: &Settings) -> Result<(), ConfigError> {
         }
         Processor::Stripe if stripe.webhook_secret.is_none() => {
             Err(ConfigError::invalid("payments.stripe.webhook_secret", "is needed by `payments.processor` = `stripe`"))
+        }
+        // Browsers get this key: another one would be given away.
+        Processor::Stripe if stripe.publishable_key.as_ref().is_some_and(|key| !is_publishable(key)) => {
+            let rule = "begins with `pk_`: it is shown to browsers, and no other key may be";
+            Err(ConfigError::invalid("payments.stripe.publishable_key", rule))
         }
         Processor::Sandbox | Processor::Stripe => Ok(()),
     }

@@ -9,7 +9,10 @@ use billing::{
     payment::DEFAULT_METHOD,
     resource::Resource,
 };
-use cards::{CardError, Processor, sandbox, stripe::Stripe};
+use cards::{
+    CardError, Processor, sandbox,
+    stripe::{Browser, Stripe},
+};
 use ledger::Ledger;
 use uuid::Uuid;
 
@@ -118,6 +121,33 @@ async fn customer(service: &Service, account: AccountId) -> Result<String, Servi
         Ok(Decided::new(vec![customer], made.clone()))
     };
     accounts.change(account, decide).await
+}
+
+/// Where the owner of a card tells its number. It is never here.
+#[derive(Debug)]
+pub enum Teller<'a> {
+    /// Nowhere: test cards are named.
+    Sandbox,
+    /// In a form of Stripe's own, in the owner's browser.
+    Browser {
+        /// How the browser speaks with Stripe.
+        browser: &'a Browser,
+        /// The address of Stripe's API.
+        api: &'a str,
+    },
+    /// At a client of the owner's that finishes setups with Stripe.
+    Client,
+}
+
+/// Where the owners of cards tell their numbers.
+pub fn teller(service: &Service) -> Teller<'_> {
+    match service.accounts.processor() {
+        Processor::Sandbox(_) => Teller::Sandbox,
+        Processor::Stripe(stripe) => match stripe.browser() {
+            Some(browser) => Teller::Browser { browser, api: stripe.base_url() },
+            None => Teller::Client,
+        },
+    }
 }
 
 /// A card to save.

@@ -13,6 +13,7 @@ mod background;
 mod backup;
 mod breakers;
 mod captures;
+mod cards_pages;
 mod catalogue;
 mod closed;
 mod codex;

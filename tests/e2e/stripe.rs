@@ -29,8 +29,11 @@ impl Stage {
 
     /// With these settings besides, and this key to Stripe.
     pub(super) async fn with(options: Options, secret_key: &str) -> Self {
-        let stripe = FakeStripe::start();
-        let options = options
+        Self::of(FakeStripe::start(), |_| options, secret_key).await
+    }
+
+    async fn of(stripe: FakeStripe, options: impl FnOnce(&FakeStripe) -> Options, secret_key: &str) -> Self {
+        let options = options(&stripe)
             // Money that is real lives by the system's clock.
             .set("FAREBOX_CLOCK", "system")
             .set("FAREBOX_PAYMENTS__PROCESSOR", "stripe")
@@ -40,6 +43,16 @@ impl Stage {
         let server = Server::start(options).await;
         let customer = server.admin().customer("free", "0").await;
         Self { stripe, server, customer }
+    }
+
+    /// With Stripe's script for browsers besides.
+    pub(super) async fn with_script(options: Options, secret_key: &str) -> Self {
+        Self::of(
+            FakeStripe::start(),
+            |stripe| options.set("FAREBOX_PAYMENTS__STRIPE__SCRIPT", &stripe.browsers_script()),
+            secret_key,
+        )
+        .await
     }
 
     /// With a saved card.
@@ -257,6 +270,7 @@ async fn a_charge_is_found_by_its_payment() {
         base_url: stripe.url().to_owned(),
         secret_key: SECRET_KEY.to_owned(),
         webhook_secret: WEBHOOK_SECRET.to_owned(),
+        browser: None,
     };
     let ours = ::cards::stripe::Stripe::new(settings).unwrap();
     let processor = Processor::Stripe(ours.clone());

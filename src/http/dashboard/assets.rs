@@ -14,9 +14,10 @@ use crate::http::{error::ApiError, respond::refuse};
 /// A file: its name, its media type and its content.
 pub(in crate::http) type File = (&'static str, &'static str, &'static str);
 
-const FILES: [File; 2] = [
+const FILES: [File; 3] = [
     ("dashboard.css", "text/css; charset=utf-8", include_str!("dashboard.css")),
     ("dashboard.js", "text/javascript; charset=utf-8", include_str!("dashboard.js")),
+    ("cards.js", "text/javascript; charset=utf-8", include_str!("cards.js")),
 ];
 
 /// The address of a file below a path.
@@ -25,9 +26,11 @@ pub(in crate::http) fn versioned(path: &str, (name, _, content): File) -> String
     format!("{path}/{name}?{version}")
 }
 
-/// The address of the styles, and of the script.
+/// The address of the styles, and of the script of every page.
 pub(in crate::http) static STYLE: LazyLock<String> = LazyLock::new(|| versioned("/dashboard/assets", FILES[0]));
 pub(super) static SCRIPT: LazyLock<String> = LazyLock::new(|| versioned("/dashboard/assets", FILES[1]));
+/// The address of the script of the pages that speak with Stripe.
+pub(super) static CARDS: LazyLock<String> = LazyLock::new(|| versioned("/dashboard/assets", FILES[2]));
 
 /// A file as an answer.
 pub(in crate::http) fn served((_, media_type, content): File) -> HttpResponse {

@@ -12,13 +12,14 @@ use serde::{Deserialize, de::DeserializeOwned};
 use uuid::Uuid;
 
 use super::{
+    cards,
     page::{Frame, Visitor, failed, page, sent},
     text::{dollars, dollars_given, minute},
 };
 use crate::{
     http::{
         error::ApiError,
-        pages::{said, to},
+        pages::{new_once, said, to},
         query::Query,
         respond::Body,
         state::Shared,
@@ -27,7 +28,9 @@ use crate::{
     service::{
         acts::Origin,
         automatic::{self, Reload},
-        cards, credits,
+        cards as saved_cards,
+        cards::Teller,
+        credits,
         page::Page,
         payments, purchases,
     },
@@ -54,6 +57,8 @@ struct Grant {
 struct Card {
     id: Uuid,
     name: String,
+    expires: String,
+    since: String,
     is_default: bool,
 }
 
@@ -89,16 +94,20 @@ struct Credits {
     amount: String,
     cards: Vec<Card>,
     sandbox: Vec<&'static str>,
+    /// Whether Stripe's form for cards is there.
+    has_form: bool,
     reload: Automatic,
     scale: Automatic,
     payments: Vec<Payment>,
 }
 
 /// What a page says after a form was carried out, by a word in its address.
-const SAID: [(&str, &str); 3] = [
+const SAID: [(&str, &str); 5] = [
     ("bought", "The payment has ended; the credits are there."),
     ("pending", "The payment goes on by itself: it is in the list below."),
     ("set", "The settings are changed."),
+    ("saved", "The card is saved."),
+    ("removed", "The card is removed. It is not charged any more."),
 ];
 
 /// `GET /dashboard/credits`.
@@ -109,7 +118,12 @@ pub(super) async fn credits(state: Shared, request: HttpRequest) -> HttpResponse
     }
 }
 
-async fn shown(state: &Shared, request: &HttpRequest, visitor: &Visitor, wrong: Option<ApiError>) -> HttpResponse {
+pub(super) async fn shown(
+    state: &Shared,
+    request: &HttpRequest,
+    visitor: &Visitor,
+    wrong: Option<ApiError>,
+) -> HttpResponse {
     let status = wrong.as_ref().map_or(StatusCode::OK, ApiError::status);
     match made(state, request, visitor, wrong.map(|error| error.message().to_owned())).await {
         Ok(credits) => page(state, request, visitor, status, &credits).await,
@@ -129,7 +143,7 @@ async fn made(
     let page = Page { before: None, limit: ROWS };
     let grants = credits::grants(service, account, page).await?.rows;
     let payments = payments::list(service, account, page).await?.rows;
-    let cards = cards::list(service, account).await?;
+    let (cards, teller) = (saved_cards::list(service, account).await?, saved_cards::teller(service));
     let set = automatic::look(service, account).await?.automatic.unwrap_or_default();
     let settings = &set.settings;
     let (reloads, scales) = (settings.reload.is_on(), settings.scale.is_on());
@@ -153,17 +167,20 @@ async fn made(
             })
             .collect(),
         may_pay: visitor.caller.scopes.has(Scope::Billing),
-        once: Uuid::new_v4(),
+        once: new_once(),
         amount: query.get("amount").unwrap_or(OFFERED).to_owned(),
         cards: cards
             .into_iter()
             .map(|saved| Card {
                 id: saved.id,
                 name: format!("{} ending in {}", saved.card.brand, saved.card.last4),
+                expires: format!("{}/{}", saved.card.exp_month, saved.card.exp_year),
+                since: minute(saved.created_at),
                 is_default: saved.is_default,
             })
             .collect(),
-        sandbox: if payments::is_stripe(service) { Vec::new() } else { SANDBOX.to_vec() },
+        sandbox: if matches!(teller, Teller::Sandbox) { SANDBOX.to_vec() } else { Vec::new() },
+        has_form: matches!(teller, Teller::Browser { .. }),
         reload: Automatic {
             says: if reloads { "It is on." } else { "It is off." }.to_owned(),
             is_on: reloads,
@@ -218,27 +235,34 @@ struct Purchase {
     once: Uuid,
 }
 
-/// `POST /dashboard/credits/buy`.
+/// `POST /dashboard/credits/buy`. Where the card's bank asks its owner first, the payment's own page is next.
 pub(super) async fn buy(state: Shared, request: HttpRequest, body: Body) -> HttpResponse {
-    carried_out(&state, &request, body, async |account, Purchase { amount, card, once }| {
+    let act = async |visitor: &Visitor, Purchase { amount, card, once }| {
         let (amount, origin) = (dollars("amount", &amount)?, Origin { id: RequestId(once), life: Life::First });
-        let bought = purchases::credits(&state.service, origin, account, amount, card.as_deref()).await?;
-        Ok(if bought.is_pending() { "pending" } else { "bought" })
-    })
-    .await
+        let (account, card) = (visitor.caller.account_id, card.as_deref());
+        let bought = purchases::credits(&state.service, origin, account, amount, card).await?;
+        Ok(match &bought.action {
+            Some(_) => to(&cards::path_of(bought.payment.id)),
+            None => to_credits(if bought.is_pending() { "pending" } else { "bought" }),
+        })
+    };
+    let again = async |visitor: &Visitor, error| shown(&state, &request, visitor, Some(error)).await;
+    sent(&state, &request, body, Scope::Billing, act, again).await
+}
+
+/// Leads to this page, which says by one of [`SAID`] that a form was carried out.
+fn to_credits(said: &str) -> HttpResponse {
+    to(&format!("/dashboard/credits?said={said}"))
 }
 
 /// Carries out a form of this page. Gives the word by which the page says that it was, one of [`SAID`].
-async fn carried_out<T: DeserializeOwned>(
+pub(super) async fn carried_out<T: DeserializeOwned>(
     state: &Shared,
     request: &HttpRequest,
     body: Body,
     act: impl AsyncFnOnce(AccountId, T) -> Result<&'static str, ApiError>,
 ) -> HttpResponse {
-    let act = async |visitor: &Visitor, wanted| {
-        let said = act(visitor.caller.account_id, wanted).await?;
-        Ok(to(&format!("/dashboard/credits?said={said}")))
-    };
+    let act = async |visitor: &Visitor, wanted| Ok(to_credits(act(visitor.caller.account_id, wanted).await?));
     let again = async |visitor: &Visitor, error| shown(state, request, visitor, Some(error)).await;
     sent(state, request, body, Scope::Billing, act, again).await
 }

@@ -6,6 +6,7 @@
 //! nothing.
 
 pub(super) mod assets;
+mod cards;
 mod credits;
 mod events;
 mod keys;
@@ -36,6 +37,7 @@ pub fn configure(app: &mut web::ServiceConfig) {
         .service(takes_form("/dashboard/credits/buy", credits::buy))
         .service(takes_form("/dashboard/credits/auto-reload", credits::auto_reload))
         .service(takes_form("/dashboard/credits/auto-scale", credits::auto_scale))
+        .configure(cards::configure)
         .service(takes_form("/dashboard/keys", keys::create).route(web::get().to(keys::keys)))
         .service(takes_form("/dashboard/keys/{id}/revoke", keys::revoke))
         .service(get("/dashboard/models", models::models))

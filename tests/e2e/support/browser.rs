@@ -98,6 +98,13 @@ impl Browser {
         field.send_keys(text).await.unwrap();
     }
 
+    /// Types into a field of a frame, which may be of another origin.
+    pub(crate) async fn fill_in_frame(&self, frame: &str, selector: &str, text: &str) {
+        self.find(frame).await.enter_frame().await.unwrap();
+        self.fill(selector, text).await;
+        self.client.clone().enter_parent_frame().await.unwrap();
+    }
+
     pub(crate) async fn click(&self, selector: &str) {
         self.find(selector).await.click().await.unwrap();
     }

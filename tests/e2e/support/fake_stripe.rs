@@ -14,9 +14,11 @@ use hmac::{Hmac, KeyInit as _, Mac as _};
 use serde_json::{Value, json};
 use sha2::Sha256;
 
-use super::background::serve;
+use super::{background::serve, stripe_js};
 
 pub(crate) const SECRET_KEY: &str = "sk_test_fake";
+/// The key that browsers show.
+pub(crate) const PUBLISHABLE_KEY: &str = "pk_test_fake";
 pub(crate) const WEBHOOK_SECRET: &str = "whsec_fake";
 const VERSION: &str = "2024-06-20";
 /// Objects on one page of a list.
@@ -59,7 +61,9 @@ impl FakeStripe {
         let state = Arc::<Mutex<StripeState>>::default();
         let served = web::Data::from(Arc::clone(&state));
         let address = serve(move |routes| {
-            routes.app_data(served.clone()).default_service(web::to(take));
+            let routes = routes.app_data(served.clone());
+            let routes = routes.route(stripe_js::PATH, web::get().to(stripe_js::script));
+            routes.route("/frame", web::get().to(stripe_js::frame)).default_service(web::to(take));
         });
         let url = format!("http://{address}");
         Self { state, url }
@@ -67,6 +71,11 @@ impl FakeStripe {
 
     pub(crate) fn url(&self) -> &str {
         &self.url
+    }
+
+    /// The address of the script for browsers.
+    pub(crate) fn browsers_script(&self) -> String {
+        format!("{}{}", self.url, stripe_js::PATH)
     }
 
     pub(crate) fn script(&self, behaviour: Behaviour) {
@@ -89,20 +98,13 @@ impl FakeStripe {
     /// The browser of a card's owner finishes a setup with a card: `visa`, `broke`, `owner` (wants its owner at each
     /// charge).
     pub(crate) fn finish_setup(&self, setup: &str, kind: &str) {
-        let mut state = self.state.lock().unwrap();
         let last4 = match kind {
             "visa" => "4242",
             "broke" => "9995",
             "owner" => "3184",
             other => panic!("no card {other}"),
         };
-        let card = json!({"brand": "visa", "last4": last4, "exp_month": 8, "exp_year": 2031});
-        let customer = state.objects[setup]["customer"].clone();
-        let method =
-            state.make("pm", json!({"object": "payment_method", "type": "card", "card": card, "customer": customer}));
-        let setup = state.objects.get_mut(setup).unwrap();
-        setup["status"] = "succeeded".into();
-        setup["payment_method"] = method["id"].clone();
+        self.state.lock().unwrap().set_up(setup, last4);
     }
 
     /// A card's owner says yes to its bank.
@@ -207,7 +209,10 @@ fn header<'a>(request: &'a HttpRequest, name: &str) -> &'a str {
 }
 
 fn respond(status: u16, body: &Value) -> HttpResponse {
-    HttpResponse::build(StatusCode::from_u16(status).unwrap()).json(body)
+    // Browsers ask from other origins.
+    HttpResponse::build(StatusCode::from_u16(status).unwrap())
+        .insert_header(("access-control-allow-origin", "*"))
+        .json(body)
 }
 
 async fn take(state: web::Data<Mutex<StripeState>>, request: HttpRequest, body: String) -> HttpResponse {
@@ -253,6 +258,50 @@ impl StripeState {
         object
     }
 
+    fn set_up(&mut self, setup: &str, last4: &str) -> Value {
+        let card = json!({"brand": "visa", "last4": last4, "exp_month": 8, "exp_year": 2031});
+        let customer = self.objects[setup]["customer"].clone();
+        let method =
+            self.make("pm", json!({"object": "payment_method", "type": "card", "card": card, "customer": customer}));
+        let setup = self.objects.get_mut(setup).unwrap();
+        setup["status"] = "succeeded".into();
+        setup["payment_method"] = method["id"].clone();
+        setup.clone()
+    }
+
+    /// What a browser asks for, that shows the key for browsers and an object's own secret.
+    fn confirm(&mut self, kind: &str, id: &str, fields: &Fields) -> Said {
+        if fields.get("key").is_none_or(|key| key != PUBLISHABLE_KEY) {
+            return Err(refuse(401, "invalid_request_error", "api_key_invalid", "Invalid API Key provided"));
+        }
+        let object = self.find(id, kind)?;
+        if fields.get("client_secret").is_none_or(|secret| object["client_secret"] != secret.as_str()) {
+            return Err(invalid("resource_missing", "The client_secret is not this object's"));
+        }
+        if kind == "setup_intent" {
+            let number = "payment_method_data[card][number]";
+            only(fields, &["key", "client_secret", "payment_method_data[type]", number], &[])?;
+            equal(fields, "payment_method_data[type]", "card")?;
+            let last4 = match fields[number].as_str() {
+                "4242424242424242" => "4242",
+                "4000000000009995" => "9995",
+                "4000002760003184" => "3184",
+                _ => return Err(refuse(402, "card_error", "incorrect_number", "Your card number is incorrect.")),
+            };
+            return Ok(self.set_up(id, last4));
+        }
+        only(fields, &["key", "client_secret", "payment_method"], &[])?;
+        if object["status"] != "requires_payment_method" {
+            return Err(invalid("payment_intent_unexpected_state", "You cannot confirm this PaymentIntent"));
+        }
+        let method = self.find(&fields["payment_method"], "payment_method")?;
+        if method["customer"] != object["customer"] {
+            return Err(invalid("resource_missing", "The customer does not have that payment method"));
+        }
+        self.pay(id);
+        Ok(self.objects[id].clone())
+    }
+
     fn pay(&mut self, intent: &str) {
         let intent = self.objects.get_mut(intent).unwrap();
         intent["status"] = "succeeded".into();
@@ -271,6 +320,11 @@ impl StripeState {
             Ok(value) => (200, value),
             Err((status, value)) => (status, value),
         };
+        let path: Vec<&str> = request.path().trim_start_matches("/v1/").split('/').collect();
+        if let [kind @ ("setup_intents" | "payment_intents"), id, "confirm"] = path[..] {
+            let (status, value) = said(self.confirm(kind.trim_end_matches('s'), id, &parse(body)));
+            return (status, value, false);
+        }
         if header(request, "authorization") != format!("Bearer {SECRET_KEY}") {
             let (status, value) = refuse(401, "invalid_request_error", "api_key_invalid", "Invalid API Key provided");
             return (status, value, false);

@@ -39,6 +39,7 @@ pub(crate) mod receiver;
 pub(crate) mod redis;
 pub(crate) mod server;
 pub(crate) mod socket;
+mod stripe_js;
 pub(crate) mod test_ledger;
 /// The small model of the engine's tests.
 #[path = "../../../actors/engine/tests/engine/tiny.rs"]

@@ -25,6 +25,8 @@ use format::{Dispute, Expandable, Intent, List, Named, NotUnderstood, Refund, Se
 
 /// Stripe's address.
 pub const ADDRESS: &str = "https://api.stripe.com";
+/// The address of Stripe's script for browsers.
+pub const SCRIPT: &str = "https://js.stripe.com/v3/";
 /// How many Stripe lists at once, at most, and how many pages are read of one list.
 const PAGE: &str = "100";
 const MOST_PAGES: usize = 10_000;
@@ -37,12 +39,24 @@ pub struct StripeSettings {
     pub secret_key: String,
     /// The secret that signs webhooks.
     pub webhook_secret: String,
+    /// How browsers speak with Stripe; `None` where they don't.
+    pub browser: Option<Browser>,
+}
+
+/// How the browser of a card's owner speaks with Stripe itself (Stripe's reference "Stripe.js").
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Browser {
+    /// The key that anybody may know.
+    pub publishable_key: String,
+    /// The address of Stripe's script.
+    pub script: String,
 }
 
 struct Inner {
     api: Api,
     base_url: String,
     webhook_secret: String,
+    browser: Option<Browser>,
 }
 
 /// The processor, shared by clones.
@@ -62,9 +76,19 @@ impl Stripe {
     ///
     /// Where nothing can be called at all.
     pub fn new(settings: StripeSettings) -> Result<Self, CardError> {
-        let StripeSettings { base_url, secret_key, webhook_secret } = settings;
+        let StripeSettings { base_url, secret_key, webhook_secret, browser } = settings;
         let api = Api::new(&base_url, secret_key)?;
-        Ok(Self(Arc::new(Inner { api, base_url, webhook_secret })))
+        Ok(Self(Arc::new(Inner { api, base_url, webhook_secret, browser })))
+    }
+
+    /// How browsers speak with Stripe.
+    pub fn browser(&self) -> Option<&Browser> {
+        self.0.browser.as_ref()
+    }
+
+    /// The address of Stripe's API.
+    pub fn base_url(&self) -> &str {
+        &self.0.base_url
     }
 
     /// The secret that signs webhooks.

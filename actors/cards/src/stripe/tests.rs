@@ -53,7 +53,7 @@ fn answering(answers: Vec<String>) -> (Stripe, JoinHandle<Vec<String>>) {
 
 fn opened(base_url: String) -> Stripe {
     let (secret_key, webhook_secret) = ("sk_1".to_owned(), String::new());
-    Stripe::new(StripeSettings { base_url, secret_key, webhook_secret }).unwrap()
+    Stripe::new(StripeSettings { base_url, secret_key, webhook_secret, browser: None }).unwrap()
 }
 
 fn json(status: &str, body: &str) -> String {
