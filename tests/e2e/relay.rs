@@ -234,27 +234,38 @@ async fn a_model_of_one_node_is_served_by_all() {
     socket.send(&create("b", json!({"tools": [{"type": "web_search"}]}))).await;
     let refused = socket.next_of("error").await;
     assert_eq!((&refused["id"], &refused["code"]), (&json!("b"), &json!("invalid_request")), "{refused}");
-    socket.send(&create("c", json!({"temperature": 1, "seed": 7, "logit_bias": {"2": -100, "0": -100}}))).await;
-    socket.next_of("chat.delta").await;
-    socket.send(&json!({"type": "chat.cancel", "id": "c"})).await;
-    let done = socket.next_of("chat.done").await;
-    assert_eq!(done["id"], "c", "{done}");
+    for id in ["c", "d"] {
+        let endless = json!({"temperature": 1, "seed": 7, "logit_bias": {"2": -100, "0": -100}});
+        let mut endless = create(id, endless);
+        endless["on_disconnect"] = "detach".into();
+        socket.send(&endless).await;
+        let request = socket.next_of("chat.created").await["request_id"].as_str().unwrap().to_owned();
+        socket.next_of("chat.delta").await;
+        for node in 0..3 {
+            let early = of(node).get(&format!("/v1/requests/{request}/output")).await;
+            assert_eq!(early.status, 409, "{}", early.body);
+        }
+        socket.send(&json!({"type": "chat.cancel", "id": id})).await;
+        let done = socket.next_of("chat.done").await;
+        assert_eq!(done["id"], id, "{done}");
+    }
     // One that outlives its socket runs there too, and is taken up and fetched at any node.
-    let mut detached = create("d", json!({"max_tokens": 5}));
+    let mut detached = create("e", json!({"max_tokens": 5}));
     detached["on_disconnect"] = "detach".into();
     socket.send(&detached).await;
     let id = socket.next_of("chat.created").await["request_id"].as_str().unwrap().to_owned();
     drop(socket);
     let mut socket = Socket::open(stage.nodes[0].url(), &customer.key).await;
-    socket.send(&json!({"type": "resume", "id": "d", "after": 1})).await;
-    let rest = socket.frames_of("d").await;
+    socket.send(&json!({"type": "resume", "id": "e", "after": 1})).await;
+    let rest = socket.frames_of("e").await;
     assert_eq!(rest.last().unwrap()["usage"]["completion_tokens"], 5, "{rest:?}");
     let text: String = rest.iter().filter_map(|frame| frame["delta"].as_str()).collect();
     assert_eq!(of(1).get(&format!("/v1/requests/{id}/output")).await.ok()["text"], text);
     drop(socket);
-    let records = open::settled(&customer, before + 6).await;
+    let records = open::settled(&customer, before + 7).await;
     assert_eq!((&records[0]["id"], &records[0]["ending"]), (&json!(id), &json!("completed")));
-    assert_eq!((&records[1]["ending"], &records[2]["ending"]), (&json!("client_left"), &json!("completed")));
+    let before: Vec<_> = records[1..4].iter().map(|record| &record["ending"]).collect();
+    assert_eq!(before, ["client_left", "client_left", "completed"]);
     let relayed = stage.nodes[0].get("/metrics").await.body;
     assert!(relayed.contains("farebox_relayed_requests_total{outcome=\"answered\"}"), "{relayed}");
     stage.nodes[2].admin().assert_audit().await;

@@ -30,7 +30,12 @@ pub async fn output(state: Shared, request: HttpRequest, path: web::Path<String>
         if let Some(output) = state.responses.output::<RequestOutput>(account, only, id).await? {
             return Ok(output);
         }
-        if state.ongoings.runs(holder, id) {
+        // Its frames may be remembered at another node: the one that has its socket.
+        let seen = state.gateway.accounts.running().seen(id);
+        let runs_here = seen.is_some_and(|seen| {
+            seen.about.account_id == account && only.is_none_or(|key| seen.about.key_id == Some(key))
+        });
+        if runs_here || state.ongoings.runs(holder, id) {
             let message = "The request still runs. Resume it on a live socket, or ask again when it has ended.";
             return Err(ApiError::conflict(message).after(1));
         }
