@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use crate::support::{
     client::Customer,
     server::{Options, Server},
-    temporary, with,
+    shared_folder, temporary, with,
 };
 
 pub(crate) const MODEL: &str = "smollm2-135m-instruct";
@@ -37,7 +37,7 @@ pub(crate) fn cached(file: &str) -> PathBuf {
 pub(crate) fn models() -> &'static Path {
     static MODELS: OnceLock<PathBuf> = OnceLock::new();
     MODELS.get_or_init(|| {
-        let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("models-{}", std::process::id()));
+        let folder = shared_folder("models");
         let gguf = cached("models/smollm2-135m-instruct/model.gguf");
         let import = Command::new(env!("CARGO_BIN_EXE_farebox"))
             .args(["models", "import", "--name", MODEL])

@@ -15,7 +15,7 @@ use crate::{
     support::{
         client::{Answer, Customer},
         server::{Options, Server},
-        temporary,
+        shared_folder, temporary,
         tiny::Tiny,
         with,
     },
@@ -28,7 +28,7 @@ const REAL: &str = open::MODEL;
 fn models() -> &'static Path {
     static MODELS: OnceLock<PathBuf> = OnceLock::new();
     MODELS.get_or_init(|| {
-        let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("placement-models-{}", std::process::id()));
+        let folder = shared_folder("placement-models");
         copy(&open::models().join(REAL), &folder.join(REAL));
         for name in ["tiny", "other"] {
             let file = folder.join(format!(".{name}.gguf"));

@@ -14,7 +14,7 @@ use crate::{
     support::{
         client::Customer,
         server::{Options, Server},
-        temporary, with,
+        shared_folder, temporary, with,
     },
 };
 
@@ -39,7 +39,7 @@ fn import(source: &Path, models: &Path, name: &str) -> (bool, String) {
 fn models() -> &'static Path {
     static MODELS: OnceLock<PathBuf> = OnceLock::new();
     MODELS.get_or_init(|| {
-        let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("encoders-{}", std::process::id()));
+        let folder = shared_folder("encoders");
         let (is_imported, said) = import(&source(), &folder, MODEL);
         assert!(is_imported, "{said}");
         folder

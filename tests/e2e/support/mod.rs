@@ -50,7 +50,7 @@ pub(crate) mod upgraded;
 use std::env;
 use std::io::Write as _;
 use std::net::TcpListener;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
@@ -62,6 +62,20 @@ pub(crate) fn free_port() -> u16 {
 /// A name for a temporary folder that no other test takes.
 pub(crate) fn temporary(name: &str) -> PathBuf {
     env::temp_dir().join(format!("farebox-e2e-{name}-{}", uuid::Uuid::new_v4().simple()))
+}
+
+/// A folder that the stories of this run share. Those of runs that have ended are removed: each holds models.
+pub(crate) fn shared_folder(name: &str) -> PathBuf {
+    let root = Path::new(env!("CARGO_TARGET_TMPDIR"));
+    for folder in std::fs::read_dir(root).into_iter().flatten().flatten().map(|entry| entry.path()) {
+        let file_name = folder.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+        let process = file_name.strip_prefix(name).and_then(|rest| rest.strip_prefix('-')?.parse::<u32>().ok());
+        if process.is_some_and(|process| !Path::new(&format!("/proc/{process}")).exists()) {
+            // Another run that begins now may be quicker.
+            let _ = std::fs::remove_dir_all(folder);
+        }
+    }
+    root.join(format!("{name}-{}", std::process::id()))
 }
 
 /// A body with more fields, or others.
