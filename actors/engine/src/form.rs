@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use wire::format::feature::Feature;
 use wire::inference::{Conversation, Failure, Format, OutputFormat, ReasoningWanted, Tool, ToolChoice, ToolKind};
 
-use super::calls::family::{Family, Id, Next, Syntax, THOUGHTS, pieces};
+use super::calls::family::{Family, Id, Next, Syntax, Thoughts, pieces};
 use super::calls::grammar::{Callable, Count, rules};
 use super::calls::reader::{Expected, MOST_NAME, Reader};
 use super::grammar::{Beginning, Constraint, Grammars, Guide, Strictness, bounded, on_a_large_stack};
@@ -46,22 +46,22 @@ impl Form {
     ) -> Result<Self, Failure> {
         let asked = Asked::of(conversation, format)?;
         let family = tokenizer.template().map_or(Family::Generic, Template::family);
-        let thoughts = is_thinking || tokenizer.thinks();
+        let thoughts = tokenizer.thoughts();
         let mut form = Self { is_thinking, ..Self::default() };
-        let mut parts: Vec<&str> = if thoughts { THOUGHTS.to_vec() } else { Vec::new() };
+        let mut parts: Vec<&str> = thoughts.map_or_else(Vec::new, |thoughts| vec![thoughts.begin, thoughts.end]);
         let syntax = asked.calls.then(|| family.syntax());
         if let Some(syntax) = syntax {
             parts.extend(syntax.texts().flat_map(pieces).filter(|(_, may_be_special)| *may_be_special).map(|it| it.0));
         }
-        if syntax.is_some() || thoughts {
+        if syntax.is_some() || thoughts.is_some() {
             let names = conversation.tools.iter().map(|tool| tool.name.clone()).collect();
             form.expected = Some(Expected { calls: syntax.map(|syntax| (syntax, names)), thoughts });
         }
         let special = parts.into_iter().filter_map(|text| Some((tokenizer.special(text)?, text.as_bytes().into())));
         form.visible = special.collect();
         if syntax.is_some() || asked.output.is_some() {
-            let may_think = thoughts && !is_unwanted(&conversation.reasoning);
-            let opens = tokenizer.token(THOUGHTS[0]).filter(|_| may_think);
+            let thoughts = thoughts.filter(|_| !is_unwanted(&conversation.reasoning));
+            let opens = thoughts.and_then(|thoughts| tokenizer.token(thoughts.begin));
             let compile = || asked.constraint(tokenizer, syntax, conversation, opens);
             let broken = |message: String| Failure::Invalid { field: asked.field.to_owned(), message };
             form.constraint = Some(on_a_large_stack(compile).map_err(broken)??);
@@ -230,6 +230,6 @@ pub(crate) fn is_unwanted(reasoning: &ReasoningWanted) -> bool {
 }
 
 /// Whether a prompt's text ends within the model's thoughts, as its template began them.
-pub(crate) fn begins_thoughts(prompt: &str) -> bool {
-    prompt.trim_end().ends_with(THOUGHTS[0])
+pub(crate) fn begins_thoughts(thoughts: Option<&Thoughts>, prompt: &str) -> bool {
+    thoughts.is_some_and(|thoughts| prompt.trim_end().ends_with(thoughts.begin))
 }

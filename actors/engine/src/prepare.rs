@@ -121,7 +121,7 @@ impl Tokenizer {
             template.render(messages, tools, thinks)
         };
         let text = text.map_err(invalid)?;
-        Ok((self.fitting(field, &text, Special::InText)?, begins_thoughts(&text)))
+        Ok((self.fitting(field, &text, Special::InText)?, begins_thoughts(self.thoughts(), &text)))
     }
 
     /// A text as tokens, unless its length alone shows that it can't fit.

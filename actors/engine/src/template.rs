@@ -17,7 +17,7 @@ use minijinja::{Environment, Error, ErrorKind, FormatStyle, Value as Any, contex
 use serde_json::Value;
 use wire::inference::{Message, Role, Tool};
 
-use super::calls::family::{Family, THOUGHTS};
+use super::calls::family::{Family, Thoughts};
 use source::Source;
 
 /// The most instructions of a rendering; a conversation of thousands of messages stays far below.
@@ -45,8 +45,8 @@ pub struct Template {
     writes_calls: bool,
     /// The form in which its model calls tools.
     family: Family,
-    /// Whether the template knows of the model's thoughts.
-    knows_thoughts: bool,
+    /// The model's thoughts, where the template knows of them.
+    thoughts: Option<&'static Thoughts>,
 }
 
 /// The end of a rendered conversation.
@@ -115,7 +115,7 @@ impl Template {
         Ok(Self {
             environment,
             family: Family::of(source, lists_tools),
-            knows_thoughts: source.contains(THOUGHTS[0]) || source.contains(THOUGHTS[1]),
+            thoughts: Thoughts::with(|mark| source.contains(mark)),
             named: tokens.named,
             guard: Guard::new(tokens.special),
             knows_developers: source.contains("developer"),
@@ -133,9 +133,9 @@ impl Template {
         self.family
     }
 
-    /// Whether the template knows of the model's thoughts.
-    pub const fn knows_thoughts(&self) -> bool {
-        self.knows_thoughts
+    /// The model's thoughts, where the template knows of them.
+    pub(crate) const fn thoughts(&self) -> Option<&'static Thoughts> {
+        self.thoughts
     }
 
     /// The prompt of a conversation, up to the beginning of the assistant's answer.

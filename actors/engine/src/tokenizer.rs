@@ -9,7 +9,7 @@ use std::sync::{Arc, OnceLock};
 use serde_json::Value;
 use wire::inference::Sampling;
 
-use super::calls::family::THOUGHTS;
+use super::calls::family::Thoughts;
 use super::grammar::{Vocabulary, marked};
 use super::sampler::SamplerSettings;
 use super::template::{self, Template};
@@ -149,8 +149,13 @@ impl Tokenizer {
 
     /// Whether the model may write its thoughts apart from its answer.
     pub fn thinks(&self) -> bool {
-        let has_template = self.template.as_ref().is_some_and(Template::knows_thoughts);
-        has_template || self.token(THOUGHTS[0]).is_some()
+        self.thoughts().is_some()
+    }
+
+    /// The thoughts that the model may write apart from its answer.
+    pub(crate) fn thoughts(&self) -> Option<&'static Thoughts> {
+        let of_template = self.template.as_ref().and_then(Template::thoughts);
+        of_template.or_else(|| Thoughts::ALL.into_iter().find(|thoughts| self.token(thoughts.begin).is_some()))
     }
 
     /// The tokens for grammars, made at the first call.

@@ -198,12 +198,12 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::calls::family::Family;
+    use crate::calls::family::{Family, Thoughts};
     use crate::calls::reader::Expected;
 
     fn transcript(stops: &[&str]) -> Transcript {
         let names: Arc<[String]> = ["f".to_owned()].into();
-        let expected = Expected { calls: Some((Family::Hermes.syntax(), names)), thoughts: true };
+        let expected = Expected { calls: Some((Family::Hermes.syntax(), names)), thoughts: Some(Thoughts::ALL[0]) };
         let stops: Vec<String> = stops.iter().map(|stop| (*stop).to_owned()).collect();
         Transcript::new(2, Assembler::new(&stops), Some(Reader::new(expected, false)), Id::Nine)
     }

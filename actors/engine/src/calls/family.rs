@@ -259,8 +259,28 @@ pub(crate) fn pieces(text: &str) -> impl Iterator<Item = (&str, bool)> {
     })
 }
 
-/// What a model's thoughts begin and end with.
-pub(crate) const THOUGHTS: [&str; 2] = ["<think>", "</think>"];
+/// What a model's thoughts stand between.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Thoughts {
+    /// What they begin with.
+    pub(crate) begin: &'static str,
+    /// What they end with.
+    pub(crate) end: &'static str,
+}
+
+impl Thoughts {
+    /// Those that are known: of most models, of Command R7B and A, of Magistral.
+    pub(crate) const ALL: [&'static Self; 3] = [
+        &Self { begin: "<think>", end: "</think>" },
+        &Self { begin: "<|START_THINKING|>", end: "<|END_THINKING|>" },
+        &Self { begin: "[THINK]", end: "[/THINK]" },
+    ];
+
+    /// Those of which one mark, or both, are so.
+    pub(crate) fn with(is_so: impl Fn(&'static str) -> bool) -> Option<&'static Self> {
+        Self::ALL.into_iter().find(|thoughts| is_so(thoughts.begin) || is_so(thoughts.end))
+    }
+}
 
 #[cfg(test)]
 mod tests {

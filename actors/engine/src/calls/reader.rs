@@ -7,15 +7,15 @@ mod texts;
 use std::sync::Arc;
 
 use self::texts::{Found, find, loose, safe};
-use super::family::{NUMBER, Next, Place, Syntax, THOUGHTS};
+use super::family::{NUMBER, Next, Place, Syntax, Thoughts};
 
 /// What a reader looks for.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Expected {
     /// The form of calls, and the names of the tools.
     pub(crate) calls: Option<(&'static Syntax, Arc<[String]>)>,
-    /// Whether the model may think before it answers.
-    pub(crate) thoughts: bool,
+    /// What the model may think before it answers stands between these.
+    pub(crate) thoughts: Option<&'static Thoughts>,
 }
 
 /// A part of what was written.
@@ -114,7 +114,7 @@ pub(crate) struct Reader {
 impl Reader {
     /// A reader; `is_thinking` where the prompt has begun the model's thoughts.
     pub(crate) fn new(expected: Expected, is_thinking: bool) -> Self {
-        let may_think = expected.thoughts;
+        let may_think = expected.thoughts.is_some();
         let mode = if is_thinking { Mode::Thoughts } else { Mode::Blank { kept: true, may_think } };
         Self {
             expected,
@@ -202,7 +202,8 @@ impl Reader {
             (false, true) => Found::Part,
             (false, false) => Found::None,
         };
-        let thought = if may_think { begins(THOUGHTS[0]) } else { Found::None };
+        let thoughts = self.expected.thoughts.filter(|_| may_think);
+        let thought = thoughts.map_or(Found::None, |thoughts| begins(thoughts.begin));
         if let Found::Whole(length) = thought {
             self.skip(space + length);
             self.mode = Mode::Thoughts;
@@ -239,11 +240,15 @@ impl Reader {
     }
 
     fn thoughts(&mut self) -> bool {
+        let Some(Thoughts { end, .. }) = self.expected.thoughts else {
+            self.mode = Mode::Text;
+            return true;
+        };
         if self.matched == 0 {
             // Space before them is not theirs.
             self.skip(self.held.len() - self.held.trim_ascii_start().len());
         }
-        let end = THOUGHTS[1].as_bytes();
+        let end = end.as_bytes();
         if let Some(at) = find(&self.held, end) {
             let length = self.held[..at].trim_ascii_end().len();
             self.tell(Kind::Thoughts, length);

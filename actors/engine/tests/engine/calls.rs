@@ -220,6 +220,14 @@ fn a_template_that_opens_the_thoughts_is_read_from_within_them() {
     let events = ask("none".into());
     assert_eq!(usage(&events).reasoning, 0);
     assert!(!text(&events, 0).is_empty());
+    // Other models' marks.
+    for (begin, end) in [("<|START_THINKING|>", "<|END_THINKING|>"), ("[THINK]", "[/THINK]")] {
+        let thinking = thinking.replace("<think>", begin).replace("</think>", end);
+        let model = Random::new(&Tiny::new().template(&thinking));
+        let fields = json!({"max_tokens": 20, "logit_bias": {"256": -100, "258": -100}});
+        let events = model.answer(&chat_with("hi", &fields));
+        assert_eq!((text(&events, 0), usage(&events).reasoning), (String::new(), 20), "{begin}");
+    }
 }
 
 #[test]

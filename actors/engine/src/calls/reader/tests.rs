@@ -16,15 +16,23 @@ fn joined(parts: Vec<Part>) -> Vec<(Kind, String)> {
 }
 
 fn reader(family: Option<Family>, is_thinking: bool) -> Reader {
+    reader_of(Thoughts::ALL[0], family, is_thinking)
+}
+
+fn reader_of(thoughts: &'static Thoughts, family: Option<Family>, is_thinking: bool) -> Reader {
     let names: Arc<[String]> = ["f".to_owned(), "get_weather".to_owned()].into();
     let calls = family.map(|family| (family.syntax(), names));
-    Reader::new(Expected { calls, thoughts: true }, is_thinking)
+    Reader::new(Expected { calls, thoughts: Some(thoughts) }, is_thinking)
 }
 
 /// The parts of a text, read at once; every cut of it into two, and into single bytes, must give the same.
 fn read(family: Option<Family>, is_thinking: bool, text: &str) -> (Vec<(Kind, String)>, u32) {
+    read_by(&reader(family, is_thinking), text)
+}
+
+fn read_by(reader: &Reader, text: &str) -> (Vec<(Kind, String)>, u32) {
     let of = |pieces: &[&[u8]]| {
-        let mut reader = reader(family, is_thinking);
+        let mut reader = reader.clone();
         let mut parts: Vec<Part> = pieces.iter().flat_map(|piece| reader.push(piece).0).collect();
         parts.extend(reader.finish());
         for part in parts.iter().filter(|part| !matches!(part.kind, Kind::Call | Kind::ArgumentsEnd)) {
@@ -142,10 +150,24 @@ fn thoughts_are_apart_wherever_they_are_opened() {
         (true, "</think>Yes", text("Yes")),
         (false, "\n<think></think>", vec![]),
         (false, "<think>a</think><think>b", [thoughts("a"), text("<think>b")].concat()),
+        // Not whole.
         (false, "<thin", text("<thin")),
     ] {
-        assert_eq!(read(None, is_thinking, written), (parts, 0), "{written}");
+        for marks in Thoughts::ALL {
+            // The same in other marks.
+            let written = written.replace("<think>", marks.begin).replace("</think>", marks.end);
+            let written = written.replace("<thin", &marks.begin[..marks.begin.len() - 2]);
+            let same = |text: &String| {
+                text.replace("<think>", marks.begin).replace("<thin", &marks.begin[..marks.begin.len() - 2])
+            };
+            let parts: Vec<_> = parts.iter().map(|(kind, text)| (*kind, same(text))).collect();
+            assert_eq!(read_by(&reader_of(marks, None, is_thinking), &written), (parts, 0), "{written}");
+        }
     }
+    let command = "<|START_THINKING|>I look it up.<|END_THINKING|><|START_ACTION|>[\n    {\"tool_call_id\": \"0\", \
+                   \"tool_name\": \"f\", \"parameters\": {}}\n]<|END_ACTION|>";
+    let (parts, calls) = read_by(&reader_of(Thoughts::ALL[1], Some(Family::Command), false), command);
+    assert_eq!((parts, calls), ([thoughts("I look it up."), call("f", "{}")].concat(), 1));
     let written =
         "<think>\na <tool_call> b\n</think>\n\n<tool_call>\n{\"name\": \"f\", \"arguments\": {}}\n</tool_call>";
     let (parts, calls) = read(Some(Family::Hermes), false, written);
