@@ -42,6 +42,8 @@ mod media;
 mod moving;
 mod nodes;
 mod observed;
+mod oidc;
+mod oidc_faults;
 mod open;
 mod openapi;
 mod operator;

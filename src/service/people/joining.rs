@@ -6,7 +6,7 @@ use billing::{
     member::Role,
     plan::Plan,
 };
-use ledger::people::links::Purpose;
+use ledger::people::links::{Purpose, StoredLink};
 use uuid::Uuid;
 
 use super::{
@@ -103,6 +103,7 @@ pub async fn join(service: &Service, token: &str, name: &str, password: &str) ->
         }
         Joined { person: person.id, is_new: false }
     } else {
+        service.people.check_passwords()?;
         let name = check_name(name)?;
         check_password(&link.email, password)?;
         let password = Some(service.people.passwords.hash(password).await?);
@@ -114,20 +115,25 @@ pub async fn join(service: &Service, token: &str, name: &str, password: &str) ->
         }
         Joined { person: id, is_new: true }
     };
-    match link.purpose {
-        Purpose::Invite { account_id, role, .. } => {
-            members::seat(service, account_id, joined.person, role, By::Invitation).await?;
-        }
-        _ => {
-            own_account(service, joined.person, &link.email).await?;
-        }
-    }
+    seat(service, &link, joined.person).await?;
     Ok(joined)
+}
+
+/// Gives a person what a link leads to: a place in an account, or an account of the person's own.
+pub(super) async fn seat(service: &Service, link: &StoredLink, person: PersonId) -> Result<(), ServiceError> {
+    if let Purpose::Invite { account_id, role, .. } = link.purpose {
+        return members::seat(service, account_id, person, role, By::Invitation).await;
+    }
+    own_account(service, person, &link.email).await.map(drop)
 }
 
 /// The account of a person's own address: a new one, or the one that an operator made for this address and that has no
 /// members yet. None where others own it.
-async fn own_account(service: &Service, person: PersonId, email: &str) -> Result<Option<AccountId>, ServiceError> {
+pub(super) async fn own_account(
+    service: &Service,
+    person: PersonId,
+    email: &str,
+) -> Result<Option<AccountId>, ServiceError> {
     let id = if let Some(id) = accounts::by_address(service, email).await? {
         id
     } else {
@@ -142,8 +148,10 @@ async fn own_account(service: &Service, person: PersonId, email: &str) -> Result
 ///
 /// # Errors
 ///
-/// The text is no address ([`Invalid`](ServiceError::Invalid)), or no letter can be sent now.
+/// The text is no address ([`Invalid`](ServiceError::Invalid)), passwords open nothing
+/// ([`Conflict`](ServiceError::Conflict)), or no letter can be sent now.
 pub async fn forgot(service: &Service, email: &str) -> Result<(), ServiceError> {
+    service.people.check_passwords()?;
     let email = accounts::address(email)?;
     let found = service.ledger().person_by_email(&email).await?;
     let Some(person) = found.filter(|person| person.disabled_at.is_none()) else {
@@ -165,8 +173,10 @@ pub async fn forgot(service: &Service, email: &str) -> Result<(), ServiceError> 
 /// # Errors
 ///
 /// The link is not good ([`NotFound`](ServiceError::NotFound)), the password is refused
-/// ([`Invalid`](ServiceError::Invalid)), or the ledger can't be written.
+/// ([`Invalid`](ServiceError::Invalid)), passwords open nothing ([`Conflict`](ServiceError::Conflict)), or the ledger can't be
+/// written.
 pub async fn reset(service: &Service, token: &str, password: &str) -> Result<PersonId, ServiceError> {
+    service.people.check_passwords()?;
     let link = find_link(service, token).await?;
     let gone = || ServiceError::NotFound("this link");
     if link.purpose != Purpose::Reset {

@@ -92,8 +92,9 @@ pub async fn invite(
 ///
 /// # Errors
 ///
-/// The ledger can't be written just now.
+/// Passwords open nothing ([`Conflict`](ServiceError::Conflict)), or the ledger can't be written just now.
 pub async fn reset_link(service: &Service, person: &Person) -> Result<String, ServiceError> {
+    service.people.check_passwords()?;
     let token = make_link(service, &person.email, Purpose::Reset).await?;
     Ok(service.people.link_to("reset", &token))
 }

@@ -1,0 +1,34 @@
+//! What people need beside a password: identities at issuers elsewhere (OpenID Connect), whose each API key is that a member
+//! made, and letters that wait to be sent. All of it stands beside the log, as people do.
+
+use sea_orm_migration::prelude::*;
+
+use crate::dialect;
+
+/// The migration.
+#[derive(Debug, DeriveMigrationName)]
+pub(crate) struct Migration;
+
+const STATEMENTS: &[&str] = &[
+    // An issuer's name for somebody never becomes another's; an address does. `email` is what the issuer told when it was linked.
+    "CREATE TABLE person_identity (
+        id {uuid} PRIMARY KEY,
+        person_id {uuid} NOT NULL,
+        issuer TEXT NOT NULL,
+        subject TEXT NOT NULL,
+        email TEXT,
+        linked_at BIGINT NOT NULL,
+        used_at BIGINT NOT NULL,
+        UNIQUE (issuer, subject)
+    )",
+    "CREATE INDEX person_identity_person ON person_identity (person_id)",
+    // The issuer, as the settings call it, by whose word a session has begun.
+    "ALTER TABLE person_session ADD COLUMN issuer TEXT",
+];
+
+#[async_trait::async_trait]
+impl MigrationTrait for Migration {
+    async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
+        dialect::run(manager, STATEMENTS).await
+    }
+}
