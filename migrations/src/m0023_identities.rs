@@ -22,6 +22,14 @@ const STATEMENTS: &[&str] = &[
         UNIQUE (issuer, subject)
     )",
     "CREATE INDEX person_identity_person ON person_identity (person_id)",
+    // Which member made an API key. Of keys that operators made, or that are older than this, there is no row.
+    "CREATE TABLE key_maker (
+        key_id {uuid} PRIMARY KEY,
+        account_id {uuid} NOT NULL,
+        person_id {uuid} NOT NULL,
+        made_at BIGINT NOT NULL
+    )",
+    "CREATE INDEX key_maker_person ON key_maker (person_id, account_id)",
     // The issuer, as the settings call it, by whose word a session has begun.
     "ALTER TABLE person_session ADD COLUMN issuer TEXT",
 ];

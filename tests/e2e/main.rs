@@ -38,6 +38,7 @@ mod live;
 mod live_lost;
 mod live_page;
 mod live_topics;
+mod makers;
 mod media;
 mod moving;
 mod nodes;

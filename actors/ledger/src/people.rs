@@ -4,6 +4,7 @@
 
 pub mod identities;
 pub mod links;
+pub mod makers;
 pub mod sessions;
 
 use billing::{
@@ -188,6 +189,7 @@ impl Ledger {
             tx.execute("DELETE FROM person_link WHERE email = ?", [person.email.as_str().into()]).await?;
             sessions::end_all(&mut tx, person.id, None).await?;
             tx.execute("DELETE FROM person_identity WHERE person_id = ?", [person.id.0.into()]).await?;
+            tx.execute("DELETE FROM key_maker WHERE person_id = ?", [person.id.0.into()]).await?;
             tx.execute("DELETE FROM person WHERE id = ?", [person.id.0.into()]).await?;
             tx.commit().await
         };

@@ -14,7 +14,7 @@ use super::{
         page::{Listed, Page},
     },
     Person, make_link,
-    members::{self, By},
+    members::{self, By, MadeKeys},
 };
 use crate::email;
 
@@ -110,19 +110,23 @@ pub async fn disable(service: &Service, person: PersonId, is_disabled: bool) -> 
     is_there.then_some(()).ok_or(ServiceError::NotFound("the person"))
 }
 
-/// Ends all memberships of a person, and forgets the person.
+/// Ends all memberships of a person, with the keys that the person made if that is wanted, and forgets the person. Returns the
+/// public parts of the keys that are revoked.
 ///
 /// # Errors
 ///
 /// An account would have no owner left ([`Conflict`](ServiceError::Conflict)): make somebody else its owner first. Or the ledger
 /// can't be written.
-pub async fn forget(service: &Service, found: &Found) -> Result<(), ServiceError> {
+pub async fn forget(service: &Service, found: &Found, keys: MadeKeys) -> Result<Vec<String>, ServiceError> {
     // All or none, unless somebody else changes them meanwhile.
     for (membership, _) in &found.memberships {
         member::leave(&service.ledger().members(membership.account_id).await?, found.person.id)?;
     }
+    let mut revoked = Vec::new();
     for (membership, _) in &found.memberships {
-        members::remove(service, membership.account_id, found.person.id, By::Operator).await?;
+        let account = membership.account_id;
+        revoked.extend(members::remove(service, account, found.person.id, By::Operator, keys).await?);
     }
-    Ok(service.ledger().forget_person(&found.person).await?)
+    service.ledger().forget_person(&found.person).await?;
+    Ok(revoked)
 }
