@@ -61,7 +61,7 @@ use crate::{
     config::{self, Settings},
     gateway::{Gateway, Models, Rules, pins::Pins},
     http::{self, state::State},
-    service::Service,
+    service::{Service, people::letters},
     signing::{self, Signer, jws},
     telemetry::Metrics,
 };
@@ -186,7 +186,7 @@ pub async fn start(settings: &Settings, metrics: Metrics, start: Start) -> Resul
     let webhook_timeout = Duration::from_secs(settings.webhooks.timeout_seconds);
     let known = Arc::clone(&signer);
     let open = move |text: &str| jws::text_of(text, signing::CHECKPOINT, known.keys());
-    let people = people::people(settings)?;
+    let people = people::people(settings, &admin_token)?;
     let accounts = gateway.accounts.clone();
     let service = Service::new(accounts, journal, payments, webhooks, webhook_timeout, people, open);
     let telemetry = (metrics, traces(settings)?);
@@ -196,6 +196,10 @@ pub async fn start(settings: &Settings, metrics: Metrics, start: Start) -> Resul
     actix_rt::spawn({
         let (state, revoked) = (state.clone(), ledger.revocations());
         async move { state.keys.follow(revoked).await }
+    });
+    actix_rt::spawn({
+        let state = state.clone();
+        async move { letters::carry(&state.service).await }
     });
     nodes::relay(&state);
     serve(settings, places, start, admin_token, state)

@@ -30,6 +30,17 @@ const STATEMENTS: &[&str] = &[
         made_at BIGINT NOT NULL
     )",
     "CREATE INDEX key_maker_person ON key_maker (person_id, account_id)",
+    // A letter that waits, sealed: of its reader there is a hash. It is whose who claims it until `due_at`.
+    "CREATE TABLE letter (
+        id {uuid} PRIMARY KEY,
+        reader TEXT NOT NULL,
+        sealed {bytes} NOT NULL,
+        created_at BIGINT NOT NULL,
+        expires_at BIGINT NOT NULL,
+        due_at BIGINT NOT NULL,
+        tries BIGINT NOT NULL
+    )",
+    "CREATE INDEX letter_due ON letter (due_at, id)",
     // The issuer, as the settings call it, by whose word a session has begun.
     "ALTER TABLE person_session ADD COLUMN issuer TEXT",
 ];

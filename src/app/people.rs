@@ -8,22 +8,24 @@ use crate::{
     mail::Mail,
     service::people::{
         People, SignUp, Ways,
+        letters::Post,
         sign_on::{Issuers, Trusted},
     },
 };
 
 /// What people need beside the ledger.
-pub(super) fn people(settings: &Settings) -> Result<People> {
+pub(super) fn people(settings: &Settings, admin_token: &str) -> Result<People> {
     let config::People { sign_up, passwords, url, oidc, mail } = &settings.people;
     let server = mail.smtp.as_ref().map(config::ServerUrl::as_str);
-    let mail = Mail::start(&mail.from, server, settings.data_dir.join("outbox")).map_err(anyhow::Error::msg)?;
+    let mail = Mail::new(&mail.from, server, settings.data_dir.join("outbox")).map_err(anyhow::Error::msg)?;
     let sign_up = match sign_up {
         config::SignUp::Open => SignUp::Open,
         config::SignUp::Invited => SignUp::Invited,
         config::SignUp::Closed => SignUp::Closed,
     };
     let ways = Ways { sign_up, passwords: *passwords, issuers: issuers(oidc)? };
-    Ok(People::new(mail, ways, url.clone()))
+    let post = Post::new(mail, &blake3::hash(admin_token.as_bytes()));
+    Ok(People::new(post, ways, url.clone()))
 }
 
 fn issuers(settings: &config::Issuers) -> Result<Issuers> {

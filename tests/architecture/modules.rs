@@ -81,7 +81,7 @@ const TABLES: &[(&str, &[Module])] = &[
             // What people do beside inference: it and the gateway do not know each other.
             (
                 "service",
-                &["email", "idempotency", "mail"],
+                &["email", "idempotency", "mail", "sealing"],
                 &["actors", "billing", "cards", "ledger", "oidc", "runtime"],
             ),
             ("gateway", &["catalogue", "single_flight"], &["actors", "billing", "engine", "runtime", "traces", "wire"]),

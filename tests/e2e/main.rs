@@ -33,6 +33,7 @@ mod imported;
 mod kept;
 mod key_limits;
 mod key_models;
+mod letters;
 mod libraries;
 mod live;
 mod live_lost;

@@ -3,6 +3,7 @@
 //! own.
 
 pub mod identities;
+pub mod letters;
 pub mod links;
 pub mod makers;
 pub mod sessions;

@@ -11,7 +11,9 @@ use uuid::Uuid;
 
 use super::{
     super::{Service, ServiceError, accounts},
-    Person, SignUp, check_name, check_password, find_link, make_link, members,
+    Person, RESET_MS, SIGN_UP_MS, SignUp, check_name, check_password, find_link,
+    letters::NOTICE_MS,
+    mail, make_link, members,
     members::By,
     token_hash,
 };
@@ -34,7 +36,7 @@ pub async fn sign_up(service: &Service, email: &str) -> Result<(), ServiceError>
             "Somebody wants to sign up with this address, which has signed up already.\n\n\
              If that was you, sign in. A forgotten password is replaced here:\n\n{there}\n"
         );
-        return service.people.send(&email, "You have signed up already", text);
+        return mail(service, &email, "You have signed up already", text, NOTICE_MS).await;
     }
     let token = make_link(service, &email, Purpose::SignUp).await?;
     let link = service.people.link_to("join", &token);
@@ -42,7 +44,7 @@ pub async fn sign_up(service: &Service, email: &str) -> Result<(), ServiceError>
         "Somebody, you we hope, wants to sign up with this address. This link goes on; it is good once, for a day:\n\n{link}\n\n\
          If that was not you, nothing needs to be done.\n"
     );
-    service.people.send(&email, "Sign up", text)
+    mail(service, &email, "Sign up", text, SIGN_UP_MS).await
 }
 
 /// What a link that makes a person or a member leads to.
@@ -165,7 +167,7 @@ pub async fn forgot(service: &Service, email: &str) -> Result<(), ServiceError> 
         "Somebody, you we hope, has forgotten the password of this address. This link sets another one; it is good once, for half \
          an hour:\n\n{link}\n\nIf that was not you, nothing needs to be done.\n"
     );
-    service.people.send(&person.email, "Set another password", text)
+    mail(service, &person.email, "Set another password", text, RESET_MS).await
 }
 
 /// Sets another password by a link, and ends all sessions.
@@ -190,7 +192,7 @@ pub async fn reset(service: &Service, token: &str, password: &str) -> Result<Per
     if !service.ledger().set_password(&person, &hash, Some(&link), None, now).await? {
         return Err(gone());
     }
-    tell_of_password(service, &person)?;
+    tell_of_password(service, &person).await?;
     Ok(person.id)
 }
 
@@ -207,8 +209,8 @@ pub async fn look_at_reset(service: &Service, token: &str) -> Result<(), Service
 }
 
 /// Tells a person of another password: if it was somebody else, the person should know.
-pub(super) fn tell_of_password(service: &Service, person: &Person) -> Result<(), ServiceError> {
+pub(super) async fn tell_of_password(service: &Service, person: &Person) -> Result<(), ServiceError> {
     let text = "The password of this address was changed, and all sessions but the one that did it have ended.\n\n\
                 If that was not you, set another one at once, and look at your keys.\n";
-    service.people.send(&person.email, "Your password was changed", text.to_owned())
+    mail(service, &person.email, "Your password was changed", text.to_owned(), NOTICE_MS).await
 }

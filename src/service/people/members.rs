@@ -20,7 +20,9 @@ use uuid::Uuid;
 
 use super::{
     super::{Service, ServiceError, accounts},
-    Person, SignUp, make_link,
+    INVITE_MS, Person, SignUp,
+    letters::NOTICE_MS,
+    mail, make_link,
 };
 
 impl From<Kept> for ServiceError {
@@ -234,7 +236,7 @@ pub async fn invite(
         by.email,
         role.name()
     );
-    service.people.send(&email, "You are invited", text)
+    mail(service, &email, "You are invited", text, INVITE_MS).await
 }
 
 /// Takes an invitation back.
@@ -391,7 +393,7 @@ pub async fn ask(service: &Service, account: AccountId, by: &Person, wanted: Wan
                 Wanted::Limit => "a higher limit",
             }
         );
-        service.people.send(&person.email, "A member asks for more", text)?;
+        mail(service, &person.email, "A member asks for more", text, NOTICE_MS).await?;
     }
     Ok(true)
 }

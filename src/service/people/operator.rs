@@ -13,7 +13,7 @@ use super::{
         Service, ServiceError, accounts,
         page::{Listed, Page},
     },
-    Person, make_link,
+    INVITE_MS, Person, SIGN_UP_MS, letters, mail, make_link,
     members::{self, By, MadeKeys},
 };
 use crate::email;
@@ -83,7 +83,7 @@ pub async fn invite(
     let link = service.people.link_to("join", &token);
     if is_mailed {
         let text = format!("Whoever runs this gateway invites you. This link accepts it; it is good once:\n\n{link}\n");
-        service.people.send(&email, "You are invited", text)?;
+        mail(service, &email, "You are invited", text, if to.is_some() { INVITE_MS } else { SIGN_UP_MS }).await?;
     }
     Ok(link)
 }
@@ -127,6 +127,7 @@ pub async fn forget(service: &Service, found: &Found, keys: MadeKeys) -> Result<
         let account = membership.account_id;
         revoked.extend(members::remove(service, account, found.person.id, By::Operator, keys).await?);
     }
+    letters::forget(service, &found.person.email).await?;
     service.ledger().forget_person(&found.person).await?;
     Ok(revoked)
 }

@@ -265,6 +265,6 @@ pub async fn change_password(service: &Service, open: &Open, old: &str, new: &st
     service.ledger().set_password(&open.person, &hash, None, own, now).await?;
     // Whoever had a token of this session too is out at its next page.
     service.ledger().rotate_sessions_of(open.person.id).await?;
-    joining::tell_of_password(service, &open.person)?;
+    joining::tell_of_password(service, &open.person).await?;
     Ok(true)
 }

@@ -15,7 +15,9 @@ use uuid::Uuid;
 
 use super::{
     super::{Service, ServiceError},
-    LONGEST_NAME, Person, SignUp, find_link, joining, new_token, sessions, token_hash,
+    LONGEST_NAME, Person, SignUp, find_link, joining,
+    letters::NOTICE_MS,
+    mail, new_token, sessions, token_hash,
 };
 use crate::email;
 
@@ -240,7 +242,7 @@ pub async fn ask_by_letter(service: &Service, name: &str, email: &str) -> Result
          begun; it is good for half an hour:\n\n{link}\n\n\
          If that was not you, do not open it: nothing else needs to be done.\n"
     );
-    service.people.send(email, "Another way to sign in", text)?;
+    mail(service, email, "Another way to sign in", text, CONFIRM_MS).await?;
     Ok(token_hash(&token))
 }
 
@@ -315,7 +317,7 @@ pub async fn link(service: &Service, (name, identity): (&str, &Identity), person
     if !service.ledger().link_identity(&new).await? {
         return Err(ServiceError::conflict("This is somebody's way in here already."));
     }
-    tell(service, person, &format!("From now on you sign in by {} too.", trusted.label))
+    tell(service, person, &format!("From now on you sign in by {} too.", trusted.label)).await
 }
 
 /// Links an identity by a letter that was opened, and has its person in.
@@ -380,18 +382,18 @@ pub async fn ways(service: &Service, person: PersonId) -> Result<Vec<WayIn>, Ser
 pub async fn unlink(service: &Service, person: &Person, id: Uuid) -> Result<(), ServiceError> {
     let issuers: Vec<&str> = service.people.issuers.values().map(|trusted| trusted.issuer.address()).collect();
     match service.ledger().unlink_identity(person.id, id, service.people.opens_by_password, &issuers).await? {
-        Unlinked::Done => tell(service, person, "A way to sign in was removed: it opens nothing any more."),
+        Unlinked::Done => tell(service, person, "A way to sign in was removed: it opens nothing any more.").await,
         Unlinked::LastWayIn => Err(ServiceError::conflict("This is your last way in: have another one first.")),
         Unlinked::None => Err(ServiceError::NotFound("a way in with that id")),
     }
 }
 
 /// Tells a person of a change of the ways in: if it was somebody else, the person should know.
-fn tell(service: &Service, person: &Person, what: &str) -> Result<(), ServiceError> {
+async fn tell(service: &Service, person: &Person, what: &str) -> Result<(), ServiceError> {
     let text = format!(
         "{what}\n\nIf that was not you, look at the page Settings at once: it has your ways in and your sessions.\n"
     );
-    service.people.send(&person.email, "Your ways to sign in have changed", text)
+    mail(service, &person.email, "Your ways to sign in have changed", text, NOTICE_MS).await
 }
 
 /// Where a browser ends the session with the issuer by whose word one here has begun, and comes back from; with the issuer's
