@@ -298,15 +298,14 @@ impl Issuer {
         };
         let told: Result<openidconnect::core::CoreUserInfoClaims, _> =
             asking.request_async(&Asked::by(&self.client)).await;
-        match told {
-            Ok(told) => {
-                identity.email = address(told.email());
-                identity.is_verified = told.email_verified() == Some(true);
-                let name = told.name().and_then(|name| name.get(None)).map(|name| name.to_string());
-                identity.name = identity.name.take().or(name);
-            }
-            Err(_) => tracing::warn!(issuer = self.options.issuer, "an issuer did not tell an address when asked"),
-        }
+        let Ok(told) = told else {
+            tracing::warn!(issuer = self.options.issuer, "an issuer did not tell an address when asked");
+            return;
+        };
+        identity.email = address(told.email());
+        identity.is_verified = told.email_verified() == Some(true);
+        let name = told.name().and_then(|name| name.get(None)).map(|name| name.to_string());
+        identity.name = identity.name.take().or(name);
     }
 }
 

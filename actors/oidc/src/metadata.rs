@@ -10,7 +10,7 @@ use std::{
 use client::Client;
 use openidconnect::{
     AdditionalProviderMetadata, AuthType, ClientId, ClientSecret, DiscoveryError, EndpointMaybeSet, EndpointNotSet,
-    EndpointSet, IssuerUrl, ProviderMetadata, RedirectUrl,
+    EndpointSet, IssuerUrl, ProviderMetadata, RedirectUrl, TokenUrl, UserInfoUrl,
     core::{
         CoreAuthDisplay, CoreClaimName, CoreClaimType, CoreClient, CoreClientAuthMethod, CoreGrantType, CoreJsonWebKey,
         CoreJweContentEncryptionAlgorithm, CoreJweKeyManagementAlgorithm, CoreResponseMode, CoreResponseType,
@@ -141,8 +141,8 @@ async fn discover(options: &Options, client: &Client) -> Result<Metadata, Fault>
     let is_plain = options.issuer.starts_with("http://");
     let places = [
         Some(told.authorization_endpoint().url()),
-        told.token_endpoint().map(|place| place.url()),
-        told.userinfo_endpoint().map(|place| place.url()),
+        told.token_endpoint().map(TokenUrl::url),
+        told.userinfo_endpoint().map(UserInfoUrl::url),
         Some(told.jwks_uri().url()),
     ];
     // A code, a secret and a token go there.
@@ -185,6 +185,6 @@ impl Metadata {
     pub(crate) fn end_session(&self) -> Option<&str> {
         let place = self.0.additional_metadata().end_session_endpoint.as_deref()?;
         let is_plain = self.0.issuer().as_str().starts_with("http://");
-        Url::parse(place).ok().filter(|place| is_safe(place, is_plain)).map(|_| place.as_ref())
+        Url::parse(place).ok().filter(|place| is_safe(place, is_plain)).map(|_| place)
     }
 }

@@ -123,7 +123,9 @@ pub async fn forget(state: Shared, request: HttpRequest, person: web::Path<Strin
         let keys = values::made_keys(Query::of(&request, &["keys"])?.get("keys"))?;
         let found = operator::named(&state.service, &person).await?;
         let revoked = operator::forget(&state.service, &found, keys).await?;
-        revoked.iter().for_each(|public| state.keys.forget(public));
+        for public in &revoked {
+            state.keys.forget(public);
+        }
         Ok(ForgottenPerson { id: found.person.id.0, forgotten: true, keys_revoked: revoked.len() })
     };
     answer(&request, work.await)

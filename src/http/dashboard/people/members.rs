@@ -234,7 +234,9 @@ pub(super) async fn remove(state: Shared, request: HttpRequest, id: web::Path<St
     carried_out(&state, &request, body, async |by, account, Remove { keys }| {
         let keys = values::made_keys(keys.as_deref())?;
         let revoked = members::remove(&state.service, account, person(&id)?, By::Person(by.id), keys).await?;
-        revoked.iter().for_each(|public| state.keys.forget(public));
+        for public in &revoked {
+            state.keys.forget(public);
+        }
         Ok("changed")
     })
     .await
