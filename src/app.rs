@@ -5,6 +5,7 @@
 mod devices;
 mod joining;
 mod nodes;
+mod people;
 mod pools;
 pub mod prices;
 mod providers;
@@ -60,11 +61,7 @@ use crate::{
     config::{self, Settings},
     gateway::{Gateway, Models, Rules, pins::Pins},
     http::{self, state::State},
-    mail::Mail,
-    service::{
-        Service,
-        people::{People, SignUp},
-    },
+    service::{Service, people::letters},
     signing::{self, Signer, jws},
     telemetry::Metrics,
 };
@@ -189,7 +186,7 @@ pub async fn start(settings: &Settings, metrics: Metrics, start: Start) -> Resul
     let webhook_timeout = Duration::from_secs(settings.webhooks.timeout_seconds);
     let known = Arc::clone(&signer);
     let open = move |text: &str| jws::text_of(text, signing::CHECKPOINT, known.keys());
-    let people = people(settings)?;
+    let people = people::people(settings, &admin_token)?;
     let accounts = gateway.accounts.clone();
     let service = Service::new(accounts, journal, payments, webhooks, webhook_timeout, people, open);
     let telemetry = (metrics, traces(settings)?);
@@ -199,6 +196,10 @@ pub async fn start(settings: &Settings, metrics: Metrics, start: Start) -> Resul
     actix_rt::spawn({
         let (state, revoked) = (state.clone(), ledger.revocations());
         async move { state.keys.follow(revoked).await }
+    });
+    actix_rt::spawn({
+        let state = state.clone();
+        async move { letters::carry(&state.service).await }
     });
     nodes::relay(&state);
     serve(settings, places, start, admin_token, state)
@@ -216,19 +217,6 @@ fn traces(settings: &Settings) -> Result<Traces> {
         instance: uuid::Uuid::new_v4().to_string(),
     };
     Traces::export(options).context("traces can't be exported")
-}
-
-/// How people are mailed, and who may become one.
-fn people(settings: &Settings) -> Result<People> {
-    let config::People { sign_up, url, mail } = &settings.people;
-    let server = mail.smtp.as_ref().map(config::ServerUrl::as_str);
-    let mail = Mail::start(&mail.from, server, settings.data_dir.join("outbox")).map_err(anyhow::Error::msg)?;
-    let sign_up = match sign_up {
-        config::SignUp::Open => SignUp::Open,
-        config::SignUp::Invited => SignUp::Invited,
-        config::SignUp::Closed => SignUp::Closed,
-    };
-    Ok(People::new(mail, sign_up, url.clone()))
 }
 
 /// Tells a predecessor that this process can take its place.

@@ -1,13 +1,12 @@
-//! Letters to people: plain text, handed to a mail server, or written to files where there is none. Whoever sends one waits for
-//! neither. What no server takes is kept as a file too, as its link may be all that somebody waits for. Knows nothing of who
-//! writes to whom, and why.
+//! Letters to people: plain text, handed to a mail server, or written to files where there is none. What a server refuses for good
+//! is kept as a file too, as its link may be all that somebody waits for. Each is tried once: who tries again, and who writes to
+//! whom, is not known here.
 
 use std::{
     fmt,
     io::Write as _,
     os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _},
     path::{Path, PathBuf},
-    sync::Arc,
     time::Duration,
 };
 
@@ -18,19 +17,12 @@ use lettre::{
         header::{ContentTransferEncoding, ContentType},
     },
 };
-use tokio::sync::{Semaphore, mpsc};
+use uuid::Uuid;
 
-/// The letters that may wait.
-const WAITING: usize = 1_000;
-/// The letters that are sent at once.
-const AT_ONCE: usize = 4;
 /// The longest line that goes as it is, in bytes (RFC 5322, section 2.1.1).
 const LONGEST_LINE: usize = 998;
 /// How long a server may take for a step.
 const STEP: Duration = Duration::from_secs(30);
-/// The waits between tries at a server that can't take a letter just now.
-const AGAIN: [Duration; 3] = [Duration::from_secs(1), Duration::from_secs(10), Duration::from_mins(1)];
-
 /// A letter.
 #[derive(Clone)]
 pub struct Letter {
@@ -49,86 +41,61 @@ impl fmt::Debug for Letter {
     }
 }
 
-/// Too many letters wait.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("too many letters wait to be sent")]
-pub struct Full;
+/// What became of a letter.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Sent {
+    /// A server has it, or a file.
+    Taken,
+    /// Nobody has it: try again later.
+    Later(String),
+}
 
-/// Takes letters.
-#[derive(Debug, Clone)]
-pub struct Mail(mpsc::Sender<Letter>);
-
-/// What sends them.
-struct Sender {
+/// Sends letters.
+pub struct Mail {
     from: Mailbox,
     server: Option<AsyncSmtpTransport<Tokio1Executor>>,
     outbox: PathBuf,
 }
 
 impl Mail {
-    /// Sends letters from an address by a server, and without one into a folder. Must run within a runtime.
+    /// From an address by a server, and without one into a folder.
     ///
     /// # Errors
     ///
     /// The address can't be read, or the server's.
-    pub fn start(from: &str, server: Option<&str>, outbox: PathBuf) -> Result<Self, String> {
+    pub fn new(from: &str, server: Option<&str>, outbox: PathBuf) -> Result<Self, String> {
         let from = from.parse().map_err(|error| format!("{from}: {error}"))?;
         let server = server.map(AsyncSmtpTransport::<Tokio1Executor>::from_url).transpose();
         let server = server.map_err(|error| format!("the mail server's address: {error}"))?;
-        let server = server.map(|server| server.timeout(Some(STEP)).build());
-        let (queue, mut waiting) = mpsc::channel::<Letter>(WAITING);
-        let sender = Arc::new(Sender { from, server, outbox });
-        tokio::spawn(async move {
-            let slots = Arc::new(Semaphore::new(AT_ONCE));
-            while let Some(letter) = waiting.recv().await {
-                // It is closed by nobody.
-                let Ok(slot) = Arc::clone(&slots).acquire_owned().await else { return };
-                let sender = Arc::clone(&sender);
-                tokio::spawn(async move {
-                    let _slot = slot;
-                    sender.send(&letter).await;
-                });
-            }
-        });
-        Ok(Self(queue))
+        Ok(Self { from, server: server.map(|server| server.timeout(Some(STEP)).build()), outbox })
     }
 
-    /// Has a letter sent.
-    ///
-    /// # Errors
-    ///
-    /// Too many wait.
-    pub fn send(&self, letter: Letter) -> Result<(), Full> {
-        self.0.try_send(letter).map_err(|_| Full)
-    }
-}
-
-impl Sender {
-    async fn send(&self, letter: &Letter) {
-        let message = match self.written(letter) {
+    /// Sends a letter, once. Sent again under its id it is the same one, as those see who look at its `Message-ID`.
+    pub async fn send(&self, id: Uuid, letter: &Letter) -> Sent {
+        let message = match self.written(id, letter) {
             Ok(message) => message,
-            Err(error) => return tracing::warn!(error, "a letter can't be written"),
+            Err(error) => {
+                // Addresses are checked long before.
+                tracing::error!(letter.id = %id, error, "a letter can't be written: it is forgotten");
+                return Sent::Taken;
+            }
         };
-        let Some(server) = &self.server else {
-            self.keep(&message.formatted());
-            return;
-        };
-        let mut waits = AGAIN.into_iter();
-        loop {
-            let Err(error) = server.send(message.clone()).await else { return };
-            let Some(wait) = waits.next().filter(|_| !error.is_permanent()) else {
-                tracing::warn!(%error, "the mail server did not take a letter: it is kept in the outbox");
-                return self.keep(&message.formatted());
-            };
-            tokio::time::sleep(wait).await;
+        let Some(server) = &self.server else { return self.keep(id, &message) };
+        match server.send(message.clone()).await {
+            Ok(_) => Sent::Taken,
+            Err(error) if error.is_permanent() => {
+                tracing::warn!(letter.id = %id, %error, "the mail server refuses a letter: it is kept in the outbox");
+                self.keep(id, &message)
+            }
+            Err(error) => Sent::Later(error.to_string()),
         }
     }
 
-    fn written(&self, letter: &Letter) -> Result<Message, String> {
+    fn written(&self, id: Uuid, letter: &Letter) -> Result<Message, String> {
         let host = self.from.email.domain();
         let to: lettre::Address = letter.to.parse().map_err(|error| format!("the reader's address: {error}"))?;
         Message::builder()
-            .message_id(Some(format!("<{}@{host}>", uuid::Uuid::now_v7())))
+            .message_id(Some(format!("<{id}@{host}>")))
             .from(self.from.clone())
             .to(Mailbox::new(None, to))
             .subject(&letter.subject)
@@ -137,12 +104,10 @@ impl Sender {
             .map_err(|error| error.to_string())
     }
 
-    /// Writes a letter to a file, which its owner alone may read.
-    fn keep(&self, text: &[u8]) {
-        if let Err(error) = keep(&self.outbox, text) {
-            let folder = self.outbox.display();
-            tracing::warn!(%error, %folder, "a letter is lost: it could not be written to the outbox");
-        }
+    /// Writes a letter to a file, which its owner alone may read. Files are named in the order in which letters were written.
+    fn keep(&self, id: Uuid, message: &Message) -> Sent {
+        let kept = keep(&self.outbox, id, &message.formatted());
+        kept.map_or_else(|error| Sent::Later(format!("{}: {error}", self.outbox.display())), |()| Sent::Taken)
     }
 }
 
@@ -156,50 +121,61 @@ fn body(text: &str) -> Body {
     Body::new(text.to_owned())
 }
 
-fn keep(folder: &Path, text: &[u8]) -> std::io::Result<()> {
+fn keep(folder: &Path, id: Uuid, text: &[u8]) -> std::io::Result<()> {
     std::fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
-    let name = uuid::Uuid::now_v7().to_string();
-    // Whoever looks for letters sees whole ones.
-    let unfinished = folder.join(format!(".{name}"));
+    // Whoever looks for letters sees whole ones. Another try at the same letter begins anew.
+    let unfinished = folder.join(format!(".{id}.{}", Uuid::new_v4()));
     let mut file = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&unfinished)?;
     file.write_all(text)?;
-    std::fs::rename(unfinished, folder.join(format!("{name}.eml")))
+    // It is forgotten elsewhere once it is here.
+    file.sync_all()?;
+    std::fs::rename(unfinished, folder.join(format!("{id}.eml")))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn sender(outbox: PathBuf) -> Sender {
-        Sender { from: "Farebox <box@example.com>".parse().unwrap(), server: None, outbox }
+    fn mail(outbox: PathBuf) -> Mail {
+        Mail::new("Farebox <box@example.com>", None, outbox).unwrap()
     }
 
     #[test]
     fn a_letter_is_plain_text_and_nobody_adds_headers_to_it() {
-        let sender = sender(PathBuf::new());
+        let (mail, id) = (mail(PathBuf::new()), Uuid::from_u128(7));
         let letter =
             |to: &str| Letter { to: to.into(), subject: "Sign up".into(), text: "A link:\n\nhttp://x/?a=b\n".into() };
-        let text = String::from_utf8(sender.written(&letter("ada@example.com")).unwrap().formatted()).unwrap();
+        let text = String::from_utf8(mail.written(id, &letter("ada@example.com")).unwrap().formatted()).unwrap();
         assert!(text.contains("To: ada@example.com\r\n") && text.contains("Content-Type: text/plain"), "{text}");
-        assert!(text.contains("Message-ID: <") && text.ends_with("http://x/?a=b\r\n"), "{text}");
+        assert!(
+            text.contains(&format!("Message-ID: <{id}@example.com>")) && text.ends_with("http://x/?a=b\r\n"),
+            "{text}"
+        );
         for to in ["a@b.c\r\nBcc: d@e.f", "a@b.c, d@e.f", "<a@b.c>", ""] {
-            assert!(sender.written(&letter(to)).is_err(), "{to}");
+            assert!(mail.written(id, &letter(to)).is_err(), "{to}");
         }
         assert!(!format!("{:?}", letter("a@b.c")).contains("http"));
     }
 
-    #[test]
-    fn what_is_kept_is_whole_and_its_owners_alone() {
+    #[tokio::test]
+    async fn what_is_kept_is_whole_and_its_owners_alone() {
         use std::os::unix::fs::PermissionsExt as _;
-        let folder = std::env::temp_dir().join(format!("farebox-outbox-{}", uuid::Uuid::new_v4()));
-        sender(folder.clone()).keep(b"one");
-        sender(folder.clone()).keep(b"two");
+        let folder = std::env::temp_dir().join(format!("farebox-outbox-{}", Uuid::new_v4()));
+        let mail = mail(folder.clone());
+        let letter = |text: &str| Letter { to: "ada@example.com".into(), subject: "x".into(), text: text.into() };
+        // The first is sent twice: a stop came between.
+        for (id, text) in [(1, "one"), (1, "one"), (2, "two")] {
+            assert_eq!(mail.send(Uuid::from_u128(id), &letter(text)).await, Sent::Taken);
+        }
         let mut found: Vec<_> = std::fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().path()).collect();
         found.sort();
         let texts: Vec<_> = found.iter().map(|path| std::fs::read_to_string(path).unwrap()).collect();
-        assert_eq!(texts, ["one", "two"], "in their order");
+        assert!(texts.len() == 2 && texts[0].ends_with("one") && texts[1].ends_with("two"), "{texts:?}");
         assert!(found.iter().all(|path| path.extension().is_some_and(|end| end == "eml")));
         assert_eq!(std::fs::metadata(&found[0]).unwrap().permissions().mode() & 0o777, 0o600);
-        std::fs::remove_dir_all(folder).unwrap();
+        std::fs::remove_dir_all(&folder).unwrap();
+        std::fs::write(&folder, "no folder").unwrap();
+        assert!(matches!(mail.send(Uuid::from_u128(3), &letter("three")).await, Sent::Later(_)));
+        std::fs::remove_file(folder).unwrap();
     }
 }

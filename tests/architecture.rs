@@ -28,6 +28,7 @@ const LAYERS: &[(&str, &str, &[&str])] = &[
     ("actors/link", "link", &["runtime"]),
     ("actors/hints", "hints", &["billing", "runtime"]),
     ("actors/hub", "hub", &["client"]),
+    ("actors/oidc", "oidc", &["client"]),
     ("actors/traces", "traces", &["client"]),
     ("actors/upstream", "upstream", &["wire", "client"]),
     ("actors/cards", "cards", &["billing", "client"]),
@@ -47,6 +48,7 @@ const LAYERS: &[(&str, &str, &[&str])] = &[
             "hints",
             "link",
             "hub",
+            "oidc",
             "traces",
             "upstream",
             "cards",
@@ -87,6 +89,7 @@ const FENCES: &[(&str, &[&str])] = &[
     ("rustls_platform_verifier", &["actors/client/"]),
     ("tower_service", &["actors/client/"]),
     ("redis", &["actors/hints/"]),
+    ("openidconnect", &["actors/oidc/"]),
     ("opentelemetry", &["actors/traces/"]),
     ("opentelemetry_otlp", &["actors/traces/"]),
     ("opentelemetry_sdk", &["actors/traces/"]),
@@ -520,7 +523,9 @@ fn keys_shown(file: &str) -> BTreeSet<String> {
     let is_key = |line: &str| {
         line.split_once(" = ").is_some_and(|(key, _)| key.chars().all(|c| c.is_ascii_lowercase() || c == '_'))
     };
-    let shown = |line: &str| line.strip_prefix("# ").filter(|rest| is_key(rest)).unwrap_or(line).to_owned();
+    let is_table = |line: &str| line.starts_with('[') && line.ends_with(']');
+    let is_shown = |rest: &&str| is_key(rest) || is_table(rest);
+    let shown = |line: &str| line.strip_prefix("# ").filter(is_shown).unwrap_or(line).to_owned();
     let file = file.lines().map(shown).collect::<Vec<_>>().join("\n");
     let mut found = BTreeSet::new();
     flatten(&file.parse().unwrap(), "", &mut found);

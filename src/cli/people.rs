@@ -50,10 +50,13 @@ enum Command {
         /// The person's id or email address.
         person: String,
     },
-    /// Forget a person, and end all memberships.
+    /// Forget a person, and end all memberships and the API keys that the person made.
     Forget {
         /// The person's id or email address.
         person: String,
+        /// Let the keys go on that the person made.
+        #[arg(long)]
+        keep_keys: bool,
     },
 }
 
@@ -104,7 +107,10 @@ pub(super) fn run(settings: &Settings, Args { json, command }: &Args) -> Result<
         Command::ResetLink { person } => post(person, "reset-link")?,
         Command::Disable { person } => post(person, "disable")?,
         Command::Enable { person } => post(person, "enable")?,
-        Command::Forget { person } => server.call("DELETE", &format!("people/{}", encoded(person)), None)?,
+        Command::Forget { person, keep_keys } => {
+            let keys = if *keep_keys { "keep" } else { "revoke" };
+            server.call("DELETE", &format!("people/{}?keys={keys}", encoded(person)), None)?
+        }
     };
     print_one(&made, one)?;
     Ok(0)

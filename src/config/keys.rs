@@ -10,7 +10,7 @@ use figment::{
     value::{Dict, Value},
 };
 
-use super::{Settings, providers::KNOWN};
+use super::{Issuer, Settings, oidc, providers::KNOWN};
 
 /// How the text of a variable is read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,8 +31,15 @@ pub(super) static KEYS: LazyLock<Vec<(String, Kind)>> = LazyLock::new(|| {
     let defaults = data.ok().and_then(|mut data| data.remove(&Profile::Default)).unwrap_or_default();
     let mut keys = Vec::new();
     add(&mut keys, "", &defaults);
+    // There is no issuer by default: what one has is known from a pattern.
+    let pattern = Serialized::defaults(Issuer::default()).data();
+    let pattern = pattern.ok().and_then(|mut data| data.remove(&Profile::Default)).unwrap_or_default();
+    add(&mut keys, &format!("{}{PATTERN}.", oidc::BEGIN), &pattern);
     keys
 });
+
+/// The issuer that stands for all others.
+const PATTERN: &str = "company";
 
 /// The known keys, dotted as in the file's tables.
 pub fn known_keys() -> impl Iterator<Item = &'static str> {
@@ -71,11 +78,13 @@ const OTHER_PREFIXES: &[&str] = &["FAREBOX_TEST_", "FAREBOX_SERVICE_", "FAREBOX_
 /// The beginning of the settings of providers, which an operator may add under any name.
 pub(super) const BEGIN: &str = "providers.";
 
-/// A key as it stands among the known ones: a setting of any provider is one of the first.
+/// A key as it stands among the known ones: a setting of any provider is one of the first, that of any issuer one of the
+/// pattern.
 fn as_known(key: &str) -> Cow<'_, str> {
-    let of_provider = key.strip_prefix(BEGIN).and_then(|rest| rest.split_once('.'));
-    match of_provider {
-        Some((name, setting)) if !KNOWN.contains(&name) => Cow::Owned(format!("{BEGIN}{}.{setting}", KNOWN[0])),
+    let of = |begin: &str| key.strip_prefix(begin).and_then(|rest| rest.split_once('.'));
+    match (of(BEGIN), of(oidc::BEGIN)) {
+        (Some((name, setting)), _) if !KNOWN.contains(&name) => Cow::Owned(format!("{BEGIN}{}.{setting}", KNOWN[0])),
+        (_, Some((_, setting))) => Cow::Owned(format!("{}{PATTERN}.{setting}", oidc::BEGIN)),
         _ => Cow::Borrowed(key),
     }
 }
@@ -87,8 +96,8 @@ pub(super) fn kind_of(key: &str) -> Option<Kind> {
 
 /// Whether a key is a table of settings.
 pub(super) fn is_table(key: &str) -> bool {
-    let is_provider = key.strip_prefix(BEGIN).is_some_and(|name| !name.contains('.'));
-    is_provider || KEYS.iter().any(|(known, _)| known.starts_with(&format!("{key}.")))
+    let is_named = |begin| key.strip_prefix(begin).is_some_and(|name| !name.contains('.'));
+    is_named(BEGIN) || is_named(oidc::BEGIN) || KEYS.iter().any(|(known, _)| known.starts_with(&format!("{key}.")))
 }
 
 pub(super) fn is_other_variable(name: &str) -> bool {

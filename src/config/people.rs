@@ -2,18 +2,29 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{ConfigError, ServerUrl};
+use super::{ConfigError, Issuers, ServerUrl};
 
 /// People who sign in.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct People {
     /// Who may become a person without an operator.
     pub sign_up: SignUp,
+    /// Whether passwords open anything; without them people sign in by an issuer alone.
+    pub passwords: bool,
     /// Where browsers find the dashboard, for links in mails; the address that is listened on, where none is set.
     pub url: Option<String>,
+    /// Issuers by whose word people sign in (OpenID Connect).
+    pub oidc: Issuers,
     /// How people are mailed.
     pub mail: Letters,
+}
+
+impl Default for People {
+    fn default() -> Self {
+        let (sign_up, oidc, mail) = (SignUp::default(), Issuers::default(), Letters::default());
+        Self { sign_up, passwords: true, url: None, oidc, mail }
+    }
 }
 
 /// Who may become a person without an operator.
@@ -59,6 +70,13 @@ impl People {
         }
         if self.mail.from.parse::<lettre::message::Mailbox>().is_err() {
             return wrong("mail.from", "must be an address such as Farebox <farebox@example.com>");
+        }
+        self.oidc.check()?;
+        if self.oidc.all().next().is_some() && self.url.is_none() {
+            return wrong("url", "is needed by `people.oidc`: issuers send browsers back there");
+        }
+        if self.oidc.all().next().is_none() && !self.passwords {
+            return wrong("passwords", "can be false with an issuer in `people.oidc` alone: nobody could sign in");
         }
         let Some(smtp) = &self.mail.smtp else { return Ok(()) };
         if self.url.is_none() {

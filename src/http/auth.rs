@@ -198,10 +198,10 @@ pub async fn sight(state: &Shared, request: &HttpRequest) -> Result<Sight, ApiEr
 /// The request has no valid key, or the key lacks the scope `keys`.
 pub async fn opener(state: &Shared, request: &HttpRequest) -> Result<Opener, ApiError> {
     let known = bearer(state, request).await?;
-    let Caller { account_id, scopes, .. } = permitted(&known, Scope::Keys)?;
+    let Caller { account_id, scopes, key_id } = permitted(&known, Scope::Keys)?;
     // What a member makes outlasts the session in which it was made.
     let is_person = matches!(request.extensions().get::<Shown>(), Some(Shown::Session(..)));
-    Ok(Opener { account_id, scopes, expires_at: known.expires_at.filter(|_| !is_person) })
+    Ok(Opener { account_id, scopes, expires_at: known.expires_at.filter(|_| !is_person), by: Some(key_id) })
 }
 
 /// The key or the session of a request. It is parsed and hashed once; its validity is checked each time.

@@ -29,6 +29,7 @@ use crate::{
     gateway::{Gateway, room::Room},
     idempotency::store::Store,
     kept::Responses,
+    sealing::Sealer,
     service::Service,
     signing::Signer,
     telemetry::Metrics,
@@ -79,6 +80,8 @@ pub struct State {
     pub sessions: Sessions,
     /// The sessions of operators at their pages.
     pub(super) operators: operator::Sessions,
+    /// Seals what browsers remember of sign-ins by issuers.
+    pub(super) sign_ons: Sealer,
     /// The addresses of clients.
     pub addresses: Addresses,
     /// The counts of wrong operator's tokens.
@@ -140,6 +143,7 @@ impl State {
             bodies,
             strangers: Room::new(STRANGERS),
             sessions: Sessions::new(&admin_token),
+            sign_ons: Sealer::new("farebox 2026-11-30 sign-ins by issuers", &admin_token),
             operators: operator::Sessions::new(&admin_token),
             addresses,
             guesses: Guesses::new(hints.clone()),

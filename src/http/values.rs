@@ -5,6 +5,7 @@ use serde_json::Value;
 use uuid::Uuid;
 
 use super::error::ApiError;
+use crate::service::people::members::MadeKeys;
 
 /// The longest text, in bytes.
 const LONGEST: usize = 4_096;
@@ -18,6 +19,16 @@ pub fn text_fault(text: &str) -> Option<&'static str> {
         return Some("is too long");
     }
     text.chars().any(char::is_control).then_some("must not have control characters")
+}
+
+/// What becomes of the keys that a member made, where the membership ends: they are revoked where nothing is said.
+///
+/// # Errors
+///
+/// Something else is said than `revoke` or `keep`.
+pub fn made_keys(said: Option<&str>) -> Result<MadeKeys, ApiError> {
+    let Some(said) = said else { return Ok(MadeKeys::Revoke) };
+    MadeKeys::from_name(said).ok_or_else(|| ApiError::invalid("keys", "must be revoke or keep"))
 }
 
 /// An operator's reason for an action, for readers of the audit log.

@@ -8,7 +8,7 @@ use actors::{
 };
 use billing::{
     Nanos, Timestamp,
-    ids::{AccountId, KeyId},
+    ids::{AccountId, KeyId, PersonId},
     key::{ApiKey, KeyLimits, MOST_KEYS, Scope, Scopes},
     resource::Resource,
 };
@@ -99,6 +99,19 @@ pub struct Opener {
     pub scopes: Scopes,
     /// The latest expiry of the new key.
     pub expires_at: Option<Timestamp>,
+    /// The key or the member that makes it; none for an operator.
+    pub by: Option<KeyId>,
+}
+
+/// The member who makes a key: by a session, or with a key that the member made.
+async fn maker(service: &Service, opener: &Opener) -> Result<Option<PersonId>, ServiceError> {
+    let Some(by) = opener.by else { return Ok(None) };
+    // A member stands where a key would.
+    let members = service.ledger().members(opener.account_id).await?;
+    if let Some(member) = members.iter().find(|member| member.person_id.0 == by.0) {
+        return Ok(Some(member.person_id));
+    }
+    Ok(service.ledger().maker_of(by).await?)
 }
 
 /// A key's text.
@@ -148,6 +161,9 @@ pub async fn create(
     }
     wanted.check(service.now())?;
     let wanted = wanted.within(opener)?;
+    if let Some(person) = maker(service, opener).await? {
+        service.ledger().note_maker(id, opener.account_id, person, service.now()).await?;
+    }
     Ok((id, open(service, id, opener.account_id, wanted, secret).await?))
 }
 

@@ -1,13 +1,16 @@
-//! People: how they come in by links that are mailed to them, sign in, and act for accounts as members. What a person may do is
+//! People: how they come in by links that are mailed to them, sign in by passwords or by the word
+//! of an issuer elsewhere, and act for accounts as members. What a person may do is
 //! the role's (`billing::member`). Every change of members is an event of the account.
 //!
 //! Nothing here tells whether an address is a person's: for one that is not, the same is done, and the same is said.
 
 pub mod joining;
+pub mod letters;
 pub mod members;
 pub mod operator;
 pub mod passwords;
 pub mod sessions;
+pub mod sign_on;
 
 use std::sync::OnceLock;
 
@@ -17,9 +20,9 @@ use uuid::Uuid;
 
 pub use ledger::people::StoredPerson as Person;
 
-use self::passwords::Passwords;
+use self::{letters::Post, passwords::Passwords, sign_on::Issuers};
 use super::{Service, ServiceError};
-use crate::mail::{Letter, Mail};
+use crate::mail::Letter;
 
 /// How long a link that sets a password is good.
 const RESET_MS: i64 = 30 * 60 * 1_000;
@@ -47,17 +50,32 @@ pub enum SignUp {
 /// What people need beside the ledger.
 pub struct People {
     passwords: Passwords,
-    mail: Mail,
+    post: Post,
     sign_up: SignUp,
+    /// Whether passwords open anything.
+    opens_by_password: bool,
+    /// By whose word people sign in.
+    issuers: Issuers,
     /// Where browsers find the pages, without a slash at its end.
     url: OnceLock<String>,
 }
 
+/// How people come in.
+pub struct Ways {
+    /// Who may become a person without an operator.
+    pub sign_up: SignUp,
+    /// Whether passwords open anything.
+    pub passwords: bool,
+    /// By whose word people sign in.
+    pub issuers: Issuers,
+}
+
 impl People {
     /// With links to this address; without one, [`Self::serve_at`] says it later.
-    pub fn new(mail: Mail, sign_up: SignUp, url: Option<String>) -> Self {
-        let known = url.map(|url| OnceLock::from(url.trim_end_matches('/').to_owned()));
-        Self { passwords: Passwords::default(), mail, sign_up, url: known.unwrap_or_default() }
+    pub fn new(post: Post, ways: Ways, url: Option<String>) -> Self {
+        let Ways { sign_up, passwords: opens_by_password, issuers } = ways;
+        let known = url.map(|url| OnceLock::from(url.trim_end_matches('/').to_owned())).unwrap_or_default();
+        Self { passwords: Passwords::default(), post, sign_up, opens_by_password, issuers, url: known }
     }
 
     /// Says where the pages are, if no setting has said it.
@@ -78,11 +96,11 @@ impl People {
     fn link_to(&self, page: &str, token: &str) -> String {
         format!("{}?token={token}", self.page(page))
     }
+}
 
-    fn send(&self, to: &str, subject: &str, text: String) -> Result<(), ServiceError> {
-        let letter = Letter { to: to.to_owned(), subject: subject.to_owned(), text };
-        self.mail.send(letter).map_err(|_| ServiceError::Overloaded("Too many letters wait to be sent.".into()))
-    }
+/// Has a letter sent that nobody needs any more after so long.
+async fn mail(service: &Service, to: &str, subject: &str, text: String, lasts_ms: i64) -> Result<(), ServiceError> {
+    letters::post(service, Letter { to: to.to_owned(), subject: subject.to_owned(), text }, lasts_ms).await
 }
 
 /// A token that nobody guesses: 244 random bits.

@@ -12,7 +12,7 @@ use uuid::Uuid;
 
 use super::{Ledger, LedgerError, recent::Recent, rollup::Span};
 
-const KEY: &str = "id, account_id, name, public, hash, limit_day, limit_week, limit_month, limit_total, models, scopes, \
+pub(super) const KEY: &str = "id, account_id, name, public, hash, limit_day, limit_week, limit_month, limit_total, models, scopes, \
                    created_at, expires_at, revoked_at";
 
 impl Ledger {

@@ -1,7 +1,11 @@
 //! People, and who is a member of what. People stand beside the log, so that they can be forgotten; memberships are made from
-//! it. Sessions and the links that are mailed to people are beside it too, in modules of their own.
+//! it. Identities elsewhere, sessions and the links that are mailed to people are beside it too, in modules of their
+//! own.
 
+pub mod identities;
+pub mod letters;
 pub mod links;
+pub mod makers;
 pub mod sessions;
 
 use billing::{
@@ -102,29 +106,18 @@ impl Ledger {
     ///
     /// The database can't be written now.
     pub async fn add_person(&self, new: &StoredPerson, link: &str, now: Timestamp) -> Result<bool, LedgerError> {
-        let add = async {
+        let adding = async {
             let mut tx = self.tables.begin_to_write().await?;
             if !links::use_up(&mut tx, link, now).await? {
                 return Ok(false);
             }
-            let sql = "INSERT INTO person (id, email, name, password, verified_at, created_at, disabled_at) \
-                       VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (email) DO NOTHING";
-            let values = [
-                new.id.0.into(),
-                new.email.as_str().into(),
-                new.name.as_str().into(),
-                new.password.as_deref().into(),
-                new.verified_at.0.into(),
-                new.created_at.0.into(),
-                new.disabled_at.map(|at| at.0).into(),
-            ];
-            let is_new = tx.execute(sql, values).await? == 1;
+            let is_new = add(&mut tx, new).await?;
             if is_new {
                 tx.commit().await?;
             }
             Ok(is_new)
         };
-        self.standing.unless_broken(add).await
+        self.standing.unless_broken(adding).await
     }
 
     /// Gives a person another password, and ends all sessions but one. Links that would set another are used up. Returns
@@ -186,7 +179,7 @@ impl Ledger {
         self.standing.unless_broken(disable).await
     }
 
-    /// Forgets a person: the row, all sessions, and all links to the address. Memberships are to end before.
+    /// Forgets a person: the row, all sessions and identities, and all links to the address. Memberships are to end before.
     ///
     /// # Errors
     ///
@@ -196,6 +189,8 @@ impl Ledger {
             let mut tx: Transaction = self.tables.begin_to_write().await?;
             tx.execute("DELETE FROM person_link WHERE email = ?", [person.email.as_str().into()]).await?;
             sessions::end_all(&mut tx, person.id, None).await?;
+            tx.execute("DELETE FROM person_identity WHERE person_id = ?", [person.id.0.into()]).await?;
+            tx.execute("DELETE FROM key_maker WHERE person_id = ?", [person.id.0.into()]).await?;
             tx.execute("DELETE FROM person WHERE id = ?", [person.id.0.into()]).await?;
             tx.commit().await
         };
@@ -235,6 +230,22 @@ impl Ledger {
         let rows = self.rows(sql, [person.0.into()]).await?;
         rows.iter().map(|row| Ok((membership(row)?, row.try_get_by_index(4)?))).collect()
     }
+}
+
+/// Adds a person in a transaction. Returns whether it was done: not where the address is another person's.
+async fn add(tx: &mut Transaction, new: &StoredPerson) -> Result<bool, LedgerError> {
+    let sql = "INSERT INTO person (id, email, name, password, verified_at, created_at, disabled_at) \
+               VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (email) DO NOTHING";
+    let values = [
+        new.id.0.into(),
+        new.email.as_str().into(),
+        new.name.as_str().into(),
+        new.password.as_deref().into(),
+        new.verified_at.0.into(),
+        new.created_at.0.into(),
+        new.disabled_at.map(|at| at.0).into(),
+    ];
+    Ok(tx.execute(sql, values).await? == 1)
 }
 
 fn person(row: &QueryResult) -> Result<StoredPerson, LedgerError> {

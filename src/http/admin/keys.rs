@@ -18,7 +18,7 @@ pub async fn create(state: Shared, request: HttpRequest, account: web::Path<Stri
     let work = async {
         auth::operator(&state, &request)?;
         let account_id = accounts::named(&state.service, &account).await?;
-        let opener = Opener { account_id, scopes: Scopes::ALL, expires_at: None };
+        let opener = Opener { account_id, scopes: Scopes::ALL, expires_at: None, by: None };
         make(&state, &request, &opener, body).await
     };
     answer(&request, work.await)

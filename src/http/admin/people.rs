@@ -12,6 +12,7 @@ use crate::{
         query::Query,
         respond::{Body, answer, read},
         state::Shared,
+        values,
         views::{
             List, Page,
             people::{AccountMember, ForgottenPerson, Person, PersonLink, PersonState},
@@ -115,13 +116,17 @@ async fn set(state: &Shared, request: &HttpRequest, person: &str, disabled: bool
     Ok(PersonState { id: id.0, disabled })
 }
 
-/// `DELETE /admin/v1/people/{person}`.
+/// `DELETE /admin/v1/people/{person}`. `keys` says what becomes of those that the person made: `revoke`, the default, or `keep`.
 pub async fn forget(state: Shared, request: HttpRequest, person: web::Path<String>) -> HttpResponse {
     let work = async {
         auth::operator(&state, &request)?;
+        let keys = values::made_keys(Query::of(&request, &["keys"])?.get("keys"))?;
         let found = operator::named(&state.service, &person).await?;
-        operator::forget(&state.service, &found).await?;
-        Ok(ForgottenPerson { id: found.person.id.0, forgotten: true })
+        let revoked = operator::forget(&state.service, &found, keys).await?;
+        for public in &revoked {
+            state.keys.forget(public);
+        }
+        Ok(ForgottenPerson { id: found.person.id.0, forgotten: true, keys_revoked: revoked.len() })
     };
     answer(&request, work.await)
 }

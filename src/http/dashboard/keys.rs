@@ -140,8 +140,9 @@ pub(super) async fn create(state: Shared, request: HttpRequest, body: Body) -> H
         let origin = Origin { id: RequestId(wanted.once), life: Life::First };
         let wanted = new_key(wanted)?;
         account::keys::check_models(&state, &wanted.limits.models).await?;
-        let Caller { account_id, scopes, .. } = visitor.caller;
-        let (opener, name) = (Opener { account_id, scopes, expires_at: visitor.expires_at }, wanted.name.clone());
+        let (Caller { account_id, scopes, key_id }, expires_at) = (visitor.caller, visitor.expires_at);
+        let opener = Opener { account_id, scopes, expires_at, by: Some(key_id) };
+        let name = wanted.name.clone();
         let (_, text) = keys::create(&state.service, origin, &opener, wanted, None).await?;
         Ok(shown(&state, &request, visitor, Some(Made { name, text }), None).await)
     };

@@ -4,6 +4,7 @@ mod accounts;
 mod join;
 mod letters;
 mod members;
+mod oidc;
 mod settings;
 
 use actix_web::{HttpRequest, HttpResponse, web};
@@ -31,6 +32,11 @@ pub(super) fn configure(app: &mut web::ServiceConfig) {
         .service(get("/dashboard/settings", settings::settings))
         .service(takes_form("/dashboard/settings/name", settings::rename))
         .service(takes_form("/dashboard/settings/password", settings::change_password))
+        .service(get("/dashboard/oidc/{name}", oidc::begin))
+        .service(get("/dashboard/oidc/{name}/callback", oidc::callback))
+        .service(takes_form("/dashboard/identities/link", oidc::link))
+        .service(takes_form("/dashboard/identities/confirm", oidc::confirm).route(web::get().to(oidc::confirm_page)))
+        .service(takes_form("/dashboard/settings/identities/{id}/remove", settings::unlink))
         .service(takes_form("/dashboard/settings/sessions/{id}/end", settings::end_session))
         .service(takes_form("/dashboard/settings/sign-out-everywhere", settings::end_all));
 }

@@ -1,4 +1,4 @@
-//! Signing in by a password or by an API key, and out.
+//! Signing in by a password, by an issuer elsewhere or by an API key, and out.
 
 use actix_web::{HttpRequest, HttpResponse, http::StatusCode};
 use askama::Template;
@@ -19,6 +19,7 @@ use crate::{
     service::people::{
         SignUp,
         sessions::{self, Begun, LASTS_MS},
+        sign_on,
     },
 };
 
@@ -30,6 +31,15 @@ struct SignIn {
     email: String,
     next: String,
     is_open: bool,
+    by_password: bool,
+    /// Issuers: where each is begun with, and what it is called.
+    issuers: Vec<(String, String)>,
+}
+
+/// Where a sign-in by an issuer begins, with one more parameter.
+pub(super) fn by_issuer(name: &str, parameter: (&str, &str)) -> String {
+    let query = serde_urlencoded::to_string([parameter]).unwrap_or_default();
+    format!("/dashboard/oidc/{name}?{query}")
 }
 
 fn shown(
@@ -39,8 +49,17 @@ fn shown(
     email: String,
     next: String,
 ) -> HttpResponse {
-    let is_open = state.service.people().sign_up() == SignUp::Open;
-    whole(request, status, &SignIn { frame: Frame::of_stranger("Sign in"), message, email, next, is_open })
+    let people = state.service.people();
+    let (is_open, by_password) = (people.sign_up() == SignUp::Open, people.opens_by_password());
+    let issuers = people.issuers().map(|(name, label)| (by_issuer(name, ("next", &next)), label.to_owned())).collect();
+    let frame = Frame::of_stranger("Sign in");
+    whole(request, status, &SignIn { frame, message, email, next, is_open, by_password, issuers })
+}
+
+/// The page with the reason why somebody was not signed in.
+pub(super) fn refused(state: &Shared, request: &HttpRequest, error: &ApiError, next: &str) -> HttpResponse {
+    let wrong = (error.status(), Some(error.message().to_owned()));
+    shown(state, request, wrong, String::new(), next.to_owned())
 }
 
 /// `GET /dashboard/sign-in`.
@@ -131,19 +150,33 @@ pub(super) async fn sign_out(state: Shared, request: HttpRequest, body: Body) ->
     let Some(session) = state.sessions.of(&request, state.service.now()) else { return to("/dashboard/sign-in") };
     let end = async {
         let Empty {} = form(&request, body, &session.csrf)?;
-        if let Shown::Person(id, token) = &session.shown
-            && let Some(open) = sessions::open(&state.service, *id, token).await?
-        {
-            sessions::end(&state.service, open.person.id, *id).await?;
-        }
-        Ok::<_, ApiError>(())
+        let Shown::Person(id, token) = &session.shown else { return Ok(None) };
+        let Some(open) = sessions::open(&state.service, *id, token).await? else { return Ok(None) };
+        sessions::end(&state.service, open.person.id, *id).await?;
+        Ok::<_, ApiError>(open.session.issuer)
     };
     match end.await {
-        Ok(()) => {
-            let mut response = to("/dashboard/sign-in");
+        Ok(issuer) => {
+            let mut response = out(&state, &request, issuer.as_deref()).await;
             let _ = response.add_cookie(&Sessions::end(&request));
             response
         }
         Err(error) => failed(&request, &error),
     }
+}
+
+#[derive(Template)]
+#[template(path = "dashboard/signed_out.html")]
+struct SignedOut {
+    frame: Frame,
+    label: String,
+    address: String,
+}
+
+/// Where somebody is who has signed out: who came by an issuer may end the session there too, by a link, as our forms lead
+/// nowhere else.
+async fn out(state: &Shared, request: &HttpRequest, issuer: Option<&str>) -> HttpResponse {
+    let Some(issuer) = issuer else { return to("/dashboard/sign-in") };
+    let Some((address, label)) = sign_on::end(&state.service, issuer).await else { return to("/dashboard/sign-in") };
+    whole(request, StatusCode::OK, &SignedOut { frame: Frame::of_stranger("Signed out"), label, address })
 }

@@ -456,10 +456,12 @@ fn people() -> Vec<Operation> {
             .errors(&[Code::NotFound])
             .answers::<PersonLink>(),
         get("/admin/v1/people/{person}", OPERATOR, "A person, by id or address").answers::<Person>(),
-        delete("/admin/v1/people/{person}", OPERATOR, "Forget a person, and end all memberships")
+        delete("/admin/v1/people/{person}", OPERATOR, "Forget a person, and end all memberships, and the keys made")
+            .query(&["keys"])
             .errors(&[Code::Conflict])
             .answers::<ForgottenPerson>(),
         post("/admin/v1/people/{person}/reset-link", OPERATOR, "Make a link by which a person sets another password")
+            .errors(&[Code::Conflict])
             .answers::<PersonLink>(),
         post("/admin/v1/people/{person}/disable", OPERATOR, "Let a person in no more, and end all sessions")
             .answers::<PersonState>(),

@@ -97,4 +97,6 @@ pub struct ForgottenPerson {
     pub id: Uuid,
     /// Always true.
     pub forgotten: bool,
+    /// How many keys were revoked that the person made.
+    pub keys_revoked: usize,
 }

@@ -6,12 +6,14 @@ use billing::{
     member::Role,
     plan::Plan,
 };
-use ledger::people::links::Purpose;
+use ledger::people::links::{Purpose, StoredLink};
 use uuid::Uuid;
 
 use super::{
     super::{Service, ServiceError, accounts},
-    Person, SignUp, check_name, check_password, find_link, make_link, members,
+    Person, RESET_MS, SIGN_UP_MS, SignUp, check_name, check_password, find_link,
+    letters::NOTICE_MS,
+    mail, make_link, members,
     members::By,
     token_hash,
 };
@@ -34,7 +36,7 @@ pub async fn sign_up(service: &Service, email: &str) -> Result<(), ServiceError>
             "Somebody wants to sign up with this address, which has signed up already.\n\n\
              If that was you, sign in. A forgotten password is replaced here:\n\n{there}\n"
         );
-        return service.people.send(&email, "You have signed up already", text);
+        return mail(service, &email, "You have signed up already", text, NOTICE_MS).await;
     }
     let token = make_link(service, &email, Purpose::SignUp).await?;
     let link = service.people.link_to("join", &token);
@@ -42,7 +44,7 @@ pub async fn sign_up(service: &Service, email: &str) -> Result<(), ServiceError>
         "Somebody, you we hope, wants to sign up with this address. This link goes on; it is good once, for a day:\n\n{link}\n\n\
          If that was not you, nothing needs to be done.\n"
     );
-    service.people.send(&email, "Sign up", text)
+    mail(service, &email, "Sign up", text, SIGN_UP_MS).await
 }
 
 /// What a link that makes a person or a member leads to.
@@ -103,6 +105,7 @@ pub async fn join(service: &Service, token: &str, name: &str, password: &str) ->
         }
         Joined { person: person.id, is_new: false }
     } else {
+        service.people.check_passwords()?;
         let name = check_name(name)?;
         check_password(&link.email, password)?;
         let password = Some(service.people.passwords.hash(password).await?);
@@ -114,20 +117,25 @@ pub async fn join(service: &Service, token: &str, name: &str, password: &str) ->
         }
         Joined { person: id, is_new: true }
     };
-    match link.purpose {
-        Purpose::Invite { account_id, role, .. } => {
-            members::seat(service, account_id, joined.person, role, By::Invitation).await?;
-        }
-        _ => {
-            own_account(service, joined.person, &link.email).await?;
-        }
-    }
+    seat(service, &link, joined.person).await?;
     Ok(joined)
+}
+
+/// Gives a person what a link leads to: a place in an account, or an account of the person's own.
+pub(super) async fn seat(service: &Service, link: &StoredLink, person: PersonId) -> Result<(), ServiceError> {
+    if let Purpose::Invite { account_id, role, .. } = link.purpose {
+        return members::seat(service, account_id, person, role, By::Invitation).await;
+    }
+    own_account(service, person, &link.email).await.map(drop)
 }
 
 /// The account of a person's own address: a new one, or the one that an operator made for this address and that has no
 /// members yet. None where others own it.
-async fn own_account(service: &Service, person: PersonId, email: &str) -> Result<Option<AccountId>, ServiceError> {
+pub(super) async fn own_account(
+    service: &Service,
+    person: PersonId,
+    email: &str,
+) -> Result<Option<AccountId>, ServiceError> {
     let id = if let Some(id) = accounts::by_address(service, email).await? {
         id
     } else {
@@ -142,8 +150,10 @@ async fn own_account(service: &Service, person: PersonId, email: &str) -> Result
 ///
 /// # Errors
 ///
-/// The text is no address ([`Invalid`](ServiceError::Invalid)), or no letter can be sent now.
+/// The text is no address ([`Invalid`](ServiceError::Invalid)), passwords open nothing
+/// ([`Conflict`](ServiceError::Conflict)), or no letter can be sent now.
 pub async fn forgot(service: &Service, email: &str) -> Result<(), ServiceError> {
+    service.people.check_passwords()?;
     let email = accounts::address(email)?;
     let found = service.ledger().person_by_email(&email).await?;
     let Some(person) = found.filter(|person| person.disabled_at.is_none()) else {
@@ -157,7 +167,7 @@ pub async fn forgot(service: &Service, email: &str) -> Result<(), ServiceError> 
         "Somebody, you we hope, has forgotten the password of this address. This link sets another one; it is good once, for half \
          an hour:\n\n{link}\n\nIf that was not you, nothing needs to be done.\n"
     );
-    service.people.send(&person.email, "Set another password", text)
+    mail(service, &person.email, "Set another password", text, RESET_MS).await
 }
 
 /// Sets another password by a link, and ends all sessions.
@@ -165,8 +175,10 @@ pub async fn forgot(service: &Service, email: &str) -> Result<(), ServiceError> 
 /// # Errors
 ///
 /// The link is not good ([`NotFound`](ServiceError::NotFound)), the password is refused
-/// ([`Invalid`](ServiceError::Invalid)), or the ledger can't be written.
+/// ([`Invalid`](ServiceError::Invalid)), passwords open nothing ([`Conflict`](ServiceError::Conflict)), or the ledger can't be
+/// written.
 pub async fn reset(service: &Service, token: &str, password: &str) -> Result<PersonId, ServiceError> {
+    service.people.check_passwords()?;
     let link = find_link(service, token).await?;
     let gone = || ServiceError::NotFound("this link");
     if link.purpose != Purpose::Reset {
@@ -180,7 +192,7 @@ pub async fn reset(service: &Service, token: &str, password: &str) -> Result<Per
     if !service.ledger().set_password(&person, &hash, Some(&link), None, now).await? {
         return Err(gone());
     }
-    tell_of_password(service, &person)?;
+    tell_of_password(service, &person).await?;
     Ok(person.id)
 }
 
@@ -197,8 +209,8 @@ pub async fn look_at_reset(service: &Service, token: &str) -> Result<(), Service
 }
 
 /// Tells a person of another password: if it was somebody else, the person should know.
-pub(super) fn tell_of_password(service: &Service, person: &Person) -> Result<(), ServiceError> {
+pub(super) async fn tell_of_password(service: &Service, person: &Person) -> Result<(), ServiceError> {
     let text = "The password of this address was changed, and all sessions but the one that did it have ended.\n\n\
                 If that was not you, set another one at once, and look at your keys.\n";
-    service.people.send(&person.email, "Your password was changed", text.to_owned())
+    mail(service, &person.email, "Your password was changed", text.to_owned(), NOTICE_MS).await
 }

@@ -6,6 +6,7 @@ use billing::{
     Timestamp,
     event::{Event, EventKind},
     ids::{AccountId, PersonId},
+    key::ApiKey,
     member::{self, Act, Kept, Membership, Role},
     resource::Resource,
     time::DAY_MS,
@@ -19,7 +20,9 @@ use uuid::Uuid;
 
 use super::{
     super::{Service, ServiceError, accounts},
-    Person, SignUp, make_link,
+    INVITE_MS, Person, SignUp,
+    letters::NOTICE_MS,
+    mail, make_link,
 };
 
 impl From<Kept> for ServiceError {
@@ -166,6 +169,8 @@ pub struct Changed {
     pub role: String,
     /// Who did it: an address, `invitation` or `operator`.
     pub by: String,
+    /// How many keys were revoked with it.
+    pub keys_revoked: usize,
 }
 
 /// The latest changes of an account's members, newest first.
@@ -183,7 +188,9 @@ pub async fn changes(service: &Service, account: AccountId) -> Result<Vec<Change
     for EventRow { at, kind, data, .. } in events.into_iter().take(usize::try_from(SHOWN).unwrap_or_default()) {
         let text = |name: &str| data[name].as_str().unwrap_or_default().to_owned();
         let (whom, by) = (named(service, &text("person_id")).await?, named(service, &text("by")).await?);
-        changes.push(Changed { at, kind, whom, role: text("role"), by });
+        // What is older than this has no number.
+        let keys_revoked = text("keys_revoked").parse().unwrap_or_default();
+        changes.push(Changed { at, kind, whom, role: text("role"), by, keys_revoked });
     }
     Ok(changes)
 }
@@ -229,7 +236,7 @@ pub async fn invite(
         by.email,
         role.name()
     );
-    service.people.send(&email, "You are invited", text)
+    mail(service, &email, "You are invited", text, INVITE_MS).await
 }
 
 /// Takes an invitation back.
@@ -277,19 +284,55 @@ async fn after_change(service: &Service, account: AccountId, person: PersonId) -
     Ok(service.ledger().rotate_sessions_of(person).await?)
 }
 
-/// Ends a membership.
+/// What becomes of the keys that a member made, as the membership ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MadeKeys {
+    /// They are revoked with it.
+    Revoke,
+    /// They go on.
+    Keep,
+}
+
+impl MadeKeys {
+    /// What becomes of them, by its name.
+    pub fn from_name(name: &str) -> Option<Self> {
+        match name {
+            "revoke" => Some(Self::Revoke),
+            "keep" => Some(Self::Keep),
+            _ => None,
+        }
+    }
+}
+
+/// Ends a membership, and in the same change the keys that the member made, if that is wanted. Returns the public parts of those
+/// that are revoked, by which caches know them.
 ///
 /// # Errors
 ///
 /// As [`change_role`].
-pub async fn remove(service: &Service, account: AccountId, person: PersonId, by: By) -> Result<(), ServiceError> {
+pub async fn remove(
+    service: &Service,
+    account: AccountId,
+    person: PersonId,
+    by: By,
+    keys: MadeKeys,
+) -> Result<Vec<String>, ServiceError> {
+    let at = service.now();
     let decide = async |ledger: &Ledger| -> Result<_, ServiceError> {
         let member = member::leave(&ledger.members(account).await?, person)?;
-        let events = vec![event(EventKind::MemberLeft, person, member.role, by)];
-        Ok(Decided { resources: vec![Resource::MemberLeft(person)], events, answer: () })
+        let made = match keys {
+            MadeKeys::Revoke => ledger.keys_made_by(account, person).await?,
+            MadeKeys::Keep => Vec::new(),
+        };
+        let left = event(EventKind::MemberLeft, person, member.role, by).text("keys_revoked", made.len().to_string());
+        let revoked = |key: &ApiKey| Resource::KeyRevoked { id: key.id, public: key.public.clone(), at };
+        let resources = std::iter::once(Resource::MemberLeft(person)).chain(made.iter().map(revoked)).collect();
+        let answer = made.into_iter().map(|key| key.public).collect();
+        Ok(Decided { resources, events: vec![left], answer })
     };
-    service.accounts.change(account, decide).await?;
-    after_change(service, account, person).await
+    let revoked = service.accounts.change(account, decide).await?;
+    after_change(service, account, person).await?;
+    Ok(revoked)
 }
 
 /// What a member asks for.
@@ -350,7 +393,7 @@ pub async fn ask(service: &Service, account: AccountId, by: &Person, wanted: Wan
                 Wanted::Limit => "a higher limit",
             }
         );
-        service.people.send(&person.email, "A member asks for more", text)?;
+        mail(service, &person.email, "A member asks for more", text, NOTICE_MS).await?;
     }
     Ok(true)
 }

@@ -13,8 +13,8 @@ use super::{
         Service, ServiceError, accounts,
         page::{Listed, Page},
     },
-    Person, make_link,
-    members::{self, By},
+    INVITE_MS, Person, SIGN_UP_MS, letters, mail, make_link,
+    members::{self, By, MadeKeys},
 };
 use crate::email;
 
@@ -83,7 +83,7 @@ pub async fn invite(
     let link = service.people.link_to("join", &token);
     if is_mailed {
         let text = format!("Whoever runs this gateway invites you. This link accepts it; it is good once:\n\n{link}\n");
-        service.people.send(&email, "You are invited", text)?;
+        mail(service, &email, "You are invited", text, if to.is_some() { INVITE_MS } else { SIGN_UP_MS }).await?;
     }
     Ok(link)
 }
@@ -92,8 +92,9 @@ pub async fn invite(
 ///
 /// # Errors
 ///
-/// The ledger can't be written just now.
+/// Passwords open nothing ([`Conflict`](ServiceError::Conflict)), or the ledger can't be written just now.
 pub async fn reset_link(service: &Service, person: &Person) -> Result<String, ServiceError> {
+    service.people.check_passwords()?;
     let token = make_link(service, &person.email, Purpose::Reset).await?;
     Ok(service.people.link_to("reset", &token))
 }
@@ -109,19 +110,24 @@ pub async fn disable(service: &Service, person: PersonId, is_disabled: bool) -> 
     is_there.then_some(()).ok_or(ServiceError::NotFound("the person"))
 }
 
-/// Ends all memberships of a person, and forgets the person.
+/// Ends all memberships of a person, with the keys that the person made if that is wanted, and forgets the person. Returns the
+/// public parts of the keys that are revoked.
 ///
 /// # Errors
 ///
 /// An account would have no owner left ([`Conflict`](ServiceError::Conflict)): make somebody else its owner first. Or the ledger
 /// can't be written.
-pub async fn forget(service: &Service, found: &Found) -> Result<(), ServiceError> {
+pub async fn forget(service: &Service, found: &Found, keys: MadeKeys) -> Result<Vec<String>, ServiceError> {
     // All or none, unless somebody else changes them meanwhile.
     for (membership, _) in &found.memberships {
         member::leave(&service.ledger().members(membership.account_id).await?, found.person.id)?;
     }
+    let mut revoked = Vec::new();
     for (membership, _) in &found.memberships {
-        members::remove(service, membership.account_id, found.person.id, By::Operator).await?;
+        let account = membership.account_id;
+        revoked.extend(members::remove(service, account, found.person.id, By::Operator, keys).await?);
     }
-    Ok(service.ledger().forget_person(&found.person).await?)
+    letters::forget(service, &found.person.email).await?;
+    service.ledger().forget_person(&found.person).await?;
+    Ok(revoked)
 }

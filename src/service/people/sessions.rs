@@ -1,4 +1,4 @@
-//! Sessions of people: begun by a password, each with a token of its own, which is rotated. A token that was rotated away is good
+//! Sessions of people: begun by a password or an issuer's word, each with a token of its own, which is rotated. A token that was rotated away is good
 //! for a moment, for requests on their way; shown later it was stolen, or its successor was, and the session ends.
 
 use billing::{
@@ -61,13 +61,15 @@ impl Open {
 ///
 /// # Errors
 ///
-/// Too many sign in at once ([`Overloaded`](ServiceError::Overloaded)), or the ledger can't be reached.
+/// Passwords open nothing here ([`Conflict`](ServiceError::Conflict)), too many sign in at once
+/// ([`Overloaded`](ServiceError::Overloaded)), or the ledger can't be reached.
 pub async fn sign_in(
     service: &Service,
     email: &str,
     password: &str,
     device: &str,
 ) -> Result<Option<Begun>, ServiceError> {
+    service.people.check_passwords()?;
     let found = match email::canonical(email) {
         Ok(email) => service.ledger().person_by_email(&email).await?,
         Err(_) => None,
@@ -86,6 +88,16 @@ pub async fn sign_in(
 ///
 /// The ledger can't be written just now.
 pub async fn begin(service: &Service, person: PersonId, device: &str) -> Result<Begun, ServiceError> {
+    begin_by(service, person, None, device).await
+}
+
+/// The same, by the word of an issuer of this name.
+pub(super) async fn begin_by(
+    service: &Service,
+    person: PersonId,
+    issuer: Option<&str>,
+    device: &str,
+) -> Result<Begun, ServiceError> {
     let (id, token, now) = (Uuid::now_v7(), new_token(), service.now());
     let device: String = device.chars().filter(|letter| !letter.is_control()).take(LONGEST_DEVICE).collect();
     let new = StoredSession {
@@ -95,6 +107,7 @@ pub async fn begin(service: &Service, person: PersonId, device: &str) -> Result<
         hash: token_hash(&token),
         previous: None,
         device,
+        issuer: issuer.map(str::to_owned),
         created_at: now,
         rotated_at: now,
         seen_at: now,
@@ -238,9 +251,10 @@ pub async fn rename(service: &Service, person: PersonId, name: &str) -> Result<(
 ///
 /// # Errors
 ///
-/// The new password is refused ([`Invalid`](ServiceError::Invalid)), too many are changed at once, or the ledger can't be
-/// written.
+/// The new password is refused ([`Invalid`](ServiceError::Invalid)), passwords open nothing
+/// ([`Conflict`](ServiceError::Conflict)), too many are changed at once, or the ledger can't be written.
 pub async fn change_password(service: &Service, open: &Open, old: &str, new: &str) -> Result<bool, ServiceError> {
+    service.people.check_passwords()?;
     check_password(&open.person.email, new)?;
     let passwords = &service.people.passwords;
     if !passwords.is_right(old, open.person.password.as_deref()).await? {
@@ -251,6 +265,6 @@ pub async fn change_password(service: &Service, open: &Open, old: &str, new: &st
     service.ledger().set_password(&open.person, &hash, None, own, now).await?;
     // Whoever had a token of this session too is out at its next page.
     service.ledger().rotate_sessions_of(open.person.id).await?;
-    joining::tell_of_password(service, &open.person)?;
+    joining::tell_of_password(service, &open.person).await?;
     Ok(true)
 }

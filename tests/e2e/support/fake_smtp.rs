@@ -31,7 +31,11 @@ pub(crate) struct FakeSmtp {
 impl FakeSmtp {
     /// Answers the first so many letters that it can't take them just now.
     pub(crate) fn start(busy: u32) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        Self::start_on(TcpListener::bind("127.0.0.1:0").unwrap(), busy)
+    }
+
+    /// The same, at a socket that is there already.
+    pub(crate) fn start_on(listener: TcpListener, busy: u32) -> Self {
         let port = listener.local_addr().unwrap().port();
         let server = Self { port, taken: Arc::default(), faults: Arc::default(), busy: Arc::new(AtomicU32::new(busy)) };
         let (taken, faults, busy) = (Arc::clone(&server.taken), Arc::clone(&server.faults), Arc::clone(&server.busy));

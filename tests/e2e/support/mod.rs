@@ -25,6 +25,7 @@ pub(crate) mod fake_vllm;
 /// The small model of the engine's tests, as an exporter writes it.
 #[path = "../../../actors/engine/tests/engine/hugging.rs"]
 pub(crate) mod hugging;
+pub(crate) mod issuer;
 pub(crate) mod memory;
 pub(crate) mod nginx;
 pub(crate) mod node;

@@ -21,11 +21,19 @@ pub(crate) const PASSWORD: &str = "correct horse battery";
 pub(crate) struct Visitor {
     url: String,
     pub(crate) cookie: String,
+    /// What it remembers of a sign-in by an issuer.
+    pub(crate) sign_on: String,
 }
 
-/// The cookie that an answer sets.
+/// The cookie of a session that an answer sets.
 pub(crate) fn cookie_of(answer: &Answer) -> Option<String> {
-    let set = answer.header("set-cookie")?;
+    set_by(answer, "farebox_session=")
+}
+
+/// A cookie that an answer sets; without a value where it ends one.
+fn set_by(answer: &Answer, name: &str) -> Option<String> {
+    let mut set = answer.headers.get_all("set-cookie").iter().map(|value| value.to_str().unwrap());
+    let set = set.find(|set| set.starts_with(name))?;
     assert!(set.contains("HttpOnly") && set.contains("SameSite=Lax"), "{set}");
     Some(set.split(';').next().unwrap().to_owned())
 }
@@ -33,13 +41,15 @@ pub(crate) fn cookie_of(answer: &Answer) -> Option<String> {
 impl Visitor {
     /// One who has not signed in.
     pub(crate) fn new(server: &Server) -> Self {
-        Self { url: server.url().to_owned(), cookie: String::new() }
+        Self { url: server.url().to_owned(), cookie: String::new(), sign_on: String::new() }
     }
 
     pub(crate) fn request(&self, method: Method, path: &str) -> reqwest::RequestBuilder {
         let client = reqwest::Client::builder().redirect(Policy::none()).no_proxy().build().unwrap();
         let request = client.request(method, format!("{}{path}", self.url)).header("user-agent", "A <b>browser</b>");
-        if self.cookie.is_empty() { request } else { request.header("cookie", &self.cookie) }
+        let cookies = [&self.cookie, &self.sign_on].into_iter().filter(|cookie| !cookie.is_empty());
+        let cookies = cookies.cloned().collect::<Vec<_>>().join("; ");
+        if cookies.is_empty() { request } else { request.header("cookie", cookies) }
     }
 
     /// A page; what it sets is kept, as browsers do.
@@ -53,6 +63,37 @@ impl Visitor {
         if let Some(cookie) = cookie_of(answer) {
             self.cookie = cookie;
         }
+        if let Some(cookie) = set_by(answer, "farebox_sign_on=") {
+            self.sign_on = if cookie.ends_with('=') { String::new() } else { cookie };
+        }
+    }
+
+    /// Opens an address: a page of this gateway's, or an issuer's, which knows nothing of our cookies. Follows nothing.
+    pub(crate) async fn open(&mut self, address: &str) -> Answer {
+        let path = address.strip_prefix(&self.url).filter(|path| path.starts_with('/'));
+        let Some(path) = path else {
+            let client = reqwest::Client::builder().redirect(Policy::none()).no_proxy().build().unwrap();
+            return answer(client.get(address)).await;
+        };
+        let answer = answer(self.request(Method::GET, path)).await;
+        self.keep(&answer);
+        answer
+    }
+
+    /// Begins at a page that leads to an issuer, and goes there and back again. Gives the address that the issuer sent the
+    /// browser to.
+    pub(crate) async fn back_from_issuer(&mut self, begin: &str) -> String {
+        let led = self.get(begin).await;
+        assert_eq!(led.status, 303, "{}", led.body);
+        let there = self.open(led.header("location").unwrap()).await;
+        assert_eq!(there.status, 302, "{}", there.body);
+        there.header("location").unwrap().to_owned()
+    }
+
+    /// Signs in by an issuer.
+    pub(crate) async fn sign_in_by(&mut self, begin: &str) -> Answer {
+        let back = self.back_from_issuer(begin).await;
+        self.open(&back).await
     }
 
     /// Sends a form of somebody who has not signed in.

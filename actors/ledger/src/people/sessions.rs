@@ -28,6 +28,8 @@ pub struct StoredSession {
     pub previous: Option<(String, Timestamp)>,
     /// The browser, as it calls itself.
     pub device: String,
+    /// The issuer, as the settings call it, by whose word the person signed in; none for a password.
+    pub issuer: Option<String>,
     /// When the person signed in.
     pub created_at: Timestamp,
     /// When the token was made.
@@ -38,8 +40,7 @@ pub struct StoredSession {
     pub ends_at: Timestamp,
 }
 
-const SESSION: &str =
-    "id, person_id, account_id, hash, previous, previous_until, device, created_at, rotated_at, seen_at, ends_at";
+const SESSION: &str = "id, person_id, account_id, hash, previous, previous_until, device, created_at, rotated_at, seen_at, ends_at, issuer";
 
 impl Ledger {
     /// Keeps a new session. Sessions that have ended are forgotten, and the person's oldest where there are too many.
@@ -52,7 +53,8 @@ impl Ledger {
             let mut tx = self.tables.begin_to_write().await?;
             tx.execute("DELETE FROM person_session WHERE ends_at <= ?", [new.created_at.0.into()]).await?;
             let sql = "INSERT INTO person_session (id, person_id, account_id, hash, previous, previous_until, device, \
-                       created_at, rotated_at, seen_at, ends_at) VALUES (?, ?, ?, ?, NULL, NULL, ?, ?, ?, ?, ?)";
+                       created_at, rotated_at, seen_at, ends_at, issuer) \
+                       VALUES (?, ?, ?, ?, NULL, NULL, ?, ?, ?, ?, ?, ?)";
             let values = [
                 new.id.into(),
                 new.person_id.0.into(),
@@ -63,6 +65,7 @@ impl Ledger {
                 new.rotated_at.0.into(),
                 new.seen_at.0.into(),
                 new.ends_at.0.into(),
+                new.issuer.as_deref().into(),
             ];
             tx.execute(sql, values).await?;
             let oldest = "DELETE FROM person_session WHERE person_id = ? AND id NOT IN \
@@ -190,5 +193,6 @@ fn session(row: &QueryResult) -> Result<StoredSession, LedgerError> {
         rotated_at: at(8)?,
         seen_at: at(9)?,
         ends_at: at(10)?,
+        issuer: row.try_get_by_index(11)?,
     })
 }

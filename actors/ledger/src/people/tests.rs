@@ -2,7 +2,13 @@
 
 use billing::{account::Header, entry::Transition, plan::Plan, resource::Resource};
 
-use super::{links::Purpose, links::StoredLink, sessions::StoredSession, *};
+use super::{
+    identities::{StoredIdentity, Unlinked},
+    links::Purpose,
+    links::StoredLink,
+    sessions::StoredSession,
+    *,
+};
 use crate::tests::new_ledger;
 
 const NOW: Timestamp = Timestamp(1_000_000);
@@ -34,6 +40,7 @@ fn session(number: u128, at: Timestamp) -> StoredSession {
         hash: format!("hash-{number}"),
         previous: None,
         device: "a browser".into(),
+        issuer: None,
         created_at: at,
         rotated_at: at,
         seen_at: at,
@@ -161,4 +168,57 @@ async fn members_are_made_from_the_log() {
     let of = ledger.memberships(PersonId(Uuid::from_u128(8))).await.unwrap();
     assert_eq!(of, [(member(8, Role::Owner), "a@b.org".to_owned())]);
     assert!(ledger.memberships(ADA).await.unwrap().is_empty());
+}
+
+fn identity(number: u128, issuer: &str, subject: &str) -> StoredIdentity {
+    StoredIdentity {
+        id: Uuid::from_u128(number),
+        person_id: ADA,
+        issuer: issuer.into(),
+        subject: subject.into(),
+        email: Some("ada@work.example".into()),
+        linked_at: NOW,
+        used_at: NOW,
+    }
+}
+
+#[tokio::test]
+async fn an_identity_is_one_persons_and_the_last_way_in_stays() {
+    let (ledger, _folder) = new_ledger().await;
+    let without = StoredPerson { password: None, ..ada() };
+    let (work, home) = (identity(1, "https://work", "a"), identity(2, "https://home", "a"));
+    assert!(ledger.add_person_by_identity(&without, &work, None, NOW).await.unwrap());
+    let twin = StoredPerson { id: PersonId(Uuid::from_u128(8)), ..ada() };
+    let of_twin = StoredIdentity { id: Uuid::from_u128(3), person_id: twin.id, ..home.clone() };
+    assert!(!ledger.add_person_by_identity(&twin, &of_twin, None, NOW).await.unwrap(), "the address is taken");
+    assert!(ledger.identity("https://home", "a").await.unwrap().is_none(), "nothing of it was done");
+    let other = StoredPerson { email: "bob@example.com".into(), ..twin };
+    let stolen = StoredIdentity { issuer: "https://work".into(), ..of_twin };
+    assert!(!ledger.add_person_by_identity(&other, &stolen, None, NOW).await.unwrap(), "the identity is taken");
+    assert!(ledger.person(other.id).await.unwrap().is_none());
+    assert!(!ledger.add_person_by_identity(&other, &home, Some("no link"), NOW).await.unwrap());
+    assert!(ledger.link_identity(&home).await.unwrap() && !ledger.link_identity(&home).await.unwrap());
+    assert!(!ledger.link_identity(&stolen).await.unwrap(), "it is another's");
+    assert_eq!(ledger.identity("https://work", "a").await.unwrap(), Some(work.clone()));
+    ledger.see_identity(work.id, NOW.plus_ms(5)).await.unwrap();
+    let of_ada = ledger.identities(ADA).await.unwrap();
+    assert_eq!(
+        of_ada.iter().map(|it| (it.id, it.used_at)).collect::<Vec<_>>(),
+        [(work.id, NOW.plus_ms(5)), (home.id, NOW)]
+    );
+    // Of these issuers alone somebody can come in.
+    let (both, one) = (["https://work", "https://home"], ["https://work"]);
+    let unlink = async |id: Uuid, passwords: bool, issuers: &[&str]| {
+        ledger.unlink_identity(ADA, id, passwords, issuers).await.unwrap()
+    };
+    assert_eq!(unlink(work.id, true, &one).await, Unlinked::LastWayIn, "the other issuer is gone");
+    assert_eq!(unlink(Uuid::from_u128(9), true, &both).await, Unlinked::None);
+    assert_eq!(unlink(work.id, true, &both).await, Unlinked::Done);
+    assert_eq!(unlink(home.id, true, &both).await, Unlinked::LastWayIn);
+    assert!(ledger.set_password(&without, "$new", None, None, NOW).await.unwrap());
+    assert_eq!(unlink(home.id, false, &both).await, Unlinked::LastWayIn, "passwords open nothing");
+    assert_eq!(unlink(home.id, true, &both).await, Unlinked::Done);
+    assert!(ledger.link_identity(&home).await.unwrap());
+    ledger.forget_person(&without).await.unwrap();
+    assert!(ledger.identity("https://home", "a").await.unwrap().is_none());
 }

@@ -8,7 +8,7 @@ use serde::Deserialize;
 use super::{
     super::{
         page::{Frame, failed},
-        sign_in::{begin, device},
+        sign_in::{begin, by_issuer, device},
     },
     said,
 };
@@ -35,6 +35,9 @@ struct Join {
     invited: Invited,
     token: String,
     name: String,
+    by_password: bool,
+    /// Issuers: where each is begun with, and what it is called.
+    issuers: Vec<(String, String)>,
 }
 
 /// A form behind a link.
@@ -63,7 +66,10 @@ async fn join_form(
         Ok(invited) => {
             let status = wrong.as_ref().map_or(StatusCode::OK, ApiError::status);
             let message = wrong.map(|error| error.message().to_owned());
-            whole(request, status, &Join { frame: Frame::of_stranger("Join"), message, invited, token, name })
+            let (frame, people) = (Frame::of_stranger("Join"), state.service.people());
+            let by = |(name, label): (&str, &str)| (by_issuer(name, ("token", &token)), label.to_owned());
+            let (by_password, issuers) = (people.opens_by_password(), people.issuers().map(by).collect());
+            whole(request, status, &Join { frame, message, invited, token, name, by_password, issuers })
         }
         Err(error) => failed(request, &wrong.unwrap_or_else(|| error.into())),
     }

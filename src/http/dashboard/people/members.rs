@@ -68,13 +68,18 @@ struct Change {
 }
 
 impl From<Changed> for Change {
-    fn from(Changed { at, kind, whom, role, by }: Changed) -> Self {
+    fn from(Changed { at, kind, whom, role, by, keys_revoked }: Changed) -> Self {
         let what = match kind.as_str() {
             "member_joined" => "became",
             "member_role_changed" => "is now",
             _ => "is no more",
         };
-        Self { at: minute(at), says: format!("{whom} {what} {role}, by {by}.") }
+        let keys = match keys_revoked {
+            0 => String::new(),
+            1 => " A key was revoked with it.".to_owned(),
+            count => format!(" {count} keys were revoked with it."),
+        };
+        Self { at: minute(at), says: format!("{whom} {what} {role}, by {by}.{keys}") }
     }
 }
 
@@ -218,10 +223,20 @@ pub(super) async fn change_role(
     .await
 }
 
+/// The end of a membership. The keys that the member made end with it, unless the form says otherwise.
+#[derive(Deserialize)]
+struct Remove {
+    keys: Option<String>,
+}
+
 /// `POST /dashboard/members/{person}/remove`.
 pub(super) async fn remove(state: Shared, request: HttpRequest, id: web::Path<String>, body: Body) -> HttpResponse {
-    carried_out(&state, &request, body, async |by, account, Empty {}| {
-        members::remove(&state.service, account, person(&id)?, By::Person(by.id)).await?;
+    carried_out(&state, &request, body, async |by, account, Remove { keys }| {
+        let keys = values::made_keys(keys.as_deref())?;
+        let revoked = members::remove(&state.service, account, person(&id)?, By::Person(by.id), keys).await?;
+        for public in &revoked {
+            state.keys.forget(public);
+        }
         Ok("changed")
     })
     .await

@@ -1,4 +1,4 @@
-//! What is a person's own: the name, the password, and the sessions.
+//! What is a person's own: the name, the ways in, and the sessions.
 
 use actix_web::{HttpRequest, HttpResponse, http::StatusCode, web};
 use askama::Template;
@@ -7,6 +7,7 @@ use uuid::Uuid;
 
 use super::super::{
     page::{Frame, Signed, failed},
+    sign_in::by_issuer,
     text::minute,
 };
 use crate::{
@@ -20,7 +21,10 @@ use crate::{
         state::Shared,
         values,
     },
-    service::people::sessions,
+    service::people::{
+        sessions,
+        sign_on::{self, WayIn},
+    },
 };
 
 struct Row {
@@ -31,6 +35,21 @@ struct Row {
     is_this: bool,
 }
 
+/// A way in by an issuer.
+struct Way {
+    id: Uuid,
+    label: String,
+    email: String,
+    since: String,
+    used: String,
+}
+
+impl From<WayIn> for Way {
+    fn from(WayIn { id, label, email, linked_at, used_at }: WayIn) -> Self {
+        Self { id, label, email: email.unwrap_or_default(), since: minute(linked_at), used: minute(used_at) }
+    }
+}
+
 #[derive(Template)]
 #[template(path = "dashboard/settings.html")]
 struct Settings {
@@ -39,13 +58,21 @@ struct Settings {
     said: Option<&'static str>,
     name: String,
     email: String,
+    /// Whether passwords open anything.
+    by_password: bool,
+    has_password: bool,
+    ways: Vec<Way>,
+    /// Issuers: where each is begun with, and what it is called.
+    issuers: Vec<(String, String)>,
     sessions: Vec<Row>,
 }
 
 /// What a page says after a form was carried out, by a word in its address.
-const SAID: [(&str, &str); 3] = [
+const SAID: [(&str, &str); 5] = [
     ("name", "The name is changed."),
     ("password", "The password is changed; all other sessions have ended."),
+    ("linked", "You sign in by this too."),
+    ("unlinked", "It signs you in no more."),
     ("session", "The session has ended."),
 ];
 
@@ -74,12 +101,17 @@ async fn made(
     let query = Query::of_form(request, &["said"])?;
     let person = &signed.open.person;
     let listed = sessions::list(&state.service, person.id).await?;
+    let (people, ways) = (state.service.people(), sign_on::ways(&state.service, person.id).await?);
     Ok(Settings {
         frame: signed.frame("Settings"),
         message,
         said: said(&query, &SAID),
         name: person.name.clone(),
         email: person.email.clone(),
+        by_password: people.opens_by_password(),
+        has_password: people.opens_by_password() && person.password.is_some(),
+        ways: ways.into_iter().map(Way::from).collect(),
+        issuers: people.issuers().map(|(name, label)| (by_issuer(name, ("for", "link")), label.to_owned())).collect(),
         sessions: listed
             .into_iter()
             .map(|session| Row {
@@ -149,6 +181,16 @@ pub(super) async fn change_password(state: Shared, request: HttpRequest, body: B
             return Err(ApiError::forbidden("The old password is wrong."));
         }
         Ok(done("password"))
+    })
+    .await
+}
+
+/// `POST /dashboard/settings/identities/{id}/remove`.
+pub(super) async fn unlink(state: Shared, request: HttpRequest, id: web::Path<String>, body: Body) -> HttpResponse {
+    carried_out(&state, &request, body, async |signed, Empty {}| {
+        let id = values::id("id", &id, "must be an id")?;
+        sign_on::unlink(&state.service, &signed.open.person, id).await?;
+        Ok(done("unlinked"))
     })
     .await
 }
