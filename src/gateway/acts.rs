@@ -1,14 +1,7 @@
 //! What operators do to what runs models: an open model is loaded, kept, drained; a provider is paused and called again; an actor
-//! is restarted. None fails a request: what runs goes on, and what comes meanwhile is told when to come again. What was done is
-//! remembered with its reason, as long as the process.
-
-use std::{
-    collections::VecDeque,
-    sync::{Mutex, PoisonError},
-};
+//! is restarted. None fails a request: what runs goes on, and what comes meanwhile is told when to come again.
 
 use actors::provider::ProviderHandle;
-use billing::Timestamp;
 use runtime::health::{Kind, NotReplaced};
 
 use super::{
@@ -17,9 +10,6 @@ use super::{
     serve::ServeError,
 };
 use actors::pool::placement::Acted;
-
-/// The most acts that are remembered.
-const MOST: usize = 200;
 
 /// An act, and on what.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -77,36 +67,16 @@ pub enum Done {
     Restarted,
 }
 
-/// An act that was asked for.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Remembered {
-    /// When.
-    pub at: Timestamp,
-    /// What, and on what.
-    pub act: Act,
-    /// Why.
-    pub reason: String,
-    /// Why it was not done; `None` where it was.
-    pub failed: Option<String>,
-}
-
-/// The latest acts, the newest first.
-#[derive(Debug, Default)]
-pub(super) struct Acts(Mutex<VecDeque<Remembered>>);
-
 impl Gateway {
-    /// Does what an operator asks for, and remembers it.
+    /// Does what an operator asks for.
     ///
     /// # Errors
     ///
     /// There is no such model, provider or actor, or the act contradicts how things stand.
-    pub async fn carry_out(&self, act: Act, reason: String) -> Result<Done, NotDone> {
-        let done = self.carry_out_now(&act, &reason).await;
+    pub async fn carry_out(&self, act: &Act, reason: &str) -> Result<Done, NotDone> {
+        let done = self.carry_out_now(act, reason).await;
         let failed = done.as_ref().err().map(ToString::to_string);
         tracing::info!(act = act.name(), subject = act.subject(), reason, failed, "an operator's act");
-        let mut acts = self.acts.0.lock().unwrap_or_else(PoisonError::into_inner);
-        acts.truncate(MOST - 1);
-        acts.push_front(Remembered { at: self.clock().now(), act, reason, failed });
         done
     }
 
@@ -141,10 +111,5 @@ impl Gateway {
             let message = format!("there is no provider {name} here");
             NotDone::NoModel(ServeError::Invalid { field: "name".into(), message })
         })
-    }
-
-    /// The latest acts, the newest first.
-    pub fn acts(&self) -> Vec<Remembered> {
-        self.acts.0.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned().collect()
     }
 }

@@ -21,7 +21,7 @@ impl World {
             self.keys_change(owner, account);
             return true;
         }
-        match self.random.below(94) {
+        match self.random.below(99) {
             0..20 => self.buy(owner, account, Purpose::Purchase),
             20..28 => self.buy(owner, account, Purpose::Subscription),
             28..31 => self.operate(owner, account, Command::CancelSubscription),
@@ -41,6 +41,11 @@ impl World {
             }
             78..85 => return self.refund(owner, account),
             85..89 => return self.dispute(account),
+            94 => {
+                self.stats.frozen += 1;
+                self.operate(owner, account, Command::Freeze);
+            }
+            95..99 => self.operate(owner, account, Command::Unfreeze),
             _ => return self.reversal_moves_on(account),
         }
         true
