@@ -63,7 +63,7 @@ pub(super) struct RequestsArgs {
 /// `farebox restart ...`.
 #[derive(Debug, clap::Args)]
 pub(super) struct RestartArgs {
-    /// The actor: sweeper, or provider and its name.
+    /// The actor: sweeper, webhook, projector, provider and its name, or account and its id.
     #[arg(required = true, num_args = 1..=2)]
     actor: Vec<String>,
     /// Reason, for the history of operations.

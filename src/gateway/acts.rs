@@ -2,6 +2,7 @@
 //! is restarted. None fails a request: what runs goes on, and what comes meanwhile is told when to come again.
 
 use actors::provider::ProviderHandle;
+use billing::ids::AccountId;
 use runtime::health::{Kind, NotReplaced};
 
 use super::{
@@ -92,18 +93,28 @@ impl Gateway {
                 self.provider(name)?.resume();
                 Ok(Done::Resumed)
             }
-            Act::Restart(kind, name) => {
-                let replaced = self.accounts.health().replace(*kind, name);
-                replaced.map(|()| Done::Restarted).map_err(|why| match why {
-                    NotReplaced::Unknown => NotDone::Conflict(format!(
-                        "{} can't be restarted while it works: providers' actors and the sweeper can. Models are drained and \
-                         loaded again; an account, the journal and all else come back by themselves where they die.",
-                        act.subject()
-                    )),
-                    NotReplaced::Dead => NotDone::Conflict(format!("{} is being started again already.", act.subject())),
-                })
-            }
+            Act::Restart(Kind::Account, id) => self.restart_account(id).await,
+            Act::Restart(kind, name) => match self.accounts.health().replace(*kind, name) {
+                Ok(()) => Ok(Done::Restarted),
+                Err(NotReplaced::Unknown) => Err(NotDone::Conflict(format!(
+                    "{} can't be restarted while it works: {}.",
+                    act.subject(),
+                    why_not(*kind)
+                ))),
+                Err(NotReplaced::Dead) => {
+                    Err(NotDone::Conflict(format!("{} is being started again already.", act.subject())))
+                }
+            },
         }
+    }
+
+    async fn restart_account(&self, id: &str) -> Result<Done, NotDone> {
+        let id = id.parse().map(AccountId).map_err(|_| {
+            let message = "must be account and its id".to_owned();
+            NotDone::NoModel(ServeError::Invalid { field: "actor".into(), message })
+        })?;
+        let restarted = self.accounts.restart(id).await;
+        restarted.map(|()| Done::Restarted).map_err(|why| NotDone::Conflict(format!("Not restarted: {why}.")))
     }
 
     fn provider(&self, name: &str) -> Result<&ProviderHandle, NotDone> {
@@ -111,5 +122,23 @@ impl Gateway {
             let message = format!("there is no provider {name} here");
             NotDone::NoModel(ServeError::Invalid { field: "name".into(), message })
         })
+    }
+}
+
+/// Why an actor of a kind is not restarted while it works, or what else there is.
+const fn why_not(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Account | Kind::Provider => "there is none of this name here",
+        Kind::Journal => {
+            "it is the only writer of the log, and requests wait for what it writes; where it dies it comes back by itself"
+        }
+        Kind::Pool | Kind::Engine => {
+            "its requests would fail with it; drain or unload its models, which lets them end, and load them again"
+        }
+        Kind::Payment => {
+            "it waits for answers of the card processor, and would ask for them twice; where it dies it goes on by itself"
+        }
+        Kind::Supervisor => "it has no work of its own but to start others",
+        Kind::Projector | Kind::Sweeper | Kind::Webhook => "there is one, which has the name of its kind",
     }
 }

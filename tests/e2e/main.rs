@@ -75,6 +75,7 @@ mod replacing;
 mod reported;
 mod rerank;
 mod responses;
+mod restarts;
 mod retries;
 mod reversals;
 mod rolling;

@@ -39,7 +39,7 @@ pub struct Why {
 #[serde(deny_unknown_fields)]
 #[schema(as = RestartActor)]
 pub struct Wanted {
-    /// `sweeper`, or `provider` and its name.
+    /// `sweeper`, `webhook`, `projector`, `provider` and its name, or `account` and its id.
     actor: String,
     /// For the history.
     reason: String,

@@ -52,7 +52,7 @@ pub(super) fn of_actor(kind: &str, name: &str) -> Vec<Cell> {
         "provider" => {
             vec![to("restart", &format!("provider {name}"), "Restart its actor"), to("pause", name, "Pause it")]
         }
-        "sweeper" => vec![to("restart", "sweeper", "Restart it")],
+        "sweeper" | "webhook" | "projector" => vec![to("restart", kind, "Restart it")],
         "engine" => vec![to("drain", name, "Drain its model"), to("unload", name, "Unload its model")],
         _ => Vec::new(),
     }
@@ -73,8 +73,9 @@ async fn made(state: &Shared, request: &HttpRequest) -> Result<Content, ApiError
     let form = Form {
         id: "act",
         heading: "Do something",
-        says: "Load, unload, pin, unpin and drain are for open models; pause and resume for providers; restart for the sweeper \
-               and for a provider's actor, such as \"provider openai\". No request fails of it: what runs goes on."
+        says: "Load, unload, pin, unpin and drain are for open models; pause and resume for providers; restart for the sweeper, \
+               webhook, projector, a provider's actor (\"provider openai\") and an account's (\"account\" and its id). No request \
+               fails of it: what runs goes on."
             .to_owned(),
         action: "/operator/acts".to_owned(),
         is_search: false,
