@@ -1,7 +1,5 @@
 //! A frozen account: it admits nothing and buys nothing by itself, until it is unfrozen. All else is as ever.
 
-#![expect(clippy::unwrap_used, reason = "unwrap is how a test fails")]
-
 use billing::{
     Nanos, Timestamp,
     account::{Account, Header, Stored},

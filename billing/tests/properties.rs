@@ -90,9 +90,8 @@ enum Step {
         day: Option<i64>,
         total: Option<i64>,
     },
-    Sweep,
-    /// It is frozen or unfrozen.
-    Freeze(Command),
+    /// A command with nothing to choose.
+    Plain(Command),
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -120,8 +119,8 @@ fn step() -> impl Strategy<Value = Step> {
         }),
         4 => (proptest::option::of(0..9_i64), proptest::option::of(0..30_i64))
             .prop_map(|(day, total)| Step::OpenKey { day, total }),
-        1 => select(vec![Command::Freeze, Command::Unfreeze, Command::Unfreeze]).prop_map(Step::Freeze),
-        1 => Just(Step::Sweep),
+        1 => select(vec![Command::Freeze, Command::Unfreeze, Command::Unfreeze]).prop_map(Step::Plain),
+        1 => Just(Step::Plain(Command::Sweep)),
     ]
 }
 
@@ -419,8 +418,7 @@ fn command(step: &Step, account: &Account, replay: &Replay, serial: u128, now: T
             open_key(account.id, limits(day, total), now)
         }
         Step::OpenKey { .. } => return None,
-        Step::Sweep => Command::Sweep,
-        Step::Freeze(ref command) => command.clone(),
+        Step::Plain(ref command) => command.clone(),
     })
 }
 

@@ -107,7 +107,7 @@ mod tests {
             ledger.note_operation(operation).await.unwrap();
         }
         assert_eq!(ledger.operations(None, 10).await.unwrap(), [second.clone(), first.clone()]);
-        assert_eq!(ledger.operations(None, 1).await.unwrap(), [second.clone()]);
+        assert_eq!(ledger.operations(None, 1).await.unwrap(), std::slice::from_ref(&second));
         assert_eq!(ledger.operations(Some(second.id), 10).await.unwrap(), [first]);
     }
 }

@@ -17,11 +17,15 @@ impl World {
     pub(crate) fn someone_acts(&mut self) -> bool {
         let Some(owner) = self.any_owner() else { return false };
         let account = self.any_account();
+        if self.has_freezes() && self.random.percent(4) {
+            self.freeze(owner, account);
+            return true;
+        }
         if self.random.percent(30) {
             self.keys_change(owner, account);
             return true;
         }
-        match self.random.below(99) {
+        match self.random.below(94) {
             0..20 => self.buy(owner, account, Purpose::Purchase),
             20..28 => self.buy(owner, account, Purpose::Subscription),
             28..31 => self.operate(owner, account, Command::CancelSubscription),
@@ -41,11 +45,6 @@ impl World {
             }
             78..85 => return self.refund(owner, account),
             85..89 => return self.dispute(account),
-            94 => {
-                self.stats.frozen += 1;
-                self.operate(owner, account, Command::Freeze);
-            }
-            95..99 => self.operate(owner, account, Command::Unfreeze),
             _ => return self.reversal_moves_on(account),
         }
         true
@@ -54,6 +53,13 @@ impl World {
     pub(crate) fn operate(&mut self, owner: u64, account: AccountId, command: Command) {
         self.say(|| format!("owner {owner} is asked by {account}: {command:?}"));
         self.post(owner, account, command);
+    }
+
+    /// An operator freezes an account, or has it admit requests again: more often, so that others are not seldom.
+    fn freeze(&mut self, owner: u64, account: AccountId) {
+        let freezes = self.random.percent(40);
+        self.stats.frozen += u64::from(freezes);
+        self.operate(owner, account, if freezes { Command::Freeze } else { Command::Unfreeze });
     }
 
     fn settings(&mut self) -> AutoSettings {
