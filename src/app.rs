@@ -26,7 +26,7 @@ use actix_web::{dev::ServerHandle, web};
 use actors::{
     accounts::Accounts,
     admission,
-    delivery::{DeliveryActor, Webhooks},
+    delivery::{Calls, DeliveryActor, Webhooks},
     journal::Journal,
     payment::{PaymentActor, TakeUp},
     spool::Spool,
@@ -44,7 +44,7 @@ use runtime::{
     clock::Clock,
     health::Health,
     mailbox::{self, Handle},
-    supervisor::{Supervisor, Vacancy, supervise, supervise_replaceable},
+    supervisor::{Supervisor, Vacancy, supervise_replaceable},
 };
 use traces::Traces;
 use upstream::delivery::{DeliveryClient, Reach};
@@ -390,9 +390,10 @@ fn start_webhooks(settings: &Settings, chief: &actix::Addr<Supervisor>, accounts
     let longest = Duration::from_secs(settings.webhooks.timeout_seconds);
     let deliveries = DeliveryClient::new(reach, longest).map_err(anyhow::Error::msg)?;
     let (of_actor, found) = (deliveries.clone(), accounts.clone());
-    let make = move |obituary| DeliveryActor::new(found.clone(), of_actor.clone(), obituary);
+    let calls = Calls::default();
+    let make = move |obituary| DeliveryActor::new(found.clone(), of_actor.clone(), calls.clone(), obituary);
     let thread = arbiter(accounts.health(), "webhooks".to_owned());
-    let actor = supervise(chief, thread, accounts.health(), "webhook", make);
+    let actor = supervise_replaceable(chief, thread, accounts.health(), "webhook", make);
     Ok(Webhooks { deliveries, actor })
 }
 

@@ -2,6 +2,7 @@
 //! meaning of a question is not known here.
 
 mod elsewhere;
+mod restart;
 mod watching;
 
 use std::{
@@ -38,6 +39,7 @@ use crate::{
 };
 
 pub use elsewhere::Elsewhere;
+pub use restart::NotRestarted;
 pub(crate) use watching::BEHIND;
 
 /// The longest that an account may take to answer.
@@ -215,6 +217,11 @@ impl Accounts {
         {
             return (address.clone(), waiting.clone());
         }
+        self.spawn(&mut accounts, id)
+    }
+
+    /// Spawns a life of an account, which all who ask from now on find.
+    fn spawn(&self, accounts: &mut IdMap<AccountId, Living>, id: AccountId) -> (Addr<AccountActor>, Waiting) {
         let incarnation = self.0.incarnations.fetch_add(1, Ordering::Relaxed);
         let own = self.clone();
         let on_exit = move |_: ExitReason| own.forget(id, incarnation);

@@ -13,7 +13,7 @@ use std::{
 use tokio::time::sleep;
 
 use crate::{
-    contest::{CROWD_EVERY, Contender, Contest, Meter, Turns, wake},
+    contest::{CROWD_EVERY, Contender, Contest, Meter, PAUSE, Turns, wake},
     farebox::{Database, Farebox},
     figures::{median, microseconds_each},
     load::{Target, agents_body, body, load, request, send},
@@ -48,6 +48,13 @@ const TURNS_OF_AGENT: usize = 30;
 /// The number of accounts whose memory is measured, after as many that fill the database's caches.
 const REMEMBERED: usize = 5_000;
 
+/// The accounts of a gateway that is looked at (`FAREBOX_BENCH_VIEWED` names another number), how long a turn of it lasts at
+/// least, the pictures whose processor time is counted, and how long it is looked before what the idle gateway takes.
+const VIEWED: usize = 100_000;
+const VIEWED_FOR: Duration = Duration::from_secs(3);
+const PICTURES: usize = 100;
+const PICTURES_WITHIN: Duration = Duration::from_secs(2);
+
 /// Where a case keeps its ledger.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
@@ -70,10 +77,11 @@ pub(crate) enum Case {
     Memory,
     IdleSockets,
     WatchedBalance,
+    View,
 }
 
 /// All cases by their names, in the order in which they run.
-pub(crate) const CASES: [(&str, Case); 17] = [
+pub(crate) const CASES: [(&str, Case); 18] = [
     ("sqlite-50-64", Case::Throughput { on: Kind::Sqlite, accounts: ACCOUNTS, connections: 64 }),
     ("sqlite-50-512", Case::Throughput { on: Kind::Sqlite, accounts: ACCOUNTS, connections: 512 }),
     ("sqlite-1-64", Case::Throughput { on: Kind::Sqlite, accounts: 1, connections: 64 }),
@@ -91,6 +99,7 @@ pub(crate) const CASES: [(&str, Case); 17] = [
     ("memory", Case::Memory),
     ("idle-sockets", Case::IdleSockets),
     ("watched-balance", Case::WatchedBalance),
+    ("view", Case::View),
 ];
 
 /// What the cases share: the provider, the bare proxy, and PostgreSQL once a case needs it.
@@ -123,6 +132,7 @@ impl Bench {
             Case::Streams => self.streams().await,
             Case::Agent => self.agent().await,
             Case::Memory => self.memory().await,
+            Case::View => self.view().await,
             Case::IdleSockets => {
                 let Some(farebox) = self.farebox(Kind::Sqlite) else { return };
                 sockets::idle(&farebox).await;
@@ -184,6 +194,38 @@ impl Bench {
         let contest = Contest::hold(vec![idle, busy], self.turns(CONNECTIONS)).await;
         contest.print();
         contest.print_ratio(1, 0);
+        farebox.audit().await;
+    }
+
+    /// What the operator's view costs where there are many accounts: the same load with one picture a second and without, and
+    /// the processor time of one picture.
+    async fn view(&self) {
+        let Some(farebox) = self.farebox(Kind::Sqlite) else { return };
+        let viewed = env::var("FAREBOX_BENCH_VIEWED").map_or(VIEWED, |text| text.parse().unwrap());
+        let target = farebox.accounts(ACCOUNTS, DOLLARS).await;
+        farebox.used_accounts(viewed).await;
+        let look = farebox.looking_at("overview");
+        println!("  {viewed} accounts, each just used; looked at once a second, or not");
+        let unseen = self.contender("unseen", &farebox, vec![target.clone()]);
+        let seen = Contender { look: Some(look.clone()), ..self.contender("seen", &farebox, vec![target]) };
+        // So long that the pictures of a turn are one a second.
+        let turns = Turns { lasting: self.lasting.max(VIEWED_FOR), ..self.turns(CONNECTIONS) };
+        let contest = Contest::hold(vec![unseen, seen], turns).await;
+        contest.print();
+        contest.print_ratio(1, 0);
+        let (client, used) = (reqwest::Client::new(), || processor(farebox.process().id()));
+        sleep(PAUSE).await;
+        let before = used();
+        sleep(PICTURES_WITHIN).await;
+        let idle = used() - before;
+        let before = used();
+        let began = Instant::now();
+        for _ in 0..PICTURES {
+            look.once(&client).await;
+        }
+        let idle_meanwhile = idle * began.elapsed().as_secs_f64() / PICTURES_WITHIN.as_secs_f64();
+        let picture = microseconds_each((used() - before - idle_meanwhile).max(0.0), PICTURES);
+        println!("  a picture takes {picture:.0} us of processor: {:.2} % of a core at one a second", picture / 1e4);
         farebox.audit().await;
     }
 
@@ -361,7 +403,7 @@ impl Bench {
     fn bare(&self) -> Contender {
         let target = Target { urls: vec![self.bare.1.clone()], keys: vec!["sk-bench".into()] };
         let meters = vec![("proxy", Meter::Process(self.bare.0.id()))];
-        Contender { name: "bare", targets: vec![target], meters, crowd: None }
+        Contender { name: "bare", targets: vec![target], meters, crowd: None, look: None }
     }
 
     fn contender(&self, name: &'static str, farebox: &Farebox, targets: Vec<Target>) -> Contender {
@@ -369,7 +411,7 @@ impl Bench {
         if let (Database::Postgres(_), Some(Some(postgres))) = (farebox.database(), self.postgres.get()) {
             meters.push(("PostgreSQL", Meter::ProcessAndChildren(postgres.id())));
         }
-        Contender { name, targets, meters, crowd: None }
+        Contender { name, targets, meters, crowd: None, look: None }
     }
 
     fn bytes_of(&self, farebox: &Farebox) -> u64 {

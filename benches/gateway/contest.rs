@@ -48,6 +48,35 @@ pub(crate) struct Contender {
     pub(crate) meters: Vec<(&'static str, Meter)>,
     /// Other accounts that send a request now and then, and whose answers are not timed.
     pub(crate) crowd: Option<Target>,
+    /// What an operator looks at once a second meanwhile.
+    pub(crate) look: Option<Look>,
+}
+
+/// What an operator looks at.
+#[derive(Debug, Clone)]
+pub(crate) struct Look {
+    pub(crate) url: String,
+    pub(crate) token: &'static str,
+}
+
+impl Look {
+    /// Looks once.
+    pub(crate) async fn once(&self, client: &reqwest::Client) {
+        let response = client.get(&self.url).bearer_auth(self.token).send().await.unwrap();
+        assert_eq!(response.status(), 200);
+        assert!(!response.bytes().await.unwrap().is_empty());
+    }
+
+    /// Looks in the middle of each second.
+    async fn each_second(&self, lasting: Duration) {
+        let client = reqwest::Client::new();
+        sleep(Duration::from_millis(500)).await;
+        let mut ticks = interval(Duration::from_secs(1));
+        for _ in 0..lasting.as_secs() {
+            ticks.tick().await;
+            self.once(&client).await;
+        }
+    }
 }
 
 /// A contender's turn, with the microseconds of processor time a request by each of its meters.
@@ -147,9 +176,14 @@ async fn take(contender: &Contender, turn: usize, turns: Turns) -> Taken {
     let target = &contender.targets[turn % contender.targets.len()];
     let before = seconds();
     let measured = load(target, turns.connections, turns.lasting);
-    let (turn, crowd) = match &contender.crowd {
-        None => (measured.await, 0),
-        Some(target) => tokio::join!(measured, crowd(target, turn, turns.lasting)),
+    let looked = async {
+        if let Some(look) = &contender.look {
+            look.each_second(turns.lasting).await;
+        }
+    };
+    let ((turn, crowd), ()) = match &contender.crowd {
+        None => tokio::join!(async { (measured.await, 0) }, looked),
+        Some(target) => tokio::join!(async { tokio::join!(measured, crowd(target, turn, turns.lasting)) }, looked),
     };
     sleep(PAUSE).await;
     let used = seconds().into_iter().zip(before).map(|(after, before)| after - before);

@@ -5,7 +5,7 @@ use std::{env, ffi::OsString, fs, path::Path, path::PathBuf, process::Command};
 use futures::{StreamExt as _, stream};
 use serde_json::{Value, json};
 
-use crate::{load::Target, process::Process};
+use crate::{contest::Look, load::Target, process::Process};
 
 const ADMIN_TOKEN: &str = "a-token-for-the-benchmark-alone-000000";
 /// The operator's calls under way at a time.
@@ -140,6 +140,11 @@ impl Farebox {
     pub(crate) async fn look(&self, path: &str) -> Value {
         let request = self.client.get(format!("{}/admin/v1/{path}", self.url)).bearer_auth(ADMIN_TOKEN);
         request.send().await.unwrap().json().await.unwrap()
+    }
+
+    /// What an operator looks at, again and again.
+    pub(crate) fn looking_at(&self, path: &str) -> Look {
+        Look { url: format!("{}/admin/v1/{path}", self.url), token: ADMIN_TOKEN }
     }
 
     /// Its metrics, in Prometheus' text format.

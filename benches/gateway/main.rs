@@ -1,8 +1,8 @@
 //! The cost of billing, beside a bare actix-web and reqwest proxy that takes turns with Farebox under the same load:
 //! requests a second, added latency and processor time of closed, non-streamed chat (durable hold, call, durable
 //! capture) on SQLite and PostgreSQL; one busy account beside many; little credit and much; bytes on disk; the time added
-//! to the first token and to each chunk; a thousand streams; an agent's turn of a megabyte; the memory of accounts. It
-//! starts itself as the provider and as the bare proxy.
+//! to the first token and to each chunk; a thousand streams; an agent's turn of a megabyte; the memory of accounts; the
+//! operator's view of many accounts. It starts itself as the provider and as the bare proxy.
 //!
 //! `cargo bench --bench gateway` runs all cases. `cargo bench --bench gateway -- sqlite-50 latency --turns 3` runs those
 //! whose names begin so. `FAREBOX_BENCH_PROGRAM` names another program to measure than the one that is built with it.

@@ -118,7 +118,7 @@ impl Nodes {
         let mut meters: Vec<_> =
             self.members.iter().map(|node| ("node", Meter::Process(node.process().id()))).collect();
         meters.push(("PostgreSQL", Meter::ProcessAndChildren(self.postgres)));
-        Contender { name, targets: vec![target], meters, crowd: None }
+        Contender { name, targets: vec![target], meters, crowd: None, look: None }
     }
 
     pub(crate) async fn audit(&self) {

@@ -15,7 +15,7 @@ use crate::{
     nanos::Nanos,
     payment::{Payment, Purpose},
     plan::Plan,
-    subscription::{Status, Subscription},
+    subscription::{AtEnd, Status, Subscription},
     tier::Tier,
     time::{DAY_MS, FOUR_WEEKS_MS, Timestamp},
 };
@@ -45,6 +45,8 @@ pub struct Header {
     pub wake_at: Option<Timestamp>,
     /// The number of changes of the account's keys, saved cards and webhooks.
     pub revision: u64,
+    /// Since when an operator has the account admit no requests; `None` where it does.
+    pub frozen_at: Option<Timestamp>,
 }
 
 impl Header {
@@ -60,6 +62,7 @@ impl Header {
             clock: created_at,
             wake_at: None,
             revision: 0,
+            frozen_at: None,
         }
     }
 }
@@ -398,8 +401,7 @@ impl Account {
     pub fn tier_fall(&self, now: Timestamp) -> Option<TierFall> {
         let tier = self.tier(now);
         let paid = || self.grants.iter().filter(|grant| grant.paid.is_positive());
-        let renews = self.is_subscribed(now)
-            && self.subscription.as_ref().is_none_or(|it| it.at_end == crate::subscription::AtEnd::Renew);
+        let renews = self.is_subscribed(now) && self.subscription.as_ref().is_none_or(|it| it.at_end == AtEnd::Renew);
         let floor = if renews { Nanos::dollars(3) } else { Nanos::ZERO };
         let ends = self.header.subscribed_until.filter(|until| *until > now);
         let mut steps: Vec<_> = paid().map(|grant| grant.created_at.plus_ms(FOUR_WEEKS_MS)).chain(ends).collect();
@@ -422,6 +424,8 @@ impl Account {
         let free = (self.header.plan == Plan::Free).then(|| self.free_until.max(self.header.created_at));
         let renewal = match &self.subscription {
             Some(_) if self.is_paying(Purpose::Subscription) => None,
+            // It is not renewed until it is unfrozen.
+            Some(subscription) if self.header.frozen_at.is_some() && subscription.at_end == AtEnd::Renew => None,
             Some(subscription) => subscription.due_at(self.header.subscribed_until),
             None => None,
         };

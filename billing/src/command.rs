@@ -139,6 +139,10 @@ pub enum Command {
         /// The amount, at most the available and held credits. `None`: all of them.
         amount: Option<Nanos>,
     },
+    /// Admit no more requests. What runs goes on, and credits come and go by hand; nothing is bought by itself.
+    Freeze,
+    /// Admit requests again.
+    Unfreeze,
     /// Change the settings of automatic purchases.
     SetAutomatic(AutoChange),
     /// Cancel the subscription at the end of its paid time.
@@ -180,6 +184,8 @@ impl Command {
             Self::PaymentDeclined { .. } => "PaymentDeclined",
             Self::Reverse(_) => "Reverse",
             Self::VoidGrant { .. } => "VoidGrant",
+            Self::Freeze => "Freeze",
+            Self::Unfreeze => "Unfreeze",
             Self::SetAutomatic(_) => "SetAutomatic",
             Self::CancelSubscription => "CancelSubscription",
             Self::ResumeSubscription => "ResumeSubscription",
@@ -242,6 +248,18 @@ pub enum Scale {
 /// Why an account refuses a command, with the numbers that the reader needs to act.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
 pub enum Refusal {
+    /// An operator froze the account: it admits no requests.
+    #[error("the account has been frozen since {since}")]
+    Frozen {
+        /// Since when.
+        since: Timestamp,
+    },
+    /// The account is frozen already.
+    #[error("the account has been frozen since {0} already")]
+    AlreadyFrozen(Timestamp),
+    /// The account is not frozen.
+    #[error("the account is not frozen")]
+    NotFrozen,
     /// Fewer credits are available than the request needs, or the account has a debt.
     #[error("insufficient credits: {available} available, {needed} needed")]
     InsufficientCredits {

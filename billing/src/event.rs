@@ -46,11 +46,15 @@ pub enum EventKind {
     MemberLeft,
     /// A member asks for credits, or for a higher limit.
     MoreWanted,
+    /// An operator froze the account: it admits no requests.
+    AccountFrozen,
+    /// It admits requests again.
+    AccountUnfrozen,
 }
 
 impl EventKind {
     /// Every kind.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 20] = [
         Self::LowBalance,
         Self::CreditsExpiring,
         Self::ReloadFailed,
@@ -69,6 +73,8 @@ impl EventKind {
         Self::MemberRoleChanged,
         Self::MemberLeft,
         Self::MoreWanted,
+        Self::AccountFrozen,
+        Self::AccountUnfrozen,
     ];
 
     /// The kind's name: `low_balance`.
@@ -92,6 +98,8 @@ impl EventKind {
             Self::MemberRoleChanged => "member_role_changed",
             Self::MemberLeft => "member_left",
             Self::MoreWanted => "more_wanted",
+            Self::AccountFrozen => "account_frozen",
+            Self::AccountUnfrozen => "account_unfrozen",
         }
     }
 

@@ -26,27 +26,72 @@ use billing::{
     subscription::{FEE, Subscription},
     time::DAY_MS,
 };
-use proptest::prelude::*;
+use proptest::{prelude::*, sample::select};
 use uuid::Uuid;
 
 #[derive(Debug, Clone)]
 enum Step {
-    Admit { class: Option<usize>, minimum: i64, expected: i64, worst: i64 },
-    Accrue { which: usize, cost: i64, slice: i64 },
-    Park { which: usize },
-    Unpark { which: usize },
-    Settle { which: usize, cost: i64 },
-    Fund { source: usize, amount: i64, days: i64, key: u8 },
-    Buy { amount: i64 },
+    Admit {
+        class: Option<usize>,
+        minimum: i64,
+        expected: i64,
+        worst: i64,
+    },
+    Accrue {
+        which: usize,
+        cost: i64,
+        slice: i64,
+    },
+    Park {
+        which: usize,
+    },
+    Unpark {
+        which: usize,
+    },
+    Settle {
+        which: usize,
+        cost: i64,
+    },
+    Fund {
+        source: usize,
+        amount: i64,
+        days: i64,
+        key: u8,
+    },
+    Buy {
+        amount: i64,
+    },
     Subscribe,
     Cancel,
     Resume,
-    Paid { which: usize, succeeds: bool },
-    Reverse { which: usize, percent: i64, name: u8, kind: Kind, state: usize },
-    Void { which: usize, amount: Option<i64> },
-    Automatic { reload: bool, scale: bool, threshold: i64, amount: i64, most: i64 },
-    OpenKey { day: Option<i64>, total: Option<i64> },
-    Sweep,
+    Paid {
+        which: usize,
+        succeeds: bool,
+    },
+    Reverse {
+        which: usize,
+        percent: i64,
+        name: u8,
+        kind: Kind,
+        state: usize,
+    },
+    Void {
+        which: usize,
+        amount: Option<i64>,
+    },
+    Automatic {
+        reload: bool,
+        scale: bool,
+        threshold: i64,
+        amount: i64,
+        most: i64,
+    },
+    OpenKey {
+        day: Option<i64>,
+        total: Option<i64>,
+    },
+    /// A command with nothing to choose.
+    Plain(Command),
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -74,7 +119,8 @@ fn step() -> impl Strategy<Value = Step> {
         }),
         4 => (proptest::option::of(0..9_i64), proptest::option::of(0..30_i64))
             .prop_map(|(day, total)| Step::OpenKey { day, total }),
-        1 => Just(Step::Sweep),
+        1 => select(vec![Command::Freeze, Command::Unfreeze, Command::Unfreeze]).prop_map(Step::Plain),
+        1 => Just(Step::Plain(Command::Sweep)),
     ]
 }
 
@@ -372,7 +418,7 @@ fn command(step: &Step, account: &Account, replay: &Replay, serial: u128, now: T
             open_key(account.id, limits(day, total), now)
         }
         Step::OpenKey { .. } => return None,
-        Step::Sweep => Command::Sweep,
+        Step::Plain(ref command) => command.clone(),
     })
 }
 

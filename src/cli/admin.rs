@@ -23,6 +23,16 @@ struct Of {
     limit: usize,
 }
 
+/// An account, and why something is done to it.
+#[derive(Debug, clap::Args)]
+struct Reasoned {
+    /// The account's id, or its owner's email address.
+    account: String,
+    /// Reason, for the audit log.
+    #[arg(long)]
+    reason: String,
+}
+
 /// The commands of `farebox account`.
 #[derive(Debug, clap::Subcommand)]
 enum AccountCommand {
@@ -66,6 +76,10 @@ enum AccountCommand {
     Events(Of),
     /// List operators' actions on an account, with their reasons.
     Actions(Of),
+    /// Freeze an account: it admits no more requests, and what runs goes on.
+    Freeze(Reasoned),
+    /// Unfreeze an account: it admits requests again.
+    Unfreeze(Reasoned),
 }
 
 /// `farebox account ...`.
@@ -182,6 +196,7 @@ const ACCOUNTS: &[(&str, &str)] = &[
     ("PLAN", "plan"),
     ("AVAILABLE", "available"),
     ("DEBT", "debt"),
+    ("FROZEN", "frozen_at"),
     ("CREATED", "created_at"),
 ];
 const PAYMENTS: &[(&str, &str)] = &[
@@ -269,6 +284,12 @@ fn list(server: &Server, of: &Of, what: &str, columns: &[(&str, &str)], form: Fo
     print_list(&server.list(&path, &[], of.limit)?, columns, form)
 }
 
+/// Freezes or unfreezes an account.
+fn set_frozen(server: &Server, Reasoned { account, reason }: &Reasoned, act: &str, json: bool) -> Result<()> {
+    let path = format!("accounts/{}/{act}", encoded(account));
+    print_one(&server.call("POST", &path, Some(&json!({"reason": reason})))?, Form::of_one(json))
+}
+
 /// Runs `farebox account ...`.
 pub(super) fn account(settings: &Settings, AccountArgs { json, command }: &AccountArgs) -> Result<i32> {
     let (server, form) = (Server::of(settings)?, Form::of_list(*json));
@@ -294,6 +315,8 @@ pub(super) fn account(settings: &Settings, AccountArgs { json, command }: &Accou
         AccountCommand::Usage(of) => list(&server, of, "usage", USAGE, form)?,
         AccountCommand::Events(of) => list(&server, of, "events", EVENTS, form)?,
         AccountCommand::Actions(of) => list(&server, of, "actions", ACTIONS, form)?,
+        AccountCommand::Freeze(of) => set_frozen(&server, of, "freeze", *json)?,
+        AccountCommand::Unfreeze(of) => set_frozen(&server, of, "unfreeze", *json)?,
     }
     Ok(0)
 }

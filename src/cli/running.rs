@@ -63,7 +63,7 @@ pub(super) struct RequestsArgs {
 /// `farebox restart ...`.
 #[derive(Debug, clap::Args)]
 pub(super) struct RestartArgs {
-    /// The actor: sweeper, or provider and its name.
+    /// The actor: sweeper, webhook, projector, provider and its name, or account and its id.
     #[arg(required = true, num_args = 1..=2)]
     actor: Vec<String>,
     /// Reason, for the history of operations.
@@ -77,6 +77,9 @@ pub(super) struct RestartArgs {
 /// `farebox operations`.
 #[derive(Debug, clap::Args)]
 pub(super) struct ListArgs {
+    /// The most rows to show.
+    #[arg(long, default_value_t = 50)]
+    limit: usize,
     /// Print JSON instead of a table.
     #[arg(long)]
     json: bool,
@@ -105,8 +108,14 @@ const RUNNING: &[(&str, &str)] = &[
     ("HELD", "held"),
     ("WAITS FOR", "waits_for"),
 ];
-const OPERATIONS: &[(&str, &str)] =
-    &[("AT", "at"), ("ACT", "act"), ("SUBJECT", "subject"), ("REASON", "reason"), ("FAILED", "failed")];
+const OPERATIONS: &[(&str, &str)] = &[
+    ("AT", "at"),
+    ("ACT", "act"),
+    ("SUBJECT", "subject"),
+    ("REASON", "reason"),
+    ("BY", "known_by"),
+    ("FAILED", "failed"),
+];
 
 fn rows(answer: &Value, name: &str) -> Vec<Value> {
     answer[name].as_array().cloned().unwrap_or_default()
@@ -157,7 +166,7 @@ pub(super) fn restart(settings: &Settings, args: &RestartArgs) -> Result<i32> {
 
 /// Runs `farebox operations`.
 pub(super) fn operations(settings: &Settings, args: &ListArgs) -> Result<i32> {
-    let done = Server::of(settings)?.call("GET", "operations", None)?;
-    print_list(&rows(&done, "data"), OPERATIONS, Form::of_list(args.json))?;
+    let done = Server::of(settings)?.list("operations", &[], args.limit)?;
+    print_list(&done, OPERATIONS, Form::of_list(args.json))?;
     Ok(0)
 }

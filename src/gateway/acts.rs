@@ -1,14 +1,8 @@
 //! What operators do to what runs models: an open model is loaded, kept, drained; a provider is paused and called again; an actor
-//! is restarted. None fails a request: what runs goes on, and what comes meanwhile is told when to come again. What was done is
-//! remembered with its reason, as long as the process.
-
-use std::{
-    collections::VecDeque,
-    sync::{Mutex, PoisonError},
-};
+//! is restarted. None fails a request: what runs goes on, and what comes meanwhile is told when to come again.
 
 use actors::provider::ProviderHandle;
-use billing::Timestamp;
+use billing::ids::AccountId;
 use runtime::health::{Kind, NotReplaced};
 
 use super::{
@@ -17,9 +11,6 @@ use super::{
     serve::ServeError,
 };
 use actors::pool::placement::Acted;
-
-/// The most acts that are remembered.
-const MOST: usize = 200;
 
 /// An act, and on what.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -77,36 +68,16 @@ pub enum Done {
     Restarted,
 }
 
-/// An act that was asked for.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Remembered {
-    /// When.
-    pub at: Timestamp,
-    /// What, and on what.
-    pub act: Act,
-    /// Why.
-    pub reason: String,
-    /// Why it was not done; `None` where it was.
-    pub failed: Option<String>,
-}
-
-/// The latest acts, the newest first.
-#[derive(Debug, Default)]
-pub(super) struct Acts(Mutex<VecDeque<Remembered>>);
-
 impl Gateway {
-    /// Does what an operator asks for, and remembers it.
+    /// Does what an operator asks for.
     ///
     /// # Errors
     ///
     /// There is no such model, provider or actor, or the act contradicts how things stand.
-    pub async fn carry_out(&self, act: Act, reason: String) -> Result<Done, NotDone> {
-        let done = self.carry_out_now(&act, &reason).await;
+    pub async fn carry_out(&self, act: &Act, reason: &str) -> Result<Done, NotDone> {
+        let done = self.carry_out_now(act, reason).await;
         let failed = done.as_ref().err().map(ToString::to_string);
         tracing::info!(act = act.name(), subject = act.subject(), reason, failed, "an operator's act");
-        let mut acts = self.acts.0.lock().unwrap_or_else(PoisonError::into_inner);
-        acts.truncate(MOST - 1);
-        acts.push_front(Remembered { at: self.clock().now(), act, reason, failed });
         done
     }
 
@@ -122,18 +93,28 @@ impl Gateway {
                 self.provider(name)?.resume();
                 Ok(Done::Resumed)
             }
-            Act::Restart(kind, name) => {
-                let replaced = self.accounts.health().replace(*kind, name);
-                replaced.map(|()| Done::Restarted).map_err(|why| match why {
-                    NotReplaced::Unknown => NotDone::Conflict(format!(
-                        "{} can't be restarted while it works: providers' actors and the sweeper can. Models are drained and \
-                         loaded again; an account, the journal and all else come back by themselves where they die.",
-                        act.subject()
-                    )),
-                    NotReplaced::Dead => NotDone::Conflict(format!("{} is being started again already.", act.subject())),
-                })
-            }
+            Act::Restart(Kind::Account, id) => self.restart_account(id).await,
+            Act::Restart(kind, name) => match self.accounts.health().replace(*kind, name) {
+                Ok(()) => Ok(Done::Restarted),
+                Err(NotReplaced::Unknown) => Err(NotDone::Conflict(format!(
+                    "{} can't be restarted while it works: {}.",
+                    act.subject(),
+                    why_not(*kind)
+                ))),
+                Err(NotReplaced::Dead) => {
+                    Err(NotDone::Conflict(format!("{} is being started again already.", act.subject())))
+                }
+            },
         }
+    }
+
+    async fn restart_account(&self, id: &str) -> Result<Done, NotDone> {
+        let id = id.parse().map(AccountId).map_err(|_| {
+            let message = "must be account and its id".to_owned();
+            NotDone::NoModel(ServeError::Invalid { field: "actor".into(), message })
+        })?;
+        let restarted = self.accounts.restart(id).await;
+        restarted.map(|()| Done::Restarted).map_err(|why| NotDone::Conflict(format!("Not restarted: {why}.")))
     }
 
     fn provider(&self, name: &str) -> Result<&ProviderHandle, NotDone> {
@@ -142,9 +123,22 @@ impl Gateway {
             NotDone::NoModel(ServeError::Invalid { field: "name".into(), message })
         })
     }
+}
 
-    /// The latest acts, the newest first.
-    pub fn acts(&self) -> Vec<Remembered> {
-        self.acts.0.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned().collect()
+/// Why an actor of a kind is not restarted while it works, or what else there is.
+const fn why_not(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Account | Kind::Provider => "there is none of this name here",
+        Kind::Journal => {
+            "it is the only writer of the log, and requests wait for what it writes; where it dies it comes back by itself"
+        }
+        Kind::Pool | Kind::Engine => {
+            "its requests would fail with it; drain or unload its models, which lets them end, and load them again"
+        }
+        Kind::Payment => {
+            "it waits for answers of the card processor, and would ask for them twice; where it dies it goes on by itself"
+        }
+        Kind::Supervisor => "it has no work of its own but to start others",
+        Kind::Projector | Kind::Sweeper | Kind::Webhook => "there is one, which has the name of its kind",
     }
 }

@@ -87,8 +87,6 @@ pub struct Gateway {
     pub unread: Arc<Room>,
     /// The answers that are given again.
     answers: Answers,
-    /// What operators did.
-    acts: acts::Acts,
     /// The latest requests that were refused.
     pub refusals: Refusals,
 }
@@ -140,7 +138,6 @@ impl Gateway {
             drains,
             unread,
             answers,
-            acts: acts::Acts::default(),
             refusals: Refusals::default(),
         }
     }

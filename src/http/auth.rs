@@ -305,6 +305,16 @@ pub fn shows_key(request: &HttpRequest) -> Result<bool, ApiError> {
     Ok(credential(request)?.is_some())
 }
 
+/// Whether a request shows what can only be the operator's token: no key of ours, in the header that tokens are in.
+///
+/// # Errors
+///
+/// It shows two that differ.
+pub fn shows_token(request: &HttpRequest) -> Result<bool, ApiError> {
+    let is_key = credential(request)?.is_some_and(|key| key.starts_with("fb_"));
+    Ok(!is_key && authorization(request)?.is_some())
+}
+
 /// Checks that a key is still valid and may run models.
 ///
 /// # Errors

@@ -371,6 +371,10 @@ impl From<Refusal> for ApiError {
                     .with("needed", needed.to_string())
                     .with("reload_due", reload_due)
             }
+            Refusal::Frozen { since } => {
+                let message = "This account is frozen and admits no requests. Ask whoever runs this gateway.";
+                Self::new(StatusCode::FORBIDDEN, Code::AccountFrozen, message).with("since", since.to_string())
+            }
             Refusal::ModelLocked { class, largest, unlock } => {
                 let message = format!(
                     "Models of class {} are locked (up to {} are unlocked). Buy ${unlock} of credits to unlock them.",
@@ -412,6 +416,8 @@ impl From<Refusal> for ApiError {
             | Refusal::NoHold(_)
             | Refusal::NoPayment(_)
             | Refusal::AlreadyFunded(_)
+            | Refusal::AlreadyFrozen(_)
+            | Refusal::NotFrozen
             | Refusal::AlreadySubscribed
             | Refusal::PaymentInFlight
             | Refusal::TooManyReversals(_)

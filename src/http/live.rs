@@ -3,6 +3,8 @@
 //! Each request runs in a task of its own, as any request does; the socket only watches it. When the socket closes, a
 //! request ends and is settled by the rules for clients that leave, unless it is to outlive its socket ([`ongoing`]).
 //!
+//! Whoever shows the operator's token has another socket at the same path: it tells operators' topics, and runs no model.
+//!
 //! A socket lives no longer than its key. When the process stops, the socket is closed as soon as none of its requests
 //! runs. Every close has a reason ([`close`]).
 
@@ -19,6 +21,7 @@ mod origin;
 mod outgoing;
 mod output;
 mod pace;
+mod pictures;
 pub(in crate::http) mod relayed;
 mod request;
 pub mod sockets;
@@ -42,6 +45,7 @@ use tokio::{
 use super::{
     auth,
     auth::{Opened, Revocations},
+    edge,
     error::ApiError,
     respond::refuse,
     state::{Shared, Stage},
@@ -56,6 +60,7 @@ pub use line::line;
 use outgoing::{Outgoing, outgoing};
 pub use output::output;
 use pace::Pace;
+use pictures::Pictures;
 use request::failure;
 use sockets::Place;
 use topics::Topic;
@@ -99,26 +104,126 @@ impl By {
     }
 }
 
+/// Whose socket it is.
+#[derive(Clone)]
+enum Who {
+    Account(By),
+    /// An operator's; a session's until then.
+    Operator(Option<Timestamp>),
+}
+
+impl Who {
+    /// Completes when the key or the session ends, and says how.
+    async fn ended(&self, state: &Shared, revocations: &mut Revocations) -> Close {
+        match self {
+            Self::Account(by) => by.ended(state, revocations).await,
+            Self::Operator(Some(until)) => {
+                state.gateway.clock().until(*until).await;
+                Close::SessionOver
+            }
+            Self::Operator(None) => std::future::pending().await,
+        }
+    }
+
+    /// A place for its socket.
+    fn place(&self, state: &Shared) -> Result<Place, ApiError> {
+        match self {
+            Self::Account(by) => sockets::place(state, by.caller.account_id),
+            Self::Operator(_) => sockets::place_of_operators(state),
+        }
+    }
+
+    /// What it can subscribe to. An account's balance is told unasked.
+    fn feed(&self, state: &Shared) -> Feeds {
+        match self {
+            Self::Account(by) => {
+                let mut feed = Box::new(Feed::new(state, by.caller));
+                let _ = feed.subscribe(&[Topic::Balance]);
+                Feeds::Account(feed)
+            }
+            Self::Operator(_) => Feeds::Operator(Box::new(Pictures::new(state))),
+        }
+    }
+}
+
+/// The topics of a socket.
+enum Feeds {
+    Account(Box<Feed>),
+    Operator(Box<Pictures>),
+}
+
+impl Feeds {
+    fn subscribe(&mut self, topics: &[Topic]) -> Result<(), ApiError> {
+        match self {
+            Self::Account(feed) => feed.subscribe(topics),
+            Self::Operator(pictures) => pictures.subscribe(topics),
+        }
+    }
+
+    fn unsubscribe(&mut self, topics: &[Topic]) {
+        match self {
+            Self::Account(feed) => feed.unsubscribe(topics),
+            Self::Operator(pictures) => pictures.unsubscribe(topics),
+        }
+    }
+
+    /// The next frame. Dropping the future while it waits loses nothing.
+    async fn next(&mut self, outgoing: &Outgoing) -> String {
+        match self {
+            Self::Account(feed) => feed.next().await.frame,
+            Self::Operator(pictures) => pictures.next(outgoing).await,
+        }
+    }
+}
+
 /// A request that the socket watches.
 struct Running {
     task: JoinHandle<()>,
     cancel: Arc<Notify>,
 }
 
-/// Opens a socket.
+/// `GET /v1/live`: opens an account's socket, or an operator's for who shows the operator's token.
 pub async fn live(state: Shared, request: HttpRequest, body: web::Payload) -> HttpResponse {
     // Revocations are watched before the key is checked, so that none is missed in between.
     let revocations = state.keys.revocations();
-    let opened = async {
-        let by = By::of(&state, origin::key(&state, &request).await?).await?;
-        if state.stage() >= Stage::Parting {
-            return Err(ApiError::not_ready("stopping"));
+    let who = async {
+        if auth::shows_token(&request)? {
+            edge::operator(&state, &request).await?;
+            return Ok(Who::Operator(None));
         }
-        let place = sockets::place(&state, by.caller.account_id)?;
-        Ok((by, place))
+        Ok(Who::Account(By::of(&state, origin::key(&state, &request).await?).await?))
     };
-    let (by, place) = match opened.await {
-        Ok(opened) => opened,
+    match who.await {
+        Ok(who) => open(state, request, body, who, revocations).await,
+        Err(error) => refuse(&request, &error),
+    }
+}
+
+/// Opens an operator's socket for a page of ours, until its session is over.
+pub(in crate::http) async fn of_operator(
+    state: Shared,
+    request: HttpRequest,
+    body: web::Payload,
+    until: Timestamp,
+) -> HttpResponse {
+    if let Err(error) = origin::is_ours(&request) {
+        return refuse(&request, &error);
+    }
+    let revocations = state.keys.revocations();
+    open(state, request, body, Who::Operator(Some(until)), revocations).await
+}
+
+/// Opens a socket.
+async fn open(
+    state: Shared,
+    request: HttpRequest,
+    body: web::Payload,
+    who: Who,
+    revocations: Revocations,
+) -> HttpResponse {
+    let place = if state.stage() < Stage::Parting { who.place(&state) } else { Err(ApiError::not_ready("stopping")) };
+    let place = match place {
+        Ok(place) => place,
         Err(error) => return refuse(&request, &error),
     };
     let limits = &state.settings.limits;
@@ -132,12 +237,10 @@ pub async fn live(state: Shared, request: HttpRequest, body: web::Payload) -> Ht
             let messages = Box::new(messages.aggregate_continuations().max_continuation_size(limits.body_bytes));
             let (outgoing, queue) = outgoing(limits.live_buffer_bytes, &state.gateway.unread);
             let writer = actix_rt::spawn(queue.write(session.clone()));
-            let mut feed = Box::new(Feed::new(&state, by.caller));
-            // The balance is told unasked.
-            let _ = feed.subscribe(&[Topic::Balance]);
+            let feed = who.feed(&state);
             let socket = Box::new(Socket {
                 state,
-                by,
+                who,
                 outgoing,
                 frames,
                 pace: Pace::new(),
@@ -161,7 +264,7 @@ async fn payload_of(request: &HttpRequest, payload: actix_web::dev::Payload) -> 
 /// An open socket.
 struct Socket {
     state: Shared,
-    by: By,
+    who: Who,
     outgoing: Outgoing,
     frames: Frames,
     pace: Pace,
@@ -190,7 +293,7 @@ impl Socket {
         mut self: Box<Self>,
         session: Session,
         messages: Box<AggregatedMessageStream>,
-        (feed, revocations): (Box<Feed>, Revocations),
+        (feed, revocations): (Feeds, Revocations),
         writer: JoinHandle<()>,
     ) {
         let parting = self.serve(messages, feed, revocations).await;
@@ -220,13 +323,13 @@ impl Socket {
     async fn serve(
         &mut self,
         mut messages: Box<AggregatedMessageStream>,
-        mut feed: Box<Feed>,
+        mut feed: Feeds,
         mut revocations: Revocations,
     ) -> Parting {
-        let (state, by) = (self.state.clone(), self.by.clone());
+        let (state, who, outgoing) = (self.state.clone(), self.who.clone(), self.outgoing.clone());
         let mut stopping = pin!(state.reached(Stage::Parting));
         let mut is_stopping = false;
-        let mut key_ended = pin!(by.ended(&state, &mut revocations));
+        let mut key_ended = pin!(who.ended(&state, &mut revocations));
         let heartbeat = Duration::from_secs(state.settings.http.heartbeat_seconds);
         let mut quiet = pin!(sleep_until(Instant::now() + heartbeat));
         let mut unanswered = 0;
@@ -250,7 +353,7 @@ impl Socket {
                         return parting;
                     }
                 }
-                news = feed.next() => self.outgoing.send(news.frame),
+                news = feed.next(&outgoing) => self.outgoing.send(news),
                 () = &mut quiet => {
                     if unanswered == UNANSWERED {
                         return Parting::because(Close::Unanswered);
@@ -273,7 +376,7 @@ impl Socket {
     fn message(
         &mut self,
         message: Option<Result<AggregatedMessage, actix_ws::ProtocolError>>,
-        feed: &mut Feed,
+        feed: &mut Feeds,
     ) -> Option<Parting> {
         self.frames.is_whole();
         if matches!(message, Some(Ok(_))) && !self.pace.allows(Instant::now()) {
@@ -298,15 +401,19 @@ impl Socket {
         None
     }
 
-    fn handle(&mut self, text: &str, feed: &mut Feed) {
+    fn handle(&mut self, text: &str, feed: &mut Feeds) {
         self.requests.retain(|_, running| !running.task.is_finished());
         match Frame::read(text) {
             Err(Unread { id, error }) => self.outgoing.send(failure(id.as_deref(), &error)),
             Ok(Frame::Ping) => self.outgoing.send(json!({"type": "pong"}).to_string()),
-            Ok(Frame::Cancel { id }) => match self.requests.get(&id) {
+            Ok(Frame::Cancel { id }) => match (self.requests.get(&id), &self.who) {
                 // The request ends with its last frame, which has its cost.
-                Some(running) => running.cancel.notify_one(),
-                None => self.outgoing.send(failure(Some(&id), &ApiError::invalid("id", "names no running request"))),
+                (Some(running), _) => running.cancel.notify_one(),
+                (None, Who::Operator(_)) => self.outgoing.send(failure(Some(&id), &no_models())),
+                (None, Who::Account(_)) => {
+                    let error = ApiError::invalid("id", "names no running request");
+                    self.outgoing.send(failure(Some(&id), &error));
+                }
             },
             Ok(Frame::Subscribe(topics)) => match feed.subscribe(&topics) {
                 Ok(()) => self.outgoing.send(told("subscribed", &topics)),
@@ -316,32 +423,35 @@ impl Socket {
                 feed.unsubscribe(&topics);
                 self.outgoing.send(told("unsubscribed", &topics));
             }
-            Ok(Frame::Create(create)) => match self.refusal(&create.id) {
-                Some(error) => self.outgoing.send(failure(Some(&create.id), &error)),
-                None => self.create(*create),
+            Ok(Frame::Create(create)) => match self.may_run(&create.id) {
+                Ok(by) => self.create(by, *create),
+                Err(error) => self.outgoing.send(failure(Some(&create.id), &error)),
             },
-            Ok(Frame::Resume { id, after }) => match self.refusal(&id) {
-                Some(error) => self.outgoing.send(failure(Some(&id), &error)),
-                None => self.resume(id, after),
+            Ok(Frame::Resume { id, after }) => match self.may_run(&id) {
+                Ok(by) => self.resume(by, id, after),
+                Err(error) => self.outgoing.send(failure(Some(&id), &error)),
             },
         }
     }
 
-    /// Why no request of this id begins or is taken up again on this socket.
-    fn refusal(&self, id: &str) -> Option<ApiError> {
-        if !self.by.caller.scopes.has(Scope::Inference) {
-            return Some(ApiError::out_of_scope(Scope::Inference));
+    /// For whom a request of this id begins or is taken up again on this socket, or why not.
+    fn may_run(&self, id: &str) -> Result<By, ApiError> {
+        let Who::Account(by) = &self.who else { return Err(no_models()) };
+        if !by.caller.scopes.has(Scope::Inference) {
+            return Err(ApiError::out_of_scope(Scope::Inference));
         }
         if self.requests.contains_key(id) {
-            return Some(ApiError::invalid("id", "names a running request"));
+            return Err(ApiError::invalid("id", "names a running request"));
         }
-        let is_full = self.requests.len() >= REQUESTS;
-        is_full.then(|| ApiError::invalid("id", "is one request too many for this socket"))
+        if self.requests.len() >= REQUESTS {
+            return Err(ApiError::invalid("id", "is one request too many for this socket"));
+        }
+        Ok(by.clone())
     }
 
-    fn create(&mut self, create: Create) {
+    fn create(&mut self, by: By, create: Create) {
         let cancel = Arc::new(Notify::new());
-        let (state, by, outgoing) = (self.state.clone(), self.by.clone(), self.outgoing.clone());
+        let (state, outgoing) = (self.state.clone(), self.outgoing.clone());
         let id = create.id.clone();
         match create.on_disconnect {
             frames::OnDisconnect::Cancel => {
@@ -358,9 +468,9 @@ impl Socket {
         }
     }
 
-    fn resume(&mut self, id: String, after: u64) {
-        let (state, by, outgoing) = (self.state.clone(), self.by.clone(), self.outgoing.clone());
-        if let Some(ongoing) = self.state.ongoings.find(self.by.holder, &id) {
+    fn resume(&mut self, by: By, id: String, after: u64) {
+        let (state, outgoing) = (self.state.clone(), self.outgoing.clone());
+        if let Some(ongoing) = self.state.ongoings.find(by.holder, &id) {
             let cancel = Arc::clone(&ongoing.cancel);
             return self.watch(id.clone(), cancel, watched::resume(ongoing, outgoing, id, after));
         }
@@ -377,6 +487,11 @@ impl Socket {
         });
         self.requests.insert(id, Running { task, cancel });
     }
+}
+
+/// Why an operator's socket runs nothing.
+fn no_models() -> ApiError {
+    ApiError::forbidden("This socket is an operator's, and runs no models: open one with an account's key.")
 }
 
 /// Says which topics are, or are not, subscribed to any more.

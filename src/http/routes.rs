@@ -165,6 +165,8 @@ fn configure_others(app: &mut web::ServiceConfig) {
 fn configure_accounts(app: &mut web::ServiceConfig) {
     app.service(act("/admin/v1/accounts", admin::accounts::create).route(web::get().to(admin::accounts::list)))
         .service(get("/admin/v1/accounts/{account}", admin::accounts::account))
+        .service(act("/admin/v1/accounts/{account}/freeze", admin::accounts::freeze))
+        .service(act("/admin/v1/accounts/{account}/unfreeze", admin::accounts::unfreeze))
         .service(act("/admin/v1/accounts/{account}/keys", admin::keys::create).route(web::get().to(keys::list)))
         .service(
             web::resource("/admin/v1/accounts/{account}/keys/{key}")
@@ -336,6 +338,8 @@ mod tests {
         ("DELETE", "/v1/keys/{key}", Changed),
         ("POST", "/v1/credits/purchase", Made("payment")),
         ("POST", "/admin/v1/accounts", Made("account")),
+        ("POST", "/admin/v1/accounts/{account}/freeze", Beside("audit_log")),
+        ("POST", "/admin/v1/accounts/{account}/unfreeze", Beside("audit_log")),
         ("POST", "/admin/v1/accounts/{account}/keys", Made("api_key")),
         ("DELETE", "/admin/v1/accounts/{account}/keys/{key}", Changed),
         ("POST", "/admin/v1/accounts/{account}/grants", Made("credit_grant")),

@@ -4,6 +4,8 @@
 use actors::account::{AccountError, Look, Open, Picture};
 use billing::{
     Nanos, Timestamp,
+    account::Balance,
+    command::Command,
     ids::{AccountId, RequestId},
     plan::Plan,
     tier::{TIERS, Tier},
@@ -14,7 +16,7 @@ use uuid::Uuid;
 
 use super::{
     Service, ServiceError,
-    acts::Origin,
+    acts::{Act, Origin, carry_out},
     keys::{self, Key},
     page::{Listed, Page},
     subscription::Subscribed,
@@ -23,6 +25,15 @@ use crate::email;
 
 /// The number of latest operators' actions shown with an account.
 const LAST_ACTIONS: u64 = 5;
+
+/// Whether an account is frozen or unfrozen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Freezing {
+    /// It admits no requests from now on.
+    Freeze,
+    /// It admits requests again.
+    Unfreeze,
+}
 
 /// The canonical spelling of an email address.
 ///
@@ -75,6 +86,27 @@ pub async fn create(service: &Service, origin: Origin, email: &str, plan: Plan) 
     Ok(id)
 }
 
+/// Has an account admit no more requests, or admit them again. What runs goes on. Returns the balance afterwards.
+///
+/// # Errors
+///
+/// It is so already ([`Refused`](ServiceError::Refused)), there is no such account ([`NotFound`](ServiceError::NotFound)), or
+/// it can't be asked just now ([`NotReady`](ServiceError::NotReady)). A repetition with the same origin changes nothing more.
+pub async fn set_frozen(
+    service: &Service,
+    origin: Origin,
+    account: AccountId,
+    freezing: Freezing,
+    reason: String,
+) -> Result<Balance, ServiceError> {
+    let (name, command) = match freezing {
+        Freezing::Freeze => ("freeze", Command::Freeze),
+        Freezing::Unfreeze => ("unfreeze", Command::Unfreeze),
+    };
+    let act = Act { name, subject: account.to_string(), amount: None, reason: Some(reason) };
+    carry_out(service, origin, account, act, command).await
+}
+
 /// The account with this email address, in its canonical spelling.
 ///
 /// # Errors
@@ -120,12 +152,14 @@ pub struct Found {
     pub debt: Nanos,
     /// Whether an older account has the same address in another spelling.
     pub twin: bool,
+    /// Since when it admits no requests; `None` where it does.
+    pub frozen_at: Option<Timestamp>,
 }
 
 impl From<AccountRow> for Found {
     fn from(row: AccountRow) -> Self {
-        let AccountRow { id, email, plan, created_at, available, debt, twin } = row;
-        Self { id: AccountId(id), email, plan, created_at, available, debt, twin }
+        let AccountRow { id, email, plan, created_at, available, debt, twin, frozen_at } = row;
+        Self { id: AccountId(id), email, plan, created_at, available, debt, twin, frozen_at }
     }
 }
 

@@ -16,6 +16,7 @@ pub mod history;
 pub mod keys;
 pub mod money;
 pub mod operations;
+pub mod operators;
 pub mod page;
 pub mod payments;
 pub mod people;
@@ -58,6 +59,8 @@ pub struct Service {
     money: money::Shown,
     /// The last audit.
     last_audit: Mutex<Option<money::LastAudit>>,
+    /// What operators did that is not kept yet.
+    unkept: operators::Unkept,
 }
 
 /// Opens what was signed, or says why it is not trusted.
@@ -74,8 +77,18 @@ impl Service {
         people: People,
         open: impl Fn(&str) -> Result<String, String> + Send + Sync + 'static,
     ) -> Self {
-        let (open, money, last_audit) = (Box::new(open) as Box<Open>, money::Shown::default(), Mutex::default());
-        Self { accounts, journal, payments, webhooks, webhook_timeout, people, open, money, last_audit }
+        Self {
+            accounts,
+            journal,
+            payments,
+            webhooks,
+            webhook_timeout,
+            people,
+            open: Box::new(open),
+            money: money::Shown::default(),
+            last_audit: Mutex::default(),
+            unkept: operators::Unkept::default(),
+        }
     }
 
     /// Whether all decisions of accounts are written to the ledger.

@@ -1,12 +1,16 @@
-//! Money as operators see it: what all accounts have together, what is held and for how long already, and what today's
-//! requests came to by model. The tables are read for it at most every few seconds, however many look.
+//! Money as operators see it: what all accounts have together, what is held and for how long already, what today's requests
+//! came to by model, and what was written off in which month. The tables are read for it at most every few seconds, however many look.
 
 use std::{
     sync::Arc,
     time::{Duration, Instant},
 };
 
-use billing::{Nanos, Timestamp, ids::AccountId, time::DAY_MS};
+use billing::{
+    Nanos, Timestamp,
+    ids::AccountId,
+    time::{DAY_MS, Month},
+};
 use ledger::money;
 use tokio::sync::Mutex;
 use uuid::Uuid;
@@ -18,6 +22,8 @@ const SHOWN_FOR: Duration = Duration::from_secs(10);
 /// Holds are young for so long, and old after so long: by then they were renewed, or are abandoned.
 const YOUNG_MS: i64 = 60_000;
 const OLD_MS: i64 = 30 * YOUNG_MS;
+/// The months whose write-offs are shown.
+const MONTHS: i64 = 12;
 /// Of what closed requests are charged, this part is the fee: 2 of 102.
 const FEE_PART: i64 = 51;
 /// The provider's name of our own models.
@@ -51,6 +57,22 @@ pub struct ModelDay {
     pub charged: Nanos,
     /// What of that no provider gets: the fee, about, or all of it.
     pub margin: Nanos,
+}
+
+/// The requests of a month whose process died while they ran.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WriteOff {
+    /// The month: `2026-11`.
+    pub month: String,
+    /// `written_off`: nothing was charged; or `recovered`: what was charged is what they had cost when that was last written
+    /// down.
+    pub kind: &'static str,
+    /// Requests.
+    pub requests: i64,
+    /// What was charged.
+    pub charged: Nanos,
+    /// What was held for them beyond that, and given back: about the most that was lost.
+    pub given_back: Nanos,
 }
 
 /// A dispute of a payment.
@@ -100,6 +122,8 @@ pub struct Money {
     pub today: Vec<ModelDay>,
     /// The latest disputes.
     pub disputes: Vec<Dispute>,
+    /// What was written off, by month and kind: the last twelve months, the newest first.
+    pub write_offs: Vec<WriteOff>,
 }
 
 /// The picture that was made last, which others are shown for a while.
@@ -130,6 +154,10 @@ async fn read(service: &Service) -> Result<Money, ServiceError> {
     let holds = ledger.holds_by_age([now.plus_ms(-YOUNG_MS), now.plus_ms(-OLD_MS)]).await?;
     let today = ledger.day_by_model(now.floor(DAY_MS)).await?;
     let disputes = ledger.disputes().await?;
+    let mut write_offs = Vec::new();
+    for ago in 0..MONTHS {
+        write_offs.extend(ledger.abandoned_in(Month(now.month().0 - ago)).await?.into_iter().map(WriteOff::from));
+    }
     Ok(Money {
         at: now,
         accounts,
@@ -140,7 +168,16 @@ async fn read(service: &Service) -> Result<Money, ServiceError> {
         holds: holds.into_iter().map(HoldsOfAge::from).collect(),
         today: today.into_iter().map(ModelDay::from).collect(),
         disputes: disputes.into_iter().map(Dispute::from).collect(),
+        write_offs,
     })
+}
+
+impl From<money::Abandoned> for WriteOff {
+    fn from(abandoned: money::Abandoned) -> Self {
+        let money::Abandoned { month, ending, requests, charged, held } = abandoned;
+        let given_back = (held - charged).max(Nanos::ZERO);
+        Self { month: month.to_string(), kind: ending.name(), requests, charged, given_back }
+    }
 }
 
 impl From<money::HoldsOfAge> for HoldsOfAge {

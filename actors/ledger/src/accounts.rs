@@ -32,6 +32,8 @@ pub struct AccountRow {
     pub debt: Nanos,
     /// Whether another account has the same address in its normalized form. Both were opened before that was refused.
     pub twin: bool,
+    /// Since when it admits no requests; `None` where it does.
+    pub frozen_at: Option<Timestamp>,
 }
 
 /// An operator's action.
@@ -71,7 +73,7 @@ impl Ledger {
                          WHERE g.account_id = a.id AND g.expires_at > ?)";
         let mut sql = Sql::new(
             &format!(
-                "SELECT a.id, a.email, a.plan, a.created_at, a.debt, a.twin, {available} AS available \
+                "SELECT a.id, a.email, a.plan, a.created_at, a.debt, a.twin, a.frozen_at, {available} AS available \
                  FROM account a WHERE a.id < ?"
             ),
             [now.0.into(), before.unwrap_or(Uuid::max()).into()],
@@ -141,6 +143,7 @@ fn account(row: &QueryResult) -> Result<AccountRow, LedgerError> {
         available: Nanos::new(row.try_get("", "available")?),
         debt: Nanos::new(row.try_get("", "debt")?),
         twin: twin != 0,
+        frozen_at: row.try_get::<Option<i64>>("", "frozen_at")?.map(Timestamp),
     })
 }
 

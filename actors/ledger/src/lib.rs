@@ -28,6 +28,7 @@ pub mod lookup;
 pub mod money;
 pub mod nodes;
 mod open;
+pub mod operations;
 mod owner;
 pub mod payments;
 pub mod people;

@@ -25,7 +25,7 @@ pub(super) const PAYMENT: &str = "id, purpose, amount, reversed, status, method,
      spend_max";
 
 /// An account's row, with flags for its other rows, and why it is stopped.
-const ACCOUNT: &str = "SELECT plan, created_at, subscribed_until, debt, charged, seq, clock, wake_at, revision, \
+const ACCOUNT: &str = "SELECT plan, created_at, subscribed_until, debt, charged, seq, clock, wake_at, revision, frozen_at, \
     CAST((CASE WHEN EXISTS (SELECT 1 FROM hold WHERE account_id = a.id) THEN 1 ELSE 0 END) AS BIGINT) AS has_holds, \
     CAST((CASE WHEN EXISTS (SELECT 1 FROM payment WHERE account_id = a.id AND status = 'pending') THEN 1 ELSE 0 END) AS BIGINT) \
         AS has_payments, \
@@ -242,6 +242,7 @@ pub(super) fn header(row: &QueryResult) -> Result<Header, LedgerError> {
         clock: Timestamp(row.try_get("", "clock")?),
         wake_at: instant(row, "wake_at")?,
         revision: row.try_get::<i64>("", "revision")?.unsigned_abs(),
+        frozen_at: instant(row, "frozen_at")?,
     })
 }
 

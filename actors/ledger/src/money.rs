@@ -1,10 +1,11 @@
-//! What all accounts have together, as the tables say: credits, debt, holds of running requests by their age, and what a day's
-//! requests came to by model. Each reads a whole table, once: callers ask seldom.
+//! What all accounts have together, as the tables say: credits, debt, holds of running requests by their age, what a day's
+//! requests came to by model, and what was lost with processes that died. Most read a whole table, once: callers ask seldom.
 
 use billing::{
     Nanos, Timestamp,
+    entry::Ending,
     ids::{AccountId, RequestId},
-    time::DAY_MS,
+    time::{DAY_MS, Month},
 };
 use sea_orm::QueryResult;
 
@@ -56,6 +57,21 @@ pub struct ModelDay {
     pub failed: i64,
     /// What was charged.
     pub charged: Nanos,
+}
+
+/// The requests of a month whose process died while they ran.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Abandoned {
+    /// The month.
+    pub month: Month,
+    /// How they ended: charged by their last checkpoint ([`Ending::Recovered`]), or written off ([`Ending::WrittenOff`]).
+    pub ending: Ending,
+    /// Requests.
+    pub requests: i64,
+    /// What was charged.
+    pub charged: Nanos,
+    /// What was held for them as they ended.
+    pub held: Nanos,
 }
 
 /// A dispute of a payment.
@@ -137,6 +153,36 @@ impl Ledger {
         };
         let values = [Span::Day.hours().into(), day.floor(DAY_MS).0.into(), MOST_MODELS.into()];
         self.rows(sql, values).await?.iter().map(of_model).collect()
+    }
+
+    /// The requests that ended in a month with the process that ran them, in these two ways; none where there were none. An
+    /// index has them alone, by their end.
+    ///
+    /// # Errors
+    ///
+    /// The database can't be read now: try again later.
+    pub async fn abandoned_in(&self, month: Month) -> Result<Vec<Abandoned>, LedgerError> {
+        let mut found = Vec::new();
+        for ending in [Ending::WrittenOff, Ending::Recovered] {
+            // The ending is a part of the text: the index is of these two alone. A request's lines are found as the index of
+            // ends has them.
+            let sql = format!(
+                "SELECT CAST(COUNT(*) AS BIGINT), CAST(COALESCE(SUM(charged), 0) AS BIGINT), \
+                 CAST(COALESCE(SUM((SELECT SUM(-d_held) FROM journal WHERE request_id = u.request_id \
+                 AND (kind = 'hold_captured' OR kind = 'hold_released'))), 0) AS BIGINT) \
+                 FROM usage_record u WHERE ending = '{}' AND ended_at >= ? AND ended_at < ?",
+                ending.name()
+            );
+            let Some(row) = self.row(&sql, [month.start().0.into(), month.next().start().0.into()]).await? else {
+                continue;
+            };
+            let requests: i64 = row.try_get_by_index(0)?;
+            if requests > 0 {
+                let (charged, held) = (Nanos::new(row.try_get_by_index(1)?), Nanos::new(row.try_get_by_index(2)?));
+                found.push(Abandoned { month, ending, requests, charged, held });
+            }
+        }
+        Ok(found)
     }
 
     /// The latest disputes of payments, the newest first.

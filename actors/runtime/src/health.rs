@@ -348,8 +348,8 @@ impl Health {
         self.of(kind).handled(TOGETHER, count, posted_at, began);
     }
 
-    /// A new life may take the place of this actor, as `replace` does it.
-    pub(crate) fn is_replaceable(&self, kind: Kind, name: &str, replace: impl Fn() -> bool + Send + Sync + 'static) {
+    /// A new life may take the place of this actor, as `replace` does it: it returns whether it was done, and waits for nothing.
+    pub fn is_replaceable(&self, kind: Kind, name: &str, replace: impl Fn() -> bool + Send + Sync + 'static) {
         let mut known = self.0.replaceable.lock().unwrap_or_else(PoisonError::into_inner);
         known.push((kind, name.to_owned(), Arc::new(replace)));
     }

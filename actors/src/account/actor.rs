@@ -7,18 +7,18 @@ use std::{
     time::{Duration, Instant},
 };
 
-use actix::{Actor, ActorContext, ActorFutureExt, AsyncContext, Handler, WeakRecipient, WrapFuture};
+use actix::{Actor, ActorContext, ActorFutureExt, Addr, AsyncContext, Handler, WeakRecipient, WrapFuture};
 use billing::ids::{AccountId, GrantId};
 use runtime::{
     exit::ExitGuard,
     health::{Kind, OfKind, Posted},
-    mailbox::Ask,
+    mailbox::{self, Ask},
 };
 use tokio::sync::{mpsc, oneshot};
 use uuid::Uuid;
 
 use super::{
-    AccountError, Asked, End, Leave, Live, Subscribe, Tick, Waits,
+    AccountError, Asked, End, Leave, Live, Retire, Subscribe, Tick, Waits,
     machine::{Askers, Departure, Input, Machine, Moment, Output, Outputs, Stop},
 };
 use crate::{
@@ -28,6 +28,9 @@ use crate::{
 
 /// The most messages in a mailbox.
 const MAILBOX: usize = 1_024;
+/// How long a life whose place was taken passes on what still comes to it: whoever asked for its address before has asked by
+/// then.
+const LINGERS: Duration = Duration::from_secs(1);
 
 /// The askers of an actor: each waits at the other end of a channel.
 enum Channels {}
@@ -50,6 +53,8 @@ impl Askers for Channels {
 pub struct AccountActor {
     machine: Machine<Channels>,
     shell: Shell,
+    /// Asked to let a new life take its place.
+    retire: Option<Retire>,
 }
 
 /// Everything that carries outputs out, except the actor's own context.
@@ -60,6 +65,8 @@ struct Shell {
     own: Option<WeakRecipient<Committed>>,
     /// When this life began.
     born: Instant,
+    /// The life that has taken this one's place.
+    successor: Option<Addr<AccountActor>>,
     exit: ExitGuard,
 }
 
@@ -73,7 +80,8 @@ impl Shell {
 impl AccountActor {
     /// A new life of an account.
     pub fn new(id: AccountId, context: AccountContext, exit: ExitGuard) -> Self {
-        Self { machine: Machine::new(id), shell: Shell { id, context, own: None, born: Instant::now(), exit } }
+        let shell = Shell { id, context, own: None, born: Instant::now(), successor: None, exit };
+        Self { machine: Machine::new(id), shell, retire: None }
     }
 
     /// Gives the machine an input, and carries out its outputs.
@@ -85,6 +93,23 @@ impl AccountActor {
         let began = Instant::now();
         let now = self.shell.at(began);
         input(&mut self.machine, now, &mut Hands { shell: &mut self.shell, ctx, began });
+        self.retire_if_it_may(ctx);
+    }
+
+    /// Lets a new life take the place of this one, if that was asked for and nobody waits here.
+    fn retire_if_it_may(&mut self, ctx: &mut actix::Context<Self>) {
+        if !self.machine.may_leave() {
+            return;
+        }
+        // Who asked may wait no longer.
+        let Some(Retire { succeed, done }) = self.retire.take().filter(|retire| !retire.done.is_closed()) else {
+            return;
+        };
+        self.shell.successor = Some(succeed());
+        let mut hands = Hands { shell: &mut self.shell, ctx, began: Instant::now() };
+        self.machine.leave_to_others(&mut hands);
+        // Who asked may have gone just now.
+        let _ = done.send(());
     }
 
     fn ask(&mut self, input: Input<Channels>, posted: Posted, ctx: &mut actix::Context<Self>) {
@@ -125,6 +150,9 @@ impl Outputs<Channels> for Hands<'_> {
             }
             Output::Abandoned { request_id, accrued: _, settled: Err(error) } => {
                 tracing::error!(request.id = %request_id, %error, "abandoned hold not settled");
+            }
+            Output::Stop(Stop::Done) if self.shell.successor.is_some() => {
+                self.ctx.run_later(LINGERS, |_, ctx| ctx.stop());
             }
             Output::Stop(stop) => {
                 match stop {
@@ -242,6 +270,17 @@ impl Handler<Committed> for AccountActor {
     fn handle(&mut self, Committed { result }: Committed, ctx: &mut Self::Context) {
         let mut hands = Hands { shell: &mut self.shell, ctx, began: Instant::now() };
         self.machine.committed(result, &mut hands);
+        self.retire_if_it_may(ctx);
+    }
+}
+
+impl Handler<Retire> for AccountActor {
+    type Result = ();
+
+    fn handle(&mut self, retire: Retire, ctx: &mut Self::Context) {
+        // Asked a second time, one restart is enough for both that ask: the first is told that nothing was done.
+        self.retire = Some(retire);
+        self.retire_if_it_may(ctx);
     }
 }
 
@@ -249,6 +288,10 @@ impl<Q: Asked> Handler<Ask<Q, Result<Q::Answer, AccountError>>> for AccountActor
     type Result = ();
 
     fn handle(&mut self, ask: Ask<Q, Result<Q::Answer, AccountError>>, ctx: &mut Self::Context) {
+        if let Some(successor) = &self.shell.successor {
+            // Bounded by this mailbox.
+            return mailbox::tell(successor, ask);
+        }
         let Ask { question, reply, posted } = ask;
         let posted = posted.named(question.name());
         self.ask(question.input(reply), posted, ctx);
@@ -259,6 +302,9 @@ impl Handler<Subscribe> for AccountActor {
     type Result = ();
 
     fn handle(&mut self, Subscribe(watcher): Subscribe, ctx: &mut Self::Context) {
+        if let Some(successor) = &self.shell.successor {
+            return mailbox::tell(successor, Subscribe(watcher));
+        }
         self.tell(Input::Watch(watcher), ctx);
     }
 }
@@ -267,6 +313,9 @@ impl Handler<Waits> for AccountActor {
     type Result = ();
 
     fn handle(&mut self, waits: Waits, ctx: &mut Self::Context) {
+        if let Some(successor) = &self.shell.successor {
+            return mailbox::tell(successor, waits);
+        }
         self.tell(Input::Waits(waits), ctx);
     }
 }

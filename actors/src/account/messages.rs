@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use actix::Message;
+use actix::{Addr, Message};
 use billing::{
     Nanos, Timestamp,
     account::{Automatic, Balance, Header, TierFall},
@@ -16,8 +16,9 @@ use billing::{
 };
 use cards::NextAction;
 use serde::{Deserialize, Serialize};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 
+use super::AccountActor;
 use crate::running::Amounts;
 
 /// Why an account can't answer. Nothing was changed, or the change is being read again from the ledger.
@@ -58,6 +59,17 @@ pub(crate) struct Tick;
 #[derive(Debug, Clone, Copy, Message)]
 #[rtype(result = "()")]
 pub(crate) struct Leave;
+
+/// Let a new life take the place of this one as soon as nobody waits here for a purchase or in line. What comes from then on is
+/// passed on to it.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(crate) struct Retire {
+    /// Starts the new life.
+    pub(crate) succeed: Box<dyn FnOnce() -> Addr<AccountActor> + Send>,
+    /// Told that it was started. Whoever does not wait any more has nothing done.
+    pub(crate) done: oneshot::Sender<()>,
+}
 
 /// Another node may answer for the account by now: end, and tell nobody anything.
 #[derive(Debug, Clone, Copy, Message)]

@@ -14,5 +14,5 @@ pub use machine::{LINE, PURCHASE};
 pub use messages::{
     AccountError, Bought, Buy, Enter, Entered, KeyUse, Live, Look, Open, Picture, Placed, Preview, Subscribe, Waits,
 };
-pub(crate) use messages::{End, Leave, Tick};
+pub(crate) use messages::{End, Leave, Retire, Tick};
 pub use questions::{Asked, Question, Said};

@@ -1,19 +1,19 @@
 //! Deliveries to webhooks: finds due deliveries ([`ledger::hooks`]), makes each call on a future of its own
 //! ([`upstream::delivery`]), and writes the result ([`schedule`]). An endpoint gets one call at a time, oldest event
 //! first; a failed delivery waits for its next attempt without delaying later ones. A call whose result was not written
-//! is made again: receivers recognize it by its id. The actor keeps no state that matters, so a new life needs nothing
-//! from the old one.
+//! is made again: receivers recognize it by its id. The actor keeps no state that matters but which calls are under way,
+//! which its lives share: one that retires finishes its calls and tests, and begins no other.
 
 mod schedule;
 pub mod sign;
 
 use std::{
     collections::{HashMap, HashSet},
-    sync::Arc,
+    sync::{Arc, Mutex as Lock, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
 
-use actix::{Actor, ActorFutureExt, AsyncContext, Context, Handler, WrapFuture};
+use actix::{Actor, ActorContext, ActorFutureExt, AsyncContext, Context, Handler, WrapFuture};
 use billing::{
     Timestamp,
     event::{Event, EventKind},
@@ -30,6 +30,7 @@ use runtime::{
     exit::ExitGuard,
     health::{Kind, OfKind},
     mailbox::{Ask, Handle},
+    supervisor::Retire,
 };
 use serde_json::{Value, json};
 use tokio::sync::Mutex;
@@ -86,49 +87,105 @@ pub enum NotTested {
     Ledger(#[from] LedgerError),
 }
 
+/// What the lives of the actor know of each other.
+#[derive(Debug, Default)]
+struct UnderWay {
+    /// The endpoints being called, and their accounts.
+    calling: HashMap<Uuid, AccountId>,
+    /// Endpoints whose call ended since the last look began: what the look read of them is old.
+    ended: HashSet<Uuid>,
+}
+
+/// The calls that are under way, of all lives of the actor.
+#[derive(Debug, Clone, Default)]
+pub struct Calls(Arc<Lock<UnderWay>>);
+
+impl Calls {
+    fn lock(&self) -> MutexGuard<'_, UnderWay> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Notes that a look begins.
+    fn looks(&self) {
+        self.lock().ended.clear();
+    }
+
+    /// Begins a call of an endpoint, unless it is called already, or was since the look began, or too many are.
+    fn begin(&self, endpoint: Uuid, account: AccountId) -> Option<Calling> {
+        let mut under_way = self.lock();
+        let UnderWay { calling, ended } = &mut *under_way;
+        let of_account = calling.values().filter(|other| **other == account).count();
+        let is_known = calling.contains_key(&endpoint) || ended.contains(&endpoint);
+        if calling.len() >= MOST || of_account >= MOST_OF_ACCOUNT || is_known {
+            return None;
+        }
+        calling.insert(endpoint, account);
+        Some(Calling { calls: self.clone(), endpoint })
+    }
+}
+
+/// A call that is under way, until it is dropped: also where its actor dies.
+struct Calling {
+    calls: Calls,
+    endpoint: Uuid,
+}
+
+impl Drop for Calling {
+    fn drop(&mut self) {
+        let mut under_way = self.calls.lock();
+        under_way.calling.remove(&self.endpoint);
+        under_way.ended.insert(self.endpoint);
+    }
+}
+
 /// The actor.
 #[derive(Debug)]
 pub struct DeliveryActor {
     accounts: Accounts,
     deliveries: DeliveryClient,
-    /// The endpoints being called, and their accounts.
-    calling: HashMap<Uuid, AccountId>,
+    calls: Calls,
+    /// The calls of this life.
+    calling: usize,
     testing: HashSet<AccountId>,
     /// Results are written one at a time: however many calls end at once, requests keep their connections.
     writing: Arc<Mutex<()>>,
     looking: bool,
     /// Set when a call ended during a look.
     look_again: bool,
-    /// Endpoints whose call ended since the look began: what the look read of them is old.
-    ended: HashSet<Uuid>,
     pruned_at: Option<Timestamp>,
+    /// Whether another life has taken this one's place.
+    retires: bool,
     _exit: ExitGuard,
 }
 
 impl DeliveryActor {
     /// A new life.
-    pub fn new(accounts: Accounts, deliveries: DeliveryClient, exit: ExitGuard) -> Self {
+    pub fn new(accounts: Accounts, deliveries: DeliveryClient, calls: Calls, exit: ExitGuard) -> Self {
         Self {
             accounts,
             deliveries,
-            calling: HashMap::new(),
+            calls,
+            calling: 0,
             testing: HashSet::new(),
             writing: Arc::default(),
             looking: false,
             look_again: false,
-            ended: HashSet::new(),
             pruned_at: None,
+            retires: false,
             _exit: exit,
         }
     }
 
     fn look(&mut self, ctx: &mut Context<Self>) {
+        if self.retires {
+            return;
+        }
         if self.looking {
             self.look_again = true;
             return;
         }
         self.looking = true;
-        self.ended.clear();
+        self.calls.looks();
         let began = Instant::now();
         let accounts = self.accounts.clone();
         let work = async move { accounts.ledger().due_deliveries(accounts.clock().now(), PAGE).await };
@@ -146,19 +203,29 @@ impl DeliveryActor {
     }
 
     fn call(&mut self, due: Due, ctx: &mut Context<Self>) {
-        let of_account = self.calling.values().filter(|account| **account == due.account_id).count();
-        let is_known = self.calling.contains_key(&due.endpoint_id) || self.ended.contains(&due.endpoint_id);
-        if self.calling.len() >= MOST || of_account >= MOST_OF_ACCOUNT || is_known {
+        // The life that goes on has looked since.
+        if self.retires {
             return;
         }
-        let endpoint = due.endpoint_id;
-        self.calling.insert(endpoint, due.account_id);
+        let Some(calling) = self.calls.begin(due.endpoint_id, due.account_id) else { return };
+        self.calling += 1;
         let work = deliver(self.accounts.clone(), self.deliveries.clone(), Arc::clone(&self.writing), due);
+        let work = async move {
+            let _calling = calling;
+            work.await;
+        };
         ctx.spawn(work.into_actor(self).map(move |(), actor, ctx| {
-            actor.calling.remove(&endpoint);
-            actor.ended.insert(endpoint);
+            actor.calling -= 1;
             actor.look(ctx);
+            actor.end_if_it_may(ctx);
         }));
+    }
+
+    /// Ends a life whose place was taken, once it has nothing under way.
+    fn end_if_it_may(&self, ctx: &mut Context<Self>) {
+        if self.retires && self.calling == 0 && self.testing.is_empty() {
+            ctx.stop();
+        }
     }
 
     /// Deletes old deliveries from time to time.
@@ -306,11 +373,21 @@ impl Handler<Ask<Test, Result<Attempt, NotTested>>> for DeliveryActor {
             return;
         }
         let work = test(self.accounts.clone(), self.deliveries.clone(), endpoint, event_id);
-        ctx.spawn(work.into_actor(self).map(move |tested, actor, _| {
+        ctx.spawn(work.into_actor(self).map(move |tested, actor, ctx| {
             actor.testing.remove(&account);
             // The asker may have left.
             drop(reply.send(tested));
+            actor.end_if_it_may(ctx);
         }));
+    }
+}
+
+impl Handler<Retire> for DeliveryActor {
+    type Result = ();
+
+    fn handle(&mut self, _: Retire, ctx: &mut Self::Context) {
+        self.retires = true;
+        self.end_if_it_may(ctx);
     }
 }
 
@@ -328,4 +405,31 @@ async fn test(
     let attempt = attempt((id, event_id, account_id), outcome, fate, clock.now());
     accounts.ledger().note_test(&attempt).await?;
     Ok(attempt)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_endpoint_is_called_once_at_a_time_by_all_lives_and_what_a_look_read_before_is_old() {
+        let (calls, account) = (Calls::default(), AccountId(Uuid::from_u128(1)));
+        let (one, two, three) = (Uuid::from_u128(1), Uuid::from_u128(2), Uuid::from_u128(3));
+        let of_old = calls.begin(one, account).unwrap();
+        let of_new = calls.clone();
+        assert!(of_new.begin(one, account).is_none(), "the old life calls it");
+        let second = of_new.begin(two, account).unwrap();
+        assert!(of_new.begin(three, account).is_none(), "an account has so many");
+        of_new.looks();
+        drop(of_old);
+        assert!(of_new.begin(one, account).is_none(), "the look began before its end");
+        of_new.looks();
+        assert!(of_new.begin(one, account).is_some());
+        drop(second);
+        let other = AccountId(Uuid::from_u128(2));
+        let all: Vec<_> =
+            (10..).map_while(|n| calls.begin(Uuid::from_u128(n), AccountId(Uuid::from_u128(n)))).collect();
+        assert_eq!(all.len(), MOST);
+        assert!(calls.begin(three, other).is_none());
+    }
 }

@@ -58,6 +58,8 @@ struct Shared {
     /// Notified when rows were projected.
     moved: Notify,
     closed: AtomicBool,
+    /// Set when another thread is to go on.
+    retires: AtomicBool,
     /// Accounts whose rows can't be made, each with the reason.
     stopped: Mutex<HashMap<AccountId, String>>,
 }
@@ -83,11 +85,18 @@ impl Projector {
             wake: Notify::new(),
             moved: Notify::new(),
             closed: AtomicBool::new(false),
+            retires: AtomicBool::new(false),
             stopped: Mutex::default(),
         });
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        let thread = Arc::clone(&shared);
-        std::thread::Builder::new().name("projector".into()).spawn(move || runtime.block_on(thread.run()))?;
+        begin(&shared)?;
+        let own = Arc::downgrade(&shared);
+        // What waits stays where it is, and the thread that goes on takes it.
+        shared.health.is_replaceable(Kind::Projector, Kind::Projector.name(), move || {
+            let Some(shared) = own.upgrade() else { return false };
+            shared.retires.store(true, Ordering::Release);
+            shared.wake.notify_one();
+            true
+        });
         Ok(Self(shared))
     }
 
@@ -133,6 +142,14 @@ impl Projector {
     }
 }
 
+/// Begins a life of the thread.
+fn begin(shared: &Arc<Shared>) -> std::io::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let thread = Arc::clone(shared);
+    std::thread::Builder::new().name("projector".into()).spawn(move || runtime.block_on(thread.run()))?;
+    Ok(())
+}
+
 impl Shared {
     fn queue(&self) -> MutexGuard<'_, VecDeque<Appended>> {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
@@ -155,6 +172,12 @@ impl Shared {
         let mut checkpointed = Instant::now();
         loop {
             self.health.beats(Kind::Projector, Kind::Projector.name());
+            if self.retires.swap(false, Ordering::AcqRel) {
+                match begin(&self) {
+                    Ok(()) => return,
+                    Err(error) => tracing::error!(%error, "no other thread can make the tables: this one goes on"),
+                }
+            }
             let is_empty = self.queue().is_empty();
             if is_empty && self.closed.load(Ordering::Acquire) {
                 return;

@@ -342,6 +342,13 @@ impl Actor {
                 self.seen.is_taking_back = false;
             }
         }
+        let is_frozen = self.machine.account().is_some_and(|account| account.header.frozen_at.is_some());
+        if shell.is(Mutant::FrozenAdmits) && is_frozen {
+            // In memory alone.
+            let now = shell.now;
+            self.machine.handle(Input::Decide(Command::Unfreeze, way(0).0), None, now, &mut Nowhere);
+            return Ok(());
+        }
         if shell.is(Mutant::PermitNotReleased)
             && let Some((id, work)) = self.seen.witness.at_hand.ended.pop()
         {

@@ -43,6 +43,7 @@ pub(crate) const ACTS: Rule = "one key, one act";
 pub(crate) const TAKEN: Rule = "17: credits taken are what refunds and disputes that stand say";
 pub(crate) const RELOAD: Rule = "only spending and expiry begin a purchase";
 pub(crate) const VOID: Rule = "a void leaves nothing to running requests either";
+pub(crate) const FROZEN: Rule = "a frozen account admits nothing, and buys nothing by itself";
 pub(crate) const OUTBOX: Rule = "the outbox rule";
 pub(crate) const CARDS: Rule = "cards are charged what payments say";
 pub(crate) const TABLES: Rule = "the tables are what the log says at their place";

@@ -75,10 +75,12 @@ pub(crate) enum Mutant {
     RevisionUnchecked,
     /// An account that leaves to another node answers whoever waits for a commit before it is durable.
     LeavesBeforeDurable,
+    /// A frozen account forgets that it is.
+    FrozenAdmits,
 }
 
 impl Mutant {
-    pub(crate) const ALL: [Self; 30] = [
+    pub(crate) const ALL: [Self; 31] = [
         Self::AcknowledgeBeforeDurable,
         Self::NoFence,
         Self::NoCaptureUniqueness,
@@ -109,6 +111,7 @@ impl Mutant {
         Self::UnknownForgotten,
         Self::RevisionUnchecked,
         Self::LeavesBeforeDurable,
+        Self::FrozenAdmits,
     ];
 
     /// The invariant that must catch the mutant, and others that may fail first.
@@ -129,6 +132,7 @@ impl Mutant {
             Self::NoPaymentDeduplication => (check::PAID, &[]),
             Self::ReloadOnRefund => (check::RELOAD, &[]),
             Self::VoidMissesHeld => (check::VOID, &[]),
+            Self::FrozenAdmits => (check::FROZEN, &[]),
             Self::PermitNotReleased | Self::PermitNotTakenAgain => (check::PERMITS, &[]),
             Self::ParkingNotWritten => (check::MEMORY, &[]),
             Self::CapNotReserved => (check::MONTH, &[]),

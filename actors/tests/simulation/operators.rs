@@ -17,6 +17,10 @@ impl World {
     pub(crate) fn someone_acts(&mut self) -> bool {
         let Some(owner) = self.any_owner() else { return false };
         let account = self.any_account();
+        if self.has_freezes() && self.random.percent(4) {
+            self.freeze(owner, account);
+            return true;
+        }
         if self.random.percent(30) {
             self.keys_change(owner, account);
             return true;
@@ -49,6 +53,13 @@ impl World {
     pub(crate) fn operate(&mut self, owner: u64, account: AccountId, command: Command) {
         self.say(|| format!("owner {owner} is asked by {account}: {command:?}"));
         self.post(owner, account, command);
+    }
+
+    /// An operator freezes an account, or has it admit requests again: more often, so that others are not seldom.
+    fn freeze(&mut self, owner: u64, account: AccountId) {
+        let freezes = self.random.percent(40);
+        self.stats.frozen += u64::from(freezes);
+        self.operate(owner, account, if freezes { Command::Freeze } else { Command::Unfreeze });
     }
 
     fn settings(&mut self) -> AutoSettings {

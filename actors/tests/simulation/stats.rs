@@ -48,11 +48,12 @@ pub(crate) struct Stats {
     pub(crate) tampered: u64,
     pub(crate) left: u64,
     pub(crate) asked_again: u64,
+    pub(crate) frozen: u64,
 }
 
 impl Stats {
     /// The counts with their names.
-    pub(crate) const fn named(&self) -> [(&'static str, u64); 38] {
+    pub(crate) const fn named(&self) -> [(&'static str, u64); 39] {
         [
             ("steps", self.steps),
             ("admitted", self.admitted),
@@ -92,6 +93,7 @@ impl Stats {
             ("changed logs", self.tampered),
             ("accounts that left to another node", self.left),
             ("requests that asked again to be let in", self.asked_again),
+            ("freezes", self.frozen),
         ]
     }
 
@@ -134,6 +136,7 @@ impl Stats {
         self.tampered += other.tampered;
         self.left += other.left;
         self.asked_again += other.asked_again;
+        self.frozen += other.frozen;
     }
 }
 

@@ -10,6 +10,7 @@ use billing::{
     account::Account,
     command::{Command, Reply},
     entry::{Line, LineKind, Transition},
+    event::EventKind,
     hold::{Hold, Work},
     ids::{GrantId, PaymentId, RequestId},
     payment::{Payment, PaymentStatus},
@@ -18,7 +19,7 @@ use billing::{
 
 use crate::{
     account::{AskId, Ways},
-    check::{Checked, PERMITS, RELOAD, VOID, ensure},
+    check::{Checked, FROZEN, PERMITS, RELOAD, VOID, ensure},
 };
 
 /// A request at its admission.
@@ -63,6 +64,8 @@ pub(crate) struct Witness {
     voids: BTreeMap<AskId, Result<(), String>>,
     /// Whether the account may buy automatically.
     may_buy: bool,
+    /// Whether an operator froze the account.
+    is_frozen: bool,
     pub(crate) at_hand: AtHand,
     works: BTreeMap<RequestId, Work>,
 }
@@ -78,6 +81,7 @@ impl Witness {
             self.placed.insert(hold.request_id, placed);
         }
         self.may_buy = account.automatic().is_some_and(|it| it.state.paused_at.is_none());
+        self.is_frozen = account.header.frozen_at.is_some();
         self.begun.extend(account.pending_payments().map(|payment| (payment.id, self.seq)));
     }
 
@@ -124,7 +128,23 @@ impl Witness {
             let noted = if is_begun { &mut self.begun } else { &mut self.paid };
             noted.entry(payment.id).or_insert(self.seq);
         }
+        self.is_let_in(transition)?;
         self.takes_back(transition, is_taking_back)
+    }
+
+    /// Checks that nothing is let in or bought while an operator has the account frozen.
+    fn is_let_in(&mut self, transition: &Transition) -> Checked {
+        for event in &transition.events {
+            match event.kind {
+                EventKind::AccountFrozen => self.is_frozen = true,
+                EventKind::AccountUnfrozen => self.is_frozen = false,
+                _ => {}
+            }
+        }
+        let is_new = transition.lines.iter().any(|line| line.kind == LineKind::HoldPlaced);
+        let by_itself = |it: &Payment| it.purpose.is_automatic() && it.status == PaymentStatus::Pending;
+        let buys = transition.payments.iter().any(by_itself);
+        ensure(!self.is_frozen || !is_new && !buys, FROZEN, || format!("{transition:?}"))
     }
 
     /// Checks that credits taken back are not bought again.

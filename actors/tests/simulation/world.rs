@@ -69,6 +69,7 @@ pub(crate) struct World {
     /// Whether clocks are set back by days. Otherwise they are set back by minutes, and the processor forgets keys
     /// after a day.
     pub(crate) has_wild_clock: bool,
+    seed: u64,
     trouble: i64,
     pub(crate) is_resting: bool,
     pub(crate) disk: Disk,
@@ -108,6 +109,11 @@ const MOST_OWNERS: usize = 3;
 const BEGIN: Timestamp = Timestamp(1_795_478_400_000);
 
 impl World {
+    /// Whether operators freeze accounts: in one seed of four, as a frozen account does little of all else.
+    pub(crate) const fn has_freezes(&self) -> bool {
+        self.seed % 4 == 3
+    }
+
     pub(crate) fn new(seed: u64, mutant: Option<Mutant>, story: Story) -> Self {
         let mut random = Random::new(seed);
         let mut disk = Disk::new(mutant);
@@ -131,6 +137,7 @@ impl World {
             elapsed: BEGIN,
             skew_ms: 0,
             has_wild_clock,
+            seed,
             trouble,
             is_resting: false,
             disk,

@@ -16,6 +16,9 @@ pub(super) fn admit(draft: &mut Draft<'_>, admit: Admit) -> Result<Reply, Refusa
     if draft.account.hold(admit.request_id).is_some() {
         return Err(Refusal::AlreadyAdmitted(admit.request_id));
     }
+    if let Some(since) = draft.account.header.frozen_at {
+        return Err(Refusal::Frozen { since });
+    }
     let tier = draft.account.tier(now);
     if let Work::Open { class, .. } = admit.work {
         check_class(draft, class, tier)?;

@@ -82,7 +82,8 @@ fn begin_reload(draft: &mut Draft<'_>) -> bool {
     let now = draft.now;
     let Some(Automatic { settings, state, window }) = draft.account.automatic.as_deref() else { return false };
     let is_early = state.paused_at.is_some() || state.retry_at.is_some_and(|at| now < at);
-    if is_early || draft.account.is_buying_automatically() {
+    let is_frozen = draft.account.header.frozen_at.is_some();
+    if is_frozen || is_early || draft.account.is_buying_automatically() {
         return false;
     }
     let (amount, month) = (settings.amount, now.month());

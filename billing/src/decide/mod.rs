@@ -9,6 +9,7 @@ mod change;
 mod draft;
 mod due;
 mod expire;
+mod freeze;
 mod fund;
 mod open;
 mod park;
@@ -70,6 +71,8 @@ fn run(draft: &mut Draft<'_>, command: Command) -> Result<Reply, Refusal> {
         Command::PaymentDeclined { payment_id, decline_code } => payment::declined(draft, payment_id, decline_code),
         Command::Reverse(reverse) => reverse::reverse(draft, *reverse),
         Command::VoidGrant { grant_id, amount } => void::void(draft, grant_id, amount),
+        Command::Freeze => freeze::freeze(draft),
+        Command::Unfreeze => freeze::unfreeze(draft),
         Command::SetAutomatic(change) => automatic::set(draft, change),
         Command::CancelSubscription => subscription::cancel(draft),
         Command::ResumeSubscription => subscription::resume(draft),

@@ -1,5 +1,5 @@
-//! The pay-as-you-go plan under commands and time: renewed at the end of its paid time, tried again after a decline,
-//! ended when cancelled or when no attempt is left.
+//! The pay-as-you-go plan under commands and time: renewed at the end of its paid time (of a frozen account not until it
+//! is unfrozen), tried again after a decline, ended when cancelled or when no attempt is left.
 
 use super::{draft::Draft, due};
 use crate::{
@@ -19,6 +19,7 @@ pub(super) fn renew(draft: &mut Draft<'_>) {
         return;
     }
     match subscription.at_end {
+        AtEnd::Renew if draft.account.header.frozen_at.is_some() => {}
         AtEnd::Renew => {
             let method = subscription.method.clone();
             // Between two renewals lies a cycle, or the wait after a decline, so the number may repeat.
@@ -91,6 +92,8 @@ pub(super) fn cancel(draft: &mut Draft<'_>) -> Result<Reply, Refusal> {
             if let Some(subscription) = draft.subscription() {
                 subscription.at_end = AtEnd::Cancel;
             }
+            // Of a frozen account the paid time may be over already.
+            renew(draft);
         }
         Some(Status::PastDue) if draft.account.is_paying(Purpose::Subscription) => {
             if let Some(subscription) = draft.subscription() {

@@ -6,6 +6,7 @@ use billing::plan::Plan;
 use serde::Deserialize;
 use utoipa::ToSchema;
 
+use super::acts::Why;
 use crate::{
     http::{
         arrival::Arrival,
@@ -14,12 +15,13 @@ use crate::{
         query::Query,
         respond::{Body, answer, read},
         state::Shared,
+        values::reason,
         views::{
             Page,
-            admin::{Action, FoundAccount, NewAccount, OperatedAccount},
+            admin::{Action, FoundAccount, FrozenAccount, NewAccount, OperatedAccount},
         },
     },
-    service::accounts,
+    service::accounts::{self, Freezing},
 };
 
 /// An account to create.
@@ -70,6 +72,34 @@ pub async fn account(state: Shared, request: HttpRequest, account: web::Path<Str
         Ok(OperatedAccount::from(accounts::operated(&state.service, id).await?))
     };
     answer(&request, work.await)
+}
+
+/// `POST /admin/v1/accounts/{account}/freeze`: it admits no more requests; what runs goes on.
+pub async fn freeze(state: Shared, request: HttpRequest, account: web::Path<String>, body: Body) -> HttpResponse {
+    set_frozen(&state, &request, &account, Freezing::Freeze, body).await
+}
+
+/// `POST /admin/v1/accounts/{account}/unfreeze`: it admits requests again.
+pub async fn unfreeze(state: Shared, request: HttpRequest, account: web::Path<String>, body: Body) -> HttpResponse {
+    set_frozen(&state, &request, &account, Freezing::Unfreeze, body).await
+}
+
+async fn set_frozen(
+    state: &Shared,
+    request: &HttpRequest,
+    account: &str,
+    freezing: Freezing,
+    body: Body,
+) -> HttpResponse {
+    let work = async {
+        auth::operator(state, request)?;
+        let Why { reason: why } = read(state, body)?;
+        let (why, account) = (reason(why)?, accounts::named(&state.service, account).await?);
+        let origin = Arrival::origin(request);
+        let balance = accounts::set_frozen(&state.service, origin, account, freezing, why).await?;
+        Ok(FrozenAccount::of(account.0, freezing, &balance))
+    };
+    answer(request, work.await)
 }
 
 /// `GET /admin/v1/actions`, and under an account those on it: operators' actions, newest first.

@@ -1,6 +1,5 @@
 //! `/admin/v1/providers/{name}/pause` and `resume`, `/admin/v1/actors/restart`, and `/admin/v1/operations`: what operators do to
-//! what runs models, and what they did. None of it moves money or outlasts the process, so it is told in the log, and
-//! remembered in memory.
+//! what runs models, and what they did. None of it moves money, and it is kept beside the ledger's log.
 
 use actix_web::{HttpRequest, HttpResponse, web};
 use serde::Deserialize;
@@ -14,14 +13,16 @@ use crate::{
     http::{
         auth,
         error::ApiError,
+        query::Query,
         respond::{Body, answer, read},
-        state::Shared,
+        state::{Shared, State},
         values::reason,
         views::{
-            List,
+            Page,
             acts::{Acted, Operation},
         },
     },
+    service::operators::{self, Asked, KnownBy},
 };
 
 /// Why something is done.
@@ -38,7 +39,7 @@ pub struct Why {
 #[serde(deny_unknown_fields)]
 #[schema(as = RestartActor)]
 pub struct Wanted {
-    /// `sweeper`, or `provider` and its name.
+    /// `sweeper`, `webhook`, `projector`, `provider` and its name, or `account` and its id.
     actor: String,
     /// For the history.
     reason: String,
@@ -97,10 +98,29 @@ async fn carry_out(state: &Shared, request: &HttpRequest, act: Act, body: Body) 
     let work = async {
         auth::operator(state, request)?;
         let Why { reason: why } = read(state, body)?;
-        let done = state.gateway.carry_out(act.clone(), reason(why)?).await?;
+        let done = carried_out(state, KnownBy::Token, &act, reason(why)?).await?;
         Ok(Acted::of(&act, done))
     };
     answer(request, work.await)
+}
+
+/// Has the gateway do what an operator asks for, and keeps that it was asked.
+///
+/// # Errors
+///
+/// It was not done.
+pub(in crate::http) async fn carried_out(
+    state: &State,
+    known_by: KnownBy,
+    act: &Act,
+    reason: String,
+) -> Result<Done, ApiError> {
+    let done = state.gateway.carry_out(act, &reason).await;
+    let node = state.cluster.as_ref().map(|cluster| cluster.me().0);
+    let failed = done.as_ref().err().map(ToString::to_string);
+    let asked = Asked { node, known_by, act: act.name(), subject: act.subject(), reason, failed };
+    operators::keep(&state.service, asked).await;
+    Ok(done?)
 }
 
 /// `POST /admin/v1/actors/restart`: a new life takes an actor's place, once it has done what it was asked before.
@@ -109,17 +129,18 @@ pub async fn restart(state: Shared, request: HttpRequest, body: Body) -> HttpRes
         auth::operator(&state, &request)?;
         let Wanted { actor, reason: why } = read(&state, body)?;
         let act = act_of("restart", &actor)?;
-        let done = state.gateway.carry_out(act.clone(), reason(why)?).await?;
+        let done = carried_out(&state, KnownBy::Token, &act, reason(why)?).await?;
         Ok(Acted::of(&act, done))
     };
     answer(&request, work.await)
 }
 
-/// `GET /admin/v1/operations`: what operators did to models, providers and actors since the process began.
+/// `GET /admin/v1/operations`: what operators did to models, providers and actors, at all nodes.
 pub async fn operations(state: Shared, request: HttpRequest) -> HttpResponse {
     let work = async {
         auth::operator(&state, &request)?;
-        Ok(List::<Operation>::of(state.gateway.acts()))
+        let page = Query::of(&request, &["limit", "cursor"])?.page()?;
+        Ok(Page::<Operation>::from(operators::list(&state.service, page).await?))
     };
     answer(&request, work.await)
 }

@@ -1,10 +1,11 @@
-//! `/admin/v1/pools` and `/admin/v1/models/{id}/...`: open models in memory. What operators do to them moves no money and
-//! does not outlast the process, so it is told in the log alone; done twice it is as done once.
+//! `/admin/v1/pools` and `/admin/v1/models/{id}/...`: open models in memory. What operators do to them moves no money;
+//! done twice it is as done once.
 
 use actix_web::{HttpRequest, HttpResponse, web};
 use serde::Deserialize;
 use utoipa::ToSchema;
 
+use super::acts::carried_out;
 use crate::{
     gateway::{
         acts::{self, Done},
@@ -18,6 +19,7 @@ use crate::{
         values::reason,
         views::pools::{ModelActed, Pools},
     },
+    service::operators::KnownBy,
 };
 
 impl From<NotDone> for ApiError {
@@ -78,7 +80,7 @@ async fn operate(state: &Shared, request: &HttpRequest, id: &str, act: Act, body
         auth::operator(state, request)?;
         let Why { reason: why } = read(state, body)?;
         let why = why.map(reason).transpose()?.unwrap_or_else(|| "none given".to_owned());
-        match state.gateway.carry_out(acts::Act::Model(act, id.to_owned()), why).await? {
+        match carried_out(state, KnownBy::Token, &acts::Act::Model(act, id.to_owned()), why).await? {
             Done::Model(acted) => Ok(ModelActed::of(id, act, acted)),
             Done::Paused(_) | Done::Resumed | Done::Restarted => {
                 Err(ApiError::internal(&"an act on a model did another"))

@@ -49,6 +49,8 @@ struct Overview {
     frame: Frame,
     email: String,
     plan: &'static str,
+    /// Since when an operator has the account admit no requests.
+    frozen: Option<String>,
     available: Nanos,
     held: Nanos,
     debt: Nanos,
@@ -101,6 +103,7 @@ async fn made(state: &Shared, request: &HttpRequest, visitor: &Visitor) -> Resul
     Ok(Overview {
         frame: visitor.frame("Overview"),
         plan: whole.picture.header.plan.name(),
+        frozen: whole.picture.header.frozen_at.map(minute),
         available: balance.available,
         held: balance.held,
         debt: balance.debt,

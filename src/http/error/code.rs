@@ -10,6 +10,7 @@ pub enum Code {
     Unauthorized,
     InsufficientCredits,
     Forbidden,
+    AccountFrozen,
     ModelLocked,
     KeyLimit,
     NotFound,
@@ -40,13 +41,14 @@ type Entry = (&'static str, &'static [u16], &'static str);
 
 impl Code {
     /// All codes.
-    pub const ALL: [Self; 29] = [
+    pub const ALL: [Self; 30] = [
         Self::InvalidRequest,
         Self::ContextLengthExceeded,
         Self::UnpricedModel,
         Self::Unauthorized,
         Self::InsufficientCredits,
         Self::Forbidden,
+        Self::AccountFrozen,
         Self::ModelLocked,
         Self::KeyLimit,
         Self::NotFound,
@@ -82,6 +84,11 @@ impl Code {
             Self::Unauthorized => ("unauthorized", &[401], "no key, or one that is not known"),
             Self::InsufficientCredits => ("insufficient_credits", &[402], "what is available, held, owed and needed"),
             Self::Forbidden => ("forbidden", &[403], "not allowed to this caller; `scope` names what the key lacks"),
+            Self::AccountFrozen => (
+                "account_frozen",
+                &[403],
+                "an operator froze the account, which admits no requests; `since` says since when",
+            ),
             Self::ModelLocked => ("model_locked", &[403], "the model's class, and the dollars that unlock it"),
             Self::KeyLimit => ("key_limit", &[403], "which limit of the key, and when it resets"),
             Self::NotFound => ("not_found", &[404], "there is no such thing"),

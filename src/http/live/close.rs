@@ -12,6 +12,7 @@ pub(super) enum Close {
     NotText,
     KeyRevoked,
     KeyExpired,
+    SessionOver,
     SlowFrame,
     TooLarge,
     NoRoom,
@@ -22,13 +23,14 @@ pub(super) enum Close {
 
 impl Close {
     #[cfg(test)]
-    const ALL: [Self; 12] = [
+    const ALL: [Self; 13] = [
         Self::Normal,
         Self::Stopping,
         Self::Protocol,
         Self::NotText,
         Self::KeyRevoked,
         Self::KeyExpired,
+        Self::SessionOver,
         Self::SlowFrame,
         Self::TooLarge,
         Self::NoRoom,
@@ -46,6 +48,7 @@ impl Close {
             Self::NotText => (1007, "a text frame is not UTF-8"),
             Self::KeyRevoked => (1008, "the key was revoked"),
             Self::KeyExpired => (1008, "the key has expired"),
+            Self::SessionOver => (1008, "the session is over"),
             Self::SlowFrame => (1008, "a frame did not come in time"),
             Self::TooLarge => (1009, "a frame is larger than may be"),
             Self::NoRoom => (1013, "too many frames are on their way; try again"),

@@ -57,16 +57,7 @@ pub(super) struct News {
 impl News {
     /// The frame's type.
     pub(super) const fn kind(&self) -> &'static str {
-        kind(self.topic)
-    }
-}
-
-const fn kind(topic: Topic) -> &'static str {
-    match topic {
-        Topic::Balance => "balance",
-        Topic::Permits => "permits",
-        Topic::Usage => "usage",
-        Topic::Events => "event",
+        self.topic.kind()
     }
 }
 
@@ -111,7 +102,7 @@ pub(super) struct Feed {
 
 fn frame(topic: Topic, fields: &impl Serialize) -> String {
     let mut frame = Map::new();
-    frame.insert("type".into(), kind(topic).into());
+    frame.insert("type".into(), topic.kind().into());
     if let Value::Object(fields) = json!(fields) {
         frame.extend(fields);
     }
@@ -172,10 +163,10 @@ impl Feed {
     ///
     /// # Errors
     ///
-    /// The key may not read one of them: then nothing changes.
+    /// The key may not read one of them, or it is an operator's: then nothing changes.
     pub(super) fn subscribe(&mut self, topics: &[Topic]) -> Result<(), ApiError> {
-        if topics.iter().any(|topic| !topic.is_for(&self.caller)) {
-            return Err(ApiError::out_of_scope(Scope::Read));
+        if let Some(topic) = topics.iter().find(|topic| !topic.is_for(&self.caller)) {
+            return Err(topic.refused_to_account());
         }
         for topic in topics.iter().copied().filter(|topic| !self.topics.has(*topic)).collect::<Vec<_>>() {
             self.topics = self.topics.with(topic);
@@ -185,7 +176,8 @@ impl Feed {
                     self.permits = None;
                     self.tell_permits(&balance);
                 }
-                (Topic::Balance | Topic::Permits, None) => {}
+                (Topic::Balance | Topic::Permits, None)
+                | (Topic::Actors | Topic::Pools | Topic::Providers | Topic::Money, _) => {}
                 (Topic::Usage | Topic::Events, _) => {
                     self.running = None;
                     self.look_soon();

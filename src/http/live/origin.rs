@@ -5,7 +5,7 @@
 
 use actix_web::{
     HttpRequest,
-    http::header::{HOST, ORIGIN},
+    http::header::{HOST, HeaderName, ORIGIN},
 };
 
 use crate::http::{auth, error::ApiError, state::Shared};
@@ -20,16 +20,39 @@ pub(super) async fn key(state: &Shared, request: &HttpRequest) -> Result<String,
     let Some(session) = session.filter(|_| matches!(auth::shows_key(request), Ok(false))) else {
         return Ok(auth::key(state, request)?.into_owned());
     };
-    let text = |name| request.headers().get(name).and_then(|value| value.to_str().ok());
-    let Some(origin) = text(ORIGIN) else {
-        return Err(ApiError::forbidden("A session opens no socket for a client that does not say its Origin."));
-    };
-    if is_allowed(origin, text(HOST), &state.settings.http.cors_origins) {
+    let said = said(request)?;
+    if is_allowed(said, host(request), &state.settings.http.cors_origins) {
         return auth::key_of_session(state, session).await;
     }
     Err(ApiError::forbidden(
         "A session opens no socket for a page of another origin; http.cors_origins names those that may.",
     ))
+}
+
+/// Checks that a page of this server's own origin opens a connection by an operator's session.
+///
+/// # Errors
+///
+/// It is another's, or nobody says whose.
+pub(super) fn is_ours(request: &HttpRequest) -> Result<(), ApiError> {
+    if is_allowed(said(request)?, host(request), &[]) {
+        return Ok(());
+    }
+    Err(ApiError::forbidden("An operator's session opens no socket for a page of another origin."))
+}
+
+/// The origin that a client says.
+fn said(request: &HttpRequest) -> Result<&str, ApiError> {
+    let silent = "A session opens no socket for a client that does not say its Origin.";
+    text(request, &ORIGIN).ok_or_else(|| ApiError::forbidden(silent))
+}
+
+fn host(request: &HttpRequest) -> Option<&str> {
+    text(request, &HOST)
+}
+
+fn text<'a>(request: &'a HttpRequest, name: &HeaderName) -> Option<&'a str> {
+    request.headers().get(name).and_then(|value| value.to_str().ok())
 }
 
 /// Whether a page of this origin may use a session here. That all origins may call with a key (`*`) says nothing of

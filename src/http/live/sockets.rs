@@ -1,4 +1,4 @@
-//! The count of open live sockets by account.
+//! The count of open live sockets: by account, and those of operators.
 
 use std::{
     collections::HashMap,
@@ -6,11 +6,14 @@ use std::{
 };
 
 use billing::ids::AccountId;
+use uuid::Uuid;
 
 use crate::http::{error::ApiError, state::Shared};
 
 /// The most live sockets of an account: as many as its actor has watchers.
 pub const MOST: usize = 256;
+/// The most live sockets of operators: each has the process looked at once a second.
+pub const OPERATORS: usize = 32;
 
 type Counts = HashMap<AccountId, usize>;
 
@@ -32,9 +35,19 @@ impl Sockets {
 
     /// A place for another socket; `None` where the account has the most.
     pub fn open(&self, account: AccountId) -> Option<Place> {
+        self.open_one(account, MOST)
+    }
+
+    /// A place for another socket of operators; `None` where they have the most.
+    pub fn open_of_operators(&self) -> Option<Place> {
+        // No account has this id.
+        self.open_one(AccountId(Uuid::nil()), OPERATORS)
+    }
+
+    fn open_one(&self, account: AccountId, most: usize) -> Option<Place> {
         let mut counts = self.lock();
         let count = counts.entry(account).or_default();
-        if *count >= MOST {
+        if *count >= most {
             return None;
         }
         *count += 1;
@@ -55,6 +68,18 @@ pub(super) fn place(state: &Shared, account: AccountId) -> Result<Place, ApiErro
     })
 }
 
+/// A place for another socket of operators.
+///
+/// # Errors
+///
+/// They have the most.
+pub(super) fn place_of_operators(state: &Shared) -> Result<Place, ApiError> {
+    state.sockets.open_of_operators().ok_or_else(|| {
+        let message = format!("Operators have {OPERATORS} live sockets open here, which is the most.");
+        ApiError::too_many_sockets(message, OPERATORS)
+    })
+}
+
 impl Drop for Place {
     fn drop(&mut self) {
         let mut counts = self.sockets.lock();
@@ -69,8 +94,6 @@ impl Drop for Place {
 
 #[cfg(test)]
 mod tests {
-    use uuid::Uuid;
-
     use super::*;
 
     #[test]
@@ -83,6 +106,9 @@ mod tests {
         places.pop();
         assert!(sockets.open(one).is_some(), "a place that was left is free");
         drop(places);
+        let operators: Vec<_> = (0..OPERATORS).map(|_| sockets.open_of_operators().unwrap()).collect();
+        assert!(sockets.open_of_operators().is_none() && sockets.open(two).is_some());
+        drop(operators);
         assert!(sockets.lock().is_empty(), "nothing is remembered of who left");
     }
 }

@@ -14,7 +14,7 @@ use crate::http::{
     views::{
         self,
         account::{Account, AutoReload, AutoScale, Standing},
-        admin::{Action, FoundAccount, GivenGrant, NewAccount, OperatedAccount, VoidedGrant},
+        admin::{Action, FoundAccount, FrozenAccount, GivenGrant, NewAccount, OperatedAccount, VoidedGrant},
         cards::{RemovedCard, Saved, SavedCard, SavedCards},
         history::{EndedRequest, Event, Holds, RequestOutput},
         keys::{Key, NewKey, RevokedKey},
@@ -121,6 +121,7 @@ fn charged(operation: Operation) -> Operation {
             Code::ContextLengthExceeded,
             Code::UnpricedModel,
             Code::InsufficientCredits,
+            Code::AccountFrozen,
             Code::ModelLocked,
             Code::KeyLimit,
             Code::NotFound,
@@ -412,6 +413,8 @@ fn accounts() -> Vec<Operation> {
             .errors(&[Code::Conflict])
             .answers::<NewAccount>(),
         get("/admin/v1/accounts/{account}", OPERATOR, "An account whole").answers::<OperatedAccount>(),
+        freezes("/admin/v1/accounts/{account}/freeze", "Have an account admit no more requests; what runs goes on"),
+        freezes("/admin/v1/accounts/{account}/unfreeze", "Have an account admit requests again"),
         get("/admin/v1/accounts/{account}/keys", OPERATOR, "An account's keys").lists::<Key>(),
         post("/admin/v1/accounts/{account}/keys", OPERATOR, "Make a key for an account")
             .body::<keys::Wanted>()
@@ -491,8 +494,9 @@ fn operator() -> Vec<Operation> {
             .body::<admin::payments::Compare>()
             .errors(&[Code::CardRefused])
             .answers::<Reconciled>(),
-        get("/admin/v1/operations", OPERATOR, "What operators did to models, providers and actors")
-            .lists::<views::acts::Operation>(),
+        get("/admin/v1/operations", OPERATOR, "What operators did to models, providers and actors, at all nodes")
+            .paged()
+            .pages::<views::acts::Operation>(),
         acts_on_other("/admin/v1/providers/{name}/pause", "Call a provider no more; what runs there goes on"),
         acts_on_other("/admin/v1/providers/{name}/resume", "Call a provider again"),
         post("/admin/v1/actors/restart", OPERATOR, "Have a new life take an actor's place, without a failed request")
@@ -518,6 +522,13 @@ fn operator() -> Vec<Operation> {
             .errors(&[Code::Forbidden])
             .answers::<Clock>(),
     ]
+}
+
+fn freezes(path: &'static str, says: &'static str) -> Operation {
+    post(path, OPERATOR, says)
+        .body::<admin::acts::Why>()
+        .errors(&[Code::NotFound, Code::Conflict])
+        .answers::<FrozenAccount>()
 }
 
 fn acts_on_other(path: &'static str, says: &'static str) -> Operation {

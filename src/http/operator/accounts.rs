@@ -10,7 +10,7 @@ use serde::Deserialize;
 use uuid::Uuid;
 
 use super::{
-    kit::{Cell, Content, Field, Form, link, number, text, verdict},
+    kit::{Cell, Content, Field, Form, bad, link, number, text, verdict},
     page::{once, sent, visited},
     text::at,
 };
@@ -26,7 +26,7 @@ use crate::{
         values,
     },
     service::{
-        accounts::{self, Operated},
+        accounts::{self, Freezing, Operated},
         credits::{self, NewGrant},
         page::Page,
         payments,
@@ -54,6 +54,7 @@ async fn listed(state: &Shared, request: &HttpRequest) -> Result<Content, ApiErr
             text(&account.plan),
             number(format!("${}", account.available)),
             number(format!("${}", account.debt)),
+            if account.frozen_at.is_some() { verdict("frozen") } else { text("–") },
             text(at(account.created_at)),
             text(id),
         ]
@@ -72,7 +73,7 @@ async fn listed(state: &Shared, request: &HttpRequest) -> Result<Content, ApiErr
         .table(
             ("accounts", "Accounts, the newest first"),
             "",
-            &["Address", "Plan", "Available", "Debt", "Since", "Id"],
+            &["Address", "Plan", "Available", "Debt", "Frozen", "Since", "Id"],
             rows.collect(),
         );
     let Some(next) = found.next else { return Ok(content) };
@@ -82,7 +83,9 @@ async fn listed(state: &Shared, request: &HttpRequest) -> Result<Content, ApiErr
 }
 
 /// What was done, as an address says it.
-const SAID: [(&str, &str); 3] = [
+const SAID: [(&str, &str); 5] = [
+    ("frozen", "The account is frozen: it admits no more requests. What runs goes on."),
+    ("unfrozen", "The account admits requests again."),
     ("granted", "The credits were given."),
     ("voided", "The credits were taken back."),
     ("refunded", "The refund is under way: the credits that it bought were taken back."),
@@ -166,6 +169,7 @@ async fn one(state: &Shared, name: &str) -> Result<Content, ApiError> {
             &["When", "What", "Amount", "Reason", "To what"],
             actions.collect(),
         )
+        .form(freeze_form(id, found.whole.picture.header.frozen_at.is_some()))
         .form(grant_form(id))
         .form(void_form(id, &grants))
         .form(refund_form(id, &payments)))
@@ -179,6 +183,10 @@ fn standing(found: &Operated) -> Content {
         ("Id", text(whole.id.to_string())),
         ("Plan", text(whole.picture.header.plan.name())),
         ("Since", text(at(whole.created_at))),
+        (
+            "Frozen",
+            whole.picture.header.frozen_at.map_or_else(|| text("no"), |since| bad(format!("since {}", at(since)))),
+        ),
         ("Bought in the last 28 days", text(format!("${}", balance.purchased))),
         ("Open models up to", text(balance.tier.largest.name())),
         ("Units in use", text(format!("{} of {}", balance.units_used, balance.tier.units))),
@@ -210,6 +218,27 @@ fn payment_row(payment: &Payment) -> Vec<Cell> {
         verdict(if payment.status == PaymentStatus::Succeeded { "ok" } else { payment.status.name() }),
         text(payment.id.to_string()),
     ]
+}
+
+fn freeze_form(id: AccountId, is_frozen: bool) -> Form {
+    let (act, heading, says, confirm) = if is_frozen {
+        let says = "It admits requests again. A renewal of its plan that was due meanwhile is charged now.";
+        ("unfreeze", "Unfreeze the account", says, "Unfreeze this account?")
+    } else {
+        let says = "It admits no more requests, and buys nothing by itself. What runs goes on; its keys stay, and it may be paid \
+                    in and refunded by hand. Its owner is told, without the reason.";
+        ("freeze", "Freeze the account", says, "Freeze this account?")
+    };
+    Form {
+        id: "freeze",
+        heading,
+        says: says.to_owned(),
+        action: format!("/operator/accounts/{id}/{act}"),
+        is_search: false,
+        fields: vec![Field::hidden("once", Uuid::new_v4()), Field::of("reason", "Reason")],
+        button: heading.to_owned(),
+        confirm: confirm.to_owned(),
+    }
 }
 
 const GIVEN: &[&str] = &["goodwill", "promo", "plan", "free"];
@@ -296,6 +325,34 @@ pub(super) async fn grant(state: Shared, request: HttpRequest, path: web::Path<S
         Ok(format!("/operator/accounts/{account}?said=granted"))
     };
     sent(&state, &request, "Account", body, act, async || one(&state, &path).await).await
+}
+
+/// That an account is to be frozen or unfrozen.
+#[derive(Deserialize)]
+struct Freeze {
+    once: Uuid,
+    #[serde(default)]
+    reason: String,
+}
+
+/// `POST /operator/accounts/{account}/freeze`.
+pub(super) async fn freeze(state: Shared, request: HttpRequest, path: web::Path<String>, body: Body) -> HttpResponse {
+    set_frozen(&state, &request, &path, Freezing::Freeze, body).await
+}
+
+/// `POST /operator/accounts/{account}/unfreeze`.
+pub(super) async fn unfreeze(state: Shared, request: HttpRequest, path: web::Path<String>, body: Body) -> HttpResponse {
+    set_frozen(&state, &request, &path, Freezing::Unfreeze, body).await
+}
+
+async fn set_frozen(state: &Shared, request: &HttpRequest, path: &str, freezing: Freezing, body: Body) -> HttpResponse {
+    let act = async |Freeze { once: id, reason }| {
+        let account = accounts::named(&state.service, path).await?;
+        accounts::set_frozen(&state.service, once(id), account, freezing, values::reason(reason)?).await?;
+        let said = if freezing == Freezing::Freeze { "frozen" } else { "unfrozen" };
+        Ok(format!("/operator/accounts/{account}?said={said}"))
+    };
+    sent(state, request, "Account", body, act, async || one(state, path).await).await
 }
 
 /// Credits to take back.

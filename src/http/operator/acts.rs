@@ -8,14 +8,23 @@ use super::{
     page::{sent, visited},
     text::at,
 };
-use crate::http::{
-    admin::acts::{act_of, says},
-    error::ApiError,
-    query::Query,
-    respond::Body,
-    state::Shared,
-    values,
+use crate::{
+    http::{
+        admin::acts::{act_of, carried_out, says},
+        error::ApiError,
+        query::Query,
+        respond::Body,
+        state::Shared,
+        values,
+    },
+    service::{
+        operators::{self, KnownBy},
+        page::Page,
+    },
 };
+
+/// The acts of a page.
+const ROWS: u64 = 50;
 
 /// A text as a part of an address.
 pub(super) fn encoded(text: &str) -> String {
@@ -43,7 +52,7 @@ pub(super) fn of_actor(kind: &str, name: &str) -> Vec<Cell> {
         "provider" => {
             vec![to("restart", &format!("provider {name}"), "Restart its actor"), to("pause", name, "Pause it")]
         }
-        "sweeper" => vec![to("restart", "sweeper", "Restart it")],
+        "sweeper" | "webhook" | "projector" => vec![to("restart", kind, "Restart it")],
         "engine" => vec![to("drain", name, "Drain its model"), to("unload", name, "Unload its model")],
         _ => Vec::new(),
     }
@@ -53,17 +62,20 @@ const ACTS: &[&str] = &["load", "unload", "pin", "unpin", "drain", "pause", "res
 
 /// `GET /operator/acts`: the form of one act, and what was done.
 pub(super) async fn page(state: Shared, request: HttpRequest) -> HttpResponse {
-    visited(&state, &request, "Acts", async || made(&state, &request)).await
+    visited(&state, &request, "Acts", async || made(&state, &request).await).await
 }
 
-fn made(state: &Shared, request: &HttpRequest) -> Result<Content, ApiError> {
-    let query = Query::of_form(request, &["act", "subject"])?;
+async fn made(state: &Shared, request: &HttpRequest) -> Result<Content, ApiError> {
+    let query = Query::of_form(request, &["act", "subject", "cursor"])?;
+    let before = query.page()?.before;
+    let found = operators::list(&state.service, Page { before, limit: ROWS }).await?;
     let (act, subject) = (query.get("act").unwrap_or("drain"), query.get("subject").unwrap_or_default());
     let form = Form {
         id: "act",
         heading: "Do something",
-        says: "Load, unload, pin, unpin and drain are for open models; pause and resume for providers; restart for the sweeper \
-               and for a provider's actor, such as \"provider openai\". No request fails of it: what runs goes on."
+        says: "Load, unload, pin, unpin and drain are for open models; pause and resume for providers; restart for the sweeper, \
+               webhook, projector, a provider's actor (\"provider openai\") and an account's (\"account\" and its id). No request \
+               fails of it: what runs goes on."
             .to_owned(),
         action: "/operator/acts".to_owned(),
         is_search: false,
@@ -75,17 +87,28 @@ fn made(state: &Shared, request: &HttpRequest) -> Result<Content, ApiError> {
         button: "Do it".to_owned(),
         confirm: "Do this?".to_owned(),
     };
-    let rows = state.gateway.acts().into_iter().map(|act| {
-        let outcome = act.failed.as_ref().map_or_else(|| verdict("ok"), |_| verdict("failed"));
-        let why_not = act.failed.clone().unwrap_or_default();
-        vec![text(at(act.at)), text(act.act.name()), text(act.act.subject()), text(&act.reason), outcome, text(why_not)]
+    let rows = found.rows.iter().map(|done| {
+        let outcome = done.failed.as_ref().map_or_else(|| verdict("ok"), |_| verdict("failed"));
+        let why_not = done.failed.clone().unwrap_or_default();
+        vec![
+            text(at(done.at)),
+            text(&done.act),
+            text(&done.subject),
+            text(&done.reason),
+            text(&done.known_by),
+            text(done.node.map_or_else(|| "–".to_owned(), |node| node.to_string())),
+            outcome,
+            text(why_not),
+        ]
     });
-    Ok(Content::default().form(form).table(
-        ("done", "What operators did since the process began, the newest first"),
+    let content = Content::default().form(form).table(
+        ("done", "What operators did, the newest first"),
         "What they did to accounts is in each account's page.",
-        &["When", "What", "To what", "Reason", "Outcome", "Why not"],
+        &["When", "What", "To what", "Reason", "Known by", "Node", "Outcome", "Why not"],
         rows.collect(),
-    ))
+    );
+    let Some(next) = found.next else { return Ok(content) };
+    Ok(content.links(vec![link("Older acts", format!("/operator/acts?cursor={next}"))]))
 }
 
 /// An act to carry out.
@@ -104,9 +127,9 @@ pub(super) async fn act(state: Shared, request: HttpRequest, body: Body) -> Http
     let act = async |Wanted { act, subject, reason }| {
         let reason = values::reason(reason)?;
         let act = act_of(&act, subject.trim())?;
-        let done = state.gateway.carry_out(act, reason).await?;
+        let done = carried_out(&state, KnownBy::Session, &act, reason).await?;
         tracing::debug!(says = says(done), "an operator's act is done");
         Ok("/operator/acts".to_owned())
     };
-    sent(&state, &request, "Acts", body, act, async || made(&state, &request)).await
+    sent(&state, &request, "Acts", body, act, async || made(&state, &request).await).await
 }

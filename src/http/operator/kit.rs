@@ -31,11 +31,16 @@ pub(super) fn link(text: impl Into<String>, href: impl Into<String>) -> Cell {
     Cell { text: text.into(), href: Some(href.into()), ..Cell::default() }
 }
 
+/// A text that says something bad.
+pub(super) fn bad(text: impl Into<String>) -> Cell {
+    Cell { text: text.into(), class: "down", ..Cell::default() }
+}
+
 /// A verdict, or another word that is good or bad.
 pub(super) fn verdict(word: &str) -> Cell {
     let class = match word {
         "ok" | "closed" | "warm" | "serving" | "running" => "ok",
-        "down" | "open" | "failed" | "gone" => "down",
+        "down" | "open" | "failed" | "frozen" | "gone" => "down",
         "cold" | "ended" => "",
         _ => "degraded",
     };

@@ -6,6 +6,7 @@ mod accounts;
 mod acts;
 mod assets;
 mod kit;
+mod live;
 mod money;
 mod nodes;
 mod overview;
@@ -28,6 +29,7 @@ pub fn configure(app: &mut web::ServiceConfig) {
     app.service(get("/operator", overview::overview))
         .service(takes_form("/operator/sign-in", sign_in::sign_in).route(web::get().to(sign_in::page)))
         .service(takes_form("/operator/sign-out", sign_in::sign_out))
+        .service(get("/operator/live", live::live))
         .service(get("/operator/actors", overview::actors))
         .service(get("/operator/actors/{kind}/{name:.+}", overview::actor))
         .service(get("/operator/pools", pools::pools))
@@ -37,6 +39,8 @@ pub fn configure(app: &mut web::ServiceConfig) {
         .service(get("/operator/nodes", nodes::nodes))
         .service(get("/operator/accounts", accounts::accounts))
         .service(get("/operator/accounts/{account}", accounts::account))
+        .service(takes_form("/operator/accounts/{account}/freeze", accounts::freeze))
+        .service(takes_form("/operator/accounts/{account}/unfreeze", accounts::unfreeze))
         .service(takes_form("/operator/accounts/{account}/grant", accounts::grant))
         .service(takes_form("/operator/accounts/{account}/void", accounts::void))
         .service(takes_form("/operator/accounts/{account}/refund", accounts::refund))

@@ -53,6 +53,15 @@ fn of(now: &Treasury) -> Content {
             text(dispute.payment_id.to_string()),
         ]
     });
+    let write_offs = now.write_offs.iter().map(|of| {
+        vec![
+            text(&of.month),
+            text(of.kind.replace('_', " ")),
+            number(of.requests),
+            number(format!("${}", of.charged)),
+            number(format!("${}", of.given_back)),
+        ]
+    });
     let content = Content::default()
         .tile("Accounts", text(now.accounts.to_string()))
         .tile("Credits to spend", text(format!("${}", now.available)))
@@ -99,6 +108,14 @@ fn of(now: &Treasury) -> Content {
             "Of what providers' models are charged the margin is the fee, about: 2 of 102. Of our own models it is all.",
             &["Model", "Provider", "Requests", "Failed", "Charged", "Margin"],
             today.collect(),
+        )
+        .table(
+            ("write-offs", "Written off in the last twelve months"),
+            "Requests whose process died while they ran. Of those that are recovered, what they had cost when that was last written \
+             down was charged; of the others nothing. What was held for them beyond that was given back: about the most that was \
+             lost.",
+            &["Month", "Kind", "Requests", "Charged", "Given back"],
+            write_offs.collect(),
         )
         .table(
             ("disputes", "The latest disputes"),

@@ -2,7 +2,7 @@
 
 use actix_web::{HttpRequest, HttpResponse, http::StatusCode, http::header::CACHE_CONTROL};
 use askama::Template;
-use billing::ids::RequestId;
+use billing::{Timestamp, ids::RequestId};
 use serde::de::DeserializeOwned;
 use uuid::Uuid;
 
@@ -98,6 +98,11 @@ impl Operator {
     pub(super) fn of(state: &Shared, request: &HttpRequest) -> Result<Self, HttpResponse> {
         let session = state.operators.of(request, state.service.now());
         session.map(|session| Self { session }).ok_or_else(|| to_sign_in(request, ROOT))
+    }
+
+    /// When the session is over.
+    pub(super) const fn until(&self) -> Timestamp {
+        self.session.ends_at()
     }
 
     /// Reads a form of this operator's.

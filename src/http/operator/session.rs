@@ -36,6 +36,11 @@ pub(super) struct Session {
 }
 
 impl Session {
+    /// When it is over.
+    pub(super) const fn ends_at(&self) -> Timestamp {
+        self.begun_at.plus_ms(LASTS_MS)
+    }
+
     /// Whether it should be renewed.
     pub(super) fn is_old(&self, now: Timestamp) -> bool {
         now.ms_since(self.begun_at) >= RENEWED_MS

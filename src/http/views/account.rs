@@ -24,6 +24,9 @@ pub struct Account {
     /// `free` or `payg`.
     plan: &'static str,
     pay_as_you_go: bool,
+    /// Since when it admits no requests, because an operator froze it; null where it does.
+    #[schema(required)]
+    frozen_at: Option<Time>,
     #[schema(required)]
     subscription: Option<Subscription>,
     #[schema(required)]
@@ -98,6 +101,7 @@ impl From<&accounts::Whole> for Account {
             created_at: whole.created_at.into(),
             plan: picture.header.plan.name(),
             pay_as_you_go: picture.payg,
+            frozen_at: picture.header.frozen_at.map(Time::from),
             subscription: whole.subscription.as_ref().map(Subscription::from),
             free_credits: whole
                 .free_credits

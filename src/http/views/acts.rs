@@ -3,10 +3,13 @@
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use uuid::Uuid;
+
 use super::Time;
 use crate::{
-    gateway::acts::{Act, Done, Remembered},
+    gateway::acts::{Act, Done},
     http::admin::acts::says,
+    service::operators,
 };
 
 /// What came of an act on a provider or an actor.
@@ -36,9 +39,15 @@ impl Acted {
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = OperatorsAct)]
 pub struct Operation {
+    id: Uuid,
     at: Time,
+    /// The node that was asked; null where there is one process alone.
+    #[schema(required)]
+    node: Option<Uuid>,
+    /// How the operator was known: `token`, or `session` of the operator's pages.
+    known_by: String,
     /// `load`, `unload`, `pin`, `unpin`, `drain`, `pause`, `resume` or `restart`.
-    act: &'static str,
+    act: String,
     /// The model, the provider or the actor.
     subject: String,
     reason: String,
@@ -47,9 +56,9 @@ pub struct Operation {
     failed: Option<String>,
 }
 
-impl From<Remembered> for Operation {
-    fn from(remembered: Remembered) -> Self {
-        let Remembered { at, act, reason, failed } = remembered;
-        Self { at: at.into(), act: act.name(), subject: act.subject(), reason, failed }
+impl From<operators::Operation> for Operation {
+    fn from(operation: operators::Operation) -> Self {
+        let operators::Operation { id, at, node, known_by, act, subject, reason, failed } = operation;
+        Self { id, at: at.into(), node, known_by, act, subject, reason, failed }
     }
 }

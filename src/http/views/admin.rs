@@ -6,7 +6,7 @@ use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::{Dollars, Time, account::Account, keys::Key, money::Balance};
-use crate::service::accounts;
+use crate::service::accounts::{self, Freezing};
 
 /// A created account.
 #[derive(Debug, Serialize, ToSchema)]
@@ -30,13 +30,16 @@ pub struct FoundAccount {
     debt: Dollars,
     /// Whether an older account has the same address in another spelling.
     twin: bool,
+    /// Since when it admits no requests; null where it does.
+    #[schema(required)]
+    frozen_at: Option<Time>,
 }
 
 impl From<accounts::Found> for FoundAccount {
     fn from(found: accounts::Found) -> Self {
-        let accounts::Found { id, email, plan, created_at, available, debt, twin } = found;
-        let (available, debt) = (available.into(), debt.into());
-        Self { id: id.0, email, plan, created_at: created_at.into(), available, debt, twin }
+        let accounts::Found { id, email, plan, created_at, available, debt, twin, frozen_at } = found;
+        let (available, debt, frozen_at) = (available.into(), debt.into(), frozen_at.map(Time::from));
+        Self { id: id.0, email, plan, created_at: created_at.into(), available, debt, twin, frozen_at }
     }
 }
 
@@ -90,6 +93,22 @@ impl From<accounts::Operated> for OperatedAccount {
             twin,
             last_actions: last_actions.into_iter().map(Action::from).collect(),
         }
+    }
+}
+
+/// An account that was frozen or unfrozen.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct FrozenAccount {
+    id: Uuid,
+    /// Whether it admits no requests now.
+    frozen: bool,
+    balance: Balance,
+}
+
+impl FrozenAccount {
+    /// What was done to this account, and its balance after that.
+    pub fn of(id: Uuid, freezing: Freezing, balance: &AccountBalance) -> Self {
+        Self { id, frozen: freezing == Freezing::Freeze, balance: balance.into() }
     }
 }
 

@@ -26,6 +26,8 @@ pub struct Treasury {
     pub(in crate::http) today: Vec<ModelDay>,
     /// The latest disputes of payments.
     pub(in crate::http) disputes: Vec<Dispute>,
+    /// What was written off, by month and kind: of the last twelve months, the newest first.
+    pub(in crate::http) write_offs: Vec<WriteOff>,
     /// Transitions that the tables are behind the log.
     pub(in crate::http) behind: usize,
     /// Captures that wait in a file until the ledger can take them.
@@ -70,6 +72,19 @@ pub(in crate::http) struct Dispute {
     pub(in crate::http) at: Time,
 }
 
+/// The requests of a month whose process died while they ran.
+#[derive(Debug, Serialize, ToSchema)]
+pub(in crate::http) struct WriteOff {
+    /// The month: `2026-11`.
+    pub(in crate::http) month: String,
+    /// `written_off`: nothing was charged; or `recovered`: charged is what they had cost when that was last written down.
+    pub(in crate::http) kind: &'static str,
+    pub(in crate::http) requests: i64,
+    pub(in crate::http) charged: Dollars,
+    /// What was held for them beyond that, and given back: about the most that was lost.
+    pub(in crate::http) given_back: Dollars,
+}
+
 /// An audit that an operator asked for.
 #[derive(Debug, Serialize, ToSchema)]
 pub(in crate::http) struct LastAudit {
@@ -107,6 +122,13 @@ impl Treasury {
             state: dispute.state.clone(),
             at: dispute.at.into(),
         });
+        let write_offs = money.write_offs.iter().map(|of| WriteOff {
+            month: of.month.clone(),
+            kind: of.kind,
+            requests: of.requests,
+            charged: of.charged.into(),
+            given_back: of.given_back.into(),
+        });
         Self {
             at: money.at.into(),
             accounts: money.accounts,
@@ -117,6 +139,7 @@ impl Treasury {
             holds: holds.collect(),
             today: today.collect(),
             disputes: disputes.collect(),
+            write_offs: write_offs.collect(),
             behind,
             captures_waiting,
             last_audit: last_audit.map(|money::LastAudit { at, took_ms, found }| LastAudit {

@@ -25,7 +25,12 @@ impl Socket {
 
     /// Opened by these headers; the status of a refusal.
     pub(crate) async fn try_open(url: &str, headers: &[(&'static str, &str)]) -> Result<Self, u16> {
-        let mut request = format!("{}/v1/live", url.replacen("http", "ws", 1)).into_client_request().unwrap();
+        Self::try_open_at(url, "/v1/live", headers).await
+    }
+
+    /// The same, at another path.
+    pub(crate) async fn try_open_at(url: &str, path: &str, headers: &[(&'static str, &str)]) -> Result<Self, u16> {
+        let mut request = format!("{}{path}", url.replacen("http", "ws", 1)).into_client_request().unwrap();
         for (name, value) in headers {
             request.headers_mut().insert(*name, value.parse().unwrap());
         }

@@ -51,7 +51,7 @@ impl Table for Accounts {
     type State = Header;
     const WHAT: &'static str = "account's row is not what the log says";
     const PAGE: &'static str = "SELECT id, plan, created_at, subscribed_until, debt, charged, seq, clock, wake_at, \
-                                revision FROM account WHERE id > ? ORDER BY id LIMIT 2000";
+                                revision, frozen_at FROM account WHERE id > ? ORDER BY id LIMIT 2000";
 
     fn rows(transition: &Transition, mut tell: impl FnMut(Uuid, Option<&Header>)) {
         tell(transition.account_id.0, Some(&transition.header));

@@ -34,11 +34,11 @@ pub(super) fn opened_rows<'a>(entries: &[Entry<'a>]) -> Rows<'a> {
 /// Each call changes every account that its other rows belong to. The time to wake has rows of its own.
 pub(super) fn account_rows<'a>(merged: &Merged<'a>) -> Rows<'a> {
     static WRITE: Write = Write::new(
-        "WITH v (plan, subscribed_until, debt, charged, seq, clock, id) AS (",
+        "WITH v (plan, subscribed_until, debt, charged, seq, clock, frozen_at, id) AS (",
         ") UPDATE account SET plan = v.plan, subscribed_until = v.subscribed_until, debt = v.debt, \
-         charged = v.charged, seq = v.seq, clock = v.clock FROM v WHERE account.id = v.id",
+         charged = v.charged, seq = v.seq, clock = v.clock, frozen_at = v.frozen_at FROM v WHERE account.id = v.id",
     );
-    let mut rows = Rows::new(&WRITE, 7, merged.headers.len());
+    let mut rows = Rows::new(&WRITE, 8, merged.headers.len());
     for (id, header) in &merged.headers {
         rows.push([
             header.plan.name().into(),
@@ -47,6 +47,7 @@ pub(super) fn account_rows<'a>(merged: &Merged<'a>) -> Rows<'a> {
             header.charged.get().into(),
             header.seq.into(),
             header.clock.0.into(),
+            header.frozen_at.map(|at| at.0).into(),
             id.0.into(),
         ]);
     }

@@ -78,10 +78,12 @@ impl<A: Askers> Machine<A> {
         }
     }
 
-    /// Whether a request needs a permit that it does not have.
+    /// Whether a request needs a permit that it does not have. Of a frozen account none is given to who comes: the rules
+    /// refuse it, whoever waits.
     fn takes_permit(&self, wish: &Wish<A>) -> bool {
+        let is_frozen = self.account().is_some_and(|account| account.header.frozen_at.is_some());
         match wish {
-            Wish::Enter(admit, _) => matches!(admit.work, Work::Open { .. }),
+            Wish::Enter(admit, _) => matches!(admit.work, Work::Open { .. }) && !is_frozen,
             Wish::Resume(id, _) => {
                 self.account().and_then(|account| account.hold(*id)).is_some_and(|hold| hold.is_parked)
             }

@@ -193,6 +193,13 @@ impl<A: Askers> Machine<A> {
         }
     }
 
+    /// Whether nobody waits here for more than what was sent to the journal: another life may take this one's place, and nobody
+    /// notices.
+    pub fn may_leave(&self) -> bool {
+        let is_ready = matches!(self.state, State::Ready(_)) && !self.is_leaving;
+        is_ready && self.purchases.is_empty() && self.line.is_empty()
+    }
+
     /// Leaves the account to another node: whoever waits is told to ask there, and the life ends once everything that was
     /// sent to the journal is durable, and answered. Purchases go on there, under the same ids.
     pub fn leave_to_others(&mut self, out: &mut impl Outputs<A>) {

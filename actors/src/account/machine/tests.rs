@@ -204,23 +204,28 @@ fn an_account_with_nothing_to_do_ends_after_a_while_and_not_before() {
     assert_eq!(noted.stopped, Some(Stop::Done));
 }
 
+fn id(who: u32) -> RequestId {
+    RequestId(Uuid::from_u128(who.into()))
+}
+
+/// Decides a command for somebody, and makes it durable.
+fn decided(machine: &mut Machine<Numbers>, noted: &mut Noted, command: Command, who: u32) {
+    machine.handle(Input::Decide(command, who), None, at(1), noted);
+    machine.committed(Ok(noted.sent), noted);
+}
+
 #[test]
 fn a_request_that_stands_still_lets_another_in_and_goes_on_in_its_turn() {
     let (mut machine, mut noted) = loaded();
-    let id = |who: u32| RequestId(Uuid::from_u128(who.into()));
-    let decide = |machine: &mut Machine<Numbers>, noted: &mut Noted, command, reply| {
-        machine.handle(Input::Decide(command, reply), None, at(1), noted);
-        machine.committed(Ok(noted.sent), noted);
-    };
     for who in [2, 4] {
         machine.handle(enter(who, WAIT), None, at(0), &mut noted);
     }
     machine.committed(Ok(noted.sent), &mut noted);
     assert_eq!(noted.let_in, [2], "a free account has one permit");
-    decide(&mut machine, &mut noted, Command::Park { request_id: id(2) }, 20);
+    decided(&mut machine, &mut noted, Command::Park { request_id: id(2) }, 20);
     assert_eq!((&noted.let_in[..], &noted.answered[..]), (&[2, 4][..], &[20][..]), "one waits no longer");
     let alarms = noted.alarms.len();
-    decide(&mut machine, &mut noted, Command::Resume { request_id: id(2) }, 22);
+    decided(&mut machine, &mut noted, Command::Resume { request_id: id(2) }, 22);
     assert_eq!((noted.answered.len(), noted.alarms.len()), (1, alarms), "it waits, without an end");
     machine.handle(enter(6, Duration::ZERO), None, at(2), &mut noted);
     machine.handle(enter(8, WAIT), None, at(2), &mut noted);
@@ -231,10 +236,33 @@ fn a_request_that_stands_still_lets_another_in_and_goes_on_in_its_turn() {
     machine.committed(Ok(noted.sent), &mut noted);
     assert_eq!((&noted.answered[1..], noted.let_in.len()), (&[22, 40][..], 2));
     // Asked again, because its answer was lost: it has what it wants, and waits behind nobody.
-    decide(&mut machine, &mut noted, Command::Resume { request_id: id(2) }, 24);
+    decided(&mut machine, &mut noted, Command::Resume { request_id: id(2) }, 24);
     assert_eq!(noted.answered.last(), Some(&24));
     machine.call_line(at(60), &mut noted);
     assert_eq!(noted.refused, [6, 8], "who is not admitted yet waits no longer than it wants to");
+}
+
+#[test]
+fn a_frozen_account_refuses_who_waits_and_who_comes_however_many_wait_for_permits() {
+    let (mut machine, mut noted) = loaded();
+    machine.handle(enter(2, Duration::ZERO), None, at(0), &mut noted);
+    machine.handle(enter(4, WAIT), None, at(0), &mut noted);
+    machine.committed(Ok(noted.sent), &mut noted);
+    assert_eq!((&noted.let_in[..], &noted.refused[..]), (&[2][..], &[][..]), "one waits for the permit");
+    decided(&mut machine, &mut noted, Command::Freeze, 20);
+    assert_eq!(noted.refused, [4], "who waits is told at once");
+    // What runs goes on, also one that gave its permit back; who comes behind it is not told of permits.
+    decided(&mut machine, &mut noted, Command::Park { request_id: id(2) }, 22);
+    decided(&mut machine, &mut noted, Command::Resume { request_id: id(2) }, 24);
+    machine.handle(enter(6, WAIT), None, at(1), &mut noted);
+    machine.committed(Ok(noted.sent), &mut noted);
+    assert_eq!((&noted.answered[..], &noted.refused[..]), (&[20, 22, 24][..], &[4, 6][..]));
+    decided(&mut machine, &mut noted, Command::Unfreeze, 26);
+    let record = UsageRecord::abandoned(machine.account().unwrap().hold(id(2)).unwrap(), BEGIN);
+    decided(&mut machine, &mut noted, Command::Settle(record), 28);
+    machine.handle(enter(8, Duration::ZERO), None, at(2), &mut noted);
+    machine.committed(Ok(noted.sent), &mut noted);
+    assert_eq!(noted.let_in, [2, 8]);
 }
 
 #[test]

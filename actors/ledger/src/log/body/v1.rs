@@ -38,7 +38,7 @@ use self::{
     resources::Resource,
     usage::Usage,
 };
-use super::{BadBody, Body, v2, v3, v4};
+use super::{BadBody, Body, v2, v3, v4, v5};
 
 /// The version of this form.
 pub(super) const VERSION: u8 = 1;
@@ -162,6 +162,7 @@ pub(super) fn decode(message: &[u8]) -> Result<Body, BadBody> {
         Body::Transitions(transitions) if transitions.iter().any(v2::is_needed) => Err(malformed("usage.attempts")),
         Body::Transitions(transitions) if transitions.iter().any(v3::is_needed) => Err(malformed("hold.is_parked")),
         Body::Transitions(transitions) if transitions.iter().any(v4::is_needed) => Err(malformed("members")),
+        Body::Transitions(transitions) if transitions.iter().any(v5::is_needed) => Err(malformed("header.frozen_at")),
         body => Ok(body),
     }
 }

@@ -44,6 +44,8 @@ enum Act {
     Void { which: usize, amount: Option<i64> },
     Automatic { reload: bool, threshold: i64 },
     Change { kind: u8, which: usize },
+    Freeze,
+    Unfreeze,
     Sweep,
 }
 
@@ -88,6 +90,7 @@ pub(super) fn step() -> impl Strategy<Value = Step> {
         1 => (any::<usize>(), proptest::option::of(amount)).prop_map(|(which, amount)| Act::Void { which, amount }),
         1 => (any::<bool>(), 0..5_i64).prop_map(|(reload, threshold)| Act::Automatic { reload, threshold }),
         4 => (0..10_u8, any::<usize>()).prop_map(|(kind, which)| Act::Change { kind, which }),
+        1 => prop_oneof![Just(Act::Freeze), Just(Act::Unfreeze)],
         1 => Just(Act::Sweep),
     ];
     let by = prop_oneof![8 => Just(By::Customer), 1 => Just(By::Operator), 1 => (0..9_u8).prop_map(By::Processor),
@@ -249,6 +252,8 @@ impl Story {
                 method: None,
             })),
             Act::Change { kind, which } => self.resources.change(&self.account, kind, which, id, now)?,
+            Act::Freeze => Command::Freeze,
+            Act::Unfreeze => Command::Unfreeze,
             Act::Sweep => Command::Sweep,
         })
     }

@@ -46,6 +46,7 @@ fn header(seq: u64) -> Header {
         clock: NOW,
         wake_at: Some(Timestamp(NOW.0 + 400_000_000)),
         revision: 3,
+        frozen_at: None,
     }
 }
 
@@ -502,6 +503,36 @@ pub(in crate::log::body) fn members() -> Transition {
         ],
         ..unchanged(49)
     }
+}
+
+/// An account that is frozen, a request that goes on meanwhile, an owner who wants to be told, and the end of it: form 5.
+pub(in crate::log::body) fn freezing() -> Vec<Transition> {
+    use EventKind::{AccountFrozen, AccountUnfrozen};
+    let told = |kind| Event::new(kind, "it").at("at", NOW);
+    let frozen = || Header { frozen_at: Some(NOW), ..header(50) };
+    let proof = Proof {
+        request_id: RequestId(id(56)),
+        act: "freeze".into(),
+        subject: id(1).to_string(),
+        amount: None,
+        reason: Some("a stolen card".into()),
+    };
+    let wanted = Endpoint {
+        id: id(57),
+        account_id: AccountId(id(1)),
+        url: "https://example.com/".into(),
+        description: String::new(),
+        secret: "whsec_2".into(),
+        kinds: Some(vec![AccountFrozen, AccountUnfrozen]),
+        created_at: NOW,
+        disabled: None,
+    };
+    vec![
+        Transition { header: frozen(), events: vec![told(AccountFrozen)], proof: Some(proof), ..unchanged(50) },
+        Transition { header: frozen(), ..unchanged(50) },
+        Transition { resources: vec![Resource::Endpoint(wanted)], ..unchanged(50) },
+        Transition { events: vec![told(AccountUnfrozen)], ..unchanged(50) },
+    ]
 }
 
 /// A price book.

@@ -14,6 +14,7 @@ const IMPORTED: &[u8] = include_bytes!("../../../../tests/fixtures/log_bodies/1_
 const ATTEMPTS: &[u8] = include_bytes!("../../../../tests/fixtures/log_bodies/2_attempts.bin");
 const PARKED: &[u8] = include_bytes!("../../../../tests/fixtures/log_bodies/3_parked.bin");
 const MEMBERS: &[u8] = include_bytes!("../../../../tests/fixtures/log_bodies/4_members.bin");
+const FROZEN: &[u8] = include_bytes!("../../../../tests/fixtures/log_bodies/5_frozen.bin");
 const EVERYTHING: &[u8] = include_bytes!("../../../../tests/fixtures/log_bodies/1_everything.bin");
 
 fn genesis(began: Began) -> Genesis {
@@ -47,7 +48,28 @@ fn bodies_of_form_4_are_read_for_ever() {
     assert_eq!(decode(MEMBERS), Ok(Body::Transitions(vec![examples::parking(), examples::members()])));
 }
 
-/// For as long as form 4 is the newest.
+#[test]
+fn bodies_of_form_5_are_read_for_ever() {
+    assert_eq!(decode(FROZEN), Ok(Body::Transitions([vec![examples::members()], examples::freezing()].concat())));
+}
+
+/// For as long as form 5 is the newest.
+#[test]
+fn bodies_are_written_in_form_5_where_they_need_it() {
+    assert_eq!(encode(&[vec![examples::members()], examples::freezing()].concat()), FROZEN);
+    for needs in examples::freezing() {
+        let body = encode(&[needs]);
+        assert_eq!(body[0], 5);
+        for older in [1, 2, 3, 4] {
+            let refused = Err(BadBody::Malformed("header.frozen_at".into()));
+            assert_eq!(decode(&[&[older], &body[1..]].concat()), refused);
+        }
+    }
+    let other = encode(&[examples::members()]);
+    assert!(decode(&[&[5], &other[1..]].concat()).is_err(), "it is for bodies that need it");
+}
+
+/// For as long as no other form holds all of them in fewer bytes.
 #[test]
 fn bodies_are_written_in_form_4_where_they_need_it() {
     assert_eq!(encode(&[examples::parking(), examples::members()]), MEMBERS);

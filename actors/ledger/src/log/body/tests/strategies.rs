@@ -110,6 +110,7 @@ fn header() -> BoxedStrategy<Header> {
         clock: time(),
         wake_at: option::of(time()),
         revision: any::<u64>(),
+        frozen_at: option::of(time()),
     })
 }
 

@@ -91,12 +91,25 @@ pub(super) struct Header {
     wake_at: Option<i64>,
     #[prost(uint64, tag = "9")]
     revision: u64,
+    /// Since form 5.
+    #[prost(sint64, optional, tag = "10")]
+    frozen_at: Option<i64>,
 }
 
 impl Header {
     pub(super) fn write(header: &account::Header, to: &Writing) -> Self {
-        let account::Header { plan, created_at, subscribed_until, debt, charged, seq, clock, wake_at, revision } =
-            header;
+        let account::Header {
+            plan,
+            created_at,
+            subscribed_until,
+            debt,
+            charged,
+            seq,
+            clock,
+            wake_at,
+            revision,
+            frozen_at,
+        } = header;
         Self {
             plan: plan.number(),
             created_at: to.time(*created_at),
@@ -107,11 +120,12 @@ impl Header {
             clock: to.time(*clock),
             wake_at: to.maybe_time(*wake_at),
             revision: *revision,
+            frozen_at: to.maybe_time(*frozen_at),
         }
     }
 
     pub(super) fn read(self, from: &Reading) -> Result<account::Header, BadBody> {
-        let Self { plan, created_at, subscribed_until, debt, charged, seq, clock, wake_at, revision } = self;
+        let Self { plan, created_at, subscribed_until, debt, charged, seq, clock, wake_at, revision, frozen_at } = self;
         Ok(account::Header {
             plan: value(plan, "header.plan")?,
             created_at: from.time(created_at),
@@ -122,6 +136,7 @@ impl Header {
             clock: from.time(clock),
             wake_at: from.maybe_time(wake_at),
             revision,
+            frozen_at: from.maybe_time(frozen_at),
         })
     }
 }

@@ -90,6 +90,8 @@ numbered! {
         MemberRoleChanged = 16,
         MemberLeft = 17,
         MoreWanted = 18,
+        AccountFrozen = 19,
+        AccountUnfrozen = 20,
     }
     Role { Owner = 1, Billing = 2, Developer = 3, Reader = 4 }
 }

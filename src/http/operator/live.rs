@@ -1,0 +1,14 @@
+//! The live socket of operators' pages: opened by their session, where `GET /v1/live` takes the token.
+
+use actix_web::{HttpRequest, HttpResponse, web};
+
+use super::page::Operator;
+use crate::http::{live::of_operator, state::Shared};
+
+/// `GET /operator/live`.
+pub(super) async fn live(state: Shared, request: HttpRequest, body: web::Payload) -> HttpResponse {
+    match Operator::of(&state, &request) {
+        Ok(operator) => of_operator(state, request, body, operator.until()).await,
+        Err(answer) => answer,
+    }
+}
