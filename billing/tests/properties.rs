@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use billing::{
     Nanos, Timestamp,
     account::{Account, Automatic, Header, Stored},
+    alert,
     automatic::{AutoChange, AutoSettings, Switch},
     class::{SizeClass, Weighting},
     command::{Admit, Command, Fund, Reply, Reverse},
@@ -89,6 +90,8 @@ struct Replay {
     subscription: Option<Subscription>,
     automatic: Option<Automatic>,
     events: HashSet<(EventKind, String)>,
+    /// Lines of low credits that were told, and that the balance has not recovered from.
+    told: HashSet<Nanos>,
     spent: BTreeMap<i64, Nanos>,
     captured: HashSet<RequestId>,
     ended: HashSet<RequestId>,
@@ -145,6 +148,7 @@ impl Replay {
         if let Some(automatic) = &transition.automatic {
             self.automatic = Some(automatic.clone());
         }
+        self.hear(transition);
         for event in &transition.events {
             let is_new = self.events.insert((event.kind, event.subject.clone()));
             // A tier's fall or a limit that changes back is notified again, under the same subject.
@@ -161,6 +165,22 @@ impl Replay {
                 self.captured.contains(&usage.request_id),
                 "charged means captured"
             );
+        }
+    }
+
+    /// A line of low credits is told again only after the balance has recovered from it.
+    fn hear(&mut self, transition: &Transition) {
+        let owned: Nanos = self.grants.values().map(|[_, available, held, ..]| *available + *held).sum();
+        let settings = self.automatic.clone().unwrap_or_default().settings;
+        let usual = if settings.reload.is_on() { settings.threshold } else { alert::USUAL_LINE };
+        let lines = settings.alerts.unwrap_or_else(|| vec![usual]);
+        self.told.retain(|line| lines.contains(line) && owned < alert::recovered(*line));
+        for event in transition.events.iter().filter(|event| event.kind == EventKind::LowBalance) {
+            let amount =
+                |name: &str| -> Nanos { event.data.iter().find(|(it, _)| it == name).unwrap().1.parse().unwrap() };
+            let line = amount("threshold");
+            assert!(amount("balance") == owned && owned < line && lines.contains(&line), "{event:?} at {owned}");
+            assert!(self.told.insert(line), "told again, and the balance had not recovered: {event:?}");
         }
     }
 
@@ -365,6 +385,7 @@ fn command(step: &Step, account: &Account, replay: &Replay, serial: u128, now: T
                 monthly_max: Nanos::dollars(most),
                 monthly_spend: Nanos::dollars(most + 5),
                 method: None,
+                alerts: (threshold % 2 == 0).then(|| vec![Nanos::dollars(threshold + 2), Nanos::dollars(1)]),
             }))
         }
         // Once, before the key is ever used.

@@ -28,6 +28,7 @@ mod m0019_parked;
 mod m0020_nodes;
 mod m0021_clocks;
 mod m0022_people;
+mod m0024_notices;
 
 /// All migrations of the tables, in order.
 #[derive(Debug)]
@@ -59,6 +60,7 @@ impl MigratorTrait for Migrator {
             Box::new(m0020_nodes::Migration),
             Box::new(m0021_clocks::Migration),
             Box::new(m0022_people::Migration),
+            Box::new(m0024_notices::Migration),
         ])
     }
 }

@@ -9,6 +9,7 @@ mod v1;
 mod v2;
 mod v3;
 mod v4;
+mod v6;
 
 use billing::{Timestamp, entry::Transition};
 use uuid::Uuid;
@@ -100,7 +101,9 @@ pub enum BadBody {
 
 /// The body of a batch of transitions, in the oldest form that holds all of them: an older program reads what it can know.
 pub fn encode(transitions: &[Transition]) -> Vec<u8> {
-    let body = if transitions.iter().any(v4::is_needed) {
+    let body = if transitions.iter().any(v6::is_needed) {
+        v6::encode(transitions)
+    } else if transitions.iter().any(v4::is_needed) {
         v4::encode(transitions)
     } else if transitions.iter().any(v3::is_needed) {
         v3::encode(transitions)
@@ -143,7 +146,8 @@ pub fn decode(body: &[u8]) -> Result<Body, BadBody> {
         Some((&v2::VERSION, message)) => v2::decode(message),
         Some((&v3::VERSION, message)) => v3::decode(message),
         Some((&v4::VERSION, message)) => v4::decode(message),
-        Some((&newer, _)) if newer > v4::VERSION => Err(BadBody::Newer(newer)),
+        Some((&v6::VERSION, message)) => v6::decode(message),
+        Some((&newer, _)) if newer > v6::VERSION => Err(BadBody::Newer(newer)),
         Some(_) | None => Err(BadBody::Malformed("the form's version".to_owned())),
     }
 }

@@ -38,7 +38,7 @@ use self::{
     resources::Resource,
     usage::Usage,
 };
-use super::{BadBody, Body, v2, v3, v4};
+use super::{BadBody, Body, v2, v3, v4, v6};
 
 /// The version of this form.
 pub(super) const VERSION: u8 = 1;
@@ -159,6 +159,7 @@ fn whole(content: &Content) -> Vec<u8> {
 
 pub(super) fn decode(message: &[u8]) -> Result<Body, BadBody> {
     match decode_any(message)? {
+        Body::Transitions(transitions) if transitions.iter().any(v6::is_needed) => Err(malformed("alerts")),
         Body::Transitions(transitions) if transitions.iter().any(v2::is_needed) => Err(malformed("usage.attempts")),
         Body::Transitions(transitions) if transitions.iter().any(v3::is_needed) => Err(malformed("hold.is_parked")),
         Body::Transitions(transitions) if transitions.iter().any(v4::is_needed) => Err(malformed("members")),

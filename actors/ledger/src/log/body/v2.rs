@@ -8,7 +8,7 @@ use super::{
         self,
         context::{Reading, Writing},
     },
-    v3, v4,
+    v3, v4, v6,
 };
 
 /// The version of this form.
@@ -26,6 +26,9 @@ pub(super) fn encode(transitions: &[entry::Transition]) -> Vec<u8> {
 /// A body of this form holds transitions alone.
 pub(super) fn decode(message: &[u8]) -> Result<Body, BadBody> {
     match v1::decode_any(message)? {
+        Body::Transitions(transitions) if transitions.iter().any(v6::is_needed) => {
+            Err(BadBody::Malformed("alerts".to_owned()))
+        }
         Body::Transitions(transitions) if transitions.iter().any(v3::is_needed) => {
             Err(BadBody::Malformed("hold.is_parked".to_owned()))
         }

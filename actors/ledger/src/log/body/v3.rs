@@ -2,7 +2,7 @@
 
 use billing::entry;
 
-use super::{BadBody, Body, v1, v4};
+use super::{BadBody, Body, v1, v4, v6};
 
 /// The version of this form.
 pub(super) const VERSION: u8 = 3;
@@ -19,6 +19,9 @@ pub(super) fn encode(transitions: &[entry::Transition]) -> Vec<u8> {
 /// A body of this form holds transitions alone.
 pub(super) fn decode(message: &[u8]) -> Result<Body, BadBody> {
     match v1::decode_any(message)? {
+        Body::Transitions(transitions) if transitions.iter().any(v6::is_needed) => {
+            Err(BadBody::Malformed("alerts".to_owned()))
+        }
         Body::Transitions(transitions) if transitions.iter().any(v4::is_needed) => {
             Err(BadBody::Malformed("members".to_owned()))
         }

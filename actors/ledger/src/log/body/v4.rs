@@ -10,6 +10,7 @@ use super::{
         context::{Reading, Writing},
         numbers::{Numbered as _, value},
     },
+    v6,
 };
 
 /// The version of this form.
@@ -42,6 +43,9 @@ pub(super) fn encode(transitions: &[entry::Transition]) -> Vec<u8> {
 /// A body of this form holds transitions alone.
 pub(super) fn decode(message: &[u8]) -> Result<Body, BadBody> {
     match v1::decode_any(message)? {
+        Body::Transitions(transitions) if transitions.iter().any(v6::is_needed) => {
+            Err(BadBody::Malformed("alerts".to_owned()))
+        }
         Body::Transitions(transitions) if transitions.iter().any(is_needed) => Ok(Body::Transitions(transitions)),
         _ => Err(BadBody::Malformed("form 4 without what it is for".to_owned())),
     }

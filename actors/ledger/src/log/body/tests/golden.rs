@@ -14,6 +14,7 @@ const IMPORTED: &[u8] = include_bytes!("../../../../tests/fixtures/log_bodies/1_
 const ATTEMPTS: &[u8] = include_bytes!("../../../../tests/fixtures/log_bodies/2_attempts.bin");
 const PARKED: &[u8] = include_bytes!("../../../../tests/fixtures/log_bodies/3_parked.bin");
 const MEMBERS: &[u8] = include_bytes!("../../../../tests/fixtures/log_bodies/4_members.bin");
+const ALERTS: &[u8] = include_bytes!("../../../../tests/fixtures/log_bodies/6_alerts.bin");
 const EVERYTHING: &[u8] = include_bytes!("../../../../tests/fixtures/log_bodies/1_everything.bin");
 
 fn genesis(began: Began) -> Genesis {
@@ -47,7 +48,24 @@ fn bodies_of_form_4_are_read_for_ever() {
     assert_eq!(decode(MEMBERS), Ok(Body::Transitions(vec![examples::parking(), examples::members()])));
 }
 
-/// For as long as form 4 is the newest.
+#[test]
+fn bodies_of_form_6_are_read_for_ever() {
+    assert_eq!(decode(ALERTS), Ok(Body::Transitions(vec![examples::members(), examples::alerts()])));
+}
+
+/// For as long as form 6 is the newest.
+#[test]
+fn bodies_are_written_in_form_6_where_they_need_it() {
+    assert_eq!(encode(&[examples::members(), examples::alerts()]), ALERTS);
+    let alerts = encode(&[examples::alerts()]);
+    for older in [1, 2, 3, 4] {
+        assert_eq!(decode(&[&[older], &alerts[1..]].concat()), Err(BadBody::Malformed("alerts".into())));
+    }
+    let other = encode(&[examples::members()]);
+    assert!(decode(&[&[6], &other[1..]].concat()).is_err(), "it is for bodies that need it");
+}
+
+/// For as long as no other form holds all of them in fewer bytes.
 #[test]
 fn bodies_are_written_in_form_4_where_they_need_it() {
     assert_eq!(encode(&[examples::parking(), examples::members()]), MEMBERS);
