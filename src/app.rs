@@ -63,7 +63,7 @@ use crate::{
     mail::Mail,
     service::{
         Service,
-        people::{People, SignUp},
+        people::{People, SignUp, notices},
     },
     signing::{self, Signer, jws},
     telemetry::Metrics,
@@ -189,7 +189,7 @@ pub async fn start(settings: &Settings, metrics: Metrics, start: Start) -> Resul
     let webhook_timeout = Duration::from_secs(settings.webhooks.timeout_seconds);
     let known = Arc::clone(&signer);
     let open = move |text: &str| jws::text_of(text, signing::CHECKPOINT, known.keys());
-    let people = people(settings)?;
+    let people = people(settings, &blake3::hash(admin_token.as_bytes()))?;
     let accounts = gateway.accounts.clone();
     let service = Service::new(accounts, journal, payments, webhooks, webhook_timeout, people, open);
     let telemetry = (metrics, traces(settings)?);
@@ -199,6 +199,10 @@ pub async fn start(settings: &Settings, metrics: Metrics, start: Start) -> Resul
     actix_rt::spawn({
         let (state, revoked) = (state.clone(), ledger.revocations());
         async move { state.keys.follow(revoked).await }
+    });
+    actix_rt::spawn({
+        let state = state.clone();
+        async move { notices::follow(&state.service).await }
     });
     nodes::relay(&state);
     serve(settings, places, start, admin_token, state)
@@ -219,7 +223,7 @@ fn traces(settings: &Settings) -> Result<Traces> {
 }
 
 /// How people are mailed, and who may become one.
-fn people(settings: &Settings) -> Result<People> {
+fn people(settings: &Settings, token: &blake3::Hash) -> Result<People> {
     let config::People { sign_up, url, mail } = &settings.people;
     let server = mail.smtp.as_ref().map(config::ServerUrl::as_str);
     let mail = Mail::start(&mail.from, server, settings.data_dir.join("outbox")).map_err(anyhow::Error::msg)?;
@@ -228,7 +232,7 @@ fn people(settings: &Settings) -> Result<People> {
         config::SignUp::Invited => SignUp::Invited,
         config::SignUp::Closed => SignUp::Closed,
     };
-    Ok(People::new(mail, sign_up, url.clone()))
+    Ok(People::new(mail, sign_up, url.clone(), token))
 }
 
 /// Tells a predecessor that this process can take its place.

@@ -15,10 +15,10 @@ use lettre::{
     AsyncSmtpTransport, AsyncTransport as _, Message, Tokio1Executor,
     message::{
         Body, Mailbox,
-        header::{ContentTransferEncoding, ContentType},
+        header::{ContentTransferEncoding, ContentType, HeaderName, HeaderValue},
     },
 };
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::{Semaphore, mpsc, oneshot};
 
 /// The letters that may wait.
 const WAITING: usize = 1_000;
@@ -40,6 +40,8 @@ pub struct Letter {
     pub subject: String,
     /// What it says.
     pub text: String,
+    /// Where its reader has no more of its kind sent, by one request and without signing in (RFC 8058).
+    pub unsubscribe: Option<String>,
 }
 
 impl fmt::Debug for Letter {
@@ -54,9 +56,12 @@ impl fmt::Debug for Letter {
 #[error("too many letters wait to be sent")]
 pub struct Full;
 
+/// A letter that waits, and who waits for it to be on its way.
+type Waiting = (Letter, Option<oneshot::Sender<()>>);
+
 /// Takes letters.
 #[derive(Debug, Clone)]
-pub struct Mail(mpsc::Sender<Letter>);
+pub struct Mail(mpsc::Sender<Waiting>);
 
 /// What sends them.
 struct Sender {
@@ -76,17 +81,19 @@ impl Mail {
         let server = server.map(AsyncSmtpTransport::<Tokio1Executor>::from_url).transpose();
         let server = server.map_err(|error| format!("the mail server's address: {error}"))?;
         let server = server.map(|server| server.timeout(Some(STEP)).build());
-        let (queue, mut waiting) = mpsc::channel::<Letter>(WAITING);
+        let (queue, mut waiting) = mpsc::channel::<Waiting>(WAITING);
         let sender = Arc::new(Sender { from, server, outbox });
         tokio::spawn(async move {
             let slots = Arc::new(Semaphore::new(AT_ONCE));
-            while let Some(letter) = waiting.recv().await {
+            while let Some((letter, waits)) = waiting.recv().await {
                 // It is closed by nobody.
                 let Ok(slot) = Arc::clone(&slots).acquire_owned().await else { return };
                 let sender = Arc::clone(&sender);
                 tokio::spawn(async move {
                     let _slot = slot;
                     sender.send(&letter).await;
+                    // Who waited may have left.
+                    let _ = waits.map(|waits| waits.send(()));
                 });
             }
         });
@@ -99,7 +106,13 @@ impl Mail {
     ///
     /// Too many wait.
     pub fn send(&self, letter: Letter) -> Result<(), Full> {
-        self.0.try_send(letter).map_err(|_| Full)
+        self.0.try_send((letter, None)).map_err(|_| Full)
+    }
+
+    /// Sends a letter, and waits until a server has taken it, or it is kept in the outbox. Returns whether that is so.
+    pub async fn deliver(&self, letter: Letter) -> bool {
+        let (waits, done) = oneshot::channel();
+        self.0.send((letter, Some(waits))).await.is_ok() && done.await.is_ok()
     }
 }
 
@@ -127,14 +140,18 @@ impl Sender {
     fn written(&self, letter: &Letter) -> Result<Message, String> {
         let host = self.from.email.domain();
         let to: lettre::Address = letter.to.parse().map_err(|error| format!("the reader's address: {error}"))?;
-        Message::builder()
+        let mut message = Message::builder()
             .message_id(Some(format!("<{}@{host}>", uuid::Uuid::now_v7())))
             .from(self.from.clone())
             .to(Mailbox::new(None, to))
             .subject(&letter.subject)
             .header(ContentType::TEXT_PLAIN)
             .body(body(&letter.text))
-            .map_err(|error| error.to_string())
+            .map_err(|error| error.to_string())?;
+        if let Some(url) = &letter.unsubscribe {
+            unsubscribed_at(&mut message, url);
+        }
+        Ok(message)
     }
 
     /// Writes a letter to a file, which its owner alone may read.
@@ -143,6 +160,19 @@ impl Sender {
             let folder = self.outbox.display();
             tracing::warn!(%error, %folder, "a letter is lost: it could not be written to the outbox");
         }
+    }
+}
+
+/// Adds the headers by which programs unsubscribe their reader. The address is ours: it has nothing that a header can't have, and is
+/// not folded, as some of those programs read one line alone.
+fn unsubscribed_at(message: &mut Message, url: &str) {
+    let value = format!("<{url}>");
+    for (name, value) in [
+        (HeaderName::new_from_ascii_str("List-Unsubscribe"), value.as_str()),
+        (HeaderName::new_from_ascii_str("List-Unsubscribe-Post"), "List-Unsubscribe=One-Click"),
+    ] {
+        let header = HeaderValue::dangerous_new_pre_encoded(name, value.to_owned(), value.to_owned());
+        message.headers_mut().insert_raw(header);
     }
 }
 
@@ -177,8 +207,12 @@ mod tests {
     #[test]
     fn a_letter_is_plain_text_and_nobody_adds_headers_to_it() {
         let sender = sender(PathBuf::new());
-        let letter =
-            |to: &str| Letter { to: to.into(), subject: "Sign up".into(), text: "A link:\n\nhttp://x/?a=b\n".into() };
+        let letter = |to: &str| Letter {
+            to: to.into(),
+            subject: "Sign up".into(),
+            text: "A link:\n\nhttp://x/?a=b\n".into(),
+            unsubscribe: None,
+        };
         let text = String::from_utf8(sender.written(&letter("ada@example.com")).unwrap().formatted()).unwrap();
         assert!(text.contains("To: ada@example.com\r\n") && text.contains("Content-Type: text/plain"), "{text}");
         assert!(text.contains("Message-ID: <") && text.ends_with("http://x/?a=b\r\n"), "{text}");
@@ -186,6 +220,12 @@ mod tests {
             assert!(sender.written(&letter(to)).is_err(), "{to}");
         }
         assert!(!format!("{:?}", letter("a@b.c")).contains("http"));
+        assert!(!text.contains("List-Unsubscribe"), "{text}");
+        let url = format!("https://x/unsubscribe?token={}", "a".repeat(140));
+        let letter = Letter { unsubscribe: Some(url.clone()), ..letter("ada@example.com") };
+        let text = String::from_utf8(sender.written(&letter).unwrap().formatted()).unwrap();
+        let headers = format!("\r\nList-Unsubscribe: <{url}>\r\nList-Unsubscribe-Post: List-Unsubscribe=One-Click\r\n");
+        assert!(text.contains(&headers), "{text}");
     }
 
     #[test]

@@ -9,7 +9,7 @@ use billing::{
     Nanos, Timestamp,
     account::{Account, Automatic, Header, Stored},
     alert,
-    automatic::{AutoChange, AutoSettings, Switch},
+    automatic::{AutoSettings, Switch},
     class::{SizeClass, Weighting},
     command::{Admit, Command, Fund, Reply, Reverse},
     decide::decide,
@@ -292,6 +292,19 @@ fn pick<T: Copy + Ord>(mut from: Vec<T>, which: usize) -> Option<T> {
     if from.is_empty() { None } else { Some(from[which % from.len()]) }
 }
 
+fn settings([reload, scale]: [bool; 2], threshold: i64, amount: i64, most: i64) -> AutoSettings {
+    AutoSettings {
+        reload: Switch::from_bool(reload),
+        scale: Switch::from_bool(scale),
+        threshold: Nanos::dollars(threshold),
+        amount: Nanos::dollars(amount),
+        monthly_max: Nanos::dollars(most),
+        monthly_spend: Nanos::dollars(most + 5),
+        method: None,
+        alerts: (threshold % 2 == 0).then(|| vec![Nanos::dollars(threshold + 2), Nanos::dollars(1)]),
+    }
+}
+
 fn command(step: &Step, account: &Account, replay: &Replay, serial: u128, now: Timestamp) -> Option<Command> {
     let id = Uuid::from_u128(serial);
     let open = || account.holds().map(|hold| hold.request_id).collect::<Vec<_>>();
@@ -377,16 +390,7 @@ fn command(step: &Step, account: &Account, replay: &Replay, serial: u128, now: T
             amount: amount.map(Nanos::new),
         },
         Step::Automatic { reload, scale, threshold, amount, most } => {
-            Command::SetAutomatic(AutoChange::from(AutoSettings {
-                reload: Switch::from_bool(reload),
-                scale: Switch::from_bool(scale),
-                threshold: Nanos::dollars(threshold),
-                amount: Nanos::dollars(amount),
-                monthly_max: Nanos::dollars(most),
-                monthly_spend: Nanos::dollars(most + 5),
-                method: None,
-                alerts: (threshold % 2 == 0).then(|| vec![Nanos::dollars(threshold + 2), Nanos::dollars(1)]),
-            }))
+            Command::SetAutomatic(settings([reload, scale], threshold, amount, most).into())
         }
         // Once, before the key is ever used.
         Step::OpenKey { day, total } if account.header.revision == 0 && replay.is_unused(account) => {

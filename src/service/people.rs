@@ -1,10 +1,12 @@
 //! People: how they come in by links that are mailed to them, sign in, and act for accounts as members. What a person may do is
-//! the role's (`billing::member`). Every change of members is an event of the account.
+//! the role's (`billing::member`). Every change of members is an event of the account. What members are told of by letters is
+//! [`notices`].
 //!
 //! Nothing here tells whether an address is a person's: for one that is not, the same is done, and the same is said.
 
 pub mod joining;
 pub mod members;
+pub mod notices;
 pub mod operator;
 pub mod passwords;
 pub mod sessions;
@@ -19,7 +21,10 @@ pub use ledger::people::StoredPerson as Person;
 
 use self::passwords::Passwords;
 use super::{Service, ServiceError};
-use crate::mail::{Letter, Mail};
+use crate::{
+    mail::{Letter, Mail},
+    sealing::Sealer,
+};
 
 /// How long a link that sets a password is good.
 const RESET_MS: i64 = 30 * 60 * 1_000;
@@ -51,13 +56,17 @@ pub struct People {
     sign_up: SignUp,
     /// Where browsers find the pages, without a slash at its end.
     url: OnceLock<String>,
+    /// Signs the links by which letters are stopped.
+    signer: Sealer,
 }
 
 impl People {
-    /// With links to this address; without one, [`Self::serve_at`] says it later.
-    pub fn new(mail: Mail, sign_up: SignUp, url: Option<String>) -> Self {
+    /// With links to this address; without one, [`Self::serve_at`] says it later. Links by which letters are stopped are signed
+    /// with the operator's token, of which this is the hash: any node that knows it knows them.
+    pub fn new(mail: Mail, sign_up: SignUp, url: Option<String>, token: &blake3::Hash) -> Self {
         let known = url.map(|url| OnceLock::from(url.trim_end_matches('/').to_owned()));
-        Self { passwords: Passwords::default(), mail, sign_up, url: known.unwrap_or_default() }
+        let signer = Sealer::new("farebox 2026-11-30 links that stop letters", token);
+        Self { passwords: Passwords::default(), mail, sign_up, url: known.unwrap_or_default(), signer }
     }
 
     /// Says where the pages are, if no setting has said it.
@@ -71,8 +80,13 @@ impl People {
         self.sign_up
     }
 
+    /// A path of this gateway, as browsers find it.
+    pub(super) fn at(&self, path: &str) -> String {
+        format!("{}{path}", self.url.get().map_or("", String::as_str))
+    }
+
     fn page(&self, name: &str) -> String {
-        format!("{}/dashboard/{name}", self.url.get().map_or("", String::as_str))
+        self.at(&format!("/dashboard/{name}"))
     }
 
     fn link_to(&self, page: &str, token: &str) -> String {
@@ -80,13 +94,13 @@ impl People {
     }
 
     fn send(&self, to: &str, subject: &str, text: String) -> Result<(), ServiceError> {
-        let letter = Letter { to: to.to_owned(), subject: subject.to_owned(), text };
+        let letter = Letter { to: to.to_owned(), subject: subject.to_owned(), text, unsubscribe: None };
         self.mail.send(letter).map_err(|_| ServiceError::Overloaded("Too many letters wait to be sent.".into()))
     }
 }
 
 /// A token that nobody guesses: 244 random bits.
-fn new_token() -> String {
+pub(super) fn new_token() -> String {
     let bits = [Uuid::new_v4(), Uuid::new_v4()].map(Uuid::into_bytes).concat();
     blake3::hash(&bits).to_hex().to_string()
 }

@@ -79,7 +79,11 @@ const TABLES: &[(&str, &[Module])] = &[
             // Responses for later requests: of a response it knows its items alone.
             ("kept", &["sealing"], &["actors", "billing", "ledger", "wire"]),
             // What people do beside inference: it and the gateway do not know each other.
-            ("service", &["email", "idempotency", "mail"], &["actors", "billing", "cards", "ledger", "runtime"]),
+            (
+                "service",
+                &["email", "idempotency", "mail", "sealing"],
+                &["actors", "billing", "cards", "ledger", "runtime"],
+            ),
             ("gateway", &["catalogue", "single_flight"], &["actors", "billing", "engine", "runtime", "traces", "wire"]),
             // Of the nested crates the counts of addresses alone: what it answers comes from the gateway and the services.
             (
