@@ -61,7 +61,10 @@ use crate::{
     config::{self, Settings},
     gateway::{Gateway, Models, Rules, pins::Pins},
     http::{self, state::State},
-    service::{Service, people::letters},
+    service::{
+        Service,
+        people::{letters, notices},
+    },
     signing::{self, Signer, jws},
     telemetry::Metrics,
 };
@@ -200,6 +203,10 @@ pub async fn start(settings: &Settings, metrics: Metrics, start: Start) -> Resul
     actix_rt::spawn({
         let state = state.clone();
         async move { letters::carry(&state.service).await }
+    });
+    actix_rt::spawn({
+        let state = state.clone();
+        async move { notices::follow(&state.service).await }
     });
     nodes::relay(&state);
     serve(settings, places, start, admin_token, state)

@@ -14,7 +14,7 @@ use lettre::{
     AsyncSmtpTransport, AsyncTransport as _, Message, Tokio1Executor,
     message::{
         Body, Mailbox,
-        header::{ContentTransferEncoding, ContentType},
+        header::{ContentTransferEncoding, ContentType, HeaderName, HeaderValue},
     },
 };
 use uuid::Uuid;
@@ -32,6 +32,8 @@ pub struct Letter {
     pub subject: String,
     /// What it says.
     pub text: String,
+    /// Where its reader has no more of its kind sent, by one request and without signing in (RFC 8058).
+    pub unsubscribe: Option<String>,
 }
 
 impl fmt::Debug for Letter {
@@ -94,20 +96,37 @@ impl Mail {
     fn written(&self, id: Uuid, letter: &Letter) -> Result<Message, String> {
         let host = self.from.email.domain();
         let to: lettre::Address = letter.to.parse().map_err(|error| format!("the reader's address: {error}"))?;
-        Message::builder()
+        let mut message = Message::builder()
             .message_id(Some(format!("<{id}@{host}>")))
             .from(self.from.clone())
             .to(Mailbox::new(None, to))
             .subject(&letter.subject)
             .header(ContentType::TEXT_PLAIN)
             .body(body(&letter.text))
-            .map_err(|error| error.to_string())
+            .map_err(|error| error.to_string())?;
+        if let Some(url) = &letter.unsubscribe {
+            unsubscribed_at(&mut message, url);
+        }
+        Ok(message)
     }
 
     /// Writes a letter to a file, which its owner alone may read. Files are named in the order in which letters were written.
     fn keep(&self, id: Uuid, message: &Message) -> Sent {
         let kept = keep(&self.outbox, id, &message.formatted());
         kept.map_or_else(|error| Sent::Later(format!("{}: {error}", self.outbox.display())), |()| Sent::Taken)
+    }
+}
+
+/// Adds the headers by which programs unsubscribe their reader. The address is ours: it has nothing that a header can't have, and is
+/// not folded, as some of those programs read one line alone.
+fn unsubscribed_at(message: &mut Message, url: &str) {
+    let value = format!("<{url}>");
+    for (name, value) in [
+        (HeaderName::new_from_ascii_str("List-Unsubscribe"), value.as_str()),
+        (HeaderName::new_from_ascii_str("List-Unsubscribe-Post"), "List-Unsubscribe=One-Click"),
+    ] {
+        let header = HeaderValue::dangerous_new_pre_encoded(name, value.to_owned(), value.to_owned());
+        message.headers_mut().insert_raw(header);
     }
 }
 
@@ -143,8 +162,12 @@ mod tests {
     #[test]
     fn a_letter_is_plain_text_and_nobody_adds_headers_to_it() {
         let (mail, id) = (mail(PathBuf::new()), Uuid::from_u128(7));
-        let letter =
-            |to: &str| Letter { to: to.into(), subject: "Sign up".into(), text: "A link:\n\nhttp://x/?a=b\n".into() };
+        let letter = |to: &str| Letter {
+            to: to.into(),
+            subject: "Sign up".into(),
+            text: "A link:\n\nhttp://x/?a=b\n".into(),
+            unsubscribe: None,
+        };
         let text = String::from_utf8(mail.written(id, &letter("ada@example.com")).unwrap().formatted()).unwrap();
         assert!(text.contains("To: ada@example.com\r\n") && text.contains("Content-Type: text/plain"), "{text}");
         assert!(
@@ -155,6 +178,12 @@ mod tests {
             assert!(mail.written(id, &letter(to)).is_err(), "{to}");
         }
         assert!(!format!("{:?}", letter("a@b.c")).contains("http"));
+        assert!(!text.contains("List-Unsubscribe"), "{text}");
+        let url = format!("https://x/unsubscribe?token={}", "a".repeat(140));
+        let letter = Letter { unsubscribe: Some(url.clone()), ..letter("ada@example.com") };
+        let text = String::from_utf8(mail.written(id, &letter).unwrap().formatted()).unwrap();
+        let headers = format!("\r\nList-Unsubscribe: <{url}>\r\nList-Unsubscribe-Post: List-Unsubscribe=One-Click\r\n");
+        assert!(text.contains(&headers), "{text}");
     }
 
     #[tokio::test]
@@ -162,7 +191,12 @@ mod tests {
         use std::os::unix::fs::PermissionsExt as _;
         let folder = std::env::temp_dir().join(format!("farebox-outbox-{}", Uuid::new_v4()));
         let mail = mail(folder.clone());
-        let letter = |text: &str| Letter { to: "ada@example.com".into(), subject: "x".into(), text: text.into() };
+        let letter = |text: &str| Letter {
+            to: "ada@example.com".into(),
+            subject: "x".into(),
+            text: text.into(),
+            unsubscribe: None,
+        };
         // The first is sent twice: a stop came between.
         for (id, text) in [(1, "one"), (1, "one"), (2, "two")] {
             assert_eq!(mail.send(Uuid::from_u128(id), &letter(text)).await, Sent::Taken);

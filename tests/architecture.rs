@@ -107,6 +107,7 @@ const FENCES: &[(&str, &[&str])] = &[
             "src/gateway/plan/closed.rs",
         ],
     ),
+    ("icalendar", &["src/http/account/calendar.rs"]),
     ("lettre", &["src/mail.rs", "src/config/people.rs"]),
     ("argon2", &["src/service/people/passwords.rs"]),
     ("figment", &["src/config.rs", "src/config/"]),

@@ -122,7 +122,7 @@ pub struct Balance {
     pub units_used: Units,
 }
 
-/// An account's automatic purchases.
+/// What an account does by itself: automatic purchases, and alerts.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Automatic {
     /// The owner's settings.
@@ -131,6 +131,14 @@ pub struct Automatic {
     pub state: AutoState,
     /// This month's spending.
     pub window: SpendWindow,
+}
+
+impl Automatic {
+    /// Whether purchases were ever set or made. Alerts alone are none.
+    pub fn is_set(&self) -> bool {
+        let purchases = AutoSettings { alerts: None, ..self.settings.clone() };
+        purchases != AutoSettings::default() || self.state.begun > 0 || self.state.paused_at.is_some()
+    }
 }
 
 /// An account as it is stored.
@@ -318,6 +326,11 @@ impl Account {
         self.grants.iter().filter(in_window).map(|grant| grant.paid).sum()
     }
 
+    /// The credits that are not spent: what is available, and what running requests hold.
+    pub fn owned(&self) -> Nanos {
+        self.available + self.grants.iter().map(|grant| grant.held).sum()
+    }
+
     /// Whether the account has room for more credits of this amount and price.
     pub(crate) fn has_room(&self, amount: Nanos, paid: Nanos, now: Timestamp) -> bool {
         let sum =
@@ -452,6 +465,13 @@ impl Account {
     pub(crate) fn open_key(&mut self, key: &ApiKey, now: Timestamp) {
         if !key.limits.is_unlimited() {
             self.keys.insert(key.id, KeyState::new(key.limits.clone(), [Nanos::ZERO; 4], now));
+        }
+    }
+
+    /// Gives a key lines of its own. A key without limits has none.
+    pub(crate) fn set_key_alerts(&mut self, id: KeyId, percents: &[u8]) {
+        if let Some(key) = self.keys.get_mut(&id) {
+            key.set_alerts(percents.to_vec());
         }
     }
 

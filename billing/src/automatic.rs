@@ -1,9 +1,10 @@
-//! Automatic purchases: auto-reload when credits run low, autoScale when permits run out, and the monthly maximum of
-//! both (design, chapter 2.8).
+//! What happens by itself as credits or permits run out: auto-reload, autoScale, the monthly maximum of both (design, chapter
+//! 2.8), and alerts.
 
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    alert,
     nanos::Nanos,
     payment::Purpose,
     time::{HOUR_MS, Month, Timestamp},
@@ -33,6 +34,8 @@ pub struct AutoSettings {
     pub monthly_spend: Nanos,
     /// The card, by the processor's id. `None`: the account's default card.
     pub method: Option<String>,
+    /// The balances below which the owner is told. `None`: the usual one.
+    pub alerts: Option<Vec<Nanos>>,
 }
 
 /// A change of the settings. Missing fields stay unchanged. The account applies the change to its current settings, so
@@ -53,6 +56,17 @@ pub struct AutoChange {
     pub monthly_spend: Option<Nanos>,
     /// The card.
     pub method: Option<MethodChange>,
+    /// The balances below which the owner is told.
+    pub alerts: Option<AlertChange>,
+}
+
+/// A change of the balances below which an account's owner is told.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum AlertChange {
+    /// These from now on; none of them: never.
+    To(Vec<Nanos>),
+    /// The usual one.
+    ToUsual,
 }
 
 /// A change of the card that automatic purchases are charged to.
@@ -67,7 +81,7 @@ pub enum MethodChange {
 impl AutoChange {
     /// The settings after the change.
     pub fn apply(self, before: &AutoSettings) -> AutoSettings {
-        let Self { reload, threshold, amount, monthly_max, scale, monthly_spend, method } = self;
+        let Self { reload, threshold, amount, monthly_max, scale, monthly_spend, method, alerts } = self;
         AutoSettings {
             reload: reload.unwrap_or(before.reload),
             threshold: threshold.unwrap_or(before.threshold),
@@ -79,6 +93,11 @@ impl AutoChange {
                 (Some(MethodChange::To(method)), _) | (Some(MethodChange::AtFirst(method)), None) => Some(method),
                 (Some(MethodChange::AtFirst(_)) | None, before) => before.clone(),
             },
+            alerts: match alerts {
+                Some(AlertChange::To(lines)) => Some(lines),
+                Some(AlertChange::ToUsual) => None,
+                None => before.alerts.clone(),
+            },
         }
     }
 }
@@ -86,7 +105,7 @@ impl AutoChange {
 impl From<AutoSettings> for AutoChange {
     /// A change of every field.
     fn from(settings: AutoSettings) -> Self {
-        let AutoSettings { reload, threshold, amount, monthly_max, scale, monthly_spend, method } = settings;
+        let AutoSettings { reload, threshold, amount, monthly_max, scale, monthly_spend, method, alerts } = settings;
         Self {
             reload: Some(reload),
             threshold: Some(threshold),
@@ -95,6 +114,7 @@ impl From<AutoSettings> for AutoChange {
             scale: Some(scale),
             monthly_spend: Some(monthly_spend),
             method: method.map(MethodChange::To),
+            alerts: Some(alerts.map_or(AlertChange::ToUsual, AlertChange::To)),
         }
     }
 }
@@ -133,6 +153,7 @@ impl Default for AutoSettings {
             scale: Switch::Off,
             monthly_spend: Nanos::dollars(100),
             method: None,
+            alerts: None,
         }
     }
 }
@@ -163,7 +184,7 @@ impl AutoSettings {
         if self.monthly_spend < Nanos::ZERO || self.monthly_spend > LARGEST {
             return Err(("max_monthly_spend", "must be from $0 to $1,000,000"));
         }
-        Ok(())
+        alert::check(self.alerts.as_deref().unwrap_or_default()).map_err(|rule| ("alerts", rule))
     }
 }
 
@@ -262,6 +283,18 @@ pub struct AutoState {
     /// Since when automatic purchases are paused because credits were taken back. They resume when the owner sets them
     /// again.
     pub paused_at: Option<Timestamp>,
+    /// The lines of low credits that the owner was told of, and that the balance has not recovered from.
+    pub told: Vec<Nanos>,
+}
+
+impl AutoState {
+    /// The state after the settings have changed, or purchases were turned off: attempts begin anew. What was told, and what
+    /// makes ids unique, stays.
+    #[must_use]
+    pub(crate) fn anew(&mut self) -> Self {
+        let told = std::mem::take(&mut self.told);
+        Self { begun: self.begun, paused_at: self.paused_at, told, ..Self::default() }
+    }
 }
 
 #[cfg(test)]

@@ -10,7 +10,7 @@ use crate::{nanos::Nanos, time::Timestamp};
 /// The kind of an event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum EventKind {
-    /// The available credits have fallen below the threshold.
+    /// The balance has fallen below a line, and had recovered since that was told last.
     LowBalance,
     /// Credits expire in 7, 3 or 1 days.
     CreditsExpiring,
@@ -22,7 +22,7 @@ pub enum EventKind {
     ReloadCapped,
     /// The tier will fall without further purchases.
     TierFalling,
-    /// A key has used 80 % of one of its limits.
+    /// A key has used a part of one of its limits that the owner wants to be told of: 80 %, unless others are set.
     KeyLimitNear,
     /// A cycle of the plan was paid.
     SubscriptionRenewed,

@@ -236,8 +236,49 @@ pub enum KeyRefusal {
     },
 }
 
-/// The owner is notified once this percentage of a limit is used.
-const NEAR_PERCENT: i128 = 80;
+/// The part of a limit that the owner is told of where a key has no lines of its own, in percent.
+pub const USUAL_PERCENTS: [u8; 1] = [80];
+/// The most lines of one key.
+pub const MOST_PERCENTS: usize = 5;
+
+/// Checks the lines of a key, in percent of its limits.
+///
+/// # Errors
+///
+/// The rule that they break. The caller shows it to the user.
+pub fn check_percents(percents: &[u8]) -> Result<(), &'static str> {
+    if percents.len() > MOST_PERCENTS {
+        return Err("must have at most 5 lines");
+    }
+    if percents.iter().any(|percent| !(1..=100).contains(percent)) {
+        return Err("must have lines from 1 to 100 percent");
+    }
+    if (0..percents.len()).any(|place| percents[..place].contains(&percents[place])) {
+        return Err("has a line twice");
+    }
+    Ok(())
+}
+
+/// A line that the spending of a key has just reached.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Reached {
+    pub(crate) window: KeyWindow,
+    pub(crate) limit: Nanos,
+    pub(crate) spent: Nanos,
+    /// The start of the window.
+    pub(crate) start: Timestamp,
+    pub(crate) percent: u8,
+}
+
+impl Reached {
+    /// The subject of its event: the same whenever it is reached in this window. The usual line's has no percentage, as it was
+    /// the only one once.
+    pub(crate) fn subject(&self, id: KeyId) -> String {
+        let Self { window, limit, start, percent, .. } = self;
+        let of_window = format!("{id} {} {} {}", window.name(), start.0, limit.get());
+        if USUAL_PERCENTS.contains(percent) { of_window } else { format!("{of_window} {percent}") }
+    }
+}
 
 /// A limited key and its usage.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -249,14 +290,17 @@ pub struct KeyState {
     held: Nanos,
     /// All charges beyond the claims of their requests, ever: a provider counted more than was expected.
     beyond: Nanos,
-    told: [Option<Timestamp>; 4],
+    /// The owner's lines, in percent of each limit; `None`: the usual ones.
+    alerts: Option<Vec<u8>>,
+    /// The highest line of each window that was told, with the window's start.
+    told: [Option<(Timestamp, u8)>; 4],
 }
 
 impl KeyState {
     /// A key with the given spending in each window of `now`.
     pub fn new(limits: KeyLimits, spent: [Nanos; 4], now: Timestamp) -> Self {
         let starts = KeyWindow::ALL.map(|window| window.start(now));
-        Self { limits, starts, spent, held: Nanos::ZERO, beyond: Nanos::ZERO, told: [None; 4] }
+        Self { limits, starts, spent, held: Nanos::ZERO, beyond: Nanos::ZERO, alerts: None, told: [None; 4] }
     }
 
     /// This key with an amount charged beyond its limits before.
@@ -264,6 +308,22 @@ impl KeyState {
     pub const fn with_beyond(mut self, beyond: Nanos) -> Self {
         self.beyond = beyond;
         self
+    }
+
+    /// This key with lines of its own.
+    #[must_use]
+    pub fn with_alerts(mut self, alerts: Option<Vec<u8>>) -> Self {
+        self.alerts = alerts;
+        self
+    }
+
+    /// The lines at which the owner is told, in percent of each limit.
+    pub fn alerts(&self) -> &[u8] {
+        self.alerts.as_deref().unwrap_or(&USUAL_PERCENTS)
+    }
+
+    pub(crate) fn set_alerts(&mut self, alerts: Vec<u8>) {
+        self.alerts = Some(alerts);
     }
 
     /// The sum of the claims of running requests.
@@ -356,20 +416,23 @@ impl KeyState {
         }
     }
 
-    /// Windows that have just passed 80 % of their limit. Each is returned once.
-    pub(crate) fn newly_near(&mut self) -> Vec<(KeyWindow, Nanos, Nanos, Timestamp)> {
-        let mut near = Vec::new();
+    /// The highest line of each window that its spending has just reached. Each is returned once a window: spending never
+    /// falls within one.
+    pub(crate) fn newly_reached(&mut self) -> Vec<Reached> {
+        let mut reached = Vec::new();
         for (place, window) in KeyWindow::ALL.into_iter().enumerate() {
             let Some(limit) = self.limits.amounts[place] else { continue };
             let (start, spent) = (self.starts[place], self.spent[place]);
-            if i128::from(spent.get()) * 100 >= i128::from(limit.get()) * NEAR_PERCENT
-                && self.told[place] != Some(start)
-            {
-                self.told[place] = Some(start);
-                near.push((window, limit, spent, start));
+            let is_reached =
+                |percent: &u8| i128::from(spent.get()) * 100 >= i128::from(limit.get()) * i128::from(*percent);
+            let Some(percent) = self.alerts().iter().copied().filter(is_reached).max() else { continue };
+            let is_told = self.told[place].is_some_and(|(of, told)| of == start && told >= percent);
+            if !is_told {
+                self.told[place] = Some((start, percent));
+                reached.push(Reached { window, limit, spent, start, percent });
             }
         }
-        near
+        reached
     }
 }
 
@@ -414,12 +477,39 @@ mod tests {
     fn a_limit_is_told_of_once_a_window() {
         let mut key = daily(1);
         key.spend(Nanos::new(799_999_999), Nanos::new(799_999_999), NOW);
-        assert!(key.newly_near().is_empty());
+        assert!(key.newly_reached().is_empty());
         key.spend(Nanos::new(1), Nanos::new(1), NOW);
-        assert_eq!(key.newly_near().len(), 1);
-        assert!(key.newly_near().is_empty());
+        assert_eq!(key.newly_reached().len(), 1);
+        assert!(key.newly_reached().is_empty());
         key.spend(Nanos::dollars(1), Nanos::dollars(1), NOW.plus_ms(DAY_MS));
-        assert_eq!(key.newly_near().len(), 1);
+        assert_eq!(key.newly_reached().len(), 1);
+    }
+
+    #[test]
+    fn of_a_keys_lines_the_highest_reached_is_told_once_a_window() {
+        let percents = |key: &mut KeyState| key.newly_reached().iter().map(|it| it.percent).collect::<Vec<_>>();
+        let mut key = daily(1).with_alerts(Some(vec![50, 80, 100]));
+        let cents = |cents: i64| Nanos::new(cents * 10_000_000);
+        key.spend(cents(49), cents(49), NOW);
+        assert_eq!(percents(&mut key), [0_u8; 0]);
+        key.spend(cents(1), cents(1), NOW);
+        assert_eq!((percents(&mut key), percents(&mut key)), (vec![50], vec![]));
+        key.spend(cents(50), cents(50), NOW);
+        assert_eq!(percents(&mut key), [100], "the line between was passed with it");
+        // Lower lines are no news, nor are the same after the account was loaded again: their events exist.
+        key.set_alerts(vec![10, 90]);
+        assert_eq!(percents(&mut key), [0_u8; 0]);
+        key.spend(cents(10), cents(10), NOW.plus_ms(DAY_MS));
+        let reached = key.newly_reached();
+        assert_eq!(reached[0].percent, 10);
+        assert!(reached[0].subject(KeyId(uuid::Uuid::nil())).ends_with(" 1000000000 10"));
+        key.set_alerts(Vec::new());
+        key.spend(cents(90), cents(90), NOW.plus_ms(DAY_MS));
+        assert_eq!(percents(&mut key), [0_u8; 0], "no lines, no news");
+        for wrong in [vec![0], vec![101], vec![50, 50], vec![1, 2, 3, 4, 5, 6]] {
+            assert!(check_percents(&wrong).is_err(), "{wrong:?}");
+        }
+        assert_eq!(check_percents(&[1, 100]), Ok(()));
     }
 
     #[test]

@@ -7,6 +7,7 @@
 #![warn(clippy::missing_errors_doc, clippy::missing_panics_doc)]
 
 pub mod account;
+pub mod alert;
 pub mod attempt;
 pub mod automatic;
 pub mod card;
@@ -23,6 +24,7 @@ pub mod learned;
 pub mod member;
 pub mod meter;
 pub mod nanos;
+pub mod notice;
 pub mod payment;
 pub mod plan;
 pub mod price;

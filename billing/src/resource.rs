@@ -29,6 +29,13 @@ pub enum Resource {
         /// When it was revoked.
         at: Timestamp,
     },
+    /// A key with limits has other lines at which its owner is told.
+    KeyAlerts {
+        /// The key's id.
+        id: KeyId,
+        /// The lines, in percent of each limit.
+        percents: Vec<u8>,
+    },
     /// The processor's id of the account.
     Customer {
         /// The processor.

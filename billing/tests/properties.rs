@@ -8,7 +8,8 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use billing::{
     Nanos, Timestamp,
     account::{Account, Automatic, Header, Stored},
-    automatic::{AutoChange, AutoSettings, Switch},
+    alert,
+    automatic::{AutoSettings, Switch},
     class::{SizeClass, Weighting},
     command::{Admit, Command, Fund, Reply, Reverse},
     decide::decide,
@@ -135,6 +136,8 @@ struct Replay {
     subscription: Option<Subscription>,
     automatic: Option<Automatic>,
     events: HashSet<(EventKind, String)>,
+    /// Lines of low credits that were told, and that the balance has not recovered from.
+    told: HashSet<Nanos>,
     spent: BTreeMap<i64, Nanos>,
     captured: HashSet<RequestId>,
     ended: HashSet<RequestId>,
@@ -191,6 +194,7 @@ impl Replay {
         if let Some(automatic) = &transition.automatic {
             self.automatic = Some(automatic.clone());
         }
+        self.hear(transition);
         for event in &transition.events {
             let is_new = self.events.insert((event.kind, event.subject.clone()));
             // A tier's fall or a limit that changes back is notified again, under the same subject.
@@ -207,6 +211,22 @@ impl Replay {
                 self.captured.contains(&usage.request_id),
                 "charged means captured"
             );
+        }
+    }
+
+    /// A line of low credits is told again only after the balance has recovered from it.
+    fn hear(&mut self, transition: &Transition) {
+        let owned: Nanos = self.grants.values().map(|[_, available, held, ..]| *available + *held).sum();
+        let settings = self.automatic.clone().unwrap_or_default().settings;
+        let usual = if settings.reload.is_on() { settings.threshold } else { alert::USUAL_LINE };
+        let lines = settings.alerts.unwrap_or_else(|| vec![usual]);
+        self.told.retain(|line| lines.contains(line) && owned < alert::recovered(*line));
+        for event in transition.events.iter().filter(|event| event.kind == EventKind::LowBalance) {
+            let amount =
+                |name: &str| -> Nanos { event.data.iter().find(|(it, _)| it == name).unwrap().1.parse().unwrap() };
+            let line = amount("threshold");
+            assert!(amount("balance") == owned && owned < line && lines.contains(&line), "{event:?} at {owned}");
+            assert!(self.told.insert(line), "told again, and the balance had not recovered: {event:?}");
         }
     }
 
@@ -318,6 +338,19 @@ fn pick<T: Copy + Ord>(mut from: Vec<T>, which: usize) -> Option<T> {
     if from.is_empty() { None } else { Some(from[which % from.len()]) }
 }
 
+fn settings([reload, scale]: [bool; 2], threshold: i64, amount: i64, most: i64) -> AutoSettings {
+    AutoSettings {
+        reload: Switch::from_bool(reload),
+        scale: Switch::from_bool(scale),
+        threshold: Nanos::dollars(threshold),
+        amount: Nanos::dollars(amount),
+        monthly_max: Nanos::dollars(most),
+        monthly_spend: Nanos::dollars(most + 5),
+        method: None,
+        alerts: (threshold % 2 == 0).then(|| vec![Nanos::dollars(threshold + 2), Nanos::dollars(1)]),
+    }
+}
+
 fn command(step: &Step, account: &Account, replay: &Replay, serial: u128, now: Timestamp) -> Option<Command> {
     let id = Uuid::from_u128(serial);
     let open = || account.holds().map(|hold| hold.request_id).collect::<Vec<_>>();
@@ -403,15 +436,7 @@ fn command(step: &Step, account: &Account, replay: &Replay, serial: u128, now: T
             amount: amount.map(Nanos::new),
         },
         Step::Automatic { reload, scale, threshold, amount, most } => {
-            Command::SetAutomatic(AutoChange::from(AutoSettings {
-                reload: Switch::from_bool(reload),
-                scale: Switch::from_bool(scale),
-                threshold: Nanos::dollars(threshold),
-                amount: Nanos::dollars(amount),
-                monthly_max: Nanos::dollars(most),
-                monthly_spend: Nanos::dollars(most + 5),
-                method: None,
-            }))
+            Command::SetAutomatic(settings([reload, scale], threshold, amount, most).into())
         }
         // Once, before the key is ever used.
         Step::OpenKey { day, total } if account.header.revision == 0 && replay.is_unused(account) => {

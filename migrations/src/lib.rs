@@ -29,6 +29,7 @@ mod m0020_nodes;
 mod m0021_clocks;
 mod m0022_people;
 mod m0023_identities;
+mod m0024_notices;
 mod m0025_operator;
 
 /// All migrations of the tables, in order.
@@ -62,6 +63,7 @@ impl MigratorTrait for Migrator {
             Box::new(m0021_clocks::Migration),
             Box::new(m0022_people::Migration),
             Box::new(m0023_identities::Migration),
+            Box::new(m0024_notices::Migration),
             Box::new(m0025_operator::Migration),
         ])
     }

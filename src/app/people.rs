@@ -24,8 +24,8 @@ pub(super) fn people(settings: &Settings, admin_token: &str) -> Result<People> {
         config::SignUp::Closed => SignUp::Closed,
     };
     let ways = Ways { sign_up, passwords: *passwords, issuers: issuers(oidc)? };
-    let post = Post::new(mail, &blake3::hash(admin_token.as_bytes()));
-    Ok(People::new(post, ways, url.clone()))
+    let token = blake3::hash(admin_token.as_bytes());
+    Ok(People::new(Post::new(mail, &token), ways, url.clone(), &token))
 }
 
 fn issuers(settings: &config::Issuers) -> Result<Issuers> {

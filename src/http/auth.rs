@@ -13,7 +13,7 @@ use actix_web::{
 };
 use billing::{
     Timestamp,
-    ids::{AccountId, KeyId},
+    ids::{AccountId, KeyId, PersonId},
     key::{Scope, Scopes},
 };
 use serde::Deserialize;
@@ -169,6 +169,20 @@ pub async fn scoped(state: &Shared, request: &HttpRequest, scope: Scope) -> Resu
 
 fn permitted(known: &Known, scope: Scope) -> Result<Caller, ApiError> {
     if known.caller.scopes.has(scope) { Ok(known.caller) } else { Err(ApiError::out_of_scope(scope)) }
+}
+
+/// The account and the person of a member who has signed in, and whose role has this scope. A key is nobody's: it is refused.
+///
+/// # Errors
+///
+/// As for [`scoped`], or a key is shown.
+pub async fn member(state: &Shared, request: &HttpRequest, scope: Scope) -> Result<(AccountId, PersonId), ApiError> {
+    let caller = permitted(&bearer(state, request).await?, scope)?;
+    if matches!(request.extensions().get::<Shown>(), Some(Shown::Session(..))) {
+        // A member stands where a key would.
+        return Ok((caller.account_id, PersonId(caller.key_id.0)));
+    }
+    Err(ApiError::forbidden("This takes a person who has signed in, and no key."))
 }
 
 /// The usage that a caller may see.

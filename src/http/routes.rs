@@ -3,8 +3,8 @@
 
 use super::{
     account::{
-        automatic, balance, history, keys, payment_methods, payments, receipt, requests, subscription, usage,
-        usage_csv, webhooks,
+        alerts, automatic, balance, calendar, history, keys, notifications, payment_methods, payments, receipt,
+        requests, subscription, usage, usage_csv, webhooks,
     },
     admin, dashboard,
     error::ApiError,
@@ -100,6 +100,7 @@ fn configure_others(app: &mut web::ServiceConfig) {
         .service(relayed(get("/v1/models/{id:.+}/status", inference::model_status)))
         .service(relayed(get("/v1/models/{id:.+}", inference::model)))
         .service(get("/v1/balance", balance::balance))
+        .configure(configure_alerts)
         .service(get("/v1/grants", balance::grants))
         .service(get("/v1/holds", history::holds))
         .service(get("/v1/usage", usage::usage))
@@ -159,6 +160,21 @@ fn configure_others(app: &mut web::ServiceConfig) {
         .default_service(web::to(not_found));
     #[cfg(feature = "faults")]
     app.service(post("/admin/v1/faults", admin::faults::fault));
+}
+
+/// What an account's owner and members are told of.
+fn configure_alerts(app: &mut web::ServiceConfig) {
+    app.service(get("/v1/balance/alerts", alerts::balance).route(web::put().to(alerts::set_balance)))
+        .service(get("/v1/calendar.ics", calendar::calendar))
+        .service(
+            web::resource("/v1/keys/{key}/alerts")
+                .route(web::put().to(alerts::set_key))
+                .default_service(wrong_method()),
+        )
+        .service(
+            get("/v1/notifications", notifications::notifications)
+                .route(web::put().to(notifications::set_notifications)),
+        );
 }
 
 /// Accounts, for the operator. Lists under `{account}` show what the owner sees elsewhere.
@@ -334,6 +350,9 @@ mod tests {
         ("DELETE", "/v1/subscription", Changed),
         ("PUT", "/v1/auto-reload", Changed),
         ("PUT", "/v1/auto-scale", Changed),
+        ("PUT", "/v1/balance/alerts", Changed),
+        ("PUT", "/v1/keys/{key}/alerts", Changed),
+        ("PUT", "/v1/notifications", Changed),
         ("POST", "/v1/keys", Made("api_key")),
         ("DELETE", "/v1/keys/{key}", Changed),
         ("POST", "/v1/credits/purchase", Made("payment")),

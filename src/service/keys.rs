@@ -222,6 +222,8 @@ pub struct Key {
     pub limits: KeyLimits,
     /// The amounts used of each limit. The spending of a key without limits is in the usage.
     pub used: Option<[Nanos; 4]>,
+    /// The parts of each limit, in percent, that the owner is told of; `None` for a key without limits in dollars.
+    pub alerts: Option<Vec<u8>>,
     /// The scopes.
     pub scopes: Scopes,
     /// When the key was created.
@@ -235,8 +237,10 @@ pub struct Key {
 impl Key {
     fn of(stored: ApiKey, used: &[KeyUse]) -> Self {
         let ApiKey { id, name, public, limits, scopes, created_at, expires_at, revoked_at, .. } = stored;
-        let used = used.iter().find(|used| used.id == id).map(|used| used.amounts);
-        Self { id, name, public, limits, used, scopes, created_at, expires_at, revoked_at }
+        let used = used.iter().find(|used| used.id == id);
+        let (used, alerts) = used.map(|used| (used.amounts, used.alerts.clone())).unzip();
+        let alerts = alerts.filter(|_: &Vec<u8>| limits.amounts.iter().any(Option::is_some));
+        Self { id, name, public, limits, used, alerts, scopes, created_at, expires_at, revoked_at }
     }
 }
 

@@ -5,7 +5,9 @@
 
 pub mod accounts;
 pub mod acts;
+pub mod alerts;
 pub mod automatic;
+pub mod calendar;
 pub mod cards;
 pub mod credits;
 mod error;

@@ -1,12 +1,13 @@
-//! People: how they come in by links that are mailed to them, sign in by passwords or by the word
-//! of an issuer elsewhere, and act for accounts as members. What a person may do is
-//! the role's (`billing::member`). Every change of members is an event of the account.
+//! People: how they come in by links that are mailed to them, sign in by passwords or by the word of an issuer elsewhere, and act
+//! for accounts as members. What a person may do is the role's (`billing::member`). Every change of members is an event of the
+//! account. What members are told of by letters is [`notices`].
 //!
 //! Nothing here tells whether an address is a person's: for one that is not, the same is done, and the same is said.
 
 pub mod joining;
 pub mod letters;
 pub mod members;
+pub mod notices;
 pub mod operator;
 pub mod passwords;
 pub mod sessions;
@@ -22,7 +23,7 @@ pub use ledger::people::StoredPerson as Person;
 
 use self::{letters::Post, passwords::Passwords, sign_on::Issuers};
 use super::{Service, ServiceError};
-use crate::mail::Letter;
+use crate::{mail::Letter, sealing::Sealer};
 
 /// How long a link that sets a password is good.
 const RESET_MS: i64 = 30 * 60 * 1_000;
@@ -58,6 +59,8 @@ pub struct People {
     issuers: Issuers,
     /// Where browsers find the pages, without a slash at its end.
     url: OnceLock<String>,
+    /// Signs the links by which letters are stopped.
+    signer: Sealer,
 }
 
 /// How people come in.
@@ -71,11 +74,13 @@ pub struct Ways {
 }
 
 impl People {
-    /// With links to this address; without one, [`Self::serve_at`] says it later.
-    pub fn new(post: Post, ways: Ways, url: Option<String>) -> Self {
+    /// With links to this address; without one, [`Self::serve_at`] says it later. Links by which letters are stopped are signed
+    /// with the operator's token, of which this is the hash: any node that knows it knows them.
+    pub fn new(post: Post, ways: Ways, url: Option<String>, token: &blake3::Hash) -> Self {
         let Ways { sign_up, passwords: opens_by_password, issuers } = ways;
-        let known = url.map(|url| OnceLock::from(url.trim_end_matches('/').to_owned())).unwrap_or_default();
-        Self { passwords: Passwords::default(), post, sign_up, opens_by_password, issuers, url: known }
+        let url = url.map(|url| OnceLock::from(url.trim_end_matches('/').to_owned())).unwrap_or_default();
+        let signer = Sealer::new("farebox 2026-11-30 links that stop letters", token);
+        Self { passwords: Passwords::default(), post, sign_up, opens_by_password, issuers, url, signer }
     }
 
     /// Says where the pages are, if no setting has said it.
@@ -89,8 +94,13 @@ impl People {
         self.sign_up
     }
 
+    /// A path of this gateway, as browsers find it.
+    pub(super) fn at(&self, path: &str) -> String {
+        format!("{}{path}", self.url.get().map_or("", String::as_str))
+    }
+
     fn page(&self, name: &str) -> String {
-        format!("{}/dashboard/{name}", self.url.get().map_or("", String::as_str))
+        self.at(&format!("/dashboard/{name}"))
     }
 
     fn link_to(&self, page: &str, token: &str) -> String {
@@ -100,11 +110,12 @@ impl People {
 
 /// Has a letter sent that nobody needs any more after so long.
 async fn mail(service: &Service, to: &str, subject: &str, text: String, lasts_ms: i64) -> Result<(), ServiceError> {
-    letters::post(service, Letter { to: to.to_owned(), subject: subject.to_owned(), text }, lasts_ms).await
+    let letter = Letter { to: to.to_owned(), subject: subject.to_owned(), text, unsubscribe: None };
+    letters::post(service, letter, lasts_ms).await
 }
 
 /// A token that nobody guesses: 244 random bits.
-fn new_token() -> String {
+pub(super) fn new_token() -> String {
     let bits = [Uuid::new_v4(), Uuid::new_v4()].map(Uuid::into_bytes).concat();
     blake3::hash(&bits).to_hex().to_string()
 }

@@ -8,6 +8,7 @@ use crate::support::{
     client::{Customer, answer},
     fake_openai::FakeOpenAi,
     pages::{Visitor, client, hidden, links},
+    people::person,
     server::{Options, Server},
 };
 
@@ -174,7 +175,7 @@ async fn usage_is_shown_by_hour_model_and_key() {
     assert!(models.contains("Yours in 30 days") && models.contains(" for 3</td>"), "{models}");
     let all = visitor.get("/usage?days=1").await.body;
     assert_eq!(requests(&all), "3");
-    assert!(all.contains("By hour") && all.contains("<h2>By key</h2>"), "{all}");
+    assert!(all.contains("By hour") && all.contains("<h2>By key and member</h2>"), "{all}");
     for key in keys["data"].as_array().unwrap() {
         let of_key = visitor.get(&format!("/usage?days=7&key={}", key["id"].as_str().unwrap())).await.body;
         assert!(["1", "2"].contains(&&*requests(&of_key)), "{of_key}");
@@ -185,6 +186,25 @@ async fn usage_is_shown_by_hour_model_and_key() {
     let elsewhere = uuid::Uuid::new_v4();
     assert_eq!(requests(&visitor.get(&format!("/usage?days=90&key={elsewhere}")).await.body), "0");
     assert_eq!(visitor.get("/usage?key=x").await.status, 400);
+}
+
+#[tokio::test]
+async fn what_members_run_on_these_pages_stands_beside_what_keys_run() {
+    let (_fake, server, customer) = stage().await;
+    let mut ada = person(&server, "ada@example.com", Some((&customer.id, "owner"))).await;
+    let chat = json!({"model": "gpt-4o-mini", "messages": [{"role": "user", "content": "hi"}]});
+    assert_eq!(customer.api.post("/v1/chat/completions", &chat).await.status, 200);
+    assert_eq!(ada.call(Method::POST, "/v1/chat/completions", &chat).await.status, 200);
+    customer.settled(2).await;
+    let page = ada.get("/usage").await.body;
+    let row = page.split(">ada@example.com, on these pages</a>").nth(1).unwrap_or_else(|| panic!("{page}"));
+    assert!(row.starts_with("</td><td class=\"number\">1</td>") && !page.contains("without a key"), "{page}");
+    // A member may be chosen as a key is.
+    let members = server.admin().0.get(&format!("/admin/v1/accounts/{}/members", customer.id)).await.ok();
+    let id = members["data"][0]["person_id"].as_str().unwrap();
+    let only = ada.get(&format!("/usage?key={id}")).await.body;
+    assert!(only.contains("<span>Requests</span><strong>1</strong>"), "{only}");
+    assert!(only.contains(&format!("<option value=\"{id}\" selected>")), "{only}");
 }
 
 #[tokio::test]

@@ -84,7 +84,7 @@ async fn pages_of_people_have_no_barriers_and_fit_small_and_large_windows() {
         ("join", join),
         ("reset", reset),
     ];
-    let own = ["members", "settings", "accounts"].map(|page| (page, at(&format!("/{page}"))));
+    let own = ["members", "notifications", "settings", "accounts"].map(|page| (page, at(&format!("/{page}"))));
     for (name, url) in strangers.into_iter().chain(own) {
         if name == "members" {
             browser.open(&at("/sign-in")).await;

@@ -82,7 +82,7 @@ impl Ledger {
         now: Timestamp,
     ) -> Result<BTreeMap<KeyId, KeyState>, LedgerError> {
         let sql = format!(
-            "SELECT {KEY}, beyond FROM api_key WHERE account_id = ? AND (limit_day IS NOT NULL OR limit_week IS NOT NULL \
+            "SELECT {KEY}, beyond, alerts FROM api_key WHERE account_id = ? AND (limit_day IS NOT NULL OR limit_week IS NOT NULL \
              OR limit_month IS NOT NULL OR limit_total IS NOT NULL OR models IS NOT NULL) \
              AND (revoked_at IS NULL OR id IN (SELECT key_id FROM hold WHERE account_id = ?))"
         );
@@ -91,7 +91,8 @@ impl Ledger {
             let ApiKey { id, limits, .. } = key(&row)?;
             let beyond = Nanos::new(row.try_get("", "beyond")?);
             let spent = self.spent_by_key(account, id, now).await?;
-            states.insert(id, KeyState::new(limits, spent, now).with_beyond(beyond));
+            let state = KeyState::new(limits, spent, now).with_beyond(beyond);
+            states.insert(id, state.with_alerts(percents(row.try_get("", "alerts")?)?));
         }
         Ok(states)
     }
@@ -114,6 +115,13 @@ impl Ledger {
         }
         Ok(spent)
     }
+}
+
+/// Percentages between spaces.
+fn percents(text: Option<String>) -> Result<Option<Vec<u8>>, LedgerError> {
+    let Some(text) = text else { return Ok(None) };
+    let percents = text.split_whitespace().map(str::parse).collect::<Result<_, _>>();
+    percents.map(Some).map_err(|_| LedgerError::Corrupt(format!("alerts of a key: {text}")))
 }
 
 pub(super) fn key(row: &QueryResult) -> Result<ApiKey, LedgerError> {

@@ -107,7 +107,7 @@ impl Ledger {
 
     async fn automatic(&self, id: AccountId) -> Result<Option<Automatic>, LedgerError> {
         let sql = "SELECT reload, threshold, amount, monthly_max, scale, monthly_spend, method, begun, failures, retry_at, \
-                   full_month, paused_at FROM auto_purchase WHERE account_id = ?";
+                   full_month, paused_at, alerts, told FROM auto_purchase WHERE account_id = ?";
         let Some(row) = self.row(sql, [id.0.into()]).await? else { return Ok(None) };
         let sql = "SELECT month, reload_reserved, reload_settled, scale_reserved, scale_settled, reload_max, spend_max \
                    FROM spend_window WHERE account_id = ? ORDER BY month DESC LIMIT 1";
@@ -186,6 +186,7 @@ fn automatic(row: &QueryResult, spent: Option<&QueryResult>) -> Result<Automatic
             scale: switch("scale")?,
             monthly_spend: amount(row, "monthly_spend")?,
             method: row.try_get("", "method")?,
+            alerts: row.try_get::<Option<String>>("", "alerts")?.as_deref().map(amounts).transpose()?,
         },
         state: AutoState {
             begun: begun.unsigned_abs(),
@@ -193,9 +194,16 @@ fn automatic(row: &QueryResult, spent: Option<&QueryResult>) -> Result<Automatic
             retry_at: instant(row, "retry_at")?,
             full_month: full_month.map(Month),
             paused_at: instant(row, "paused_at")?,
+            told: amounts(&row.try_get::<String>("", "told")?)?,
         },
         window: spent.map(window).transpose()?.unwrap_or_default(),
     })
+}
+
+/// Amounts in nano-dollars between spaces.
+fn amounts(text: &str) -> Result<Vec<Nanos>, LedgerError> {
+    let amount = |part: &str| part.parse().map(Nanos::new).map_err(|_| LedgerError::Corrupt(format!("amounts {text}")));
+    text.split_whitespace().map(amount).collect()
 }
 
 fn window(row: &QueryResult) -> Result<SpendWindow, LedgerError> {

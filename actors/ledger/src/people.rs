@@ -179,7 +179,8 @@ impl Ledger {
         self.standing.unless_broken(disable).await
     }
 
-    /// Forgets a person: the row, all sessions and identities, and all links to the address. Memberships are to end before.
+    /// Forgets a person: the row, all sessions and identities, all links to the address, and what letters were wanted. Memberships
+    /// are to end before.
     ///
     /// # Errors
     ///
@@ -191,6 +192,7 @@ impl Ledger {
             sessions::end_all(&mut tx, person.id, None).await?;
             tx.execute("DELETE FROM person_identity WHERE person_id = ?", [person.id.0.into()]).await?;
             tx.execute("DELETE FROM key_maker WHERE person_id = ?", [person.id.0.into()]).await?;
+            tx.execute("DELETE FROM notice_choice WHERE person_id = ?", [person.id.0.into()]).await?;
             tx.execute("DELETE FROM person WHERE id = ?", [person.id.0.into()]).await?;
             tx.commit().await
         };
@@ -198,7 +200,11 @@ impl Ledger {
     }
 
     /// Writes to a table beside the log. Returns the number of rows that changed.
-    async fn write_beside<const N: usize>(&self, sql: &str, values: [Cell<'_>; N]) -> Result<u64, LedgerError> {
+    pub(super) async fn write_beside<const N: usize>(
+        &self,
+        sql: &str,
+        values: [Cell<'_>; N],
+    ) -> Result<u64, LedgerError> {
         let write = async {
             let mut tx = self.tables.begin_to_write().await?;
             let changed = tx.execute(sql, values).await?;

@@ -459,6 +459,7 @@ fn rows<'a>(table: u32, entries: &[Entry<'a>], merged: &Merged<'a>) -> Option<Ro
         31 => record::attempt_rows(entries),
         32 => resources::member_rows(merged),
         33 => resources::left_member_rows(merged),
+        34 => resources::key_alert_rows(merged),
         _ => return None,
     })
 }

@@ -57,13 +57,16 @@ pub(super) const MADE: [Table; 24] = [
 /// backup has them. All of them may be lost, those of people at a price: a name, an address and the hash of a password must be
 /// forgotten when their person asks for it, which a log that is chained by hashes never does. Where they are lost without a
 /// backup, memberships are in the log and nobody knows whose: operators invite people again.
-pub(super) const BESIDE: [&str; 12] = [
+pub(super) const BESIDE: [&str; 15] = [
+    "calendar_feed",
     "idempotency_key",
     "kept_item",
     "kept_response",
     "key_maker",
     "letter",
     "operation",
+    "notice",
+    "notice_choice",
     "person",
     "person_identity",
     "person_link",

@@ -179,6 +179,8 @@ pub struct KeyUse {
     pub limits: KeyLimits,
     /// The amount spent in each current window, including holds.
     pub amounts: [Nanos; 4],
+    /// The lines at which the owner is told, in percent of each limit.
+    pub alerts: Vec<u8>,
 }
 
 /// A live update.

@@ -31,6 +31,8 @@ pub(crate) enum Mutant {
     PermitNotTakenAgain,
     /// It is not written that a request is parked: it counts again once its account is read.
     ParkingNotWritten,
+    /// It is not written which lines of low credits were told: they are told again once their account is read.
+    AlertNotWritten,
     /// The month does not count pending purchases.
     CapNotReserved,
     /// An append with an unknown outcome is treated as durable.
@@ -80,7 +82,7 @@ pub(crate) enum Mutant {
 }
 
 impl Mutant {
-    pub(crate) const ALL: [Self; 31] = [
+    pub(crate) const ALL: [Self; 32] = [
         Self::AcknowledgeBeforeDurable,
         Self::NoFence,
         Self::NoCaptureUniqueness,
@@ -89,6 +91,7 @@ impl Mutant {
         Self::PermitNotReleased,
         Self::PermitNotTakenAgain,
         Self::ParkingNotWritten,
+        Self::AlertNotWritten,
         Self::CapNotReserved,
         Self::UnknownIsDurable,
         Self::ChargeBeforeDurable,
@@ -134,7 +137,7 @@ impl Mutant {
             Self::VoidMissesHeld => (check::VOID, &[]),
             Self::FrozenAdmits => (check::FROZEN, &[]),
             Self::PermitNotReleased | Self::PermitNotTakenAgain => (check::PERMITS, &[]),
-            Self::ParkingNotWritten => (check::MEMORY, &[]),
+            Self::ParkingNotWritten | Self::AlertNotWritten => (check::MEMORY, &[]),
             Self::CapNotReserved => (check::MONTH, &[]),
             Self::ChargeBeforeDurable => (check::OUTBOX, &[]),
             Self::NewKeyPerTry | Self::ChargeBlindly | Self::ReversalCountedTwice => (check::CARDS, &[]),
@@ -159,6 +162,11 @@ impl Mutant {
             Self::ParkingNotWritten => {
                 if let Some(hold) = &mut transition.hold {
                     hold.is_parked = false;
+                }
+            }
+            Self::AlertNotWritten => {
+                if let Some(automatic) = &mut transition.automatic {
+                    automatic.state.told.clear();
                 }
             }
             Self::CapNotReserved => {

@@ -73,6 +73,8 @@ impl World {
             scale: Switch::from_bool(self.random.percent(50)),
             monthly_spend: Nanos::dollars(self.random.below(60)),
             method: None,
+            // A line above the threshold, of some.
+            alerts: (amount > Nanos::dollars(6)).then(|| vec![amount]),
         }
     }
 

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, VecDeque};
 use actors::account::machine;
 use billing::{
     Nanos, Timestamp,
-    account::Account,
+    account::{Account, Automatic},
     command::{Command, Reply},
     entry::{Line, LineKind, Transition},
     event::EventKind,
@@ -70,6 +70,11 @@ pub(crate) struct Witness {
     works: BTreeMap<RequestId, Work>,
 }
 
+/// Whether an account may buy automatically. One of which nothing is known but what it was told may do so by a request alone.
+fn may_buy(automatic: &Automatic) -> bool {
+    automatic.is_set() && automatic.state.paused_at.is_none()
+}
+
 impl Witness {
     /// Records that the account was loaded.
     pub(crate) fn loaded(&mut self, account: &Account) {
@@ -80,7 +85,7 @@ impl Witness {
             let placed = Placed { seq: self.seq, is_open: false, used: 0, is_alone: false };
             self.placed.insert(hold.request_id, placed);
         }
-        self.may_buy = account.automatic().is_some_and(|it| it.state.paused_at.is_none());
+        self.may_buy = account.automatic().is_some_and(may_buy);
         self.is_frozen = account.header.frozen_at.is_some();
         self.begun.extend(account.pending_payments().map(|payment| (payment.id, self.seq)));
     }
@@ -150,7 +155,7 @@ impl Witness {
     /// Checks that credits taken back are not bought again.
     fn takes_back(&mut self, transition: &Transition, is_taking_back: bool) -> Checked {
         if let Some(automatic) = &transition.automatic {
-            self.may_buy = automatic.state.paused_at.is_none();
+            self.may_buy = may_buy(automatic);
         }
         let begins = |it: &Payment| it.status == PaymentStatus::Pending && it.purpose.is_automatic();
         let has_begun = transition.payments.iter().any(begins);

@@ -1,10 +1,11 @@
 //! Automatic purchases. A purchase begins in the same commit as its cause, one at a time, within the monthly maximum. A
 //! declined one is tried again later, a limited number of times. After credits were taken back there are none until the
-//! owner sets them again (design, chapter 2.8).
+//! owner sets them again (design, chapter 2.8). And alerts, which tell the owner that credits run low.
 
 use super::draft::Draft;
 use crate::{
     account::Automatic,
+    alert,
     automatic::{AutoChange, AutoState, RETRIES_MS, SpendWindow, Switch},
     command::{Refusal, Reply, Scale},
     event::{Event, EventKind},
@@ -13,8 +14,6 @@ use crate::{
     tier::Tier,
 };
 
-/// The threshold of low balance for accounts without auto-reload.
-const LOW_BALANCE: Nanos = Nanos::new(250_000_000);
 /// The smallest charge to a card.
 const SMALLEST: Nanos = Nanos::dollars(1);
 /// One cent.
@@ -30,35 +29,45 @@ pub(super) fn set(draft: &mut Draft<'_>, change: AutoChange) -> Result<Reply, Re
     let resumes = reload == Some(Switch::On) || (scale == Some(Switch::On) && !settings.reload.is_on());
     let automatic = draft.automatic();
     automatic.settings = settings;
-    let paused_at = automatic.state.paused_at.filter(|_| !resumes);
-    automatic.state = AutoState { begun: automatic.state.begun, paused_at, ..AutoState::default() };
+    let state = automatic.state.anew();
+    automatic.state = AutoState { paused_at: state.paused_at.filter(|_| !resumes), ..state };
     Ok(Reply::Done)
 }
 
-/// Runs after every command: begins a reload if credits are low, or notifies the owner.
-pub(super) fn after(draft: &mut Draft<'_>, available_before: Nanos) {
-    let available = draft.account.available;
+/// Runs after every command: begins a reload if credits are low, and tells the owner how low they are. `before` is the balance
+/// before the command, as [`Account::owned`](crate::account::Account::owned) has it.
+pub(super) fn after(draft: &mut Draft<'_>, before: Nanos) {
     let reload = draft.account.automatic.as_deref().filter(|automatic| automatic.settings.reload.is_on());
-    let Some(automatic) = reload else {
-        if available < LOW_BALANCE && available_before >= LOW_BALANCE {
-            tell_low(draft, LOW_BALANCE);
-        }
-        return;
-    };
-    let threshold = automatic.settings.threshold;
-    if available >= threshold {
-        return;
+    if reload.is_some_and(|automatic| draft.account.available < automatic.settings.threshold) {
+        begin_reload(draft);
     }
-    let is_begun = begin_reload(draft);
-    if !is_begun && available_before >= threshold && !draft.account.is_buying_automatically() {
-        tell_low(draft, threshold);
-    }
+    alert(draft, before);
 }
 
-fn tell_low(draft: &mut Draft<'_>, threshold: Nanos) {
-    let event = Event::new(EventKind::LowBalance, draft.event_subject());
-    let available = draft.account.available;
-    draft.tell(event.amount("available", available).amount("threshold", threshold));
+/// Tells the owner of a line that the balance has fallen below. What running requests hold counts: it comes back, or is
+/// charged, and a balance that went down and up with each request would say little.
+fn alert(draft: &mut Draft<'_>, before: Nanos) {
+    let (account, balance) = (&*draft.account, draft.account.owned());
+    let usual = [account
+        .automatic()
+        .filter(|it| it.settings.reload.is_on())
+        .map_or(alert::USUAL_LINE, |it| it.settings.threshold)];
+    let own = account.automatic().and_then(|automatic| automatic.settings.alerts.as_deref());
+    // What becomes of a purchase that is under way is told.
+    if own.is_none() && account.is_buying_automatically() {
+        return;
+    }
+    let known = account.automatic().map_or(&[][..], |automatic| &automatic.state.told);
+    let mut told = known.to_vec();
+    let crossed = alert::follow(&mut told, own.unwrap_or(&usual), before, balance);
+    if told != known {
+        draft.automatic().state.told = told;
+    }
+    if let Some(line) = crossed {
+        let event = Event::new(EventKind::LowBalance, draft.event_subject());
+        let event = event.amount("available", draft.account.available).amount("balance", balance);
+        draft.tell(event.amount("threshold", line));
+    }
 }
 
 /// Pauses automatic purchases because credits were taken back, until the owner sets them again. Only spending and
@@ -77,14 +86,14 @@ pub(super) fn pause(draft: &mut Draft<'_>, reason: &str) {
     }
 }
 
-/// Begins a reload if one is due and possible. Returns whether it did.
-fn begin_reload(draft: &mut Draft<'_>) -> bool {
+/// Begins a reload if that is possible.
+fn begin_reload(draft: &mut Draft<'_>) {
     let now = draft.now;
-    let Some(Automatic { settings, state, window }) = draft.account.automatic.as_deref() else { return false };
+    let Some(Automatic { settings, state, window }) = draft.account.automatic.as_deref() else { return };
     let is_early = state.paused_at.is_some() || state.retry_at.is_some_and(|at| now < at);
     let is_frozen = draft.account.header.frozen_at.is_some();
     if is_frozen || is_early || draft.account.is_buying_automatically() {
-        return false;
+        return;
     }
     let (amount, month) = (settings.amount, now.month());
     if !window.at(now).has_room(Purpose::AutoReload, amount, settings) {
@@ -98,10 +107,9 @@ fn begin_reload(draft: &mut Draft<'_>) -> bool {
             draft.tell(event);
             draft.automatic().state.full_month = Some(month);
         }
-        return false;
+        return;
     }
     buy(draft, Purpose::AutoReload, amount);
-    true
 }
 
 /// Reserves the amount in this month and begins the payment.
@@ -184,8 +192,7 @@ pub(super) fn declined(draft: &mut Draft<'_>, payment: &Payment, decline_code: &
     } else {
         automatic.settings.reload = Switch::Off;
         automatic.settings.scale = Switch::Off;
-        let AutoState { begun, paused_at, .. } = automatic.state;
-        automatic.state = AutoState { begun, paused_at, ..AutoState::default() };
+        automatic.state = automatic.state.anew();
         Event::new(EventKind::ReloadDisabled, payment.id.to_string())
     };
     let event = event.text("purpose", payment.purpose.name()).amount("amount", payment.amount);

@@ -17,9 +17,11 @@ pub(super) fn change(draft: &mut Draft<'_>, change: Change) -> Result<Reply, Ref
         draft.account.header.revision += 1;
     }
     for resource in &resources {
-        // The requests of a revoked key that still run keep its limits.
-        if let Resource::KeyOpened(key) = resource {
-            draft.account.open_key(key, draft.now);
+        match resource {
+            // The requests of a revoked key that still run keep its limits.
+            Resource::KeyOpened(key) => draft.account.open_key(key, draft.now),
+            Resource::KeyAlerts { id, percents } => draft.account.set_key_alerts(*id, percents),
+            _ => {}
         }
     }
     draft.resources = resources;

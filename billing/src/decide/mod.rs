@@ -46,12 +46,12 @@ pub struct Decision {
 /// more: it stops, and is loaded again from the ledger.
 pub fn decide(account: &mut Account, command: Command, now: Timestamp) -> Decision {
     let now = now.max(account.header.clock);
-    let available_before = account.available;
+    let before = account.owned();
     let mut draft = Draft::new(account, now);
     due::pass_time(&mut draft);
     let result = run(&mut draft, command);
     taken::repay_debt(&mut draft);
-    automatic::after(&mut draft, available_before);
+    automatic::after(&mut draft, before);
     let transition = draft.finish();
     Decision { transition, answer: Answer { result, balance: account.balance(now) } }
 }

@@ -127,10 +127,11 @@ fn spend_key(draft: &mut Draft<'_>, usage: &UsageRecord, claim: Nanos) {
     if key.beyond() != before {
         draft.beyond = Some((id, key.beyond()));
     }
-    for (window, limit, spent, start) in key.newly_near() {
-        let event = Event::new(EventKind::KeyLimitNear, format!("{id} {} {} {}", window.name(), start.0, limit.get()));
-        let event = event.text("key_id", id.to_string()).text("window", window.name());
-        draft.tell(event.amount("limit", limit).amount("spent", spent));
+    for reached in key.newly_reached() {
+        let event = Event::new(EventKind::KeyLimitNear, reached.subject(id));
+        let event = event.text("key_id", id.to_string()).text("window", reached.window.name());
+        let event = event.text("percent", reached.percent.to_string());
+        draft.tell(event.amount("limit", reached.limit).amount("spent", reached.spent));
     }
 }
 

@@ -3,6 +3,7 @@
 
 use super::{automatic, draft::Draft, taken};
 use crate::{
+    account::Automatic,
     command::{Refusal, Reply},
     ids::GrantId,
     nanos::Nanos,
@@ -28,7 +29,7 @@ pub(super) fn void(draft: &mut Draft<'_>, id: GrantId, amount: Option<Nanos>) ->
         draft.record(taken::voided(id, now));
     }
     draft.reschedule();
-    if draft.account.automatic().is_some() {
+    if draft.account.automatic().is_some_and(Automatic::is_set) {
         automatic::pause(draft, "void");
     }
     Ok(Reply::Done)

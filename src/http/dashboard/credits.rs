@@ -19,7 +19,7 @@ use super::{
 use crate::{
     http::{
         error::ApiError,
-        pages::{new_once, said, to},
+        pages::{Empty, new_once, said, to},
         query::Query,
         respond::Body,
         state::Shared,
@@ -28,7 +28,7 @@ use crate::{
     service::{
         acts::Origin,
         automatic::{self, Reload},
-        cards as saved_cards,
+        calendar, cards as saved_cards,
         cards::Teller,
         credits,
         page::Page,
@@ -99,15 +99,19 @@ struct Credits {
     reload: Automatic,
     scale: Automatic,
     payments: Vec<Payment>,
+    /// The address of the calendar, which was just made.
+    calendar: Option<String>,
+    calendar_since: Option<String>,
 }
 
 /// What a page says after a form was carried out, by a word in its address.
-const SAID: [(&str, &str); 5] = [
+const SAID: [(&str, &str); 6] = [
     ("bought", "The payment has ended; the credits are there."),
     ("pending", "The payment goes on by itself: it is in the list below."),
     ("set", "The settings are changed."),
     ("saved", "The card is saved."),
     ("removed", "The card is removed. It is not charged any more."),
+    ("calendar", "The address of the calendar is good no more."),
 ];
 
 /// `GET /dashboard/credits`.
@@ -199,6 +203,8 @@ async fn made(
             monthly_max: settings.monthly_spend.to_string(),
         },
         payments: payments.into_iter().map(Payment::from).collect(),
+        calendar: None,
+        calendar_since: calendar::shared_since(service, account).await?.map(minute),
     })
 }
 
@@ -306,6 +312,26 @@ pub(super) async fn auto_scale(state: Shared, request: HttpRequest, body: Body) 
         let most = dollars_given("max_monthly_spend", max_monthly_spend.as_deref())?;
         automatic::set_scale(&state.service, account, Some(enabled), most).await?;
         Ok("set")
+    })
+    .await
+}
+
+/// `POST /dashboard/credits/calendar`: makes an address of the calendar, and shows it, once.
+pub(super) async fn share_calendar(state: Shared, request: HttpRequest, body: Body) -> HttpResponse {
+    let share = async |visitor: &Visitor, Empty {}| {
+        let address = calendar::share(&state.service, visitor.caller.account_id).await?;
+        let credits = Credits { calendar: Some(address), ..made(&state, &request, visitor, None).await? };
+        Ok(page(&state, &request, visitor, StatusCode::OK, &credits).await)
+    };
+    let again = async |visitor: &Visitor, error| shown(&state, &request, visitor, Some(error)).await;
+    sent(&state, &request, body, Scope::Billing, share, again).await
+}
+
+/// `POST /dashboard/credits/calendar/end`.
+pub(super) async fn withdraw_calendar(state: Shared, request: HttpRequest, body: Body) -> HttpResponse {
+    carried_out(&state, &request, body, async |account, Empty {}| {
+        calendar::withdraw(&state.service, account).await?;
+        Ok("calendar")
     })
     .await
 }

@@ -38,6 +38,8 @@ pub fn configure(app: &mut web::ServiceConfig) {
         .service(takes_form("/dashboard/credits/auto-reload", credits::auto_reload))
         .service(takes_form("/dashboard/credits/auto-scale", credits::auto_scale))
         .configure(cards::configure)
+        .service(takes_form("/dashboard/credits/calendar", credits::share_calendar))
+        .service(takes_form("/dashboard/credits/calendar/end", credits::withdraw_calendar))
         .service(takes_form("/dashboard/keys", keys::create).route(web::get().to(keys::keys)))
         .service(takes_form("/dashboard/keys/{id}/revoke", keys::revoke))
         .service(get("/dashboard/models", models::models))

@@ -28,7 +28,7 @@ use crate::{
 pub(super) const ROOT: &str = "/dashboard";
 
 /// The pages, as they are listed on each.
-const PAGES: [(&str, &str); 10] = [
+const PAGES: [(&str, &str); 11] = [
     ("/dashboard", "Overview"),
     ("/dashboard/playground", "Playground"),
     ("/dashboard/usage", "Usage"),
@@ -37,10 +37,12 @@ const PAGES: [(&str, &str); 10] = [
     ("/dashboard/keys", "Keys"),
     ("/dashboard/models", "Models"),
     ("/dashboard/events", "Events"),
+    NOTIFICATIONS,
     MEMBERS,
     SETTINGS,
 ];
 /// Those that people have alone.
+const NOTIFICATIONS: (&str, &str) = ("/dashboard/notifications", "Notifications");
 const MEMBERS: (&str, &str) = ("/dashboard/members", "Members");
 const SETTINGS: (&str, &str) = ("/dashboard/settings", "Settings");
 
@@ -87,7 +89,7 @@ impl Frame {
     /// The pages that are listed for who looks at this one.
     pub(super) fn pages(&self) -> &'static [(&'static str, &'static str)] {
         match &self.who {
-            None => &PAGES[..PAGES.len() - 2],
+            None => &PAGES[..PAGES.len() - 3],
             Some(Who { account: Some(_), .. }) => &PAGES,
             Some(Who { account: None, .. }) => &PAGES[PAGES.len() - 1..],
         }

@@ -4,8 +4,10 @@ mod accounts;
 mod join;
 mod letters;
 mod members;
+mod notifications;
 mod oidc;
 mod settings;
+mod unsubscribe;
 
 use actix_web::{HttpRequest, HttpResponse, web};
 use askama::Template;
@@ -29,6 +31,13 @@ pub(super) fn configure(app: &mut web::ServiceConfig) {
         .service(takes_form("/dashboard/members/{person}/role", members::change_role))
         .service(takes_form("/dashboard/members/{person}/remove", members::remove))
         .service(takes_form("/dashboard/members/invitations/{id}/withdraw", members::withdraw))
+        .service(
+            takes_form("/dashboard/notifications", notifications::choose)
+                .route(web::get().to(notifications::notifications)),
+        )
+        .service(takes_form("/dashboard/notifications/lines", notifications::set_lines))
+        .service(takes_form("/dashboard/notifications/keys/{id}", notifications::set_percents))
+        .service(takes_form("/dashboard/unsubscribe", unsubscribe::unsubscribe).route(web::get().to(unsubscribe::page)))
         .service(get("/dashboard/settings", settings::settings))
         .service(takes_form("/dashboard/settings/name", settings::rename))
         .service(takes_form("/dashboard/settings/password", settings::change_password))

@@ -21,6 +21,7 @@ use crate::{
         history::Range,
         keys,
         page::{LARGEST, Page},
+        people::members::{self, Member},
         usage::{self, By, Group, Grouping, Only, Span},
     },
 };
@@ -159,7 +160,7 @@ async fn made(state: &Shared, request: &HttpRequest, visitor: &Visitor) -> Resul
         times.groups.rows.iter().filter_map(|(group, sums)| Some((group.starts_at?, sums.cost))).collect();
     let saved = models.iter().map(|(group, sums)| saved(state, group.model.as_deref(), sums).get()).sum();
     let names = names(state, account).await?;
-    let name = |id: Uuid| names.iter().find(|(known, _)| *known == id).map(|(_, name)| name.clone());
+    let name = |id: Uuid| named(&names, id);
     let count = asked.days * DAY_MS / length;
     Ok(Usage {
         frame: visitor.frame("Usage"),
@@ -178,7 +179,7 @@ async fn made(state: &Shared, request: &HttpRequest, visitor: &Visitor) -> Resul
         by_key: by_key
             .into_iter()
             .map(|(group, sums)| Row {
-                name: group.key.and_then(name).unwrap_or_else(|| "without a key".to_owned()),
+                name: group.key.map(name).unwrap_or_default(),
                 provider: group.key.map(|id| id.to_string()).unwrap_or_default(),
                 sums: sums.into(),
             })
@@ -201,10 +202,19 @@ fn of_model((group, sums): (Group, usage::Sums)) -> Row {
     Row { name, provider, sums: sums.into() }
 }
 
-/// The account's keys: id and name.
+/// The account's keys, and its members, who stand where a key would for what they run on these pages: id and name.
 async fn names(state: &Shared, account: AccountId) -> Result<Vec<(Uuid, String)>, ApiError> {
     let keys = keys::list(&state.service, account, None).await?;
-    Ok(keys.into_iter().map(|key| (key.id.0, key.name)).collect())
+    let members = members::list(&state.service, account).await?;
+    let member =
+        |Member { membership, person }| Some((membership.person_id.0, format!("{}, on these pages", person?.email)));
+    Ok(keys.into_iter().map(|key| (key.id.0, key.name)).chain(members.into_iter().filter_map(member)).collect())
+}
+
+/// The name of a key or a member.
+fn named(names: &[(Uuid, String)], id: Uuid) -> String {
+    let known = names.iter().find(|(known, _)| *known == id).map(|(_, name)| name.clone());
+    known.unwrap_or_else(|| if id.is_nil() { "without a key" } else { "a former member" }.to_owned())
 }
 
 fn key_of(id: Uuid, name: &str, chosen: Option<Uuid>) -> OfKey {

@@ -8,13 +8,14 @@ use super::{
     operation::{Operation, Takes, delete, get, post, put},
 };
 use crate::http::{
-    account::{automatic, keys, payment_methods, payments, subscription, webhooks},
+    account::{alerts, automatic, keys, notifications, payment_methods, payments, subscription, webhooks},
     admin,
     error::code::Code,
     views::{
         self,
         account::{Account, AutoReload, AutoScale, Standing},
         admin::{Action, FoundAccount, FrozenAccount, GivenGrant, NewAccount, OperatedAccount, VoidedGrant},
+        alerts::{BalanceAlerts, KeyAlerts, Notifications},
         cards::{RemovedCard, Saved, SavedCard, SavedCards},
         history::{EndedRequest, Event, Holds, RequestOutput},
         keys::{Key, NewKey, RevokedKey},
@@ -288,6 +289,25 @@ fn account() -> Vec<Operation> {
     vec![
         get("/v1/account", READ, "The account: plan, tier, balance, what it buys by itself").answers::<Account>(),
         get("/v1/balance", Takes::Key, "What can be spent").answers::<Balance>(),
+        get("/v1/balance/alerts", READ, "The balances below which the owner is told").answers::<BalanceAlerts>(),
+        put("/v1/balance/alerts", BILLING, "Set the balances below which the owner is told")
+            .body::<alerts::SetBalance>()
+            .answers::<BalanceAlerts>(),
+        get("/v1/notifications", READ, "What the member who has signed in is told of by mail")
+            .errors(&[Code::Forbidden, Code::NotFound])
+            .answers::<Notifications>(),
+        put("/v1/notifications", READ, "Choose what the member who has signed in is told of by mail")
+            .body::<notifications::Set>()
+            .errors(&[Code::Forbidden, Code::NotFound])
+            .answers::<Notifications>(),
+        get(
+            "/v1/calendar.ics",
+            Takes::Nothing,
+            "When credits expire and the plan renews, for programs that follow a calendar",
+        )
+        .query(&["token"])
+        .errors(&[Code::NotFound])
+        .text("text/calendar"),
         get("/v1/grants", READ, "Grants of credits").paged().pages::<Grant>(),
         get("/v1/holds", Takes::Key, "What running requests have set aside")
             .errors(&[Code::InvalidRequest])
@@ -332,6 +352,9 @@ fn api_keys() -> Vec<Operation> {
             .errors(&[Code::Conflict, Code::NotFound])
             .answers::<NewKey>(),
         delete("/v1/keys/{key}", KEYS, "Revoke a key").answers::<RevokedKey>(),
+        put("/v1/keys/{key}/alerts", KEYS, "Set the parts of a key's limits that the owner is told of")
+            .body::<alerts::SetKey>()
+            .answers::<KeyAlerts>(),
     ]
 }
 

@@ -17,6 +17,9 @@ pub struct Key {
     public: String,
     /// The spending limits by window: `day`, `week`, `month`, `total`.
     limits: Limits,
+    /// The parts of each limit, in percent, that the owner is told of; null for a key without limits.
+    #[schema(required)]
+    alerts: Option<Vec<u8>>,
     /// The models that the key may use; null: all models.
     models: Vec<String>,
     /// The key's scopes.
@@ -70,6 +73,7 @@ impl From<keys::Key> for Key {
                 total: of(KeyWindow::Total),
             },
             models: key.limits.models.clone(),
+            alerts: key.alerts,
             scopes: key.scopes.iter().map(Scope::name).collect(),
             created_at: key.created_at.into(),
             expires_at: Time::of(key.expires_at),

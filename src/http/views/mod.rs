@@ -4,6 +4,7 @@
 pub mod account;
 pub mod acts;
 pub mod admin;
+pub mod alerts;
 pub mod cards;
 pub mod cohere_models;
 pub mod history;

@@ -16,8 +16,9 @@ use crate::{
     sealing::Sealer,
 };
 
-/// The letters that may wait.
+/// The letters that may wait, and those that may when one about events comes: it leaves room for links that somebody waits for.
 const MOST: u64 = 1_000;
+const MOST_NOTICES: u64 = MOST / 2;
 /// The letters that are looked at at once, and sent at once.
 const PAGE: u32 = 64;
 const AT_ONCE: usize = 4;
@@ -51,15 +52,17 @@ impl Post {
     }
 
     fn seal(&self, id: Uuid, letter: &Letter) -> Option<Vec<u8>> {
-        let Letter { to, subject, text } = letter;
-        self.sealer.seal(&[b"letter", id.as_bytes()], format!("{to}\n{subject}\n{text}").as_bytes())
+        let Letter { to, subject, text, unsubscribe } = letter;
+        let stop = unsubscribe.as_deref().unwrap_or_default();
+        self.sealer.seal(&[b"letter", id.as_bytes()], format!("{to}\n{subject}\n{stop}\n{text}").as_bytes())
     }
 
     fn open(&self, stored: &StoredLetter) -> Option<Letter> {
         let text = self.sealer.open(&[b"letter", stored.id.as_bytes()], stored.sealed.clone())?;
         let text = String::from_utf8(text).ok()?;
-        let mut lines = text.splitn(3, '\n').map(str::to_owned);
-        Some(Letter { to: lines.next()?, subject: lines.next()?, text: lines.next()? })
+        let mut lines = text.splitn(4, '\n').map(str::to_owned);
+        let (to, subject, stop, text) = (lines.next()?, lines.next()?, lines.next()?, lines.next()?);
+        Some(Letter { to, subject, text, unsubscribe: Some(stop).filter(|stop| !stop.is_empty()) })
     }
 }
 
@@ -69,12 +72,25 @@ impl Post {
 ///
 /// Too many wait ([`Overloaded`](ServiceError::Overloaded)), or the ledger can't be written.
 pub(super) async fn post(service: &Service, letter: Letter, lasts_ms: i64) -> Result<(), ServiceError> {
+    add(service, letter, lasts_ms, MOST).await
+}
+
+/// Has a letter about events sent, as [`post`] does.
+///
+/// # Errors
+///
+/// As [`post`]; fewer may wait.
+pub(super) async fn post_notice(service: &Service, letter: Letter) -> Result<(), ServiceError> {
+    add(service, letter, NOTICE_MS, MOST_NOTICES).await
+}
+
+async fn add(service: &Service, letter: Letter, lasts_ms: i64, most: u64) -> Result<(), ServiceError> {
     let (post, id, now) = (&service.people.post, Uuid::now_v7(), service.now());
     let sealed = post.seal(id, &letter).ok_or_else(|| ServiceError::Internal("a letter could not be sealed".into()))?;
     let reader = post.reader(&letter.to);
     let expires_at = now.plus_ms(lasts_ms);
     let new = StoredLetter { id, reader, sealed, created_at: now, expires_at, due_at: now, tries: 0 };
-    if !service.ledger().add_letter(&new, MOST).await? {
+    if !service.ledger().add_letter(&new, most).await? {
         return Err(ServiceError::Overloaded("Too many letters wait to be sent.".into()));
     }
     post.written.notify_one();
@@ -155,7 +171,9 @@ mod tests {
         let mail = Mail::new("Box <box@example.com>", None, std::path::PathBuf::new()).unwrap();
         let post = Post::new(mail, &blake3::hash(b"token"));
         let text = "A link:\n\nhttp://x/?token=a\n";
-        let letter = Letter { to: "ada@example.com".into(), subject: "Sign up".into(), text: text.into() };
+        let stop = Some("http://x/stop".to_owned());
+        let letter =
+            Letter { to: "ada@example.com".into(), subject: "Sign up".into(), text: text.into(), unsubscribe: stop };
         let (id, now) = (Uuid::from_u128(1), Timestamp(0));
         let sealed = post.seal(id, &letter).unwrap();
         assert!(!sealed.windows(6).any(|window| window == b"token="));
@@ -164,6 +182,7 @@ mod tests {
         let stored = StoredLetter { id, reader, sealed, created_at: now, expires_at: now, due_at: now, tries: 0 };
         let opened = post.open(&stored).unwrap();
         assert_eq!((opened.to, opened.subject, opened.text), (letter.to, letter.subject, letter.text));
+        assert_eq!(opened.unsubscribe, letter.unsubscribe);
         assert!(post.open(&StoredLetter { id: Uuid::from_u128(2), ..stored }).is_none());
     }
 }

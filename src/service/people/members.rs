@@ -196,7 +196,7 @@ pub async fn changes(service: &Service, account: AccountId) -> Result<Vec<Change
 }
 
 /// The address of a person with this id; the text itself where it is no id.
-async fn named(service: &Service, text: &str) -> Result<String, ServiceError> {
+pub(super) async fn named(service: &Service, text: &str) -> Result<String, ServiceError> {
     let Ok(id) = Uuid::parse_str(text) else { return Ok(text.to_owned()) };
     let person = service.ledger().person(PersonId(id)).await?;
     Ok(person.map_or_else(|| "somebody who was forgotten".to_owned(), |person| person.email))

@@ -56,6 +56,11 @@ impl FakeSmtp {
         format!("smtp://127.0.0.1:{}", self.port)
     }
 
+    /// How many letters it will answer that it can't take them just now.
+    pub(crate) fn busy(&self) -> u32 {
+        self.busy.load(Ordering::SeqCst)
+    }
+
     /// The letters so far. A client that broke the protocol fails the test.
     #[track_caller]
     pub(crate) fn taken(&self) -> Vec<Taken> {

@@ -141,8 +141,22 @@ pub(crate) fn token_of(link: &str) -> String {
     link.split_once("token=").unwrap().1.to_owned()
 }
 
-/// The letters in the outbox to an address, once there are so many.
+/// The letters in the outbox to an address, once there are so many; those about events are [`notices`], as they come when a minute
+/// ends.
 pub(crate) async fn letters(server: &Server, to: &str, count: usize) -> Vec<String> {
+    in_outbox(server, to, count, |letter| !is_notice(letter)).await
+}
+
+/// The letters about events.
+pub(crate) async fn notices(server: &Server, to: &str, count: usize) -> Vec<String> {
+    in_outbox(server, to, count, is_notice).await
+}
+
+fn is_notice(letter: &str) -> bool {
+    letter.contains("\r\nList-Unsubscribe: ")
+}
+
+async fn in_outbox(server: &Server, to: &str, count: usize, is_meant: impl Fn(&str) -> bool) -> Vec<String> {
     let (folder, began) = (server.folder().join("data/outbox"), Instant::now());
     loop {
         let mut files: Vec<_> =
@@ -150,7 +164,7 @@ pub(crate) async fn letters(server: &Server, to: &str, count: usize) -> Vec<Stri
         files.retain(|path| path.extension().is_some_and(|end| end == "eml"));
         files.sort();
         let mut found: Vec<_> = files.iter().map(|path| fs::read_to_string(path).unwrap()).collect();
-        found.retain(|letter| letter.contains(&format!("To: {to}\r\n")));
+        found.retain(|letter| letter.contains(&format!("To: {to}\r\n")) && is_meant(letter));
         if found.len() >= count {
             return found;
         }

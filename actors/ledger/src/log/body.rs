@@ -10,6 +10,7 @@ mod v2;
 mod v3;
 mod v4;
 mod v5;
+mod v6;
 
 use billing::{Timestamp, entry::Transition};
 use uuid::Uuid;
@@ -99,19 +100,35 @@ pub enum BadBody {
     Malformed(String),
 }
 
+/// A form that adds to the messages of all before it.
+struct Form {
+    version: u8,
+    /// What it adds, as errors name it.
+    adds: &'static str,
+    /// Whether only this form, or a later one, can hold all of a transition.
+    is_needed: fn(&Transition) -> bool,
+}
+
+/// The forms after the first, in order.
+const FORMS: [Form; 5] = [
+    Form { version: 2, adds: "usage.attempts", is_needed: v2::is_needed },
+    Form { version: 3, adds: "hold.is_parked", is_needed: v3::is_needed },
+    Form { version: 4, adds: "members", is_needed: v4::is_needed },
+    Form { version: 5, adds: "header.frozen_at", is_needed: v5::is_needed },
+    Form { version: 6, adds: "alerts", is_needed: v6::is_needed },
+];
+/// The version of the first form, and of the newest.
+const FIRST: u8 = 1;
+const NEWEST: u8 = FORMS[FORMS.len() - 1].version;
+
+/// The form that transitions need; none where the first holds all of them.
+fn needed(transitions: &[Transition]) -> Option<&'static Form> {
+    FORMS.iter().rev().find(|form| transitions.iter().any(form.is_needed))
+}
+
 /// The body of a batch of transitions, in the oldest form that holds all of them: an older program reads what it can know.
 pub fn encode(transitions: &[Transition]) -> Vec<u8> {
-    let body = if transitions.iter().any(v5::is_needed) {
-        v5::encode(transitions)
-    } else if transitions.iter().any(v4::is_needed) {
-        v4::encode(transitions)
-    } else if transitions.iter().any(v3::is_needed) {
-        v3::encode(transitions)
-    } else if transitions.iter().any(v2::is_needed) {
-        v2::encode(transitions)
-    } else {
-        v1::encode(transitions)
-    };
+    let body = v1::encode(needed(transitions).map_or(FIRST, |form| form.version), transitions);
     debug_assert!(
         decode(&body).is_ok_and(|read| matches!(read, Body::Transitions(read) if read == transitions)),
         "transitions are not read as they were written: {transitions:?}"
@@ -141,15 +158,22 @@ pub fn encode_imported(imported: &Imported) -> Vec<u8> {
 /// The body was written by a newer version, or it is not as any version writes it. Nothing is guessed: the row must not
 /// be applied.
 pub fn decode(body: &[u8]) -> Result<Body, BadBody> {
-    match body.split_first() {
-        Some((&v1::VERSION, message)) => v1::decode(message),
-        Some((&v2::VERSION, message)) => v2::decode(message),
-        Some((&v3::VERSION, message)) => v3::decode(message),
-        Some((&v4::VERSION, message)) => v4::decode(message),
-        Some((&v5::VERSION, message)) => v5::decode(message),
-        Some((&newer, _)) if newer > v5::VERSION => Err(BadBody::Newer(newer)),
-        Some(_) | None => Err(BadBody::Malformed("the form's version".to_owned())),
+    let malformed = |field: &str| Err(BadBody::Malformed(field.to_owned()));
+    let (version, message) = match body.split_first() {
+        Some((&version @ FIRST..=NEWEST, message)) => (version, message),
+        Some((&newer, _)) if newer > NEWEST => return Err(BadBody::Newer(newer)),
+        Some(_) | None => return malformed("the form's version"),
+    };
+    let read = v1::decode(message)?;
+    let transitions: &[Transition] = if let Body::Transitions(transitions) = &read { transitions } else { &[] };
+    let is_needed = |form: &&Form| transitions.iter().any(form.is_needed);
+    if let Some(newer) = FORMS.iter().filter(|form| form.version > version).find(is_needed) {
+        return malformed(newer.adds);
     }
+    if version > FIRST && needed(transitions).is_none_or(|form| form.version < version) {
+        return malformed(&format!("form {version} without what it is for"));
+    }
+    Ok(read)
 }
 
 #[cfg(test)]

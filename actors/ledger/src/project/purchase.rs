@@ -1,6 +1,6 @@
 //! Rows of an account's purchases: payments, their reversals, its plan, and its automatic purchases.
 
-use billing::{account::Automatic, subscription::AtEnd};
+use billing::{Nanos, account::Automatic, subscription::AtEnd};
 
 use super::merge::Merged;
 use crate::rows::{Rows, Write};
@@ -87,14 +87,14 @@ pub(super) fn subscription_rows<'a>(merged: &Merged<'a>) -> Rows<'a> {
 pub(super) fn automatic_rows<'a>(merged: &Merged<'a>) -> Rows<'a> {
     static WRITE: Write = Write::new(
         "INSERT INTO auto_purchase (account_id, reload, threshold, amount, monthly_max, scale, monthly_spend, method, \
-         begun, failures, retry_at, full_month, paused_at)",
+         begun, failures, retry_at, full_month, paused_at, alerts, told)",
         "ON CONFLICT (account_id) DO UPDATE SET reload = excluded.reload, threshold = excluded.threshold, \
          amount = excluded.amount, monthly_max = excluded.monthly_max, scale = excluded.scale, \
          monthly_spend = excluded.monthly_spend, method = excluded.method, begun = excluded.begun, \
          failures = excluded.failures, retry_at = excluded.retry_at, full_month = excluded.full_month, \
-         paused_at = excluded.paused_at",
+         paused_at = excluded.paused_at, alerts = excluded.alerts, told = excluded.told",
     );
-    let mut rows = Rows::new(&WRITE, 13, merged.automatics.len());
+    let mut rows = Rows::new(&WRITE, 15, merged.automatics.len());
     for (account_id, Automatic { settings, state, .. }) in &merged.automatics {
         rows.push([
             account_id.0.into(),
@@ -110,9 +110,16 @@ pub(super) fn automatic_rows<'a>(merged: &Merged<'a>) -> Rows<'a> {
             state.retry_at.map(|at| at.0).into(),
             state.full_month.map(|month| month.0).into(),
             state.paused_at.map(|at| at.0).into(),
+            settings.alerts.as_deref().map(amounts_text).into(),
+            amounts_text(&state.told).into(),
         ]);
     }
     rows
+}
+
+/// Amounts in nano-dollars between spaces.
+fn amounts_text(amounts: &[Nanos]) -> String {
+    amounts.iter().map(|amount| amount.get().to_string()).collect::<Vec<_>>().join(" ")
 }
 
 pub(super) fn window_rows<'a>(merged: &Merged<'a>) -> Rows<'a> {

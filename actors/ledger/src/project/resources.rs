@@ -26,6 +26,7 @@ pub(super) struct Resources<'a> {
     revisions: BTreeMap<AccountId, u64>,
     opened: Vec<&'a ApiKey>,
     revoked: BTreeMap<KeyId, Timestamp>,
+    key_alerts: BTreeMap<KeyId, &'a [u8]>,
     /// By account and processor.
     customers: BTreeMap<(AccountId, &'a str), (&'a str, Timestamp)>,
     cards: BTreeMap<Uuid, &'a PaymentMethod>,
@@ -48,6 +49,7 @@ impl<'a> Resources<'a> {
             match resource {
                 Resource::KeyOpened(key) => self.opened.push(key),
                 Resource::KeyRevoked { id, at, .. } => drop(self.revoked.insert(*id, *at)),
+                Resource::KeyAlerts { id, percents } => drop(self.key_alerts.insert(*id, percents)),
                 Resource::Customer { processor, reference } => {
                     let known = self.customers.entry((account, processor)).or_insert((reference, transition.at));
                     known.0 = reference;
@@ -127,6 +129,17 @@ pub(super) fn revoked_key_rows<'a>(merged: &Merged<'a>) -> Rows<'a> {
     let mut rows = Rows::new(&WRITE, 2, 0);
     for (id, at) in &merged.resources.revoked {
         rows.push([at.0.into(), id.0.into()]);
+    }
+    rows
+}
+
+pub(super) fn key_alert_rows<'a>(merged: &Merged<'a>) -> Rows<'a> {
+    static WRITE: Write =
+        Write::new("WITH v (alerts, id) AS (", ") UPDATE api_key SET alerts = v.alerts FROM v WHERE api_key.id = v.id");
+    let mut rows = Rows::new(&WRITE, 2, 0);
+    for (id, percents) in &merged.resources.key_alerts {
+        let percents = percents.iter().map(u8::to_string).collect::<Vec<_>>().join(" ");
+        rows.push([percents.into(), id.0.into()]);
     }
     rows
 }

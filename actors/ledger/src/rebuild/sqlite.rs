@@ -94,6 +94,7 @@ async fn from_the_log_alone(file: &Path, then: Then, archive: Option<&Path>) -> 
         return Ok(rebuilt);
     }
     made.ledger.give_up_deliveries(catch_up::now().plus_ms(-RETRIED_MS)).await?;
+    made.ledger.forget_notices().await?;
     made.take_place(file, None).await?;
     Ok(Rebuilt { is_replaced: true, ..rebuilt })
 }

@@ -111,7 +111,7 @@ impl<A: Askers> Machine<A> {
                 .keys()
                 .map(|(id, key)| {
                     let amounts = KeyWindow::ALL.map(|window| key.used(window, now));
-                    KeyUse { id, limits: key.limits().clone(), amounts }
+                    KeyUse { id, limits: key.limits().clone(), amounts, alerts: key.alerts().to_vec() }
                 })
                 .collect(),
         })

@@ -38,10 +38,7 @@ use self::{
     resources::Resource,
     usage::Usage,
 };
-use super::{BadBody, Body, v2, v3, v4, v5};
-
-/// The version of this form.
-pub(super) const VERSION: u8 = 1;
+use super::{BadBody, Body, FIRST};
 
 /// The key of [`Content::transitions`]: tag 1, with a length before it.
 const TRANSITION: u8 = 0x0a;
@@ -123,12 +120,8 @@ struct Beyond {
     amount: i64,
 }
 
-pub(super) fn encode(transitions: &[entry::Transition]) -> Vec<u8> {
-    encode_as(VERSION, transitions)
-}
-
 /// The body of transitions, in this form or in a later one that only adds to its messages.
-pub(super) fn encode_as(version: u8, transitions: &[entry::Transition]) -> Vec<u8> {
+pub(super) fn encode(version: u8, transitions: &[entry::Transition]) -> Vec<u8> {
     let mut body = Vec::with_capacity(1 + transitions.len() * USUAL);
     body.push(version);
     for transition in transitions {
@@ -154,21 +147,11 @@ pub(super) fn encode_imported(imported: &super::Imported) -> Vec<u8> {
 }
 
 fn whole(content: &Content) -> Vec<u8> {
-    [vec![VERSION], content.encode_to_vec()].concat()
-}
-
-pub(super) fn decode(message: &[u8]) -> Result<Body, BadBody> {
-    match decode_any(message)? {
-        Body::Transitions(transitions) if transitions.iter().any(v2::is_needed) => Err(malformed("usage.attempts")),
-        Body::Transitions(transitions) if transitions.iter().any(v3::is_needed) => Err(malformed("hold.is_parked")),
-        Body::Transitions(transitions) if transitions.iter().any(v4::is_needed) => Err(malformed("members")),
-        Body::Transitions(transitions) if transitions.iter().any(v5::is_needed) => Err(malformed("header.frozen_at")),
-        body => Ok(body),
-    }
+    [vec![FIRST], content.encode_to_vec()].concat()
 }
 
 /// Reads what follows the version, in this form or in a later one that only adds to its messages.
-pub(super) fn decode_any(message: &[u8]) -> Result<Body, BadBody> {
+pub(super) fn decode(message: &[u8]) -> Result<Body, BadBody> {
     let content = Content::decode(message).map_err(|error| BadBody::Malformed(error.to_string()))?;
     let Content { transitions, genesis, prices, imported } = content;
     match (transitions.as_slice(), genesis, prices, imported) {

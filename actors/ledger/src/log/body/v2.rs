@@ -3,41 +3,13 @@
 use billing::{Nanos, attempt, entry, ids::RequestId};
 
 use super::{
-    BadBody, Body,
-    v1::{
-        self,
-        context::{Reading, Writing},
-    },
-    v3, v4, v5,
+    BadBody,
+    v1::context::{Reading, Writing},
 };
-
-/// The version of this form.
-pub(super) const VERSION: u8 = 2;
 
 /// Whether only this form can hold all of a transition.
 pub(super) fn is_needed(transition: &entry::Transition) -> bool {
     transition.usage.as_ref().is_some_and(|usage| !usage.attempts.is_empty())
-}
-
-pub(super) fn encode(transitions: &[entry::Transition]) -> Vec<u8> {
-    v1::encode_as(VERSION, transitions)
-}
-
-/// A body of this form holds transitions alone.
-pub(super) fn decode(message: &[u8]) -> Result<Body, BadBody> {
-    match v1::decode_any(message)? {
-        Body::Transitions(transitions) if transitions.iter().any(v5::is_needed) => {
-            Err(BadBody::Malformed("header.frozen_at".to_owned()))
-        }
-        Body::Transitions(transitions) if transitions.iter().any(v3::is_needed) => {
-            Err(BadBody::Malformed("hold.is_parked".to_owned()))
-        }
-        Body::Transitions(transitions) if transitions.iter().any(v4::is_needed) => {
-            Err(BadBody::Malformed("members".to_owned()))
-        }
-        Body::Transitions(transitions) if transitions.iter().any(is_needed) => Ok(Body::Transitions(transitions)),
-        _ => Err(BadBody::Malformed("form 2 without what it is for".to_owned())),
-    }
 }
 
 #[derive(Clone, PartialEq, prost::Message)]

@@ -2,30 +2,7 @@
 
 use billing::entry;
 
-use super::{BadBody, Body, v1, v4, v5};
-
-/// The version of this form.
-pub(super) const VERSION: u8 = 3;
-
 /// Whether only this form can hold all of a transition.
 pub(super) fn is_needed(transition: &entry::Transition) -> bool {
     transition.hold.as_ref().is_some_and(|hold| hold.is_parked)
-}
-
-pub(super) fn encode(transitions: &[entry::Transition]) -> Vec<u8> {
-    v1::encode_as(VERSION, transitions)
-}
-
-/// A body of this form holds transitions alone.
-pub(super) fn decode(message: &[u8]) -> Result<Body, BadBody> {
-    match v1::decode_any(message)? {
-        Body::Transitions(transitions) if transitions.iter().any(v5::is_needed) => {
-            Err(BadBody::Malformed("header.frozen_at".to_owned()))
-        }
-        Body::Transitions(transitions) if transitions.iter().any(v4::is_needed) => {
-            Err(BadBody::Malformed("members".to_owned()))
-        }
-        Body::Transitions(transitions) if transitions.iter().any(is_needed) => Ok(Body::Transitions(transitions)),
-        _ => Err(BadBody::Malformed("form 3 without what it is for".to_owned())),
-    }
 }

@@ -4,17 +4,12 @@
 use billing::{entry, event::EventKind, ids::PersonId, member::Membership, resource::Resource};
 
 use super::{
-    BadBody, Body,
+    BadBody,
     v1::{
-        self,
         context::{Reading, Writing},
         numbers::{Numbered as _, value},
     },
-    v5,
 };
-
-/// The version of this form.
-pub(super) const VERSION: u8 = 4;
 
 /// Whether only this form can hold all of a transition.
 pub(super) fn is_needed(transition: &entry::Transition) -> bool {
@@ -34,21 +29,6 @@ fn is_of_members(resource: &Resource) -> bool {
 const fn is_new(kind: EventKind) -> bool {
     use EventKind::{MemberJoined, MemberLeft, MemberRoleChanged, MoreWanted};
     matches!(kind, MemberJoined | MemberRoleChanged | MemberLeft | MoreWanted)
-}
-
-pub(super) fn encode(transitions: &[entry::Transition]) -> Vec<u8> {
-    v1::encode_as(VERSION, transitions)
-}
-
-/// A body of this form holds transitions alone.
-pub(super) fn decode(message: &[u8]) -> Result<Body, BadBody> {
-    match v1::decode_any(message)? {
-        Body::Transitions(transitions) if transitions.iter().any(v5::is_needed) => {
-            Err(BadBody::Malformed("header.frozen_at".to_owned()))
-        }
-        Body::Transitions(transitions) if transitions.iter().any(is_needed) => Ok(Body::Transitions(transitions)),
-        _ => Err(BadBody::Malformed("form 4 without what it is for".to_owned())),
-    }
 }
 
 #[derive(Clone, PartialEq, prost::Message)]

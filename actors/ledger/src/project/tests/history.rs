@@ -250,6 +250,7 @@ impl Story {
                 monthly_max: Nanos::dollars(50),
                 monthly_spend: Nanos::dollars(90),
                 method: None,
+                alerts: (threshold % 2 == 0).then(|| vec![Nanos::dollars(threshold + 2), Nanos::dollars(1)]),
             })),
             Act::Change { kind, which } => self.resources.change(&self.account, kind, which, id, now)?,
             Act::Freeze => Command::Freeze,

@@ -68,6 +68,7 @@ impl Resources {
                 Resource::Customer { .. }
                 | Resource::CardChosen { .. }
                 | Resource::PaymentCard { .. }
+                | Resource::KeyAlerts { .. }
                 | Resource::Member(_)
                 | Resource::MemberLeft(_) => {}
             }

@@ -314,6 +314,7 @@ fn purchases() -> Transition {
                 scale: Switch::Off,
                 monthly_spend: Nanos::dollars(200),
                 method: Some("pm_2".into()),
+                alerts: None,
             },
             state: AutoState {
                 begun: 5,
@@ -321,6 +322,7 @@ fn purchases() -> Transition {
                 retry_at: Some(Timestamp(7)),
                 full_month: Some(Month(24_310)),
                 paused_at: Some(Timestamp(9)),
+                told: Vec::new(),
             },
             window: SpendWindow {
                 month: Month(24_322),
@@ -533,6 +535,25 @@ pub(in crate::log::body) fn freezing() -> Vec<Transition> {
         Transition { resources: vec![Resource::Endpoint(wanted)], ..unchanged(50) },
         Transition { events: vec![told(AccountUnfrozen)], ..unchanged(50) },
     ]
+}
+
+/// An account's own lines and those that were told, and a key's: what form 6 is for.
+pub(in crate::log::body) fn alerts() -> Transition {
+    Transition {
+        automatic: Some(Automatic {
+            settings: AutoSettings {
+                alerts: Some(vec![Nanos::dollars(5), Nanos::new(250_000_000)]),
+                ..AutoSettings::default()
+            },
+            state: AutoState { told: vec![Nanos::dollars(5)], ..AutoState::default() },
+            window: SpendWindow::default(),
+        }),
+        resources: vec![
+            Resource::KeyAlerts { id: KeyId(id(61)), percents: vec![50, 80, 100] },
+            Resource::KeyAlerts { id: KeyId(id(62)), percents: Vec::new() },
+        ],
+        ..unchanged(50)
+    }
 }
 
 /// A price book.

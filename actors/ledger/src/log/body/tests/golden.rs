@@ -15,6 +15,7 @@ const ATTEMPTS: &[u8] = include_bytes!("../../../../tests/fixtures/log_bodies/2_
 const PARKED: &[u8] = include_bytes!("../../../../tests/fixtures/log_bodies/3_parked.bin");
 const MEMBERS: &[u8] = include_bytes!("../../../../tests/fixtures/log_bodies/4_members.bin");
 const FROZEN: &[u8] = include_bytes!("../../../../tests/fixtures/log_bodies/5_frozen.bin");
+const ALERTS: &[u8] = include_bytes!("../../../../tests/fixtures/log_bodies/6_alerts.bin");
 const EVERYTHING: &[u8] = include_bytes!("../../../../tests/fixtures/log_bodies/1_everything.bin");
 
 fn genesis(began: Began) -> Genesis {
@@ -53,7 +54,7 @@ fn bodies_of_form_5_are_read_for_ever() {
     assert_eq!(decode(FROZEN), Ok(Body::Transitions([vec![examples::members()], examples::freezing()].concat())));
 }
 
-/// For as long as form 5 is the newest.
+/// For as long as no other form holds all of them in fewer bytes.
 #[test]
 fn bodies_are_written_in_form_5_where_they_need_it() {
     assert_eq!(encode(&[vec![examples::members()], examples::freezing()].concat()), FROZEN);
@@ -67,6 +68,23 @@ fn bodies_are_written_in_form_5_where_they_need_it() {
     }
     let other = encode(&[examples::members()]);
     assert!(decode(&[&[5], &other[1..]].concat()).is_err(), "it is for bodies that need it");
+}
+
+#[test]
+fn bodies_of_form_6_are_read_for_ever() {
+    assert_eq!(decode(ALERTS), Ok(Body::Transitions(vec![examples::members(), examples::alerts()])));
+}
+
+/// For as long as form 6 is the newest.
+#[test]
+fn bodies_are_written_in_form_6_where_they_need_it() {
+    assert_eq!(encode(&[examples::members(), examples::alerts()]), ALERTS);
+    let alerts = encode(&[examples::alerts()]);
+    for older in [1, 2, 3, 4, 5] {
+        assert_eq!(decode(&[&[older], &alerts[1..]].concat()), Err(BadBody::Malformed("alerts".into())));
+    }
+    let other = encode(&[examples::members()]);
+    assert!(decode(&[&[6], &other[1..]].concat()).is_err(), "it is for bodies that need it");
 }
 
 /// For as long as no other form holds all of them in fewer bytes.

@@ -17,6 +17,8 @@ use super::strategies::{fields, id, nanos, number, text, time};
 pub(super) fn resource() -> BoxedStrategy<Resource> {
     let revoked =
         (id(), text(), time()).prop_map(|(id, public, at)| Resource::KeyRevoked { id: KeyId(id), public, at });
+    let alerts =
+        (id(), vec(1_u8..=100, 0..3)).prop_map(|(id, percents)| Resource::KeyAlerts { id: KeyId(id), percents });
     let customer = (text(), text()).prop_map(|(processor, reference)| Resource::Customer { processor, reference });
     let chosen = (text(), time()).prop_map(|(reference, at)| Resource::CardChosen { reference, at });
     let of_payment =
@@ -24,6 +26,7 @@ pub(super) fn resource() -> BoxedStrategy<Resource> {
     prop_oneof![
         key().prop_map(Resource::KeyOpened),
         revoked,
+        alerts,
         customer,
         card().prop_map(Resource::Card),
         chosen,

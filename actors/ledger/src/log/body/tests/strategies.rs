@@ -299,6 +299,7 @@ fn automatic() -> BoxedStrategy<Automatic> {
         scale: switch(),
         monthly_spend: nanos(),
         method: option::of(text()),
+        alerts: option::of(vec(nanos(), 0..3)),
     });
     let state = fields!(AutoState {
         begun: any::<u64>(),
@@ -306,6 +307,7 @@ fn automatic() -> BoxedStrategy<Automatic> {
         retry_at: option::of(time()),
         full_month: option::of(number().prop_map(Month)),
         paused_at: option::of(time()),
+        told: vec(nanos(), 0..3),
     });
     let window = fields!(SpendWindow {
         month: number().prop_map(Month),

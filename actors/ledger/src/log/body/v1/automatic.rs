@@ -1,8 +1,9 @@
-//! Stored automatic purchases.
+//! Stored automatic purchases, and alerts (of form 6).
 
 use billing::{Nanos, account, automatic, time::Month};
 
 use super::{
+    super::v6::Alerts,
     BadBody,
     context::{Reading, Writing},
     malformed,
@@ -17,6 +18,8 @@ pub(super) struct Automatic {
     state: Option<State>,
     #[prost(message, optional, tag = "3")]
     window: Option<Window>,
+    #[prost(message, optional, tag = "4")]
+    alerts: Option<Alerts>,
 }
 
 #[derive(Clone, PartialEq, prost::Message)]
@@ -76,14 +79,16 @@ impl Automatic {
             settings: Some(Settings::write(settings)),
             state: Some(State::write(state, to)),
             window: Some(Window::write(*window)),
+            alerts: Alerts::write(settings, state),
         }
     }
 
     pub(super) fn read(self, from: &Reading) -> Result<account::Automatic, BadBody> {
-        let Self { settings, state, window } = self;
+        let Self { settings, state, window, alerts } = self;
+        let (alerts, told) = alerts.unwrap_or_default().read();
         Ok(account::Automatic {
-            settings: settings.ok_or_else(|| malformed("automatic.settings"))?.read()?,
-            state: state.ok_or_else(|| malformed("automatic.state"))?.read(from),
+            settings: settings.ok_or_else(|| malformed("automatic.settings"))?.read(alerts)?,
+            state: state.ok_or_else(|| malformed("automatic.state"))?.read(told, from),
             window: window.ok_or_else(|| malformed("automatic.window"))?.read(),
         })
     }
@@ -91,7 +96,8 @@ impl Automatic {
 
 impl Settings {
     fn write(settings: &automatic::AutoSettings) -> Self {
-        let automatic::AutoSettings { reload, threshold, amount, monthly_max, scale, monthly_spend, method } = settings;
+        let automatic::AutoSettings { reload, threshold, amount, monthly_max, scale, monthly_spend, method, alerts: _ } =
+            settings;
         Self {
             reload: reload.number(),
             threshold: threshold.get(),
@@ -103,7 +109,7 @@ impl Settings {
         }
     }
 
-    fn read(self) -> Result<automatic::AutoSettings, BadBody> {
+    fn read(self, alerts: Option<Vec<Nanos>>) -> Result<automatic::AutoSettings, BadBody> {
         let Self { reload, threshold, amount, monthly_max, scale, monthly_spend, method } = self;
         Ok(automatic::AutoSettings {
             reload: value(reload, "automatic.settings.reload")?,
@@ -113,13 +119,14 @@ impl Settings {
             scale: value(scale, "automatic.settings.scale")?,
             monthly_spend: Nanos::new(monthly_spend),
             method,
+            alerts,
         })
     }
 }
 
 impl State {
     fn write(state: &automatic::AutoState, to: &Writing) -> Self {
-        let automatic::AutoState { begun, failures, retry_at, full_month, paused_at } = state;
+        let automatic::AutoState { begun, failures, retry_at, full_month, paused_at, told: _ } = state;
         Self {
             begun: *begun,
             failures: *failures,
@@ -129,7 +136,7 @@ impl State {
         }
     }
 
-    fn read(self, from: &Reading) -> automatic::AutoState {
+    fn read(self, told: Vec<Nanos>, from: &Reading) -> automatic::AutoState {
         let Self { begun, failures, retry_at, full_month, paused_at } = self;
         automatic::AutoState {
             begun,
@@ -137,6 +144,7 @@ impl State {
             retry_at: from.maybe_time(retry_at),
             full_month: full_month.map(Month),
             paused_at: from.maybe_time(paused_at),
+            told,
         }
     }
 }

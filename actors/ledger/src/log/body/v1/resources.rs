@@ -1,4 +1,4 @@
-//! Stored keys, saved cards, webhooks and members (of form 4). They belong to the transition's account.
+//! Stored keys with their alerts (of form 6), saved cards, webhooks and members (of form 4). They belong to the transition's account.
 
 use billing::{
     Nanos, card,
@@ -18,7 +18,7 @@ use super::{
 /// One of its fields is set.
 #[derive(Clone, PartialEq, prost::Message)]
 pub(super) struct Resource {
-    #[prost(oneof = "Is", tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10")]
+    #[prost(oneof = "Is", tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 21")]
     is: Option<Is>,
 }
 
@@ -44,6 +44,16 @@ enum Is {
     Member(Member),
     #[prost(uint32, tag = "10")]
     MemberLeft(u32),
+    #[prost(message, tag = "21")]
+    KeyAlerts(KeyAlerts),
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+struct KeyAlerts {
+    #[prost(uint32, tag = "1")]
+    id: u32,
+    #[prost(uint32, repeated, tag = "2")]
+    percents: Vec<u32>,
 }
 
 #[derive(Clone, PartialEq, prost::Message)]
@@ -177,6 +187,10 @@ impl Resource {
                 resource::Resource::KeyRevoked { id, public, at } => {
                     Is::KeyRevoked(KeyRevoked { id: to.id(id.0), public: public.clone(), at: to.time(*at) })
                 }
+                resource::Resource::KeyAlerts { id, percents } => Is::KeyAlerts(KeyAlerts {
+                    id: to.id(id.0),
+                    percents: percents.iter().copied().map(u32::from).collect(),
+                }),
                 resource::Resource::Customer { processor, reference } => {
                     Is::Customer(Customer { processor: processor.clone(), reference: reference.clone() })
                 }
@@ -201,6 +215,11 @@ impl Resource {
             Is::KeyRevoked(KeyRevoked { id, public, at }) => {
                 let id = KeyId(from.id(id, "key_revoked.id")?);
                 resource::Resource::KeyRevoked { id, public, at: from.time(at) }
+            }
+            Is::KeyAlerts(KeyAlerts { id, percents }) => {
+                let id = KeyId(from.id(id, "key_alerts.id")?);
+                let percents = each(percents, |it| u8::try_from(it).map_err(|_| malformed("key_alerts.percents")))?;
+                resource::Resource::KeyAlerts { id, percents }
             }
             Is::Customer(Customer { processor, reference }) => resource::Resource::Customer { processor, reference },
             Is::Card(card) => resource::Resource::Card(card.read(from)?),

@@ -3,7 +3,7 @@
 use prost::Message as _;
 
 use super::{
-    super::{decode, tests::examples},
+    super::{decode, encode, tests::examples},
     *,
 };
 
@@ -21,7 +21,7 @@ fn refusal(example: &entry::Transition, change: impl FnOnce(&mut Transition)) ->
 }
 
 fn body(content: &Content) -> String {
-    decode(&[vec![VERSION], content.encode_to_vec()].concat()).unwrap_err().to_string()
+    decode(&[vec![FIRST], content.encode_to_vec()].concat()).unwrap_err().to_string()
 }
 
 /// An example that has all the fields that a change needs.
@@ -98,10 +98,10 @@ fn what_is_missing_or_out_of_range_is_refused_by_the_fields_name() {
 fn what_belongs_to_a_later_form_is_refused_in_an_earlier_one() {
     assert_eq!(refusal(&examples::after_attempts(), |_| {}), "is malformed: usage.attempts");
     let mut body = encode(&[examples::settlement()]);
-    body[0] = v2::VERSION;
+    body[0] = 2;
     assert_eq!(decode(&body).unwrap_err().to_string(), "is malformed: form 2 without what it is for");
-    let mut body = v2::encode(&[examples::after_attempts()]);
+    let mut body = encode(&[examples::after_attempts()]);
     assert!(decode(&body).is_ok());
-    body[0] = VERSION;
+    body[0] = FIRST;
     assert_eq!(decode(&body).unwrap_err().to_string(), "is malformed: usage.attempts");
 }
