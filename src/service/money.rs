@@ -9,6 +9,7 @@ use std::{
 use billing::{
     Nanos, Timestamp,
     ids::AccountId,
+    price::Cost,
     time::{DAY_MS, Month},
 };
 use ledger::money;
@@ -24,8 +25,6 @@ const YOUNG_MS: i64 = 60_000;
 const OLD_MS: i64 = 30 * YOUNG_MS;
 /// The months whose write-offs are shown.
 const MONTHS: i64 = 12;
-/// Of what closed requests are charged, this part is the fee: 2 of 102.
-const FEE_PART: i64 = 51;
 /// The provider's name of our own models.
 const OURS: &str = "farebox";
 
@@ -205,7 +204,8 @@ impl From<money::DisputeRow> for Dispute {
 
 /// What of a charge no provider gets.
 fn margin(provider: &str, charged: Nanos) -> Nanos {
-    if provider == OURS { charged } else { Nanos::new(charged.get() / FEE_PART) }
+    // A fee is smaller than its total, which is in range.
+    if provider == OURS { charged } else { Nanos::round(Cost::from_total(charged).fee).unwrap_or(charged) }
 }
 
 #[cfg(test)]
