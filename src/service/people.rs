@@ -111,7 +111,7 @@ impl People {
 /// Has a letter sent that nobody needs any more after so long.
 async fn mail(service: &Service, to: &str, subject: &str, text: String, lasts_ms: i64) -> Result<(), ServiceError> {
     let letter = Letter { to: to.to_owned(), subject: subject.to_owned(), text, unsubscribe: None };
-    letters::post(service, letter, lasts_ms).await
+    letters::post(service, &letter, lasts_ms).await
 }
 
 /// A token that nobody guesses: 244 random bits.

@@ -296,6 +296,8 @@ async fn a_letter_that_was_promised_comes_though_the_gateway_is_killed() {
     server.kill_nine();
     assert_eq!(smtp.taken().len(), 0);
     server.restart().await;
+    // The letter was the killed process's for two minutes.
+    server.admin().advance(3 * MINUTE).await;
     until(&|| !smtp.taken().is_empty()).await;
     let taken = smtp.taken().remove(0);
     assert_eq!((&*taken.from, &*taken.to), ("farebox@localhost", "ada@example.com"));

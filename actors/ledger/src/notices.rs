@@ -1,5 +1,6 @@
 //! Letters about events: the events that wait for theirs, which the database notes with each event, and what members want to be
-//! told of. All of it stands beside the log. An event waits until its letters are on their way, whoever dies meanwhile.
+//! told of. All of it stands beside the log. An event waits until its letters wait, in one transaction: whoever dies meanwhile, each is
+//! written once.
 
 use std::collections::BTreeMap;
 
@@ -9,10 +10,14 @@ use billing::{
     ids::{AccountId, KeyId, PersonId},
     notice::Choice,
 };
-use sea_orm::{QueryResult, Value};
+use sea_orm::QueryResult;
 use uuid::Uuid;
 
-use super::{Ledger, LedgerError};
+use super::{
+    Ledger, LedgerError,
+    people::letters::{self, StoredLetter},
+    rows::Cell,
+};
 
 /// An event that waits for its letters.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -47,20 +52,36 @@ impl Ledger {
         self.as_owner().rows(&sql, [now.0.into(), limit.into()]).await?.iter().map(waiting).collect()
     }
 
-    /// Notes that the letters about an account's events are on their way.
+    /// Keeps the letters about an account's events, and ends the waiting of those: both, or neither. Returns whether that is done:
+    /// not where so many letters wait already. Where the events wait no more, somebody has done so before.
     ///
     /// # Errors
     ///
-    /// The database can't be written now: the events may wait still, and their letters are sent again.
-    pub async fn end_notices(&self, account: AccountId, events: &[Uuid]) -> Result<(), LedgerError> {
+    /// The database can't be written now.
+    pub async fn post_notices(
+        &self,
+        account: AccountId,
+        events: &[Uuid],
+        letters: &[StoredLetter],
+        most: u64,
+    ) -> Result<bool, LedgerError> {
         let marks = vec!["?"; events.len()].join(", ");
         let sql = format!("DELETE FROM notice WHERE account_id = ? AND event_id IN ({marks})");
-        let values = std::iter::once(account.0.into()).chain(events.iter().map(|id| Value::from(*id)));
-        let end = async {
-            self.read.execute_raw(self.statement(&sql, values)).await?;
-            Ok(())
+        let post = async {
+            let mut tx = self.tables.begin_to_write().await?;
+            let ids: Vec<Cell<'_>> = std::iter::once(account.0).chain(events.iter().copied()).map(Cell::from).collect();
+            if tx.execute(&sql, ids).await? == 0 {
+                return Ok(true);
+            }
+            for letter in letters {
+                if !letters::add(&mut tx, letter, most).await? {
+                    return Ok(false);
+                }
+            }
+            tx.commit().await?;
+            Ok(true)
         };
-        self.standing.unless_broken(end).await
+        self.standing.unless_broken(post).await
     }
 
     /// Ends the waiting of all events: whether their letters were sent is not known, nor who would get them.
@@ -144,7 +165,7 @@ mod tests {
     const PERSON: PersonId = PersonId(Uuid::from_u128(7));
 
     #[tokio::test]
-    async fn an_event_waits_for_its_letters_until_they_are_on_their_way() {
+    async fn an_event_waits_for_its_letters_until_they_are_written() {
         let (ledger, _folder) = new_ledger().await;
         ledger.create_account(ACCOUNT, "ada@example.com", Plan::Payg, NOW).await.unwrap();
         let tell = async |subject: &str| {
@@ -160,8 +181,23 @@ mod tests {
         let waiting = due(MINUTE).await;
         assert_eq!(waiting.len(), 2, "an event that is repeated waits once: {waiting:?}");
         assert!(waiting.iter().all(|it| it.account_id == ACCOUNT && it.kind == EventKind::LowBalance && it.at == NOW));
-        ledger.end_notices(ACCOUNT, &[waiting[0].event_id]).await.unwrap();
-        assert_eq!(due(MINUTE).await, waiting[1..]);
+        let letter = |number| StoredLetter {
+            id: Uuid::from_u128(number),
+            reader: "ada".into(),
+            sealed: vec![1],
+            created_at: NOW,
+            expires_at: MINUTE,
+            due_at: NOW,
+            tries: 0,
+        };
+        let letters = async || ledger.due_letters(NOW, 10).await.unwrap().len();
+        let (two, first) = ([letter(1), letter(2)], [waiting[0].event_id]);
+        assert!(!ledger.post_notices(ACCOUNT, &first, &two, 1).await.unwrap(), "there is room for one");
+        assert_eq!((letters().await, due(MINUTE).await), (0, waiting.clone()));
+        for again in [&two, &[letter(3), letter(4)]] {
+            assert!(ledger.post_notices(ACCOUNT, &first, again, 9).await.unwrap());
+            assert_eq!((letters().await, due(MINUTE).await), (2, waiting[1..].to_vec()), "written once");
+        }
         ledger.forget_notices().await.unwrap();
         assert_eq!(due(MINUTE).await, []);
     }

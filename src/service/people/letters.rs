@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use billing::{Timestamp, time::DAY_MS};
+use billing::{Timestamp, ids::AccountId, time::DAY_MS};
 use futures::{StreamExt as _, stream};
 use ledger::people::letters::StoredLetter;
 use tokio::sync::Notify;
@@ -71,30 +71,43 @@ impl Post {
 /// # Errors
 ///
 /// Too many wait ([`Overloaded`](ServiceError::Overloaded)), or the ledger can't be written.
-pub(super) async fn post(service: &Service, letter: Letter, lasts_ms: i64) -> Result<(), ServiceError> {
-    add(service, letter, lasts_ms, MOST).await
+pub(super) async fn post(service: &Service, letter: &Letter, lasts_ms: i64) -> Result<(), ServiceError> {
+    let new = stored(service, letter, lasts_ms)?;
+    if !service.ledger().add_letter(&new, MOST).await? {
+        return Err(full());
+    }
+    service.people.post.written.notify_one();
+    Ok(())
 }
 
-/// Has a letter about events sent, as [`post`] does.
+/// Has letters about an account's events sent, which are told by that.
 ///
 /// # Errors
 ///
 /// As [`post`]; fewer may wait.
-pub(super) async fn post_notice(service: &Service, letter: Letter) -> Result<(), ServiceError> {
-    add(service, letter, NOTICE_MS, MOST_NOTICES).await
+pub(super) async fn post_notices(
+    service: &Service,
+    (account, events): (AccountId, &[Uuid]),
+    letters: &[Letter],
+) -> Result<(), ServiceError> {
+    let letters = letters.iter().map(|letter| stored(service, letter, NOTICE_MS)).collect::<Result<Vec<_>, _>>()?;
+    if !service.ledger().post_notices(account, events, &letters, MOST_NOTICES).await? {
+        return Err(full());
+    }
+    service.people.post.written.notify_one();
+    Ok(())
 }
 
-async fn add(service: &Service, letter: Letter, lasts_ms: i64, most: u64) -> Result<(), ServiceError> {
+fn full() -> ServiceError {
+    ServiceError::Overloaded("Too many letters wait to be sent.".into())
+}
+
+/// A letter as it waits.
+fn stored(service: &Service, letter: &Letter, lasts_ms: i64) -> Result<StoredLetter, ServiceError> {
     let (post, id, now) = (&service.people.post, Uuid::now_v7(), service.now());
-    let sealed = post.seal(id, &letter).ok_or_else(|| ServiceError::Internal("a letter could not be sealed".into()))?;
-    let reader = post.reader(&letter.to);
-    let expires_at = now.plus_ms(lasts_ms);
-    let new = StoredLetter { id, reader, sealed, created_at: now, expires_at, due_at: now, tries: 0 };
-    if !service.ledger().add_letter(&new, most).await? {
-        return Err(ServiceError::Overloaded("Too many letters wait to be sent.".into()));
-    }
-    post.written.notify_one();
-    Ok(())
+    let sealed = post.seal(id, letter).ok_or_else(|| ServiceError::Internal("a letter could not be sealed".into()))?;
+    let (reader, expires_at) = (post.reader(&letter.to), now.plus_ms(lasts_ms));
+    Ok(StoredLetter { id, reader, sealed, created_at: now, expires_at, due_at: now, tries: 0 })
 }
 
 /// Forgets what waits for an address.

@@ -1,5 +1,5 @@
 //! Letters about events: what a member is told of, the link that stops it, and the letters themselves. An event waits beside the
-//! log until its letters are on their way, at the node that owns its account; the events of a minute are told in one letter.
+//! log until its letters do, at the node that owns its account; the events of a minute are told in one letter.
 
 mod words;
 
@@ -133,74 +133,49 @@ pub async fn unsubscribe(service: &Service, token: &str) -> Result<String, Servi
     Ok(email)
 }
 
-/// Mails what is due, for as long as the process runs.
+/// Writes the letters that are due, for as long as the process runs.
 pub async fn follow(service: &Service) {
-    // Events whose letters are on their way, and that wait in the ledger still: it could not be written.
-    let mut sent = HashSet::new();
     loop {
         tokio::time::sleep(EVERY).await;
         // Whatever panics is no reason to tell nobody of anything any more.
-        match AssertUnwindSafe(tell_due(service, &mut sent)).catch_unwind().await {
+        match AssertUnwindSafe(tell_due(service)).catch_unwind().await {
             Ok(Ok(())) => {}
-            Ok(Err(error)) => tracing::warn!(%error, "letters about events could not be sent: they are tried again"),
+            Ok(Err(error)) => tracing::warn!(%error, "letters about events could not be written: they are tried again"),
             Err(_) => tracing::error!("letters about events: a panic; they are tried again"),
         }
     }
 }
 
-async fn tell_due(service: &Service, sent: &mut HashSet<Uuid>) -> Result<(), ServiceError> {
-    let due = service.ledger().due_notices(service.now(), PAGE).await?;
+/// One account's letters that can't be written keep no other's back.
+async fn tell_due(service: &Service) -> Result<(), ServiceError> {
     let mut by_account: BTreeMap<AccountId, Vec<Waiting>> = BTreeMap::new();
-    for waiting in due {
+    for waiting in service.ledger().due_notices(service.now(), PAGE).await? {
         by_account.entry(waiting.account_id).or_default().push(waiting);
     }
-    let told = by_account.into_iter().map(|(account, events)| {
-        let (known, new): (Vec<_>, Vec<_>) = events.into_iter().partition(|event| sent.contains(&event.event_id));
-        async move {
-            let ids: Vec<Uuid> = known.iter().chain(&new).map(|event| event.event_id).collect();
-            let told = if new.is_empty() { Ok(()) } else { tell(service, account, &new).await };
-            let ended = match told {
-                Ok(()) => service.ledger().end_notices(account, &ids).await.map_err(ServiceError::from),
-                Err(error) => return (Vec::new(), Vec::new(), Err(error)),
-            };
-            (ids.clone(), if ended.is_ok() { ids } else { Vec::new() }, ended)
-        }
-    });
+    let told = by_account.into_iter().map(async |(account, events)| tell(service, account, &events).await);
     let told: Vec<_> = futures::stream::iter(told).buffer_unordered(AT_ONCE).collect().await;
-    let mut first = Ok(());
-    for (are_sent, are_ended, done) in told {
-        sent.extend(are_sent);
-        for id in &are_ended {
-            sent.remove(id);
-        }
-        first = first.and(done);
-    }
-    first
+    told.into_iter().collect()
 }
 
-/// Mails members of an account what they want to be told of some events. Returns when the letters are on their way.
+/// Writes to members of an account what they want to be told of some events.
 async fn tell(service: &Service, account: AccountId, events: &[Waiting]) -> Result<(), ServiceError> {
     let choices = service.ledger().notice_choices(account).await?;
     let members = members::list(service, account).await?;
-    let mut told = Vec::new();
+    let mut readers = Vec::new();
     for Member { membership, person } in members {
         let Some(person) = person.filter(|person| person.disabled_at.is_none()) else { continue };
         let usual = || Choice::usual(membership.role);
         let choice = choices.get(&person.id).cloned().unwrap_or_else(usual);
         let wanted: Vec<_> = events.iter().filter(|event| choice.wants(event.kind, key_of(event))).collect();
         if !wanted.is_empty() {
-            told.push((person, wanted));
+            readers.push((person, wanted));
         }
     }
-    if told.is_empty() {
-        return Ok(());
-    }
-    let names = names(service, account, events).await?;
-    for (person, wanted) in told {
-        let letter = letter(service, account, &person, &wanted, &names);
-        letters::post_notice(service, letter).await?;
-    }
-    Ok(())
+    let names = if readers.is_empty() { Names::default() } else { names(service, account, events).await? };
+    let letters = readers.iter().map(|(person, wanted)| letter(service, account, person, wanted, &names));
+    let letters: Vec<Letter> = letters.collect();
+    let ids: Vec<Uuid> = events.iter().map(|event| event.event_id).collect();
+    letters::post_notices(service, (account, &ids), &letters).await
 }
 
 /// The key that an event is about.

@@ -5,7 +5,7 @@ use billing::Timestamp;
 use sea_orm::QueryResult;
 use uuid::Uuid;
 
-use crate::{Ledger, LedgerError};
+use crate::{Ledger, LedgerError, rows::Cell, transaction::Transaction};
 
 /// A letter that waits.
 #[derive(Clone, PartialEq, Eq)]
@@ -41,19 +41,13 @@ impl Ledger {
     ///
     /// The database can't be written now.
     pub async fn add_letter(&self, new: &StoredLetter, most: u64) -> Result<bool, LedgerError> {
-        let sql =
-            format!("INSERT INTO letter ({LETTER}) SELECT ?, ?, ?, ?, ?, ?, ? WHERE (SELECT COUNT(*) FROM letter) < ?");
-        let values = [
-            new.id.into(),
-            new.reader.as_str().into(),
-            new.sealed.as_slice().into(),
-            new.created_at.0.into(),
-            new.expires_at.0.into(),
-            new.due_at.0.into(),
-            u64::from(new.tries).into(),
-            most.into(),
-        ];
-        Ok(self.write_beside(&sql, values).await? == 1)
+        let add = async {
+            let mut tx = self.tables.begin_to_write().await?;
+            let is_added = add(&mut tx, new, most).await?;
+            tx.commit().await?;
+            Ok(is_added)
+        };
+        self.standing.unless_broken(add).await
     }
 
     /// Letters that are due, those that have waited longest before others.
@@ -103,6 +97,23 @@ impl Ledger {
     pub async fn forget_letters_to(&self, reader: &str) -> Result<(), LedgerError> {
         self.write_beside("DELETE FROM letter WHERE reader = ?", [reader.into()]).await.map(drop)
     }
+}
+
+/// Adds a letter. Returns whether it was added: not where so many wait already.
+pub(crate) async fn add(tx: &mut Transaction, new: &StoredLetter, most: u64) -> Result<bool, LedgerError> {
+    let sql =
+        format!("INSERT INTO letter ({LETTER}) SELECT ?, ?, ?, ?, ?, ?, ? WHERE (SELECT COUNT(*) FROM letter) < ?");
+    let values: [Cell<'_>; 8] = [
+        new.id.into(),
+        new.reader.as_str().into(),
+        new.sealed.as_slice().into(),
+        new.created_at.0.into(),
+        new.expires_at.0.into(),
+        new.due_at.0.into(),
+        u64::from(new.tries).into(),
+        most.into(),
+    ];
+    Ok(tx.execute(&sql, values).await? == 1)
 }
 
 fn letter(row: &QueryResult) -> Result<StoredLetter, LedgerError> {
