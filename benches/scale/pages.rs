@@ -64,7 +64,7 @@ async fn signed_in<'a>(client: &'a Client, url: &'a str, page: &str, field: (&st
 /// Visits each page of a ledger.
 pub(crate) fn visit(folder: &Path) {
     let tables = Connection::open_with_flags(made::file(folder), OpenFlags::SQLITE_OPEN_READ_ONLY).unwrap();
-    let requests: i64 = tables.query_row("SELECT COUNT(*) FROM usage", [], |row| row.get(0)).unwrap();
+    let requests: i64 = tables.query_row("SELECT COUNT(*) FROM usage_record", [], |row| row.get(0)).unwrap();
     let account: Vec<u8> = tables.query_row("SELECT id FROM account LIMIT 1", [], |row| row.get(0)).unwrap();
     let account = Uuid::from_slice(&account).unwrap();
     drop(tables);
