@@ -13,7 +13,7 @@ use std::{
 use tokio::time::sleep;
 
 use crate::{
-    contest::{CROWD_EVERY, Contender, Contest, Meter, PAUSE, Turns, wake},
+    contest::{CROWD_EVERY, Contender, Contest, Meter, Turns, wake},
     farebox::{Database, Farebox},
     figures::{median, microseconds_each},
     load::{Target, agents_body, body, load, request, send},

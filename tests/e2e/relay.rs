@@ -236,18 +236,7 @@ async fn a_model_of_one_node_is_served_by_all() {
     assert_eq!((&refused["id"], &refused["code"]), (&json!("b"), &json!("invalid_request")), "{refused}");
     for id in ["c", "d"] {
         let endless = json!({"temperature": 1, "seed": 7, "logit_bias": {"2": -100, "0": -100}});
-        let mut endless = create(id, endless);
-        endless["on_disconnect"] = "detach".into();
-        socket.send(&endless).await;
-        let request = socket.next_of("chat.created").await["request_id"].as_str().unwrap().to_owned();
-        socket.next_of("chat.delta").await;
-        for node in 0..3 {
-            let early = of(node).get(&format!("/v1/requests/{request}/output")).await;
-            assert_eq!(early.status, 409, "{}", early.body);
-        }
-        socket.send(&json!({"type": "chat.cancel", "id": id})).await;
-        let done = socket.next_of("chat.done").await;
-        assert_eq!(done["id"], id, "{done}");
+        runs_until_cancelled(&stage, &customer, &mut socket, create(id, endless)).await;
     }
     // One that outlives its socket runs there too, and is taken up and fetched at any node.
     let mut detached = create("e", json!({"max_tokens": 5}));
@@ -272,6 +261,21 @@ async fn a_model_of_one_node_is_served_by_all() {
 }
 
 /// The other ways to ask an open model, at a node that does not have it.
+/// A request that would not end: each node says that it runs, and its socket cancels it.
+async fn runs_until_cancelled(stage: &Stage, customer: &Customer, socket: &mut Socket, mut endless: Value) {
+    endless["on_disconnect"] = "detach".into();
+    socket.send(&endless).await;
+    let request = socket.next_of("chat.created").await["request_id"].as_str().unwrap().to_owned();
+    socket.next_of("chat.delta").await;
+    for node in &stage.nodes {
+        let early = node.api(&customer.key).get(&format!("/v1/requests/{request}/output")).await;
+        assert_eq!(early.status, 409, "{}", early.body);
+    }
+    socket.send(&json!({"type": "chat.cancel", "id": endless["id"]})).await;
+    let done = socket.next_of("chat.done").await;
+    assert_eq!(done["id"], endless["id"], "{done}");
+}
+
 async fn every_surface_answers(stage: &Stage, customer: &Customer) {
     let api = stage.nodes[2].api(&customer.key);
     let messages = json!([{"role": "user", "content": "Name three colors."}]);
