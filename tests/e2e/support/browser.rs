@@ -8,7 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use fantoccini::{Client, ClientBuilder, Locator, elements::Element};
+use fantoccini::{Client, ClientBuilder, Locator, elements::Element, error::CmdError};
 use reqwest::Method;
 use serde_json::{Value, json};
 
@@ -74,8 +74,20 @@ impl Browser {
         wait.for_element(Locator::Css(selector)).await.unwrap_or_else(|error| panic!("{selector}: {error}"))
     }
 
+    /// Does something with the element that a selector finds. Where another page came meanwhile, with the one there.
+    async fn with<T>(&self, selector: &str, act: impl AsyncFn(Element) -> Result<T, CmdError>) -> T {
+        let began = Instant::now();
+        loop {
+            match act(self.find(selector).await).await {
+                Ok(done) => return done,
+                Err(error) if error.is_stale_element_reference() && began.elapsed() < SOON => {}
+                Err(error) => panic!("{selector}: {error}"),
+            }
+        }
+    }
+
     pub(crate) async fn text(&self, selector: &str) -> String {
-        self.find(selector).await.text().await.unwrap()
+        self.with(selector, async |element| element.text().await).await
     }
 
     /// Waits until an element's text is so.
@@ -93,9 +105,11 @@ impl Browser {
 
     /// Types into a field what it shall have.
     pub(crate) async fn fill(&self, selector: &str, text: &str) {
-        let field = self.find(selector).await;
-        field.clear().await.unwrap();
-        field.send_keys(text).await.unwrap();
+        let fill = async |field: Element| {
+            field.clear().await?;
+            field.send_keys(text).await
+        };
+        self.with(selector, fill).await;
     }
 
     /// Types into a field of a frame, which may be of another origin.
@@ -106,7 +120,7 @@ impl Browser {
     }
 
     pub(crate) async fn click(&self, selector: &str) {
-        self.find(selector).await.click().await.unwrap();
+        self.with(selector, async |element| element.click().await).await;
     }
 
     /// Says yes to the question that a page asks.
