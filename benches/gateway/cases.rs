@@ -216,7 +216,7 @@ impl Bench {
         let contest = Contest::hold(vec![unseen, seen], turns).await;
         contest.print();
         contest.print_ratio(1, 0);
-        let (client, used) = (reqwest::Client::new(), || processor(farebox.process().id()));
+        let used = || processor(farebox.process().id());
         // What the load has left is done before.
         let mut idle = f64::MAX;
         for _ in 0..MOST_LOOKS {
@@ -230,7 +230,7 @@ impl Bench {
         let before = used();
         let began = Instant::now();
         for _ in 0..PICTURES {
-            look.once(&client).await;
+            look.once().await;
         }
         let idle_meanwhile = idle * began.elapsed().as_secs_f64() / PICTURES_WITHIN.as_secs_f64();
         let picture = microseconds_each(used() - before - idle_meanwhile, PICTURES);

@@ -144,7 +144,7 @@ impl Farebox {
 
     /// What an operator looks at, again and again.
     pub(crate) fn looking_at(&self, path: &str) -> Look {
-        Look { url: format!("{}/admin/v1/{path}", self.url), token: ADMIN_TOKEN }
+        Look { url: format!("{}/admin/v1/{path}", self.url), token: ADMIN_TOKEN, client: self.client.clone() }
     }
 
     /// Its metrics, in Prometheus' text format.
