@@ -293,6 +293,7 @@ async fn a_letter_that_was_promised_comes_though_the_gateway_is_killed() {
     };
     // The server is busy once: the letter is tried again in a second.
     until(&|| smtp.busy() < 2).await;
+    smtp.client_is_killed();
     server.kill_nine();
     assert_eq!(smtp.taken().len(), 0);
     server.restart().await;

@@ -6,7 +6,7 @@ use std::{
     net::{TcpListener, TcpStream},
     sync::{
         Arc, Mutex,
-        atomic::{AtomicU32, Ordering},
+        atomic::{AtomicBool, AtomicU32, Ordering},
     },
     thread,
 };
@@ -26,6 +26,8 @@ pub(crate) struct FakeSmtp {
     taken: Arc<Mutex<Vec<Taken>>>,
     faults: Arc<Mutex<Vec<String>>>,
     busy: Arc<AtomicU32>,
+    /// Whether its client is killed: then a connection that is cut breaks no rule.
+    killed: Arc<AtomicBool>,
 }
 
 impl FakeSmtp {
@@ -37,14 +39,26 @@ impl FakeSmtp {
     /// The same, at a socket that is there already.
     pub(crate) fn start_on(listener: TcpListener, busy: u32) -> Self {
         let port = listener.local_addr().unwrap().port();
-        let server = Self { port, taken: Arc::default(), faults: Arc::default(), busy: Arc::new(AtomicU32::new(busy)) };
-        let (taken, faults, busy) = (Arc::clone(&server.taken), Arc::clone(&server.faults), Arc::clone(&server.busy));
+        let busy = Arc::new(AtomicU32::new(busy));
+        let server = Self {
+            port,
+            taken: Arc::default(),
+            faults: Arc::default(),
+            busy: Arc::clone(&busy),
+            killed: Arc::default(),
+        };
+        let (taken, faults, killed) =
+            (Arc::clone(&server.taken), Arc::clone(&server.faults), Arc::clone(&server.killed));
         thread::spawn(move || {
             for connection in listener.incoming().map_while(Result::ok) {
                 let (taken, faults, busy) = (Arc::clone(&taken), Arc::clone(&faults), Arc::clone(&busy));
+                let killed = Arc::clone(&killed);
                 thread::spawn(move || {
                     if let Err(fault) = serve(&connection, &taken, &busy) {
-                        faults.lock().unwrap().push(fault);
+                        let is_cut = fault.contains("Connection reset") || fault.contains("Broken pipe");
+                        if !(is_cut && killed.load(Ordering::SeqCst)) {
+                            faults.lock().unwrap().push(fault);
+                        }
                     }
                 });
             }
@@ -54,6 +68,11 @@ impl FakeSmtp {
 
     pub(crate) fn url(&self) -> String {
         format!("smtp://127.0.0.1:{}", self.port)
+    }
+
+    /// Notes that its client is killed now.
+    pub(crate) fn client_is_killed(&self) {
+        self.killed.store(true, Ordering::SeqCst);
     }
 
     /// How many letters it will answer that it can't take them just now.
