@@ -23,7 +23,7 @@ pub use cluster::{Cluster, Tls};
 pub use hub::Hub;
 pub use keys::known_keys;
 pub use layers::Overrides;
-pub use oidc::{Issuer, Issuers, SignedBy};
+pub use oidc::{Issuer, Issuers};
 pub use people::{Letters, People, SignUp};
 pub use pools::{Bytes, Device as PoolDevice, Pools};
 pub use providers::{ApiFormat, KNOWN as KNOWN_PROVIDERS, Provider, Providers};

@@ -1,10 +1,10 @@
 //! People: how they are mailed, who may become one, and by whose word they sign in.
 
 use anyhow::{Context, Result};
-use oidc::{Algorithm, Issuer, Options};
+use oidc::{Issuer, Options};
 
 use crate::{
-    config::{self, Settings, SignedBy},
+    config::{self, Settings},
     mail::Mail,
     service::people::{
         People, SignUp, Ways,
@@ -39,23 +39,9 @@ fn trusted(name: &str, settings: &config::Issuer) -> Result<Trusted> {
         client_id: client_id.clone(),
         client_secret: client_secret.as_ref().map(|secret| secret.expose().to_owned()),
         scopes: scopes.clone(),
-        algorithms: algorithms.iter().copied().map(algorithm).collect(),
+        algorithms: algorithms.clone(),
     };
     let issuer = Issuer::new(options).context("certificates can't be checked")?;
     let label = label.clone().unwrap_or_else(|| name.to_owned());
     Ok(Trusted { label, domains: domains.clone(), sign_up: *sign_up, issuer })
-}
-
-const fn algorithm(named: SignedBy) -> Algorithm {
-    match named {
-        SignedBy::Rs256 => Algorithm::Rs256,
-        SignedBy::Rs384 => Algorithm::Rs384,
-        SignedBy::Rs512 => Algorithm::Rs512,
-        SignedBy::Ps256 => Algorithm::Ps256,
-        SignedBy::Ps384 => Algorithm::Ps384,
-        SignedBy::Ps512 => Algorithm::Ps512,
-        SignedBy::Es256 => Algorithm::Es256,
-        SignedBy::Es384 => Algorithm::Es384,
-        SignedBy::EdDsa => Algorithm::EdDsa,
-    }
 }

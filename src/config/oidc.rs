@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 
+use oidc::Algorithm;
 use serde::{Deserialize, Serialize};
 
 use super::{ConfigError, Secret};
@@ -38,7 +39,7 @@ pub struct Issuer {
     /// Whether somebody who is not known here comes in by its word, with a new account.
     pub sign_up: bool,
     /// The algorithms by which its ID tokens may be signed.
-    pub algorithms: Vec<SignedBy>,
+    pub algorithms: Vec<Algorithm>,
 }
 
 impl Default for Issuer {
@@ -51,34 +52,9 @@ impl Default for Issuer {
             scopes: vec!["email".to_owned(), "profile".to_owned()],
             domains: Vec::new(),
             sign_up: false,
-            algorithms: vec![SignedBy::Rs256, SignedBy::Ps256, SignedBy::Es256, SignedBy::Es384, SignedBy::EdDsa],
+            algorithms: vec![Algorithm::Rs256, Algorithm::Ps256, Algorithm::Es256, Algorithm::Es384, Algorithm::EdDsa],
         }
     }
-}
-
-/// An algorithm by which an ID token may be signed (RFC 7518, RFC 8037). Those with a shared secret are none, nor is "none".
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "UPPERCASE")]
-pub enum SignedBy {
-    /// RSA with PKCS #1 v1.5 and SHA-256.
-    Rs256,
-    /// RSA with PKCS #1 v1.5 and SHA-384.
-    Rs384,
-    /// RSA with PKCS #1 v1.5 and SHA-512.
-    Rs512,
-    /// RSA-PSS with SHA-256.
-    Ps256,
-    /// RSA-PSS with SHA-384.
-    Ps384,
-    /// RSA-PSS with SHA-512.
-    Ps512,
-    /// ECDSA on P-256.
-    Es256,
-    /// ECDSA on P-384.
-    Es384,
-    /// Ed25519.
-    #[serde(rename = "EdDSA")]
-    EdDsa,
 }
 
 impl Issuers {
@@ -185,7 +161,7 @@ mod tests {
         let more = [("people.oidc.work.algorithms", "RS256,EdDSA"), ("people.passwords", "false")];
         let settings = load(&[&GOOD[..], &more].concat()).unwrap();
         let (_, work) = settings.people.oidc.all().next().unwrap();
-        assert_eq!(work.algorithms, [SignedBy::Rs256, SignedBy::EdDsa]);
+        assert_eq!(work.algorithms, [Algorithm::Rs256, Algorithm::EdDsa]);
         for (key, value, told) in [
             ("people.oidc.work.issuer", "http://accounts.example.com", "people.oidc.work.issuer"),
             ("people.oidc.work.issuer", "https://me@accounts.example.com", "people.oidc.work.issuer"),

@@ -26,6 +26,13 @@ use super::{
 const POLICY: &str = "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self' data:; connect-src 'self'; \
                       form-action 'self'; base-uri 'none'; frame-ancestors 'none'";
 
+/// The same of a page that has a form of somebody else's: with a script, an API that it asks, and frames.
+pub(super) fn policy_with(script: &str, api: &str, frames: &str) -> String {
+    let scripts = POLICY.replace("script-src 'self'", &format!("script-src 'self' {script}"));
+    let asked = scripts.replace("connect-src 'self'", &format!("connect-src 'self' {api}"));
+    format!("{asked}; frame-src {frames}")
+}
+
 /// A path that takes a form.
 pub(super) fn takes_form<F, Args>(path: &str, handler: F) -> Resource
 where

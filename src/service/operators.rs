@@ -8,8 +8,7 @@ use std::{
     time::Duration,
 };
 
-use billing::Timestamp;
-use ledger::operations::OperationRow;
+pub use ledger::operations::Operation;
 use uuid::Uuid;
 
 use super::{
@@ -59,44 +58,16 @@ pub struct Asked {
     pub failed: Option<String>,
 }
 
-/// An act that was kept.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Operation {
-    /// Its id.
-    pub id: Uuid,
-    /// When it was done.
-    pub at: Timestamp,
-    /// The node that did it, where there are several.
-    pub node: Option<Uuid>,
-    /// How its operator was known: `token` or `session`.
-    pub known_by: String,
-    /// The act.
-    pub act: String,
-    /// What it was done to.
-    pub subject: String,
-    /// Why.
-    pub reason: String,
-    /// Why it was not done; `None` where it was.
-    pub failed: Option<String>,
-}
-
-impl From<OperationRow> for Operation {
-    fn from(row: OperationRow) -> Self {
-        let OperationRow { id, at, node, known_by, act, subject, reason, failed } = row;
-        Self { id, at, node, known_by, act, subject, reason, failed }
-    }
-}
-
 /// Acts that wait to be kept, the oldest first.
 #[derive(Debug, Default)]
-pub(super) struct Unkept(Mutex<VecDeque<OperationRow>>);
+pub(super) struct Unkept(Mutex<VecDeque<Operation>>);
 
 impl Unkept {
-    fn with<T>(&self, does: impl FnOnce(&mut VecDeque<OperationRow>) -> T) -> T {
+    fn with<T>(&self, does: impl FnOnce(&mut VecDeque<Operation>) -> T) -> T {
         does(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    fn add(&self, row: OperationRow) {
+    fn add(&self, row: Operation) {
         self.with(|waiting| {
             if waiting.len() >= WAITING
                 && let Some(lost) = waiting.pop_front()
@@ -112,7 +83,7 @@ impl Unkept {
 pub async fn keep(service: &Service, asked: Asked) {
     let Asked { node, known_by, act, subject, reason, failed } = asked;
     let short = |text: String| text.chars().take(LONGEST).collect();
-    service.unkept.add(OperationRow {
+    service.unkept.add(Operation {
         id: Uuid::now_v7(),
         at: service.now(),
         node,
@@ -150,5 +121,5 @@ async fn keep_waiting(service: &Service) {
 pub async fn list(service: &Service, page: Page) -> Result<Listed<Operation>, ServiceError> {
     keep_waiting(service).await;
     let rows = service.ledger().operations(page.before, page.limit).await?;
-    Ok(page.list(rows, |row| row.id).map(Operation::from))
+    Ok(page.list(rows, |row| row.id))
 }

@@ -69,8 +69,8 @@ const TABLES: &[(&str, &[Module])] = &[
             ("words", &[], &[]),
             // Keys and signatures: neither money nor HTTP.
             ("signing", &[], &[]),
-            // Of the engine the devices alone: one type from the settings to the session.
-            ("config", &["words"], &["billing", "engine"]),
+            // Of the engine the devices alone, of OpenID Connect the algorithms: one type from the settings to their use.
+            ("config", &["words"], &["billing", "engine", "oidc"]),
             ("fetch", &["config"], &[]),
             ("telemetry", &["config"], &["runtime"]),
             ("catalogue", &[], &["billing", "wire"]),

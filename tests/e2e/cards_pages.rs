@@ -5,21 +5,16 @@ use reqwest::header::{CONTENT_SECURITY_POLICY, LOCATION};
 use serde_json::{Value, json};
 
 use crate::{
+    dashboard::visitor,
     stripe::{Stage, id_of},
     support::{
         browser::Browser,
         client::Customer,
         fake_stripe::{PUBLISHABLE_KEY, SECRET_KEY},
-        pages::{Visitor, client, hidden},
+        pages::hidden,
         server::{Options, Server},
     },
 };
-
-async fn visitor<'a>(server: &'a Server, key: &str) -> Visitor<'a> {
-    let url = format!("{}/dashboard/sign-in", server.url());
-    let response = client().post(url).form(&[("key", key)]).send().await.unwrap();
-    Visitor::signed_in(server, "/dashboard", response, &[], "/keys").await
-}
 
 /// With Stripe's form on the dashboard.
 async fn with_form() -> Stage {
@@ -61,14 +56,14 @@ async fn test_cards_are_saved_chosen_and_removed_by_forms_alone() {
     let form = visitor.send("/credits/cards/begin", &[("once", &once)]).await;
     assert!(form.status == 400 && form.body.contains("not saved on this page"), "{}", form.body);
     let other = server.admin().customer("free", "0").await;
-    let theirs = self::visitor(&server, &other.key).await;
+    let theirs = crate::dashboard::visitor(&server, &other.key).await;
     for act in ["default", "remove"] {
         let refused = theirs.send(&format!("/credits/cards/{id}/{act}"), &[]).await;
         assert_eq!(refused.status, 404, "{}", refused.body);
     }
     assert_eq!(saved(&customer).await.len(), 1);
     let key = customer.api.post("/v1/keys", &json!({"name": "reads", "scopes": ["read"]})).await.ok();
-    let reader = self::visitor(&server, key["key"].as_str().unwrap()).await;
+    let reader = crate::dashboard::visitor(&server, key["key"].as_str().unwrap()).await;
     let refused = reader.send(&format!("/credits/cards/{id}/remove"), &[]).await;
     assert_eq!(refused.status, 403, "{}", refused.body);
     server.admin().assert_audit().await;
@@ -101,7 +96,7 @@ async fn a_test_card_whose_bank_asks_is_answered_on_the_payments_page() {
         assert!(page.contains(&format!("$10.00, {told}")) && !page.contains("You are its owner"), "{page}");
     }
     let theirs = server.admin().customer("free", "0").await;
-    let theirs = self::visitor(&server, &theirs.key).await;
+    let theirs = crate::dashboard::visitor(&server, &theirs.key).await;
     let payments = customer.api.get("/v1/payments").await.ok();
     let id = id_of(&payments["data"][0]).to_owned();
     assert_eq!(theirs.get(&format!("/credits/payments/{id}")).await.status, 404);
@@ -180,7 +175,7 @@ async fn only_pages_that_speak_with_stripe_may_and_other_peoples_setups_are_refu
     assert!(failed.body.contains("did not agree"), "{}", failed.body);
     assert_eq!(visitor.get("/credits/cards/finish").await.status, 400);
     let other = stage.server.admin().customer("free", "0").await;
-    let theirs = self::visitor(&stage.server, &other.key).await;
+    let theirs = crate::dashboard::visitor(&stage.server, &other.key).await;
     let once = hidden(&theirs.get("/credits").await.body, "once");
     let stolen = theirs.send("/credits/cards", &[("once", &once), ("setup_intent", &setup)]).await;
     assert!(stolen.status == 400 && saved(&other).await.is_empty(), "{}", stolen.body);

@@ -19,7 +19,8 @@ async fn sign_in(server: &Server, key: &str, next: &str) -> reqwest::Response {
     client().post(url).form(&[("key", key), ("next", next)]).send().await.unwrap()
 }
 
-async fn visitor<'a>(server: &'a Server, key: &str) -> Visitor<'a> {
+/// Who signs in by a key.
+pub(super) async fn visitor<'a>(server: &'a Server, key: &str) -> Visitor<'a> {
     let response = sign_in(server, key, "/dashboard").await;
     Visitor::signed_in(server, "/dashboard", response, &["HttpOnly", "SameSite=Lax"], "/keys").await
 }

@@ -20,15 +20,16 @@ async fn stage() -> (FakeOpenAi, Server, Customer) {
     (fake, server, customer)
 }
 
-fn chat(stream: bool) -> Value {
+pub(super) fn chat(stream: bool) -> Value {
     json!({"model": "gpt-4o-mini", "messages": [{"role": "user", "content": "Say hello to me"}], "stream": stream})
 }
 
-async fn ask(api: &Api) -> Answer {
+pub(super) async fn ask(api: &Api) -> Answer {
     api.post("/v1/chat/completions", &chat(false)).await
 }
 
-async fn freeze(server: &Server, account: &str, act: &str) -> Answer {
+/// Has an account frozen or unfrozen.
+pub(super) async fn freeze(server: &Server, account: &str, act: &str) -> Answer {
     server.admin().0.post(&format!("/admin/v1/accounts/{account}/{act}"), &json!({"reason": "a stolen card"})).await
 }
 

@@ -6,8 +6,9 @@ use std::time::{Duration, Instant};
 use reqwest::Method;
 use serde_json::{Value, json};
 
+use super::operated::{ask, chat, freeze};
 use crate::support::{
-    client::{Answer, Api, Customer},
+    client::{Answer, Customer},
     fake_openai::{Behaviour, FakeOpenAi},
     receiver::{Behaviour as Receives, Call, Receiver},
     server::{Options, Server},
@@ -20,18 +21,6 @@ async fn stage() -> (FakeOpenAi, Server, Customer) {
     let server = Server::start(options).await;
     let customer = server.admin().customer("payg", "5").await;
     (fake, server, customer)
-}
-
-fn chat(stream: bool) -> Value {
-    json!({"model": "gpt-4o-mini", "messages": [{"role": "user", "content": "Say hello to me"}], "stream": stream})
-}
-
-async fn ask(api: &Api) -> Answer {
-    api.post("/v1/chat/completions", &chat(false)).await
-}
-
-async fn freeze(server: &Server, account: &str, act: &str) -> Answer {
-    server.admin().0.post(&format!("/admin/v1/accounts/{account}/{act}"), &json!({"reason": "an event"})).await
 }
 
 async fn restart(server: &Server, actor: &str) -> Answer {

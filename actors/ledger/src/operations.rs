@@ -9,7 +9,7 @@ use super::{Ledger, LedgerError, query::page, sql::Sql};
 
 /// An act of an operator.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct OperationRow {
+pub struct Operation {
     /// Its id, in the order of time.
     pub id: Uuid,
     /// When it was done.
@@ -36,27 +36,21 @@ impl Ledger {
     /// # Errors
     ///
     /// The database can't be written now, or the outcome is unknown: a repetition is safe.
-    pub async fn note_operation(&self, operation: &OperationRow) -> Result<(), LedgerError> {
-        let OperationRow { id, at, node, known_by, act, subject, reason, failed } = operation;
-        let note = async {
-            let mut tx = self.tables.begin_to_write().await?;
-            let sql = format!(
-                "INSERT INTO operation ({COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO NOTHING"
-            );
-            let values = [
-                (*id).into(),
-                at.0.into(),
-                (*node).into(),
-                known_by.as_str().into(),
-                act.as_str().into(),
-                subject.as_str().into(),
-                reason.as_str().into(),
-                failed.as_deref().into(),
-            ];
-            tx.execute(&sql, values).await?;
-            tx.commit().await
-        };
-        self.standing.unless_broken(note).await
+    pub async fn note_operation(&self, operation: &Operation) -> Result<(), LedgerError> {
+        let Operation { id, at, node, known_by, act, subject, reason, failed } = operation;
+        let sql =
+            format!("INSERT INTO operation ({COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO NOTHING");
+        let values = [
+            (*id).into(),
+            at.0.into(),
+            (*node).into(),
+            known_by.as_str().into(),
+            act.as_str().into(),
+            subject.as_str().into(),
+            reason.as_str().into(),
+            failed.as_deref().into(),
+        ];
+        self.write_beside(&sql, values).await.map(drop)
     }
 
     /// Acts, newest first, older than `before`.
@@ -64,15 +58,15 @@ impl Ledger {
     /// # Errors
     ///
     /// The database can't be read now: try again later.
-    pub async fn operations(&self, before: Option<Uuid>, limit: u64) -> Result<Vec<OperationRow>, LedgerError> {
+    pub async fn operations(&self, before: Option<Uuid>, limit: u64) -> Result<Vec<Operation>, LedgerError> {
         let first = [before.unwrap_or(Uuid::max()).into(), page(limit).into()];
         let sql = Sql::new(&format!("SELECT {COLUMNS} FROM operation WHERE id < ? ORDER BY id DESC LIMIT ?"), first);
         self.rows_of(sql).await?.iter().map(operation).collect()
     }
 }
 
-fn operation(row: &QueryResult) -> Result<OperationRow, LedgerError> {
-    Ok(OperationRow {
+fn operation(row: &QueryResult) -> Result<Operation, LedgerError> {
+    Ok(Operation {
         id: row.try_get("", "id")?,
         at: Timestamp(row.try_get("", "at")?),
         node: row.try_get("", "node")?,
@@ -92,7 +86,7 @@ mod tests {
     #[tokio::test]
     async fn acts_are_kept_once_and_listed_newest_first() {
         let (ledger, _folder) = new_ledger().await;
-        let act = |number: u128, failed: Option<&str>| OperationRow {
+        let act = |number: u128, failed: Option<&str>| Operation {
             id: Uuid::from_u128(number),
             at: Timestamp(5),
             node: failed.map(|_| Uuid::from_u128(9)),

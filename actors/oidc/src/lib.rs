@@ -16,6 +16,7 @@ use openidconnect::{
     Scope, SignatureVerificationError, TokenResponse as _,
     core::{CoreAuthenticationFlow, CoreIdToken, CoreIdTokenClaims, CoreJwsSigningAlgorithm, CoreTokenResponse},
 };
+use serde::{Deserialize, Serialize};
 
 use self::{
     asking::Asked,
@@ -29,8 +30,9 @@ const LARGEST: usize = 1 << 20;
 /// The longest name of somebody at an issuer (Core 1.0, section 2: 255 characters of ASCII).
 const LONGEST_SUBJECT: usize = 255;
 
-/// An algorithm by which an ID token may be signed. None is by a shared secret, and "none" is none.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// An algorithm by which an ID token may be signed (RFC 7518, RFC 8037). None is by a shared secret, and "none" is none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "UPPERCASE")]
 pub enum Algorithm {
     /// RSA with PKCS #1 v1.5 and SHA-256.
     Rs256,
@@ -49,6 +51,7 @@ pub enum Algorithm {
     /// ECDSA on P-384.
     Es384,
     /// Ed25519.
+    #[serde(rename = "EdDSA")]
     EdDsa,
 }
 

@@ -10,12 +10,7 @@ use actix_web::{
     web,
 };
 use askama::Template;
-use billing::{
-    Nanos,
-    ids::{PaymentId, RequestId},
-    key::Scope,
-    payment::PaymentStatus,
-};
+use billing::{Nanos, ids::PaymentId, key::Scope, payment::PaymentStatus};
 use serde::Deserialize;
 use url::Url;
 use uuid::Uuid;
@@ -29,14 +24,13 @@ use crate::{
     http::{
         account::payments::payment_id,
         error::ApiError,
-        pages::{Empty, new_once, takes_form, to},
+        pages::{Empty, new_once, policy_with, takes_form, to},
         query::Query,
         respond::Body,
         routes::get,
         state::Shared,
         values,
     },
-    idempotency::Life,
     service::{
         acts::Origin,
         cards::{self, Save, Saved, Teller},
@@ -69,10 +63,10 @@ impl Stripe {
         let Teller::Browser { browser, api } = teller else { return None };
         let origin = |url: &str| Some(Url::parse(url).ok()?.origin().ascii_serialization());
         let (script, api) = (origin(&browser.script)?, origin(api)?);
-        let policy = format!(
-            "default-src 'none'; style-src 'self'; script-src 'self' {script} https://*.js.stripe.com; img-src 'self' data:; \
-             connect-src 'self' {api}; frame-src {script} https://*.js.stripe.com https://hooks.stripe.com; \
-             form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+        let policy = policy_with(
+            &format!("{script} https://*.js.stripe.com"),
+            &api,
+            &format!("{script} https://*.js.stripe.com https://hooks.stripe.com"),
         );
         Some(Self {
             key: browser.publishable_key.clone(),
@@ -96,10 +90,6 @@ async fn beside_stripe(
     response
 }
 
-fn origin(once: Uuid) -> Origin {
-    Origin { id: RequestId(once), life: Life::First }
-}
-
 /// A card to save: a test card, or what Stripe's form has set up.
 #[derive(Deserialize)]
 struct Wanted {
@@ -113,7 +103,7 @@ struct Wanted {
 async fn save(state: Shared, request: HttpRequest, body: Body) -> HttpResponse {
     credits::carried_out(&state, &request, body, async |account, Wanted { card, setup_intent, once }| {
         let wanted = Save { card, setup_intent, default: false };
-        match cards::save(&state.service, origin(once), account, &wanted).await? {
+        match cards::save(&state.service, Origin::of_form(once), account, &wanted).await? {
             Saved::Card(_) => Ok("saved"),
             Saved::Begun { .. } => Err(ApiError::invalid("setup_intent", "is missing: begin with \"Add a card\"")),
         }
@@ -144,7 +134,7 @@ async fn begin(state: Shared, request: HttpRequest, body: Body) -> HttpResponse 
         let elsewhere = || ApiError::invalid("form", "cards are not saved on this page here");
         let stripe = Stripe::of(&cards::teller(&state.service)).ok_or_else(elsewhere)?;
         let nothing = Save { card: None, setup_intent: None, default: false };
-        let begun = cards::save(&state.service, origin(once), visitor.caller.account_id, &nothing).await?;
+        let begun = cards::save(&state.service, Origin::of_form(once), visitor.caller.account_id, &nothing).await?;
         let Saved::Begun { reference, client_secret } = begun else { return Err(elsewhere()) };
         let (frame, policy) = (visitor.frame("Add a card"), stripe.policy.clone());
         let shown = Card { frame, stripe, setup: reference, secret: client_secret, once: new_once() };
@@ -303,7 +293,7 @@ async fn verdict(state: Shared, request: HttpRequest, id: web::Path<String>, bod
             Says::Approve => Verdict::Approve,
             Says::Refuse => Verdict::Refuse,
         };
-        payments::authenticate(&state.service, origin(new_once()), account, id, verdict).await?;
+        payments::authenticate(&state.service, Origin::of_form(new_once()), account, id, verdict).await?;
         Ok(to(&path_of(id)))
     };
     let again = async |visitor: &Visitor, error| credits::shown(&state, &request, visitor, Some(error)).await;

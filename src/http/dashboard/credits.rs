@@ -4,7 +4,7 @@ use actix_web::{HttpRequest, HttpResponse, http::StatusCode};
 use askama::Template;
 use billing::{
     Nanos,
-    ids::{AccountId, RequestId},
+    ids::AccountId,
     key::Scope,
     payment::{PaymentStatus, Purpose},
 };
@@ -13,7 +13,7 @@ use uuid::Uuid;
 
 use super::{
     cards,
-    page::{Frame, Visitor, failed, page, sent},
+    page::{Frame, Visitor, answered, page, sent, visited},
     text::{dollars, dollars_given, minute},
 };
 use crate::{
@@ -24,7 +24,6 @@ use crate::{
         respond::Body,
         state::Shared,
     },
-    idempotency::Life,
     service::{
         acts::Origin,
         automatic::{self, Reload},
@@ -116,10 +115,7 @@ const SAID: [(&str, &str); 6] = [
 
 /// `GET /dashboard/credits`.
 pub(super) async fn credits(state: Shared, request: HttpRequest) -> HttpResponse {
-    match Visitor::of(&state, &request).await {
-        Ok(visitor) => shown(&state, &request, &visitor, None).await,
-        Err(answer) => answer,
-    }
+    visited(&state, &request, async |visitor| made(&state, &request, visitor, None).await).await
 }
 
 pub(super) async fn shown(
@@ -128,11 +124,7 @@ pub(super) async fn shown(
     visitor: &Visitor,
     wrong: Option<ApiError>,
 ) -> HttpResponse {
-    let status = wrong.as_ref().map_or(StatusCode::OK, ApiError::status);
-    match made(state, request, visitor, wrong.map(|error| error.message().to_owned())).await {
-        Ok(credits) => page(state, request, visitor, status, &credits).await,
-        Err(error) => failed(request, &error),
-    }
+    answered(state, request, visitor, wrong, async |wrong| made(state, request, visitor, wrong).await).await
 }
 
 async fn made(
@@ -244,7 +236,7 @@ struct Purchase {
 /// `POST /dashboard/credits/buy`. Where the card's bank asks its owner first, the payment's own page is next.
 pub(super) async fn buy(state: Shared, request: HttpRequest, body: Body) -> HttpResponse {
     let act = async |visitor: &Visitor, Purchase { amount, card, once }| {
-        let (amount, origin) = (dollars("amount", &amount)?, Origin { id: RequestId(once), life: Life::First });
+        let (amount, origin) = (dollars("amount", &amount)?, Origin::of_form(once));
         let (account, card) = (visitor.caller.account_id, card.as_deref());
         let bought = purchases::credits(&state.service, origin, account, amount, card).await?;
         Ok(match &bought.action {

@@ -4,7 +4,6 @@ use actix_web::{HttpRequest, HttpResponse, http::StatusCode, web};
 use askama::Template;
 use billing::{
     Nanos,
-    ids::RequestId,
     key::{KeyLimits, KeyWindow, Scope},
 };
 use serde::Deserialize;
@@ -24,7 +23,6 @@ use crate::{
         state::Shared,
         values,
     },
-    idempotency::Life,
     service::{
         acts::Origin,
         keys::{self, Opener},
@@ -137,7 +135,7 @@ struct Wanted {
 /// `POST /dashboard/keys`: makes a key, and shows its text, once.
 pub(super) async fn create(state: Shared, request: HttpRequest, body: Body) -> HttpResponse {
     let make = async |visitor: &Visitor, wanted: Wanted| {
-        let origin = Origin { id: RequestId(wanted.once), life: Life::First };
+        let origin = Origin::of_form(wanted.once);
         let wanted = new_key(wanted)?;
         account::keys::check_models(&state, &wanted.limits.models).await?;
         let (Caller { account_id, scopes, key_id }, expires_at) = (visitor.caller, visitor.expires_at);

@@ -239,12 +239,23 @@ pub(super) async fn visited<T: Template>(
     request: &HttpRequest,
     make: impl AsyncFnOnce(&Visitor) -> Result<T, ApiError>,
 ) -> HttpResponse {
-    let visitor = match Visitor::of(state, request).await {
-        Ok(visitor) => visitor,
-        Err(answer) => return answer,
-    };
-    match make(&visitor).await {
-        Ok(made) => page(state, request, &visitor, StatusCode::OK, &made).await,
+    match Visitor::of(state, request).await {
+        Ok(visitor) => answered(state, request, &visitor, None, async |_| make(&visitor).await).await,
+        Err(answer) => answer,
+    }
+}
+
+/// Answers with a page that is made for its visitor, or again where a form of it was wrong: then with the words for that.
+pub(super) async fn answered<T: Template>(
+    state: &Shared,
+    request: &HttpRequest,
+    visitor: &Visitor,
+    wrong: Option<ApiError>,
+    make: impl AsyncFnOnce(Option<String>) -> Result<T, ApiError>,
+) -> HttpResponse {
+    let status = wrong.as_ref().map_or(StatusCode::OK, ApiError::status);
+    match make(wrong.map(|error| error.message().to_owned())).await {
+        Ok(made) => page(state, request, visitor, status, &made).await,
         Err(error) => failed(request, &error),
     }
 }

@@ -1,6 +1,6 @@
 //! The members of an account: who they are, invitations, what changed; and asking owners for more.
 
-use actix_web::{HttpRequest, HttpResponse, http::StatusCode, web};
+use actix_web::{HttpRequest, HttpResponse, web};
 use askama::Template;
 use billing::{
     ids::{AccountId, PersonId},
@@ -11,7 +11,7 @@ use serde::{Deserialize, de::DeserializeOwned};
 use uuid::Uuid;
 
 use super::super::{
-    page::{Frame, Visitor, failed, page},
+    page::{Frame, Visitor, answered, failed, visited},
     text::minute,
 };
 use crate::{
@@ -105,18 +105,11 @@ const SAID: [(&str, &str); 3] = [
 
 /// `GET /dashboard/members`.
 pub(super) async fn members(state: Shared, request: HttpRequest) -> HttpResponse {
-    match Visitor::of(&state, &request).await {
-        Ok(visitor) => shown(&state, &request, &visitor, None).await,
-        Err(answer) => answer,
-    }
+    visited(&state, &request, async |visitor| made(&state, &request, visitor, None).await).await
 }
 
 async fn shown(state: &Shared, request: &HttpRequest, visitor: &Visitor, wrong: Option<ApiError>) -> HttpResponse {
-    let status = wrong.as_ref().map_or(StatusCode::OK, ApiError::status);
-    match made(state, request, visitor, wrong.map(|error| error.message().to_owned())).await {
-        Ok(members) => page(state, request, visitor, status, &members).await,
-        Err(error) => failed(request, &error),
-    }
+    answered(state, request, visitor, wrong, async |wrong| made(state, request, visitor, wrong).await).await
 }
 
 async fn made(

@@ -1,6 +1,6 @@
 //! Notifications: what the member is told of by mail, the balances below which the owner is told, and the parts of keys' limits.
 
-use actix_web::{HttpRequest, HttpResponse, http::StatusCode, web};
+use actix_web::{HttpRequest, HttpResponse, web};
 use askama::Template;
 use billing::{
     event::EventKind,
@@ -13,7 +13,7 @@ use serde::{Deserialize, de::DeserializeOwned};
 use uuid::Uuid;
 
 use super::super::{
-    page::{Frame, Visitor, failed, page, sent},
+    page::{Frame, Visitor, answered, sent, visited},
     text::dollars,
 };
 use crate::{
@@ -72,18 +72,11 @@ const SAID: [(&str, &str); 3] = [
 
 /// `GET /dashboard/notifications`.
 pub(super) async fn notifications(state: Shared, request: HttpRequest) -> HttpResponse {
-    match Visitor::of(&state, &request).await {
-        Ok(visitor) => shown(&state, &request, &visitor, None).await,
-        Err(answer) => answer,
-    }
+    visited(&state, &request, async |visitor| made(&state, &request, visitor, None).await).await
 }
 
 async fn shown(state: &Shared, request: &HttpRequest, visitor: &Visitor, wrong: Option<ApiError>) -> HttpResponse {
-    let status = wrong.as_ref().map_or(StatusCode::OK, ApiError::status);
-    match made(state, request, visitor, wrong.map(|error| error.message().to_owned())).await {
-        Ok(made) => page(state, request, visitor, status, &made).await,
-        Err(error) => failed(request, &error),
-    }
+    answered(state, request, visitor, wrong, async |wrong| made(state, request, visitor, wrong).await).await
 }
 
 async fn made(
