@@ -23,7 +23,7 @@ use ledger::{
 use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
 use wire::format::openai::responses::{
-    conversations::PREFIX,
+    conversations::{Conversation, PREFIX},
     kept::{Kept, Named},
 };
 
@@ -229,19 +229,29 @@ impl Responses {
                 continue;
             }
             let found = self.0.accounts.ledger().response_of_item(account, id, self.now()).await?;
-            let kept: Option<Kept> = found.and_then(|found| self.open(account, found));
-            bytes += kept.as_ref().map_or(0, Kept::bytes);
+            // One look finds the other items there too.
+            let (mut items, read) = found.map(|found| self.items(account, found)).unwrap_or_default();
+            bytes += read;
             if bytes > most {
                 return Err(KeptError::TooLong(most));
             }
-            // One look finds the other items of that response too.
-            let of_response = kept.iter().flat_map(Kept::items);
-            let mut named = of_response.filter_map(|(id, item)| Some((id?, item.to_owned()))).collect();
-            earlier.items.append(&mut named);
+            earlier.items.append(&mut items);
             if !earlier.items.contains_key(id) {
                 return Err(KeptError::NoItem(id.clone()));
             }
         }
         Ok(earlier)
+    }
+
+    /// The items of a response or a conversation by their ids, and their bytes.
+    fn items(&self, account: AccountId, found: KeptResponse) -> (BTreeMap<String, Box<RawValue>>, usize) {
+        if found.id.starts_with(PREFIX) {
+            let conversation: Conversation = self.open(account, found).unwrap_or_default();
+            let items = conversation.ids().zip(conversation.items());
+            return (items.map(|(id, item)| (id.to_owned(), item.to_owned())).collect(), conversation.bytes());
+        }
+        let kept: Option<Kept> = self.open(account, found);
+        let items = kept.iter().flat_map(Kept::items).filter_map(|(id, item)| Some((id?, item.to_owned())));
+        (items.collect(), kept.as_ref().map_or(0, Kept::bytes))
     }
 }

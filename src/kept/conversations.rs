@@ -2,6 +2,8 @@
 //! responses, with a revision in place of the response that it continues: of two changes at once the second is made on
 //! what the first one left.
 
+use std::collections::HashSet;
+
 use actors::accounts::Accounts;
 use billing::ids::AccountId;
 use ledger::kept::NewResponse;
@@ -30,9 +32,14 @@ impl Responses {
     pub async fn begin(&self, account: AccountId, conversation: &Conversation) -> Result<String, KeptError> {
         has_room(conversation, 0)?;
         let id = format!("{PREFIX}{}", new_id());
-        let new = self.row(account, id, conversation)?;
-        self.accounts().ledger().keep_response(&new, false).await?;
-        self.accounts().ledger().trim_responses(account, MOST_BYTES).await?;
+        let mut new = self.row(account, id, conversation)?;
+        let ledger = self.accounts().ledger();
+        ledger.keep_response(&new, false).await?;
+        new.items = conversation.ids().map(str::to_owned).collect();
+        if let Some(revision) = new.previous.as_deref().filter(|_| !new.items.is_empty()) {
+            ledger.replace_response(&new, revision, &[]).await?;
+        }
+        ledger.trim_responses(account, MOST_BYTES).await?;
         Ok(new.id)
     }
 
@@ -58,10 +65,14 @@ impl Responses {
     ) -> Result<T, KeptError> {
         for _ in 0..TRIES {
             let (mut conversation, revision) = self.at_revision(account, id).await?;
+            let before: HashSet<String> = conversation.ids().map(str::to_owned).collect();
             let done = change(&mut conversation)?;
-            let new = self.row(account, id.to_owned(), &conversation)?;
+            let after: HashSet<String> = conversation.ids().map(str::to_owned).collect();
+            let gone: Vec<String> = before.difference(&after).cloned().collect();
+            let items = after.difference(&before).cloned().collect();
+            let new = NewResponse { items, ..self.row(account, id.to_owned(), &conversation)? };
             let ledger = self.accounts().ledger();
-            if ledger.replace_response(&new, &revision).await? {
+            if ledger.replace_response(&new, &revision, &gone).await? {
                 ledger.trim_responses(account, MOST_BYTES).await?;
                 return Ok(done);
             }

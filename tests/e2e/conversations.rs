@@ -194,6 +194,33 @@ async fn a_conversation_is_read_changed_and_ended_by_its_own_account_alone() {
 }
 
 #[tokio::test]
+async fn an_item_of_a_conversation_is_named_by_its_id_while_it_is_there() {
+    let stage = Stage::set().await;
+    let id = stage.begin(json!({"items": [user("one")]})).await;
+    let path = format!("{ALL}/{id}/items");
+    let api = &stage.customer.api;
+    let first = api.get(&path).await.ok()["data"][0]["id"].clone();
+    let added = api.post(&path, &json!({"items": [user("two")]})).await.ok()["data"][0]["id"].clone();
+    let naming = |id: &Value| json!([{"type": "item_reference", "id": id}, user("and now?")]);
+    for (item, text) in [(&first, "one"), (&added, "two")] {
+        stage.ask(json!({"input": naming(item)})).await.ok();
+        assert_eq!(stage.asked()["input"], json!([user(text), user("and now?")]));
+    }
+    // Its answer is an item of the conversation and of a response, and stays that of the response.
+    let answered = stage.ask(json!({"input": "three", "conversation": id})).await.ok();
+    stage.delete(&format!("{path}/{}", added.as_str().unwrap())).await.ok();
+    let other = stage.server.admin().customer("payg", "5").await;
+    let body = json!({"model": "gpt-4o-mini", "input": naming(&first)});
+    for refused in [stage.ask(json!({"input": naming(&added)})).await, other.api.post("/v1/responses", &body).await] {
+        assert_eq!((refused.status, &refused.json()["error"]["param"]), (400, &json!("input")), "{}", refused.body);
+    }
+    stage.delete(&format!("{ALL}/{id}")).await.ok();
+    stage.ask(json!({"input": naming(&answered["output"][0]["id"])})).await.ok();
+    assert_eq!(stage.ask(json!({"input": naming(&first)})).await.status, 400, "its conversation is gone");
+    stage.server.admin().assert_audit().await;
+}
+
+#[tokio::test]
 async fn a_conversation_that_is_full_is_refused_before_anything_runs() {
     let stage = Stage::set().await;
     let long = |megabytes: usize| user(&"x".repeat(megabytes << 20));

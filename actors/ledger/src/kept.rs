@@ -44,7 +44,9 @@ const REPLACE: &str = "UPDATE kept_response SET previous = ?, created_at = ?, ex
                        WHERE account_id = ? AND id = ? AND previous = ?";
 const HAS: &str = "SELECT 1 FROM kept_response WHERE account_id = ? AND id = ?";
 const KEEP_ITEM: &str = "INSERT INTO kept_item (account_id, id, response_id) VALUES (?, ?, ?) \
-                         ON CONFLICT (account_id, id) DO UPDATE SET response_id = excluded.response_id";
+                         ON CONFLICT (account_id, id) DO ";
+const NEWEST: &str = "UPDATE SET response_id = excluded.response_id";
+const FORGET_ITEM: &str = "DELETE FROM kept_item WHERE account_id = ? AND id = ? AND response_id = ?";
 const FIND: &str = "SELECT id, previous, sealed FROM kept_response WHERE account_id = ? AND id = ? AND expires_at > ?";
 const OF_ITEM: &str = "SELECT k.id, k.previous, k.sealed FROM kept_item i JOIN kept_response k \
                        ON k.account_id = i.account_id AND k.id = i.response_id \
@@ -93,23 +95,31 @@ impl Ledger {
         if tx.execute(&sql, values).await? == 0 {
             return Ok(false);
         }
+        let keep_item = [KEEP_ITEM, NEWEST].concat();
         for item in &new.items {
-            tx.execute(KEEP_ITEM, [account.into(), item.as_str().into(), new.id.as_str().into()]).await?;
+            tx.execute(&keep_item, [account.into(), item.as_str().into(), new.id.as_str().into()]).await?;
         }
         tx.commit().await?;
         Ok(true)
     }
 
-    /// Puts this in the place of what is kept under its id, if that still continues `before`. Returns whether it did.
+    /// Puts this in the place of what is kept under its id, if that still continues `before`. Its items are those that it
+    /// has more than before; an item that something else has too stays that one's. `gone` are the items that it has no
+    /// longer. Returns whether it did.
     ///
     /// # Errors
     ///
     /// The database can't be written now.
-    pub async fn replace_response(&self, new: &NewResponse, before: &str) -> Result<bool, LedgerError> {
-        self.standing.unless_broken(self.write_over(new, before)).await
+    pub async fn replace_response(
+        &self,
+        new: &NewResponse,
+        before: &str,
+        gone: &[String],
+    ) -> Result<bool, LedgerError> {
+        self.standing.unless_broken(self.write_over(new, before, gone)).await
     }
 
-    async fn write_over(&self, new: &NewResponse, before: &str) -> Result<bool, LedgerError> {
+    async fn write_over(&self, new: &NewResponse, before: &str, gone: &[String]) -> Result<bool, LedgerError> {
         let mut tx = self.tables.begin_to_write().await?;
         let values: [Cell<'_>; 8] = [
             new.previous.as_deref().into(),
@@ -121,9 +131,16 @@ impl Ledger {
             new.id.as_str().into(),
             before.into(),
         ];
-        let replaced = tx.execute(REPLACE, values).await? > 0;
+        if tx.execute(REPLACE, values).await? == 0 {
+            return Ok(false);
+        }
+        let (account, keep_item) = (new.account_id.0, [KEEP_ITEM, NOT_REPLACING].concat());
+        let items = gone.iter().map(|item| (FORGET_ITEM, item));
+        for (sql, item) in items.chain(new.items.iter().map(|item| (&*keep_item, item))) {
+            tx.execute(sql, [account.into(), item.as_str().into(), new.id.as_str().into()]).await?;
+        }
         tx.commit().await?;
-        Ok(replaced)
+        Ok(true)
     }
 
     /// A response of an account, unless it has expired.
@@ -247,10 +264,10 @@ mod tests {
         assert!(!ledger.keep_response(&other_of_name, false).await.unwrap(), "the earlier stays");
         assert!(ledger.has_response(one, "r2").await.unwrap() && !ledger.has_response(other, "r2").await.unwrap());
         let newer = NewResponse { previous: Some("r9".into()), sealed: vec![9; 10], ..new(one, "r2", 3) };
-        assert!(!ledger.replace_response(&newer, "r8").await.unwrap(), "it continues another");
-        assert!(!ledger.replace_response(&NewResponse { account_id: other, ..newer.clone() }, "r1").await.unwrap());
-        assert!(ledger.replace_response(&newer, "r1").await.unwrap());
-        assert!(ledger.replace_response(&new(one, "r2", 2), "r9").await.unwrap(), "as it was");
+        assert!(!ledger.replace_response(&newer, "r8", &[]).await.unwrap(), "it continues another");
+        assert!(!ledger.replace_response(&NewResponse { account_id: other, ..newer.clone() }, "r1", &[]).await.unwrap());
+        assert!(ledger.replace_response(&newer, "r1", &[]).await.unwrap());
+        assert!(ledger.replace_response(&new(one, "r2", 2), "r9", &[]).await.unwrap(), "as it was");
         let found = async |account, id: &str, at| {
             let found = ledger.kept_response(account, id, Timestamp(at)).await.unwrap();
             found.map(|found| (found.id, found.previous, found.sealed.len()))
@@ -264,6 +281,10 @@ mod tests {
             (of_item(one, "item-of-r3").await.as_deref(), of_item(other, "item-of-r3").await),
             (Some("r3"), None)
         );
+        let more = NewResponse { items: vec!["item-of-r3".into(), "more".into()], ..new(one, "r2", 2) };
+        assert!(ledger.replace_response(&more, "r1", &["item-of-r2".into(), "item-of-r3".into()]).await.unwrap());
+        let found_of = (of_item(one, "item-of-r3").await, of_item(one, "more").await, of_item(one, "item-of-r2").await);
+        assert_eq!(found_of, (Some("r3".into()), Some("r2".into()), None), "an item of another stays that one's");
         assert!(
             ledger.forget_response(one, "r3").await.unwrap() && !ledger.forget_response(other, "r2").await.unwrap()
         );
@@ -272,6 +293,6 @@ mod tests {
         assert!(found(one, "r1", 5).await.is_none() && found(one, "r2", 5).await.is_some(), "the oldest goes");
         assert_eq!(ledger.sweep_responses(Timestamp(101), 9).await.unwrap(), 0);
         assert_eq!(ledger.sweep_responses(Timestamp(102), 9).await.unwrap(), 1);
-        assert_eq!(of_item(one, "item-of-r2").await, None);
+        assert_eq!(of_item(one, "more").await, None);
     }
 }

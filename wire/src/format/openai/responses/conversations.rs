@@ -85,6 +85,11 @@ impl Conversation {
         self.entries.iter().map(|entry| &*entry.item)
     }
 
+    /// The ids of its items, oldest first.
+    pub fn ids(&self) -> impl Iterator<Item = &str> {
+        self.entries.iter().map(|entry| &*entry.id)
+    }
+
     /// Adds items. One without an id, or with that of another, gets one that ends in what `new` makes. Returns them as they
     /// are listed.
     pub fn add(
