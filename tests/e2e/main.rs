@@ -39,6 +39,7 @@ mod letters;
 mod libraries;
 mod live;
 mod live_lost;
+mod live_opened;
 mod live_page;
 mod live_topics;
 mod makers;
