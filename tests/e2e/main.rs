@@ -64,6 +64,7 @@ mod overview;
 mod ownership;
 mod payments;
 mod people;
+mod people_nodes;
 mod people_pages;
 mod permits;
 mod placement;
