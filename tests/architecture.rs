@@ -70,11 +70,19 @@ const FENCES: &[(&str, &[&str])] = &[
     ("sea_orm_migration", &["actors/ledger/", "migrations/"]),
     // Only what sea-orm hands through: SQLite's pragmas.
     ("sqlx", &["actors/ledger/"]),
-    ("actix_http", &["src/http/server.rs", "src/http/relay/incoming.rs"]),
+    (
+        "actix_http",
+        &[
+            "src/http/server.rs",
+            "src/http/relay/incoming.rs",
+            "src/http/upgrade.rs",
+            "src/http/live.rs",
+            "src/http/live/",
+        ],
+    ),
     ("actix_server", &["src/http/server.rs"]),
     ("actix_service", &["src/http/server.rs", "src/http/relay/incoming.rs"]),
     ("actix_web", &["src/http/", "src/http.rs", "src/app.rs", "src/app/"]),
-    ("actix_ws", &["src/http/", "src/http.rs"]),
     ("ort", &["actors/engine/"]),
     ("tokenizers", &["actors/engine/"]),
     // What tests and benchmarks call with, and nothing that ships.

@@ -29,35 +29,40 @@ mod surfaces;
 mod topics;
 mod watched;
 
-use std::{collections::HashMap, pin::pin, rc::Rc, sync::Arc, time::Duration};
+use std::{collections::HashMap, io, pin::pin, rc::Rc, sync::Arc, time::Duration};
 
-use actix_web::{HttpRequest, HttpResponse, web};
-use actix_ws::{AggregatedMessage, AggregatedMessageStream, CloseReason, Session};
+use actix_http::ws::CloseReason;
+use actix_web::{HttpRequest, HttpResponse, rt::net::TcpStream, web};
 use billing::{Timestamp, key::Scope};
-use futures::StreamExt;
+use futures::future::LocalBoxFuture;
 use serde_json::json;
 use tokio::{
+    io::AsyncWriteExt as _,
     sync::Notify,
     task::JoinHandle,
-    time::{Instant, sleep_until},
+    time::{Instant, sleep_until, timeout},
 };
+use traces::Span;
 
 use super::{
     auth,
     auth::{Opened, Revocations},
+    connection::GOODBYE,
     edge,
     error::ApiError,
     respond::refuse,
     state::{Shared, Stage},
+    traced,
+    upgrade::{self, Upgraded},
 };
 use crate::{gateway::serve::Caller, idempotency::Holder};
 use close::Close;
 pub use events::events;
 use feed::Feed;
 use frames::{Create, Frame, Unread};
-use incoming::Frames;
+use incoming::{Fault, Incoming, Message};
 pub use line::line;
-use outgoing::{Outgoing, outgoing};
+use outgoing::{Outgoing, Writer, outgoing};
 pub use output::output;
 use pace::Pace;
 use pictures::Pictures;
@@ -67,8 +72,6 @@ use topics::Topic;
 
 /// The most requests of one socket that run at once.
 const REQUESTS: usize = 256;
-/// The longest time for the close message to a slow reader.
-const GOODBYE: Duration = Duration::from_secs(1);
 /// The pings in a row that may stay unanswered.
 const UNANSWERED: u32 = 3;
 
@@ -226,39 +229,26 @@ async fn open(
         Ok(place) => place,
         Err(error) => return refuse(&request, &error),
     };
-    let limits = &state.settings.limits;
-    let frames = Frames::new(&state.bodies);
-    let payload = frames.within(body.into_inner(), Duration::from_secs(limits.body_seconds));
-    let payload = payload_of(&request, payload).await;
-    match payload.and_then(|payload| actix_ws::handle(&request, payload)) {
-        Ok((response, session, messages)) => {
-            let messages = messages.max_frame_size(limits.body_bytes);
-            // Boxed, as a task that is handed on has room for each of its hands.
-            let messages = Box::new(messages.aggregate_continuations().max_continuation_size(limits.body_bytes));
-            let (outgoing, queue) = outgoing(limits.live_buffer_bytes, &state.gateway.unread);
-            let writer = actix_rt::spawn(queue.write(session.clone()));
-            let feed = who.feed(&state);
-            let socket = Box::new(Socket {
-                state,
-                who,
-                outgoing,
-                frames,
-                pace: Pace::new(),
-                requests: HashMap::new(),
-                ended: Rc::default(),
-                _place: place,
-            });
-            actix_rt::spawn(socket.run(session, messages, (feed, revocations), writer));
-            response
-        }
-        Err(_) => refuse(&request, &ApiError::invalid("upgrade", "this path speaks WebSocket only")),
-    }
-}
-
-async fn payload_of(request: &HttpRequest, payload: actix_web::dev::Payload) -> Result<web::Payload, actix_web::Error> {
-    use actix_web::FromRequest as _;
-    let mut payload = payload;
-    web::Payload::from_request(request, &mut payload).await
+    let span = traced::span(&request);
+    let opened = move |upgraded: Upgraded| -> LocalBoxFuture<'static, ()> {
+        let Upgraded { stream, early } = upgraded;
+        let limits = &state.settings.limits;
+        let incoming = Incoming::new(&state.bodies, limits.body_bytes, Duration::from_secs(limits.body_seconds), early);
+        let (outgoing, writer) = outgoing(limits.live_buffer_bytes, &state.gateway.unread);
+        let feed = who.feed(&state);
+        let socket = Socket {
+            state,
+            who,
+            outgoing,
+            pace: Pace::new(),
+            requests: HashMap::new(),
+            ended: Rc::default(),
+            _place: place,
+            _span: span,
+        };
+        Box::pin(run(socket, stream, (incoming, writer), (feed, revocations)))
+    };
+    upgrade::websocket(&request, body.into_inner(), opened).unwrap_or_else(|error| refuse(&request, &error))
 }
 
 /// An open socket.
@@ -266,12 +256,13 @@ struct Socket {
     state: Shared,
     who: Who,
     outgoing: Outgoing,
-    frames: Frames,
     pace: Pace,
     requests: HashMap<String, Running>,
     /// Notified when a request has ended.
     ended: Rc<Notify>,
     _place: Place,
+    /// The span of the request that opened it.
+    _span: Span,
 }
 
 /// How to close a socket.
@@ -288,48 +279,56 @@ impl Parting {
     }
 }
 
-impl Socket {
-    async fn run(
-        mut self: Box<Self>,
-        session: Session,
-        messages: Box<AggregatedMessageStream>,
-        (feed, revocations): (Feeds, Revocations),
-        writer: JoinHandle<()>,
-    ) {
-        let parting = self.serve(messages, feed, revocations).await;
-        // A client that leaves with running requests is charged for them so far; those that outlive it go on.
-        for (_, running) in self.requests.drain() {
-            running.task.abort();
-        }
-        let reason = match parting {
-            Parting::AtOnce(reason) => {
-                writer.abort();
-                reason
-            }
-            Parting::AfterAll(reason) => {
-                drop(self);
-                let abort = writer.abort_handle();
-                if tokio::time::timeout(GOODBYE, writer).await.is_err() {
-                    abort.abort();
-                }
-                Some(reason)
-            }
-        };
-        // A client that does not close in time is cut off.
-        let _ = tokio::time::timeout(GOODBYE, session.close(reason)).await;
+/// Serves a socket to its end.
+async fn run(
+    mut socket: Socket,
+    mut stream: TcpStream,
+    (mut incoming, mut writer): (Incoming, Writer),
+    (mut feed, mut revocations): (Feeds, Revocations),
+) {
+    let parting = socket.serve(&stream, &mut incoming, &mut writer, &mut feed, &mut revocations).await;
+    // A client that leaves with running requests is charged for them so far; those that outlive it go on.
+    for (_, running) in socket.requests.drain() {
+        running.task.abort();
     }
+    drop((socket, incoming, feed, revocations));
+    let reason = match parting {
+        Parting::AtOnce(reason) => {
+            writer.forget();
+            reason
+        }
+        Parting::AfterAll(reason) => Some(reason),
+    };
+    // A client that does not read in time is cut off.
+    if !matches!(timeout(GOODBYE, writer.end(&stream, reason)).await, Ok(Ok(()))) || stream.shutdown().await.is_err() {
+        return;
+    }
+    // What still comes is read, or the system would tell the client that it was cut off instead of why.
+    let _ = timeout(GOODBYE, async { while stream.readable().await.is_ok() && passes_over(&stream) {} }).await;
+}
 
+/// Passes over bytes that are there. Returns whether there may come more.
+fn passes_over(stream: &TcpStream) -> bool {
+    match stream.try_read(&mut [0; 4 << 10]) {
+        Ok(count) => count > 0,
+        Err(error) => error.kind() == io::ErrorKind::WouldBlock,
+    }
+}
+
+impl Socket {
     /// Serves a socket until it must be closed.
     async fn serve(
         &mut self,
-        mut messages: Box<AggregatedMessageStream>,
-        mut feed: Feeds,
-        mut revocations: Revocations,
+        stream: &TcpStream,
+        incoming: &mut Incoming,
+        writer: &mut Writer,
+        feed: &mut Feeds,
+        revocations: &mut Revocations,
     ) -> Parting {
         let (state, who, outgoing) = (self.state.clone(), self.who.clone(), self.outgoing.clone());
         let mut stopping = pin!(state.reached(Stage::Parting));
         let mut is_stopping = false;
-        let mut key_ended = pin!(who.ended(&state, &mut revocations));
+        let mut key_ended = pin!(who.ended(&state, revocations));
         let heartbeat = Duration::from_secs(state.settings.http.heartbeat_seconds);
         let mut quiet = pin!(sleep_until(Instant::now() + heartbeat));
         let mut unanswered = 0;
@@ -347,12 +346,13 @@ impl Socket {
                 }
                 () = &mut stopping, if !is_stopping => is_stopping = true,
                 () = ended.notified() => {}
-                message = messages.next() => {
+                message = incoming.next(stream) => {
                     unanswered = 0;
-                    if let Some(parting) = self.message(message, &mut feed) {
+                    if let Some(parting) = self.message(message, feed) {
                         return parting;
                     }
                 }
+                _ = writer.write(stream) => return Parting::AtOnce(None),
                 news = feed.next(&outgoing) => self.outgoing.send(news),
                 () = &mut quiet => {
                     if unanswered == UNANSWERED {
@@ -373,30 +373,22 @@ impl Socket {
     }
 
     /// Handles a message of the client, or the end of messages. Returns how to close the socket, if it must be closed.
-    fn message(
-        &mut self,
-        message: Option<Result<AggregatedMessage, actix_ws::ProtocolError>>,
-        feed: &mut Feeds,
-    ) -> Option<Parting> {
-        self.frames.is_whole();
-        if matches!(message, Some(Ok(_))) && !self.pace.allows(Instant::now()) {
+    fn message(&mut self, message: Result<Option<Message>, Fault>, feed: &mut Feeds) -> Option<Parting> {
+        if matches!(message, Ok(Some(_))) && !self.pace.allows(Instant::now()) {
             return Some(Parting::because(Close::Flood));
         }
         match message {
-            Some(Ok(AggregatedMessage::Text(text))) => self.handle(&text, feed),
-            Some(Ok(AggregatedMessage::Ping(bytes))) => self.outgoing.pong(bytes),
-            Some(Ok(AggregatedMessage::Binary(_))) => {
+            Ok(Some(Message::Text(text))) => self.handle(&text, feed),
+            Ok(Some(Message::Ping(bytes))) => self.outgoing.pong(bytes),
+            Ok(Some(Message::Binary)) => {
                 self.outgoing.send(failure(None, &ApiError::invalid("frame", "must be text")));
             }
-            Some(Ok(AggregatedMessage::Pong(_))) => {}
-            Some(Ok(AggregatedMessage::Close(reason))) => {
+            Ok(Some(Message::Pong)) => {}
+            Ok(Some(Message::Close(reason))) => {
                 return Some(Parting::AtOnce(reason.or_else(|| Some(Close::Normal.reason()))));
             }
-            Some(Err(error)) => {
-                let limit = self.state.settings.limits.body_bytes;
-                return Some(Parting::AtOnce(self.frames.close_reason(&error, limit)));
-            }
-            None => return Some(Parting::AtOnce(None)),
+            Ok(None) => return Some(Parting::AtOnce(None)),
+            Err(fault) => return Some(Parting::AtOnce(fault.reason())),
         }
         None
     }

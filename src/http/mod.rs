@@ -33,5 +33,6 @@ pub mod state;
 mod stripe;
 pub mod surface;
 mod traced;
+mod upgrade;
 pub mod values;
 pub mod views;

@@ -11,7 +11,7 @@ use std::{
 
 use actix_http::HttpService;
 use actix_server::Server;
-use actix_service::{ServiceFactoryExt, fn_service, map_config};
+use actix_service::{Service as _, apply_fn_factory, map_config};
 use actix_web::{App, dev::AppConfig, middleware::from_fn, rt::net::TcpStream};
 
 use super::{
@@ -60,14 +60,22 @@ pub fn serve(listener: TcpListener, state: &Shared) -> io::Result<Server> {
             .on_connect_ext(Connection::opened)
             .h1(map_config(app, |()| AppConfig::default()));
         let counting = state.clone();
-        let connect = move |stream: TcpStream| {
+        apply_fn_factory(http, move |stream: TcpStream, http| {
             let counted = counting.count_connection();
+            let from: Option<SocketAddr> = stream.peer_addr().ok();
+            let connection = Connection::new(stream);
+            let inlet = connection.inlet();
+            // Boxed, so that nothing of it is left for a connection that leaves HTTP.
+            let served = Box::pin(http.call((connection, from)));
             async move {
-                let from: Option<SocketAddr> = stream.peer_addr().ok();
-                Ok((Connection::new(stream, counted), from))
+                let _counted = counted;
+                served.await?;
+                if let Some(more) = inlet.goes_on() {
+                    more.await;
+                }
+                Ok(())
             }
-        };
-        fn_service(connect).and_then(http)
+        })
     })?;
     Ok(server.run())
 }

@@ -225,6 +225,25 @@ impl Ledger {
         self.rows(sql, [account.0.into()]).await?.iter().map(membership).collect()
     }
 
+    /// The same, each with who that is; nobody where the person was forgotten.
+    ///
+    /// # Errors
+    ///
+    /// The database can't be read now: try again later.
+    pub async fn people_of(&self, account: AccountId) -> Result<Vec<(Membership, Option<StoredPerson>)>, LedgerError> {
+        let columns = PERSON.replace(", ", ", p.");
+        let sql = format!(
+            "SELECT m.account_id, m.person_id, m.role, m.since, p.{columns} FROM membership m \
+             LEFT JOIN person p ON p.id = m.person_id WHERE m.account_id = ? ORDER BY m.since, m.person_id"
+        );
+        let rows = self.rows(&sql, [account.0.into()]).await?;
+        let read = |row: &QueryResult| {
+            let is_known = row.try_get_by_index::<Option<Uuid>>(4)?.is_some();
+            Ok((membership(row)?, is_known.then(|| person_from(row, 4)).transpose()?))
+        };
+        rows.iter().map(read).collect()
+    }
+
     /// A person's memberships, the first ones before others, each with the address of its account.
     ///
     /// # Errors
@@ -255,14 +274,19 @@ async fn add(tx: &mut Transaction, new: &StoredPerson) -> Result<bool, LedgerErr
 }
 
 fn person(row: &QueryResult) -> Result<StoredPerson, LedgerError> {
+    person_from(row, 0)
+}
+
+/// A person, from the columns that begin there.
+fn person_from(row: &QueryResult, first: usize) -> Result<StoredPerson, LedgerError> {
     Ok(StoredPerson {
-        id: PersonId(row.try_get_by_index(0)?),
-        email: row.try_get_by_index(1)?,
-        name: row.try_get_by_index(2)?,
-        password: row.try_get_by_index(3)?,
-        verified_at: Timestamp(row.try_get_by_index(4)?),
-        created_at: Timestamp(row.try_get_by_index(5)?),
-        disabled_at: row.try_get_by_index::<Option<i64>>(6)?.map(Timestamp),
+        id: PersonId(row.try_get_by_index(first)?),
+        email: row.try_get_by_index(first + 1)?,
+        name: row.try_get_by_index(first + 2)?,
+        password: row.try_get_by_index(first + 3)?,
+        verified_at: Timestamp(row.try_get_by_index(first + 4)?),
+        created_at: Timestamp(row.try_get_by_index(first + 5)?),
+        disabled_at: row.try_get_by_index::<Option<i64>>(first + 6)?.map(Timestamp),
     })
 }
 

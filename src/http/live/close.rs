@@ -1,7 +1,10 @@
 //! Why a live socket is closed: each reason with its code, in one table, which the page of the protocol has too. Codes of
 //! the protocol itself (RFC 6455, 7.4.1) are used where they say enough; those from 4000 on are ours.
 
-use actix_ws::{CloseCode, CloseReason};
+use actix_http::ws::{CloseCode, CloseReason};
+
+/// The longest reason, in bytes (RFC 6455, 5.5).
+const LONGEST: usize = 123;
 
 /// The reason of a close.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -71,8 +74,9 @@ impl Close {
         self.because(self.says())
     }
 
-    /// The close message in more words.
+    /// The close message in more words, as far as there is room for them.
     pub(super) fn because(self, words: &str) -> CloseReason {
+        let words = &words[..words.floor_char_boundary(LONGEST)];
         CloseReason { code: CloseCode::from(self.code()), description: Some(words.to_owned()) }
     }
 }
@@ -91,5 +95,7 @@ mod tests {
         let is_code = |line: &&str| line.get(..3).is_some_and(|start| ["| 1", "| 4"].contains(&start));
         assert_eq!(page.lines().filter(is_code).count(), rows.len());
         assert_eq!(u16::from(Close::Flood.reason().code), 4029);
+        let long = Close::Protocol.because(&"\u{e9}".repeat(100));
+        assert_eq!(long.description, Some("\u{e9}".repeat(61)));
     }
 }

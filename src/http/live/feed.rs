@@ -360,7 +360,7 @@ async fn looked(looking: &mut Option<Looking>) -> Result<Found, ServiceError> {
 }
 
 /// Completes at that time; never without one.
-async fn due(at: Option<Instant>) {
+pub(super) async fn due(at: Option<Instant>) {
     match at {
         Some(at) => sleep_until(at).await,
         None => std::future::pending().await,

@@ -1,11 +1,12 @@
-//! Frames to the reader of a live socket, in order, counted in bytes. A slow reader may have so many bytes waiting, and
-//! all slow readers together share a room. Beyond either the socket is closed, so that nothing here waits.
+//! Frames to the reader of a live socket, in order, counted in bytes until they are written. A slow reader may have so many
+//! bytes waiting, and all slow readers together share a room. Beyond either the socket is closed, so that nothing here waits.
 
-use std::{cell::RefCell, rc::Rc, sync::Arc};
+use std::{cell::RefCell, collections::VecDeque, io, rc::Rc, sync::Arc};
 
-use actix_ws::Session;
-use bytes::Bytes;
-use tokio::sync::{Notify, mpsc};
+use actix_http::ws::{CloseReason, OpCode, Parser};
+use actix_web::rt::net::TcpStream;
+use bytes::{Buf as _, Bytes, BytesMut};
+use tokio::sync::Notify;
 
 use crate::gateway::room::{Room, Share};
 
@@ -13,6 +14,8 @@ use crate::gateway::room::{Room, Share};
 const FREE: usize = 64 << 10;
 /// The bytes of a frame beside its text.
 const FRAME: usize = 64;
+/// The bytes that are written at once, if so many wait.
+const AT_ONCE: usize = 32 << 10;
 
 /// A frame that waits.
 enum Frame {
@@ -30,9 +33,19 @@ impl Frame {
                 Self::Pong(bytes) => bytes.len(),
             }
     }
+
+    fn write(&self, into: &mut BytesMut) {
+        let (code, payload) = match self {
+            Self::Text(text) => (OpCode::Text, text.as_bytes()),
+            Self::Ping => (OpCode::Ping, &b""[..]),
+            Self::Pong(bytes) => (OpCode::Pong, &**bytes),
+        };
+        Parser::write_message(into, payload, code, true, false);
+    }
 }
 
 struct Waiting {
+    frames: VecDeque<Frame>,
     bytes: usize,
     /// The waiting bytes beyond [`FREE`].
     share: Share,
@@ -53,32 +66,26 @@ impl Waiting {
     }
 }
 
+struct Shared {
+    waiting: RefCell<Waiting>,
+    limit: usize,
+    overflow: Notify,
+    /// Notified when a frame waits.
+    queued: Notify,
+    /// Notified when frames were written.
+    written: Notify,
+}
+
 /// The sender of frames, shared by clones on one thread.
 #[derive(Clone)]
-pub(super) struct Outgoing {
-    frames: mpsc::UnboundedSender<Frame>,
-    waiting: Rc<RefCell<Waiting>>,
-    limit: usize,
-    overflow: Rc<Notify>,
-    /// Notified when a frame was written.
-    written: Rc<Notify>,
-}
+pub(super) struct Outgoing(Rc<Shared>);
 
-/// The waiting frames, for the task that writes them.
-pub(super) struct Queue {
-    frames: mpsc::UnboundedReceiver<Frame>,
-    waiting: Rc<RefCell<Waiting>>,
-    written: Rc<Notify>,
-}
-
-/// The sender and receiver of a reader that may have so many bytes waiting.
-pub(super) fn outgoing(limit: usize, room: &Arc<Room>) -> (Outgoing, Queue) {
-    let (sender, frames) = mpsc::unbounded_channel();
-    let waiting = Rc::new(RefCell::new(Waiting { bytes: 0, share: room.share() }));
-    let written = Rc::<Notify>::default();
-    let (overflow, queue) =
-        (Rc::default(), Queue { frames, waiting: Rc::clone(&waiting), written: Rc::clone(&written) });
-    (Outgoing { frames: sender, waiting, limit, overflow, written }, queue)
+/// The frames of a reader that may have so many bytes waiting: their sender and their writer.
+pub(super) fn outgoing(limit: usize, room: &Arc<Room>) -> (Outgoing, Writer) {
+    let waiting = RefCell::new(Waiting { frames: VecDeque::new(), bytes: 0, share: room.share() });
+    let (overflow, queued, written) = (Notify::new(), Notify::new(), Notify::new());
+    let outgoing = Outgoing(Rc::new(Shared { waiting, limit, overflow, queued, written }));
+    (outgoing.clone(), Writer { outgoing, bytes: BytesMut::new(), weight: 0 })
 }
 
 impl Outgoing {
@@ -98,19 +105,21 @@ impl Outgoing {
     }
 
     fn queue(&self, frame: Frame) {
-        if self.waiting.borrow_mut().add(frame.weight(), self.limit) {
-            // The writer only ends with the socket.
-            let _ = self.frames.send(frame);
+        let shared = &self.0;
+        let mut waiting = shared.waiting.borrow_mut();
+        if waiting.add(frame.weight(), shared.limit) {
+            waiting.frames.push_back(frame);
+            shared.queued.notify_one();
         } else {
-            self.overflow.notify_one();
+            shared.overflow.notify_one();
         }
     }
 
     /// Waits until few bytes wait: for frames that are kept elsewhere until they are sent.
     pub(super) async fn has_room(&self) {
         loop {
-            let written = self.written.notified();
-            if self.waiting.borrow().bytes < FREE {
+            let written = self.0.written.notified();
+            if self.0.waiting.borrow().bytes < FREE {
                 return;
             }
             written.await;
@@ -119,26 +128,87 @@ impl Outgoing {
 
     /// Resolves when more bytes wait than may.
     pub(super) async fn overflowed(&self) {
-        self.overflow.notified().await;
+        self.0.overflow.notified().await;
     }
 }
 
-impl Queue {
-    /// Writes frames until all senders or the socket are gone.
-    pub(super) async fn write(mut self, mut session: Session) {
-        while let Some(frame) = self.frames.recv().await {
-            let weight = frame.weight();
-            let written = match frame {
-                Frame::Text(text) => session.text(text).await,
-                Frame::Ping => session.ping(b"").await,
-                Frame::Pong(bytes) => session.pong(&bytes).await,
-            };
-            if written.is_err() {
-                return;
+/// The one that writes a socket's frames.
+pub(super) struct Writer {
+    outgoing: Outgoing,
+    /// What is being written: whole frames, but for what was written of the first.
+    bytes: BytesMut,
+    /// How much of what waits that is.
+    weight: usize,
+}
+
+impl Writer {
+    /// Writes frames as they come, as long as the socket can be written. Dropping the future while it waits loses nothing.
+    pub(super) async fn write(&mut self, stream: &TcpStream) -> io::Error {
+        loop {
+            if let Err(error) = self.write_all(stream).await {
+                return error;
             }
-            self.waiting.borrow_mut().remove(weight);
-            self.written.notify_waiters();
+            self.outgoing.0.queued.notified().await;
         }
+    }
+
+    /// Drops the frames that are not being written.
+    pub(super) fn forget(&mut self) {
+        let mut waiting = self.outgoing.0.waiting.borrow_mut();
+        let weight = waiting.frames.drain(..).map(|frame| frame.weight()).sum();
+        waiting.remove(weight);
+    }
+
+    /// Writes what waits, and then the socket's last frame.
+    ///
+    /// # Errors
+    ///
+    /// The socket can't be written.
+    pub(super) async fn end(mut self, stream: &TcpStream, reason: Option<CloseReason>) -> io::Result<()> {
+        self.write_all(stream).await?;
+        Parser::write_close(&mut self.bytes, reason, false);
+        self.flush(stream).await
+    }
+
+    /// Writes what waits.
+    async fn write_all(&mut self, stream: &TcpStream) -> io::Result<()> {
+        loop {
+            self.flush(stream).await?;
+            if !self.take() {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Takes some of the frames that wait. Returns whether there are any.
+    fn take(&mut self) -> bool {
+        let mut waiting = self.outgoing.0.waiting.borrow_mut();
+        while self.bytes.len() < AT_ONCE
+            && let Some(frame) = waiting.frames.pop_front()
+        {
+            frame.write(&mut self.bytes);
+            self.weight += frame.weight();
+        }
+        !self.bytes.is_empty()
+    }
+
+    /// Writes what was taken.
+    async fn flush(&mut self, stream: &TcpStream) -> io::Result<()> {
+        while !self.bytes.is_empty() {
+            stream.writable().await?;
+            match stream.try_write(&self.bytes) {
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(count) => self.bytes.advance(count),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(error) => return Err(error),
+            }
+        }
+        if self.weight > 0 {
+            self.bytes = BytesMut::new();
+            self.outgoing.0.waiting.borrow_mut().remove(std::mem::take(&mut self.weight));
+            self.outgoing.0.written.notify_waiters();
+        }
+        Ok(())
     }
 }
 
@@ -153,15 +223,15 @@ mod tests {
         let room = Room::new(300_000);
         let frame = json!("x".repeat(10_000));
         let fill = || {
-            let (outgoing, queue) = outgoing(200_000, &room);
+            let (outgoing, writer) = outgoing(200_000, &room);
             let mut sent = 0;
-            while outgoing.waiting.borrow().bytes <= 200_000 && sent < 100 {
+            while outgoing.0.waiting.borrow().bytes <= 200_000 && sent < 100 {
                 outgoing.send(frame.to_string());
                 sent += 1;
             }
-            (outgoing, queue)
+            (outgoing, writer)
         };
-        let (first, mut queue) = fill();
+        let (first, mut writer) = fill();
         first.overflowed().await;
         assert!(room.taken() > 100_000 && room.taken() <= 200_000 - FREE, "{}", room.taken());
         let others: Vec<_> = (0..3).map(|_| fill()).collect();
@@ -170,9 +240,41 @@ mod tests {
             other.overflowed().await;
         }
         drop(others);
-        while let Ok(frame) = queue.frames.try_recv() {
-            queue.waiting.borrow_mut().remove(frame.weight());
+        writer.forget();
+        assert_eq!(room.taken(), 0, "what is dropped is given back");
+        let refused = frame.to_string().len() + FRAME;
+        assert_eq!(first.0.waiting.borrow().bytes, refused, "but for the frame that was one too many");
+    }
+
+    #[tokio::test]
+    async fn frames_are_written_in_order_and_the_last_one_is_the_close() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let reading = tokio::net::TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let (stream, _) = listener.accept().await.unwrap();
+        let room = Room::new(100 << 20);
+        let (outgoing, mut writer) = outgoing(100 << 20, &room);
+        let texts: Vec<_> = (0..5_000).map(|n| format!("{n} {}", "x".repeat(n))).collect();
+        for text in &texts {
+            outgoing.send(text.clone());
         }
-        assert_eq!(room.taken(), 0, "what is read is given back");
+        // A reader that does not read, and then does: what was begun is ended, wherever the writing was left.
+        let left = tokio::time::timeout(std::time::Duration::from_millis(20), writer.write(&stream)).await;
+        assert!(left.is_err() && room.taken() > 0, "it is written though nobody reads");
+        let read = tokio::spawn(async move {
+            let (mut all, mut reading) = (Vec::new(), reading);
+            tokio::io::AsyncReadExt::read_to_end(&mut reading, &mut all).await.map(|_| BytesMut::from(&*all))
+        });
+        let left = tokio::time::timeout(std::time::Duration::from_millis(1), writer.write(&stream)).await;
+        assert!(left.is_err());
+        writer.end(&stream, Some(super::super::close::Close::Normal.reason())).await.unwrap();
+        drop(stream);
+        let mut read = read.await.unwrap().unwrap();
+        for text in texts {
+            let (is_last, code, payload) = Parser::parse(&mut read, false, 1 << 20).unwrap().unwrap();
+            assert!(is_last && code == OpCode::Text && payload.unwrap() == text);
+        }
+        let (_, code, _) = Parser::parse(&mut read, false, 1 << 20).unwrap().unwrap();
+        assert!(code == OpCode::Close && read.is_empty());
+        assert_eq!(room.taken(), 0, "what is written is given back");
     }
 }

@@ -121,12 +121,8 @@ pub struct Member {
 ///
 /// The ledger can't be read just now.
 pub async fn list(service: &Service, account: AccountId) -> Result<Vec<Member>, ServiceError> {
-    let mut members = Vec::new();
-    for membership in service.ledger().members(account).await? {
-        let person = service.ledger().person(membership.person_id).await?;
-        members.push(Member { membership, person });
-    }
-    Ok(members)
+    let people = service.ledger().people_of(account).await?;
+    Ok(people.into_iter().map(|(membership, person)| Member { membership, person }).collect())
 }
 
 /// An invitation that nobody has accepted yet.

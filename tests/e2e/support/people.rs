@@ -44,6 +44,11 @@ impl Visitor {
         Self { url: server.url().to_owned(), cookie: String::new(), sign_on: String::new() }
     }
 
+    /// The same browser, at another node.
+    pub(crate) fn at(&self, server: &Server) -> Self {
+        Self { url: server.url().to_owned(), ..self.clone() }
+    }
+
     pub(crate) fn request(&self, method: Method, path: &str) -> reqwest::RequestBuilder {
         let client = reqwest::Client::builder().redirect(Policy::none()).no_proxy().build().unwrap();
         let request = client.request(method, format!("{}{path}", self.url)).header("user-agent", "A <b>browser</b>");

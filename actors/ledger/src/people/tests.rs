@@ -163,6 +163,10 @@ async fn members_are_made_from_the_log() {
     };
     append(vec![Resource::Member(member(7, Role::Owner)), Resource::Member(member(8, Role::Reader))]).await;
     assert_eq!(ledger.members(ACCOUNT).await.unwrap(), [member(7, Role::Owner), member(8, Role::Reader)]);
+    ledger.add_link(&link("one", "ada@example.com", Purpose::SignUp)).await.unwrap();
+    assert!(ledger.add_person(&ada(), "one", NOW).await.unwrap());
+    let people = [(member(7, Role::Owner), Some(ada())), (member(8, Role::Reader), None)];
+    assert_eq!(ledger.people_of(ACCOUNT).await.unwrap(), people);
     append(vec![Resource::Member(member(8, Role::Owner)), Resource::MemberLeft(ADA)]).await;
     assert_eq!(ledger.members(ACCOUNT).await.unwrap(), [member(8, Role::Owner)]);
     let of = ledger.memberships(PersonId(Uuid::from_u128(8))).await.unwrap();
