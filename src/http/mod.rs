@@ -19,6 +19,7 @@ pub mod idempotency;
 pub mod inference;
 mod landing;
 pub mod live;
+mod once;
 mod openapi;
 pub mod operations;
 pub mod operator;

@@ -11,7 +11,6 @@ use actix_web::{
 };
 use askama::Template;
 use serde::de::DeserializeOwned;
-use uuid::Uuid;
 
 use super::{
     arrival::Arrival,
@@ -48,10 +47,14 @@ where
 /// # Errors
 ///
 /// It is not of a page of ours, or does not read.
-pub(super) fn form<T: DeserializeOwned>(request: &HttpRequest, body: Body, csrf: &str) -> Result<T, ApiError> {
+pub(super) fn form<T: DeserializeOwned>(
+    request: &HttpRequest,
+    body: Body,
+    is_token: impl FnOnce(&str) -> bool,
+) -> Result<T, ApiError> {
     let fields = fields(body)?;
     let shown = fields.iter().find(|(name, _)| name == "csrf").map(|(_, value)| value.as_str());
-    if !session::is_ours(request) || !shown.is_some_and(|shown| session::is_same(shown.as_bytes(), csrf)) {
+    if !session::is_ours(request) || !shown.is_some_and(is_token) {
         return Err(ApiError::forbidden("This form is not from a page of this session: open the page again."));
     }
     read(fields)
@@ -73,11 +76,6 @@ pub(super) fn form_of_stranger<T: DeserializeOwned>(request: &HttpRequest, body:
 fn fields(body: Body) -> Result<Vec<(String, String)>, ApiError> {
     let body = body.map_err(|error| ApiError::invalid("body", error))?;
     serde_urlencoded::from_bytes(&body).map_err(|error| ApiError::invalid("form", error))
-}
-
-/// The id of a form, which what it makes has: sent twice it makes one. Ids are in the order of time, as lists go by them.
-pub(super) fn new_once() -> Uuid {
-    Uuid::now_v7()
 }
 
 /// A form with the session's token alone.

@@ -21,6 +21,7 @@ use super::{
     guesses::Guesses,
     inference::background::Backgrounds,
     live::{ongoing::Ongoings, sockets::Sockets},
+    once::Onces,
     operator,
     session::Sessions,
 };
@@ -82,6 +83,8 @@ pub struct State {
     pub(super) operators: operator::Sessions,
     /// Seals what browsers remember of sign-ins by issuers.
     pub(super) sign_ons: Sealer,
+    /// Makes and checks the ids of forms.
+    pub(super) onces: Onces,
     /// The addresses of clients.
     pub addresses: Addresses,
     /// The counts of wrong operator's tokens.
@@ -145,6 +148,7 @@ impl State {
             sessions: Sessions::new(&admin_token),
             sign_ons: Sealer::new("farebox 2026-11-30 sign-ins by issuers", &admin_token),
             operators: operator::Sessions::new(&admin_token),
+            onces: Onces::new(&admin_token),
             addresses,
             guesses: Guesses::new(hints.clone()),
             attempts: Attempts::new(hints.clone()),

@@ -28,6 +28,7 @@ mod edge;
 mod embeddings;
 mod fallbacks;
 mod faults;
+mod forms;
 mod gemini;
 mod health;
 mod idempotency;
