@@ -31,6 +31,7 @@ pub mod routes;
 pub mod server;
 pub mod session;
 pub mod state;
+mod strangers;
 mod stripe;
 pub mod surface;
 mod traced;

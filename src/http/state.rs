@@ -24,6 +24,7 @@ use super::{
     once::Onces,
     operator,
     session::Sessions,
+    strangers::Strangers,
 };
 use crate::{
     config::Settings,
@@ -35,9 +36,6 @@ use crate::{
     signing::Signer,
     telemetry::Metrics,
 };
-
-/// The most bytes of request bodies without a key that are read at once.
-const STRANGERS: usize = 8 << 20;
 
 /// How far the process is on its way to its end. It never goes back past [`Stage::Yielding`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -75,8 +73,8 @@ pub struct State {
     pub service: Service,
     /// The room of request bodies that are being read.
     pub bodies: Arc<Room>,
-    /// The room of request bodies without a key.
-    pub strangers: Arc<Room>,
+    /// The room of request bodies without a key, by network.
+    pub strangers: Strangers,
     /// The sessions of browsers.
     pub sessions: Sessions,
     /// The sessions of operators at their pages.
@@ -144,7 +142,7 @@ impl State {
             metrics,
             service,
             bodies,
-            strangers: Room::new(STRANGERS),
+            strangers: Strangers::default(),
             sessions: Sessions::new(&admin_token),
             sign_ons: Sealer::new("farebox 2026-11-30 sign-ins by issuers", &admin_token),
             operators: operator::Sessions::new(&admin_token),
