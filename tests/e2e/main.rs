@@ -86,6 +86,7 @@ mod responses;
 mod restarts;
 mod retries;
 mod reversals;
+mod rights;
 mod rolling;
 mod sdk;
 mod servers;
