@@ -103,8 +103,14 @@ pub(super) fn ours<'a>(root: &'a str, next: Option<&'a str>) -> &'a str {
         let rest = path.strip_prefix(root);
         rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(['/', '?']))
             && path.bytes().all(|b| b.is_ascii_graphic())
+            && !path.split('?').next().is_some_and(|path| path.split('/').skip(1).any(leads_up))
     };
     next.filter(is_ours).unwrap_or(root)
+}
+
+/// Whether browsers take this part of a path out of it, and are then somewhere else.
+fn leads_up(part: &str) -> bool {
+    part.is_empty() || [".", ".."].contains(&part.to_ascii_lowercase().replace("%2e", ".").as_str())
 }
 
 /// What a page says after a form was carried out, by the word `said` in its address.
@@ -151,6 +157,9 @@ mod tests {
         for path in
             ["", "//evil.test", "https://evil.test", "/dashboards", "/v1/keys", "/dashboard\r\nx: y", "/dashboard/ x"]
         {
+            assert_eq!(ours("/dashboard", Some(path)), "/dashboard", "{path}");
+        }
+        for path in ["/dashboard/../v1/keys", "/dashboard/%2E./x", "/dashboard/.", "/dashboard//evil.test"] {
             assert_eq!(ours("/dashboard", Some(path)), "/dashboard", "{path}");
         }
         for path in ["", "//evil.test", "https://evil.test", "/operators", "/dashboard", "/operator\r\nx: y"] {
