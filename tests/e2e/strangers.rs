@@ -257,13 +257,14 @@ async fn bodies_that_come_slowly_from_one_network_keep_nobody_else_from_signing_
         pour(&mut connection, 64 << 10).await;
         slow.push(connection);
     }
-    let form = "key=fb_wrong";
+    // It needs more than what so many leave of their network's part.
+    let form = format!("key=fb_{}", "x".repeat(250 << 10));
     let sign_in = |address: &str| {
         post(
             "/dashboard/sign-in",
             None,
             &(from(address) + &format!("connection: close\r\ncontent-length: {}\r\n", form.len())),
-        ) + form
+        ) + &form
     };
     let there = plain::exchange(server.url(), &sign_in("198.51.100.7")).await;
     assert!(there.starts_with("HTTP/1.1 503"), "{there}");
