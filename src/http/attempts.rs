@@ -6,7 +6,7 @@ use std::{net::IpAddr, time::Duration};
 use hints::{Decision, Hints, Rate, Rates};
 
 use super::{addresses::network, error::ApiError};
-use crate::email;
+use crate::service::accounts;
 
 /// What is tried.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -67,7 +67,7 @@ impl Attempts {
         }
         if let Some(email) = email.filter(|_| wait.is_none()) {
             // Of another spelling it is the same, as people are found by it, and Redis need not know whose it is.
-            let email = email::canonical(email).unwrap_or_else(|_| email.trim().to_lowercase());
+            let email = accounts::address(email).unwrap_or_else(|_| email.trim().to_lowercase());
             let email = blake3::hash(email.as_bytes()).to_hex();
             wait = self.counted(&format!("{name}:{}", &email[..32]), attempt.by_email()).await;
         }
