@@ -64,7 +64,8 @@ mod tests {
         assert!(of(3).take(1).is_none() && strangers.of(None).take(1).is_none());
         drop((many, other));
         for last in 0..=u16::MAX {
-            let _ = strangers.of(Some(IpAddr::from([10, 0, (last >> 8) as u8, last as u8])));
+            let [high, low] = last.to_be_bytes();
+            let _ = strangers.of(Some(IpAddr::from([10, 0, high, low])));
         }
         assert!(strangers.each.lock().unwrap().len() <= TOLD_APART);
         assert!(strangers.of(None).take(ALL).is_some());
