@@ -144,7 +144,7 @@ impl Responses {
     ) -> Result<(), KeptError> {
         // What conversations and outputs are named no response is.
         let is_other = |id: &String| id.starts_with(PREFIX) || id.starts_with(outputs::PREFIX);
-        let is_id = |id: &String| id.len() <= LONGEST_ID && !is_other(id);
+        let is_id = |id: &String| id.len() <= LONGEST_ID && !id.contains('\0') && !is_other(id);
         let Some(id) = kept.id().filter(is_id) else { return Ok(()) };
         let is_long = kept.bytes() > LARGEST;
         if is_long {

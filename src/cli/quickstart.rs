@@ -11,6 +11,7 @@ use std::{
 use anyhow::{Context, Result};
 use billing::{
     ids::{AccountId, KeyId},
+    key::Scopes,
     plan::Plan,
 };
 use serde::{Deserialize, Serialize};
@@ -121,7 +122,8 @@ async fn keep(settings: &Settings, running: &app::Running) -> Result<Kept> {
         Some(earlier) if earlier.account_id == account_id.to_string() => earlier.api_key,
         _ => {
             let wanted = keys::NewKey { name: "quickstart".into(), ..keys::NewKey::default() };
-            keys::open(service, KeyId(Uuid::now_v7()), account, wanted, None).await?
+            let opener = keys::Opener { account_id: account, scopes: Scopes::ALL, expires_at: None, by: None };
+            keys::open(service, KeyId(Uuid::now_v7()), &opener, wanted, None).await?
         }
     };
     let kept = Kept {

@@ -11,12 +11,39 @@ use std::sync::{
 pub struct Room {
     limit: usize,
     taken: AtomicUsize,
+    /// The budget that this is a part of.
+    whole: Option<Arc<Self>>,
 }
 
 impl Room {
     /// A budget of `limit` bytes.
     pub fn new(limit: usize) -> Arc<Self> {
-        Arc::new(Self { limit, taken: AtomicUsize::new(0) })
+        Arc::new(Self { limit, taken: AtomicUsize::new(0), whole: None })
+    }
+
+    /// A part of a budget, of `limit` bytes: what is taken of it is taken of the whole, too.
+    pub fn within(whole: &Arc<Self>, limit: usize) -> Arc<Self> {
+        Arc::new(Self { limit, taken: AtomicUsize::new(0), whole: Some(Arc::clone(whole)) })
+    }
+
+    /// Takes bytes. Returns whether there were enough; otherwise takes nothing.
+    fn take_more(&self, bytes: usize) -> bool {
+        let more = |taken: usize| taken.checked_add(bytes).filter(|taken| *taken <= self.limit);
+        if self.taken.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).is_err() {
+            return false;
+        }
+        let has_room = self.whole.as_ref().is_none_or(|whole| whole.take_more(bytes));
+        if !has_room {
+            self.taken.fetch_sub(bytes, Ordering::Relaxed);
+        }
+        has_room
+    }
+
+    fn give_back(&self, bytes: usize) {
+        self.taken.fetch_sub(bytes, Ordering::Relaxed);
+        if let Some(whole) = &self.whole {
+            whole.give_back(bytes);
+        }
     }
 
     /// The bytes taken.
@@ -46,9 +73,7 @@ pub struct Share {
 impl Share {
     /// Takes further bytes. Returns whether there were enough; otherwise takes nothing.
     pub fn grow(&mut self, bytes: usize) -> bool {
-        let room = &self.room;
-        let more = |taken: usize| taken.checked_add(bytes).filter(|taken| *taken <= room.limit);
-        let grown = room.taken.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).is_ok();
+        let grown = self.room.take_more(bytes);
         self.bytes += if grown { bytes } else { 0 };
         grown
     }
@@ -56,7 +81,7 @@ impl Share {
     /// Gives bytes back, or all where the share has fewer.
     pub fn shrink(&mut self, bytes: usize) {
         let bytes = bytes.min(self.bytes);
-        self.room.taken.fetch_sub(bytes, Ordering::Relaxed);
+        self.room.give_back(bytes);
         self.bytes -= bytes;
     }
 

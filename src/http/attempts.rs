@@ -6,6 +6,7 @@ use std::{net::IpAddr, time::Duration};
 use hints::{Decision, Hints, Rate, Rates};
 
 use super::{addresses::network, error::ApiError};
+use crate::service::accounts;
 
 /// What is tried.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -65,8 +66,9 @@ impl Attempts {
             wait = self.counted(&format!("{name}:{}", network(address)), attempt.by_address()).await;
         }
         if let Some(email) = email.filter(|_| wait.is_none()) {
-            // Of another spelling it is the same, and Redis need not know whose it is.
-            let email = blake3::hash(email.trim().to_lowercase().as_bytes()).to_hex();
+            // Of another spelling it is the same, as people are found by it, and Redis need not know whose it is.
+            let email = accounts::address(email).unwrap_or_else(|_| email.trim().to_lowercase());
+            let email = blake3::hash(email.as_bytes()).to_hex();
             wait = self.counted(&format!("{name}:{}", &email[..32]), attempt.by_email()).await;
         }
         let Some(wait) = wait else { return Ok(()) };
@@ -95,7 +97,9 @@ mod tests {
         for last in 0..10 {
             assert!(count(Attempt::SignIn, from(last), "ada@example.com").await);
         }
-        assert!(!count(Attempt::SignIn, from(99), " ADA@example.com").await, "wherever it comes from");
+        for spelling in [" ADA@example.com", "\u{ff41}da@example.com", "ad\u{ff21}@ex\u{ff41}mple.com"] {
+            assert!(!count(Attempt::SignIn, from(99), spelling).await, "wherever it comes from, however it is spelt");
+        }
         assert!(count(Attempt::Letter, from(99), "ada@example.com").await, "another thing");
         for number in 0..30 {
             assert!(count(Attempt::SignIn, from(100), &format!("{number}@example.com")).await);

@@ -238,9 +238,15 @@ async fn show(state: &Shared, request: &HttpRequest) -> Result<Shown, ApiError> 
         return Shown::read(state, key);
     }
     let session = state.sessions.of_script(request, state.gateway.clock().now());
-    match session.ok_or_else(|| missing(request))?.shown {
-        session::Shown::Key(key) => Shown::read(state, &key),
-        session::Shown::Person(id, token) => person::opened(state, id, &token).await,
+    let session = session.ok_or_else(|| missing(request))?;
+    match &session.shown {
+        session::Shown::Key(key) => Shown::read(state, key),
+        session::Shown::Person(id, token) => match person::opened(state, *id, token).await? {
+            Shown::Session(_, account) if !session.is_for(account) => Err(ApiError::forbidden(
+                "This page is of another account than the session looks at by now: open it again.",
+            )),
+            shown => Ok(shown),
+        },
     }
 }
 

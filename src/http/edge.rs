@@ -13,7 +13,7 @@ use actix_web::{
     },
     middleware::Next,
 };
-use std::{rc::Rc, time::Duration};
+use std::{rc::Rc, sync::Arc, time::Duration};
 
 use super::{
     auth,
@@ -120,8 +120,11 @@ async fn enter(state: &Shared, request: &mut ServiceRequest, incoming: Option<&I
     }
     let limits = &state.settings.limits;
     let (bytes, room) = match shows {
-        Shows::Key | Shows::Token => (limits.of_body(&path), &state.bodies),
-        Shows::Nothing => (limits.body_bytes.min(STRANGERS_BODY), &state.strangers),
+        Shows::Key | Shows::Token => (limits.of_body(&path), Arc::clone(&state.bodies)),
+        Shows::Nothing => {
+            let address = state.addresses.of(request.request());
+            (limits.body_bytes.min(STRANGERS_BODY), state.strangers.of(address))
+        }
     };
     if announced(request.headers()).is_some_and(|announced| announced > bytes as u64) {
         return Err(Fault::TooLarge(bytes).into());

@@ -464,7 +464,7 @@ impl Socket {
         let (state, outgoing) = (self.state.clone(), self.outgoing.clone());
         if let Some(ongoing) = self.state.ongoings.find(by.holder, &id) {
             let cancel = Arc::clone(&ongoing.cancel);
-            return self.watch(id.clone(), cancel, watched::resume(ongoing, outgoing, id, after));
+            return self.watch(id.clone(), cancel, watched::resume(state, by, ongoing, outgoing, (id, after)));
         }
         let cancel = Arc::<Notify>::default();
         let watching = watched::resume_elsewhere(state, by, outgoing, (id.clone(), after), Arc::clone(&cancel));

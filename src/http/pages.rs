@@ -11,7 +11,6 @@ use actix_web::{
 };
 use askama::Template;
 use serde::de::DeserializeOwned;
-use uuid::Uuid;
 
 use super::{
     arrival::Arrival,
@@ -48,10 +47,14 @@ where
 /// # Errors
 ///
 /// It is not of a page of ours, or does not read.
-pub(super) fn form<T: DeserializeOwned>(request: &HttpRequest, body: Body, csrf: &str) -> Result<T, ApiError> {
+pub(super) fn form<T: DeserializeOwned>(
+    request: &HttpRequest,
+    body: Body,
+    is_token: impl FnOnce(&str) -> bool,
+) -> Result<T, ApiError> {
     let fields = fields(body)?;
     let shown = fields.iter().find(|(name, _)| name == "csrf").map(|(_, value)| value.as_str());
-    if !session::is_ours(request) || !shown.is_some_and(|shown| session::is_same(shown.as_bytes(), csrf)) {
+    if !session::is_ours(request) || !shown.is_some_and(is_token) {
         return Err(ApiError::forbidden("This form is not from a page of this session: open the page again."));
     }
     read(fields)
@@ -73,11 +76,6 @@ pub(super) fn form_of_stranger<T: DeserializeOwned>(request: &HttpRequest, body:
 fn fields(body: Body) -> Result<Vec<(String, String)>, ApiError> {
     let body = body.map_err(|error| ApiError::invalid("body", error))?;
     serde_urlencoded::from_bytes(&body).map_err(|error| ApiError::invalid("form", error))
-}
-
-/// The id of a form, which what it makes has: sent twice it makes one. Ids are in the order of time, as lists go by them.
-pub(super) fn new_once() -> Uuid {
-    Uuid::now_v7()
 }
 
 /// A form with the session's token alone.
@@ -105,8 +103,14 @@ pub(super) fn ours<'a>(root: &'a str, next: Option<&'a str>) -> &'a str {
         let rest = path.strip_prefix(root);
         rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(['/', '?']))
             && path.bytes().all(|b| b.is_ascii_graphic())
+            && !path.split('?').next().is_some_and(|path| path.split('/').skip(1).any(leads_up))
     };
     next.filter(is_ours).unwrap_or(root)
+}
+
+/// Whether browsers take this part of a path out of it, and are then somewhere else.
+fn leads_up(part: &str) -> bool {
+    part.is_empty() || [".", ".."].contains(&part.to_ascii_lowercase().replace("%2e", ".").as_str())
 }
 
 /// What a page says after a form was carried out, by the word `said` in its address.
@@ -153,6 +157,9 @@ mod tests {
         for path in
             ["", "//evil.test", "https://evil.test", "/dashboards", "/v1/keys", "/dashboard\r\nx: y", "/dashboard/ x"]
         {
+            assert_eq!(ours("/dashboard", Some(path)), "/dashboard", "{path}");
+        }
+        for path in ["/dashboard/../v1/keys", "/dashboard/%2E./x", "/dashboard/.", "/dashboard//evil.test"] {
             assert_eq!(ours("/dashboard", Some(path)), "/dashboard", "{path}");
         }
         for path in ["", "//evil.test", "https://evil.test", "/operators", "/dashboard", "/operator\r\nx: y"] {

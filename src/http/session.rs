@@ -49,13 +49,39 @@ pub enum Shown {
 pub struct Session {
     /// What it shows.
     pub shown: Shown,
-    /// The token that forms and scripts show.
-    pub csrf: String,
+    /// The token that forms and scripts show. Those of a page of an account show it with the account: [`Self::token_of`].
+    csrf: String,
+    /// The account of the page whose script shows the token; none where it is of no page of an account.
+    page_of: Option<String>,
     /// When it was begun or renewed; of a person's this stands elsewhere.
     begun_at: Option<Timestamp>,
 }
 
 impl Session {
+    /// The token as a page of this account has it; of no account, as a page that is of none. The account is no secret: a form says by
+    /// it which account its page showed, as the session may look at another by now.
+    pub fn token_of(&self, account: Option<AccountId>) -> String {
+        match account {
+            Some(account) => format!("{}.{}", self.csrf, account.0.simple()),
+            None => self.csrf.clone(),
+        }
+    }
+
+    /// Whether a form shows the token, whatever account its page was of.
+    pub fn is_shown(&self, shown: &str) -> bool {
+        is_same(shown.split_once('.').map_or(shown, |(token, _)| token).as_bytes(), &self.csrf)
+    }
+
+    /// Whether a form shows the token, and its page was of no other account than this.
+    pub fn is_shown_for(&self, shown: &str, account: AccountId) -> bool {
+        self.is_shown(shown) && shown.split_once('.').is_none_or(|(_, of)| is_named(of, account))
+    }
+
+    /// Whether the script that showed the token is of a page of no other account than this.
+    pub fn is_for(&self, account: AccountId) -> bool {
+        self.page_of.as_deref().is_none_or(|of| is_named(of, account))
+    }
+
     /// The key, if it is a session by one that should be renewed.
     pub fn old_key(&self, now: Timestamp) -> Option<&str> {
         match &self.shown {
@@ -96,7 +122,7 @@ impl Sessions {
             let id = Uuid::try_parse(id).ok()?;
             // A rotated session has another cookie and the same token against forgery: forms that are open stay good.
             let csrf = self.0.hash(&[b"person", id.as_bytes()]).to_hex().to_string();
-            return Some(Session { shown: Shown::Person(id, token.to_owned()), csrf, begun_at: None });
+            return Some(Session { shown: Shown::Person(id, token.to_owned()), csrf, page_of: None, begun_at: None });
         }
         let sealed = BASE64_URL_SAFE_NO_PAD.decode(cookie.value()).ok()?;
         let text = String::from_utf8(self.0.open(&[b"session"], sealed)?).ok()?;
@@ -104,17 +130,19 @@ impl Sessions {
         let begun_at = Timestamp(begun_at.parse().ok()?);
         // So does a renewed one.
         let csrf = self.0.hash(&[b"token", key.as_bytes()]).to_hex().to_string();
-        let session = Session { shown: Shown::Key(key.to_owned()), csrf, begun_at: Some(begun_at) };
+        let session = Session { shown: Shown::Key(key.to_owned()), csrf, page_of: None, begun_at: Some(begun_at) };
         (now.ms_since(begun_at) < LASTS_MS).then_some(session)
     }
 
     /// The session of a request to the API, by a script of our pages. One that may change something shows the token.
     pub fn of_script(&self, request: &HttpRequest, now: Timestamp) -> Option<Session> {
         let session = self.of(request, now)?;
-        let shown = request.headers().get(X_CSRF_TOKEN).map(actix_web::http::header::HeaderValue::as_bytes);
+        let shown = request.headers().get(X_CSRF_TOKEN).and_then(|shown| shown.to_str().ok());
         // A page of another origin can open a socket here, and no other request of its own with a header of ours.
         let is_reading = request.method() == Method::GET && is_ours(request);
-        (is_reading || shown.is_some_and(|shown| is_same(shown, &session.csrf))).then_some(session)
+        let may = is_reading || shown.is_some_and(|shown| session.is_shown(shown));
+        let page_of = shown.and_then(|shown| shown.split_once('.')).map(|(_, of)| of.to_owned());
+        may.then_some(Session { page_of, ..session })
     }
 
     /// A person's session that was opened, and the account that it looks at, in words that nobody else can make. What goes on
@@ -131,6 +159,10 @@ impl Sessions {
         let (session, account) = (id()?, AccountId(id()?));
         is_same(handle.as_bytes(), &self.handle(session, account)).then_some((session, account))
     }
+}
+
+fn is_named(text: &str, account: AccountId) -> bool {
+    text == account.0.simple().encode_lower(&mut Uuid::encode_buffer())
 }
 
 /// Whether a form shows the session's token.
@@ -205,7 +237,7 @@ mod tests {
         let plain = TestRequest::default().to_http_request();
         let (sessions, now) = (sessions("operator"), Timestamp(1_000));
         let cookie = sessions.begin(&plain, KEY, now).unwrap();
-        let token = sessions.of(&with(cookie.clone()).to_http_request(), now).unwrap().csrf;
+        let token = sessions.of(&with(cookie.clone()).to_http_request(), now).unwrap().token_of(None);
         let opens = |request: TestRequest| sessions.of_script(&request.to_http_request(), now).is_some();
         let get = || with(cookie.clone()).insert_header(("host", "box.test"));
         let post = || get().method(Method::POST);
@@ -226,6 +258,10 @@ mod tests {
         let opened = ours.of(&with(cookie).to_http_request(), Timestamp(0)).unwrap();
         assert!(matches!(&opened.shown, Shown::Person(it, token) if *it == id && token == "a-token"));
         assert_eq!(opened.old_key(Timestamp(i64::MAX)), None);
+        let (of_page, other) = (opened.token_of(Some(account)), AccountId(Uuid::from_u128(9)));
+        assert!(opened.is_shown(&of_page) && opened.is_shown_for(&of_page, account));
+        assert!(!opened.is_shown_for(&of_page, other), "the session looks at another account by now");
+        assert!(opened.is_shown_for(&opened.token_of(None), other) && !opened.is_shown(&of_page[1..]));
         for value in ["p.", "p.x.y", "p.00000000000000000000000000000007", "p"] {
             assert!(ours.of(&with(Cookie::new(COOKIE, value)).to_http_request(), Timestamp(0)).is_none(), "{value}");
         }

@@ -21,8 +21,10 @@ use super::{
     guesses::Guesses,
     inference::background::Backgrounds,
     live::{ongoing::Ongoings, sockets::Sockets},
+    once::Onces,
     operator,
     session::Sessions,
+    strangers::Strangers,
 };
 use crate::{
     config::Settings,
@@ -34,9 +36,6 @@ use crate::{
     signing::Signer,
     telemetry::Metrics,
 };
-
-/// The most bytes of request bodies without a key that are read at once.
-const STRANGERS: usize = 8 << 20;
 
 /// How far the process is on its way to its end. It never goes back past [`Stage::Yielding`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -74,14 +73,16 @@ pub struct State {
     pub service: Service,
     /// The room of request bodies that are being read.
     pub bodies: Arc<Room>,
-    /// The room of request bodies without a key.
-    pub strangers: Arc<Room>,
+    /// The room of request bodies without a key, by network.
+    pub strangers: Strangers,
     /// The sessions of browsers.
     pub sessions: Sessions,
     /// The sessions of operators at their pages.
     pub(super) operators: operator::Sessions,
     /// Seals what browsers remember of sign-ins by issuers.
     pub(super) sign_ons: Sealer,
+    /// Makes and checks the ids of forms.
+    pub(super) onces: Onces,
     /// The addresses of clients.
     pub addresses: Addresses,
     /// The counts of wrong operator's tokens.
@@ -141,10 +142,11 @@ impl State {
             metrics,
             service,
             bodies,
-            strangers: Room::new(STRANGERS),
+            strangers: Strangers::default(),
             sessions: Sessions::new(&admin_token),
             sign_ons: Sealer::new("farebox 2026-11-30 sign-ins by issuers", &admin_token),
             operators: operator::Sessions::new(&admin_token),
+            onces: Onces::new(&admin_token),
             addresses,
             guesses: Guesses::new(hints.clone()),
             attempts: Attempts::new(hints.clone()),

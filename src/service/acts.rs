@@ -11,7 +11,6 @@ use billing::{
     ids::{AccountId, RequestId},
 };
 use ledger::idempotency::Trace;
-use uuid::Uuid;
 
 use super::{Service, ServiceError};
 use crate::idempotency::Life;
@@ -26,11 +25,6 @@ pub struct Origin {
 }
 
 impl Origin {
-    /// Of a form that has this id: sent twice, what it makes is made once.
-    pub const fn of_form(once: Uuid) -> Self {
-        Self { id: RequestId(once), life: Life::First }
-    }
-
     /// Whether an earlier attempt carried the request out.
     pub fn is_done(self) -> bool {
         self.life == Life::Done

@@ -250,6 +250,11 @@ async fn keep(
             created_at: now,
             removed_at: None,
         };
+        // Its form was sent before, for another card or one that was removed since.
+        let before = ledger.method(account, new.id).await?;
+        if before.is_some_and(|before| before.card.reference != card.reference || before.removed_at.is_some()) {
+            return Err(ServiceError::conflict("A card was saved by this form already: open the page again."));
+        }
         let saved = ledger.saved_methods(account).await?;
         let full = |full: card::TooManyCards| ServiceError::Conflict(full.to_string());
         let (kept, mut resources) = card::save(&saved, &new, save_as).map_err(full)?;

@@ -103,15 +103,25 @@ pub struct Opener {
     pub by: Option<KeyId>,
 }
 
-/// The member who makes a key: by a session, or with a key that the member made.
-async fn maker(service: &Service, opener: &Opener) -> Result<Option<PersonId>, ServiceError> {
+/// The member who makes a key with these scopes: by a session, or with a key that the member made.
+///
+/// # Errors
+///
+/// Whoever makes it may do so no more ([`OutOfScope`](ServiceError::OutOfScope)): the membership or the key has ended since it
+/// was shown, or the role is another. Or the ledger can't be read.
+async fn maker(ledger: &Ledger, opener: &Opener, scopes: Scopes) -> Result<Option<PersonId>, ServiceError> {
     let Some(by) = opener.by else { return Ok(None) };
+    let over = || ServiceError::OutOfScope(Scope::Keys);
     // A member stands where a key would.
-    let members = service.ledger().members(opener.account_id).await?;
+    let members = ledger.members(opener.account_id).await?;
     if let Some(member) = members.iter().find(|member| member.person_id.0 == by.0) {
-        return Ok(Some(member.person_id));
+        let own = member.role.scopes();
+        let may = own.has(Scope::Keys) && scopes.iter().all(|scope| own.has(scope));
+        return may.then_some(Some(member.person_id)).ok_or_else(over);
     }
-    Ok(service.ledger().maker_of(by).await?)
+    let with = ledger.key_of(opener.account_id, by).await?;
+    with.filter(|key| key.revoked_at.is_none()).ok_or_else(over)?;
+    Ok(ledger.maker_of(by).await?)
 }
 
 /// A key's text.
@@ -161,36 +171,41 @@ pub async fn create(
     }
     wanted.check(service.now())?;
     let wanted = wanted.within(opener)?;
-    if let Some(person) = maker(service, opener).await? {
-        service.ledger().note_maker(id, opener.account_id, person, service.now()).await?;
-    }
-    Ok((id, open(service, id, opener.account_id, wanted, secret).await?))
+    Ok((id, open(service, id, opener, wanted, secret).await?))
 }
 
 /// Creates a key. The account knows its limits with it. Without a request's secret the text can't be returned again: a
-/// key whose text was not returned is known to nobody.
+/// key whose text was not returned is known to nobody. A key of this id is made once.
 ///
 /// # Errors
 ///
 /// There is no such account ([`NotFound`](ServiceError::NotFound)), it has as many working keys as are allowed
-/// ([`Conflict`](ServiceError::Conflict)), or the ledger or the account can't be reached.
+/// ([`Conflict`](ServiceError::Conflict)), the opener may make none any more ([`OutOfScope`](ServiceError::OutOfScope)), or the
+/// ledger or the account can't be reached. A key of this id that can't be shown again is a [`Conflict`](ServiceError::Conflict).
 pub async fn open(
     service: &Service,
     id: KeyId,
-    account: AccountId,
+    opener: &Opener,
     wanted: NewKey,
     secret: Option<&str>,
 ) -> Result<String, ServiceError> {
-    let (text, key) = new_key(id, account, wanted, secret, service.now());
+    let (account, now) = (opener.account_id, service.now());
+    let (text, key) = new_key(id, account, wanted, secret, now);
     let decide = async |ledger: &Ledger| -> Result<_, ServiceError> {
+        if ledger.key_of(account, id).await?.is_some() {
+            return Ok(Decided::new(Vec::new(), false));
+        }
         if ledger.working_keys(account).await? >= MOST_KEYS {
             let message = format!("This account has {MOST_KEYS} working keys; revoke one first.");
             return Err(ServiceError::Conflict(message));
         }
-        Ok(Decided::new(vec![Resource::KeyOpened(key.clone())], ()))
+        // Decided with the key: whose membership ends meanwhile takes it along, or makes none.
+        if let Some(person) = maker(ledger, opener, key.scopes).await? {
+            ledger.note_maker(id, account, person, now).await?;
+        }
+        Ok(Decided::new(vec![Resource::KeyOpened(key.clone())], true))
     };
-    service.accounts.change(account, decide).await?;
-    Ok(text)
+    if service.accounts.change(account, decide).await? { Ok(text) } else { opened(service, id, account, secret).await }
 }
 
 /// The text of a key that an earlier attempt of the request created.

@@ -283,9 +283,14 @@ async fn a_session_is_its_keys_and_ends_with_it() {
         assert!(shown.status == 200 && !shown.body.contains("<script>alert"), "{page}: {}", shown.body);
     }
     // A form's field that nothing was typed into is sent empty.
-    for page in
-        ["/requests?model=", "/models?q=&page=", "/usage?days=7&model=&key=", "/credits?amount=", "/events?cursor="]
-    {
+    for page in [
+        "/requests?model=",
+        "/models?q=&page=",
+        "/models?page=18446744073709551615",
+        "/usage?days=7&model=&key=",
+        "/credits?amount=",
+        "/events?cursor=",
+    ] {
         assert_eq!(visitor.get(page).await.status, 200, "{page}");
     }
     for wrong in ["/usage?days=8", "/models?page=0", "/requests?cursor=x", "/requests/x", "/events?cursor=x"] {

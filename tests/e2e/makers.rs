@@ -15,7 +15,7 @@ async fn stage() -> (Server, Customer, Visitor, Visitor, [String; 3]) {
     let customer = server.admin().customer("payg", "5").await;
     let owner = person(&server, "ada@example.com", Some((&customer.id, "owner"))).await;
     let mut bob = person(&server, "bob@example.com", Some((&customer.id, "developer"))).await;
-    let once = uuid::Uuid::new_v4().to_string();
+    let once = bob.once("/keys").await;
     let shown = bob.send("/keys", &[("once", &once), ("name", "by form")]).await.body;
     let by_form = shown.split("fb_").nth(1).unwrap().chars().take_while(|c| c.is_alphanumeric() || *c == '_');
     let by_form = format!("fb_{}", by_form.collect::<String>());

@@ -144,6 +144,8 @@ async fn a_key_has_lines_of_its_own_and_members_choose_whose_keys_they_hear_of()
         (json!({"events": ["key_limit_near"], "keys": [theirs]}), "keys[0]"),
         (json!({"events": ["lottery_won"]}), "events[0]"),
         (json!({"events": ["low_balance", "low_balance"]}), "events[1]"),
+        (json!({"events": ["low_balance"], "keys": [mine, mine]}), "keys[1]"),
+        (json!({"events": ["low_balance"], "keys": vec![&mine; 1_001]}), "keys"),
         (json!({"keys": []}), "events"),
     ] {
         let refused = ada.call(Method::PUT, "/v1/notifications", &body).await;

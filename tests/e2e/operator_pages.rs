@@ -167,6 +167,10 @@ async fn forms_of_other_pages_do_nothing_and_forms_sent_twice_act_once() {
     let refund = [("once", &*once), ("payment", &*payment), ("reason", "x")];
     assert_eq!(operator.send(&format!("{account}/refund"), &refund).await.status, 404);
     let refund_path = format!("/accounts/{}/refund", other.id);
+    // Nor by the form of this one.
+    assert_eq!(operator.send(&refund_path, &refund).await.status, 400);
+    let once = hidden(&operator.get(&format!("/accounts/{}", other.id)).await.body, "once");
+    let refund = [("once", &*once), ("payment", &*payment), ("reason", "x")];
     let refunded = operator.send(&refund_path, &refund).await;
     assert_eq!(refunded.status, 303, "{}", refunded.body);
     server.admin().assert_audit().await;

@@ -148,7 +148,7 @@ async fn each_role_sees_and_may_what_the_table_says() {
         let is = |allowed: bool, good: u16| if allowed { good } else { 403 };
         assert_eq!(visitor.call(Method::POST, "/v1/chat/completions", &chat()).await.status, is(run, 200), "{role}");
         assert_eq!(visitor.get("/playground").await.body.contains("id=\"playground\""), run, "{role}");
-        let once = uuid::Uuid::new_v4().to_string();
+        let once = visitor.once("/keys").await;
         let made = visitor.send("/keys", &[("once", &once), ("name", role)]).await;
         assert_eq!(made.status, is(key, 200), "{role}: {}", made.body);
         assert_eq!(visitor.call(Method::POST, "/v1/keys", &json!({"name": "x"})).await.status, is(key, 200), "{role}");
@@ -158,7 +158,7 @@ async fn each_role_sees_and_may_what_the_table_says() {
             assert_eq!(visitor.send(&format!("/keys/{id}/revoke"), &[]).await.status, 403, "{role}");
             assert_eq!(visitor.call(Method::DELETE, &format!("/v1/keys/{id}"), &json!({})).await.status, 403, "{role}");
         }
-        let once = uuid::Uuid::new_v4().to_string();
+        let once = visitor.once("/credits").await;
         let bought = visitor.send("/credits/buy", &[("once", &once), ("amount", "5"), ("card", "pm_card_visa")]).await;
         assert_eq!(bought.status, is(buy, 303), "{role}: {}", bought.body);
         let body = json!({"amount": "5", "payment_method": "pm_card_visa"});
@@ -524,6 +524,7 @@ async fn letters_go_to_a_mail_server_that_may_be_busy_or_refuse() {
     // What no server takes is kept for an operator.
     visitor.post("/sign-up", &[("email", "nobody@example.com")]).await;
     assert!(letters(&server, "nobody@example.com", 1).await[0].contains("token="));
-    assert!(hidden(&visitor.get("/accounts").await.body, "csrf").len() == 64);
+    let csrf = hidden(&visitor.get("/accounts").await.body, "csrf");
+    assert!(csrf.len() == 64 + 1 + 32, "with the account of the page: {csrf}");
     assert_eq!(smtp.taken().len(), 1);
 }

@@ -244,3 +244,30 @@ async fn guesses_of_the_operators_token_are_slowed_down_and_the_operator_is_let_
     let told = server.logs().lines().filter(|line| line.contains("wrong operator's tokens")).count();
     assert_eq!(told, 1, "{}", server.logs());
 }
+
+#[tokio::test]
+async fn bodies_that_come_slowly_from_one_network_keep_nobody_else_from_signing_in() {
+    let server = Server::start(Options::default().set("FAREBOX_HTTP__TRUSTED_PROXIES", "127.0.0.1/32")).await;
+    let from = |address: &str| format!("x-forwarded-for: {address}\r\n");
+    let mut slow = Vec::new();
+    for _ in 0..100 {
+        let mut connection = TcpStream::connect(plain::address(server.url())).await.unwrap();
+        let more = from("198.51.100.7") + &format!("content-length: {}\r\n", 256 << 10);
+        connection.write_all(post("/dashboard/sign-in", None, &more).as_bytes()).await.unwrap();
+        pour(&mut connection, 64 << 10).await;
+        slow.push(connection);
+    }
+    // It needs more than what so many leave of their network's part.
+    let form = format!("key=fb_{}", "x".repeat(250 << 10));
+    let sign_in = |address: &str| {
+        post(
+            "/dashboard/sign-in",
+            None,
+            &(from(address) + &format!("connection: close\r\ncontent-length: {}\r\n", form.len())),
+        ) + &form
+    };
+    let there = plain::exchange(server.url(), &sign_in("198.51.100.7")).await;
+    assert!(there.starts_with("HTTP/1.1 503"), "{there}");
+    let elsewhere = plain::exchange(server.url(), &sign_in("203.0.113.9")).await;
+    assert!(elsewhere.starts_with("HTTP/1.1 401"), "{elsewhere}");
+}

@@ -160,7 +160,8 @@ impl Ledger {
         self.write_beside("UPDATE person SET name = ? WHERE id = ?", [name.into(), id.0.into()]).await.map(drop)
     }
 
-    /// Lets a person in no more, and ends all sessions; or lets the person in again. Returns whether there is one.
+    /// Lets a person in no more, ends all sessions and takes back whom the person has invited; or lets the person in again. Returns
+    /// whether there is one.
     ///
     /// # Errors
     ///
@@ -172,6 +173,7 @@ impl Ledger {
             let found = tx.execute(sql, [since.map(|at| at.0).into(), id.0.into()]).await?;
             if since.is_some() {
                 sessions::end_all(&mut tx, id, None).await?;
+                tx.execute("DELETE FROM person_link WHERE invited_by = ?", [id.0.into()]).await?;
             }
             tx.commit().await?;
             Ok(found == 1)

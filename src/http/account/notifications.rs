@@ -51,15 +51,8 @@ impl TryFrom<Set> for Option<Choice> {
                 None => Ok(None),
             };
         };
-        let mut kinds = Vec::new();
-        for (place, name) in events.iter().enumerate() {
-            let field = format!("events[{place}]");
-            let kind = kind(&field, name)?;
-            if kinds.contains(&kind) {
-                return Err(ApiError::invalid(&field, "is there twice"));
-            }
-            kinds.push(kind);
-        }
+        let kind = |(place, name): (usize, &String)| kind(&format!("events[{place}]"), name);
+        let kinds = events.iter().enumerate().map(kind).collect::<Result<_, _>>()?;
         Ok(Some(Choice { kinds, keys: keys.map(|keys| keys.into_iter().map(KeyId).collect()) }))
     }
 }

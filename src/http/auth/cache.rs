@@ -37,17 +37,22 @@ impl Default for Keys {
 
 /// Receives the revocations of keys.
 #[derive(Debug)]
-pub struct Revocations(broadcast::Receiver<Public>);
+pub struct Revocations {
+    revoked: broadcast::Receiver<Public>,
+    /// When a person's session is looked at again.
+    due: Instant,
+}
 
 impl Revocations {
-    /// Resolves when this key is revoked, or this session of a person has ended.
+    /// Resolves when this key is revoked, or this session of a person has ended. Dropping the future while it waits loses
+    /// nothing: a stream that tells something more often than a session is looked at has it looked at all the same.
     pub async fn of(&mut self, state: &Shared, key: &str) {
         if state.sessions.of_handle(key).is_some() {
-            return person::ended(state, key).await;
+            return person::ended(state, key, &mut self.due).await;
         }
         let own = key.get(3..15).and_then(|public| Public::try_from(public.as_bytes()).ok());
         loop {
-            match self.0.recv().await {
+            match self.revoked.recv().await {
                 Ok(revoked) if Some(revoked) == own => return,
                 Ok(_) => {}
                 Err(broadcast::error::RecvError::Lagged(_)) => {
@@ -134,7 +139,7 @@ impl Keys {
 
     /// The revocations from now on.
     pub fn revocations(&self) -> Revocations {
-        Revocations(self.revoked.subscribe())
+        Revocations { revoked: self.revoked.subscribe(), due: Instant::now() + person::LOOKED_AT }
     }
 }
 

@@ -10,7 +10,12 @@ use actix_web::{
     web,
 };
 use askama::Template;
-use billing::{Nanos, ids::PaymentId, key::Scope, payment::PaymentStatus};
+use billing::{
+    Nanos,
+    ids::{PaymentId, RequestId},
+    key::Scope,
+    payment::PaymentStatus,
+};
 use serde::Deserialize;
 use url::Url;
 use uuid::Uuid;
@@ -24,13 +29,15 @@ use crate::{
     http::{
         account::payments::payment_id,
         error::ApiError,
-        pages::{Empty, new_once, policy_with, takes_form, to},
+        once::Once,
+        pages::{Empty, policy_with, takes_form, to},
         query::Query,
         respond::Body,
         routes::get,
         state::Shared,
         values,
     },
+    idempotency::Life,
     service::{
         acts::Origin,
         cards::{self, Save, Saved, Teller},
@@ -96,14 +103,15 @@ struct Wanted {
     card: Option<String>,
     setup_intent: Option<String>,
     /// The form's id: sent twice it saves one card.
-    once: Uuid,
+    once: Once,
 }
 
 /// `POST /dashboard/credits/cards`.
 async fn save(state: Shared, request: HttpRequest, body: Body) -> HttpResponse {
     credits::carried_out(&state, &request, body, async |account, Wanted { card, setup_intent, once }| {
         let wanted = Save { card, setup_intent, default: false };
-        match cards::save(&state.service, Origin::of_form(once), account, &wanted).await? {
+        let origin = state.onces.origin(account, once, Life::First)?;
+        match cards::save(&state.service, origin, account, &wanted).await? {
             Saved::Card(_) => Ok("saved"),
             Saved::Begun { .. } => Err(ApiError::invalid("setup_intent", "is missing: begin with \"Add a card\"")),
         }
@@ -123,21 +131,23 @@ struct Card {
 
 /// The form's id alone.
 #[derive(Deserialize)]
-struct Once {
-    once: Uuid,
+struct Begin {
+    once: Once,
 }
 
 /// `POST /dashboard/credits/cards/begin`: begins a setup, and shows Stripe's form for it. Nothing leads there: its secret must
 /// not stand in an address.
 async fn begin(state: Shared, request: HttpRequest, body: Body) -> HttpResponse {
-    let act = async |visitor: &Visitor, Once { once }| {
+    let act = async |visitor: &Visitor, Begin { once }| {
         let elsewhere = || ApiError::invalid("form", "cards are not saved on this page here");
         let stripe = Stripe::of(&cards::teller(&state.service)).ok_or_else(elsewhere)?;
         let nothing = Save { card: None, setup_intent: None, default: false };
-        let begun = cards::save(&state.service, Origin::of_form(once), visitor.caller.account_id, &nothing).await?;
+        let account = visitor.caller.account_id;
+        let origin = state.onces.origin(account, once, Life::First)?;
+        let begun = cards::save(&state.service, origin, account, &nothing).await?;
         let Saved::Begun { reference, client_secret } = begun else { return Err(elsewhere()) };
         let (frame, policy) = (visitor.frame("Add a card"), stripe.policy.clone());
-        let shown = Card { frame, stripe, setup: reference, secret: client_secret, once: new_once() };
+        let shown = Card { frame, stripe, setup: reference, secret: client_secret, once: state.onces.make(account) };
         Ok(beside_stripe(&state, &request, visitor, policy, &shown).await)
     };
     let again = async |visitor: &Visitor, error| credits::shown(&state, &request, visitor, Some(error)).await;
@@ -164,7 +174,7 @@ async fn finish(state: Shared, request: HttpRequest) -> HttpResponse {
             frame: visitor.frame("Save the card"),
             setup: query.get("setup_intent").ok_or_else(missing)?.to_owned(),
             failed: query.get("redirect_status") == Some("failed"),
-            once: new_once(),
+            once: state.onces.make(visitor.caller.account_id),
         })
     })
     .await
@@ -293,7 +303,9 @@ async fn verdict(state: Shared, request: HttpRequest, id: web::Path<String>, bod
             Says::Approve => Verdict::Approve,
             Says::Refuse => Verdict::Refuse,
         };
-        payments::authenticate(&state.service, Origin::of_form(new_once()), account, id, verdict).await?;
+        // It makes nothing: what it changes has the payment's id.
+        let origin = Origin { id: RequestId(Uuid::now_v7()), life: Life::First };
+        payments::authenticate(&state.service, origin, account, id, verdict).await?;
         Ok(to(&path_of(id)))
     };
     let again = async |visitor: &Visitor, error| credits::shown(&state, &request, visitor, Some(error)).await;

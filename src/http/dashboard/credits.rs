@@ -19,13 +19,14 @@ use super::{
 use crate::{
     http::{
         error::ApiError,
-        pages::{Empty, new_once, said, to},
+        once::Once,
+        pages::{Empty, said, to},
         query::Query,
         respond::Body,
         state::Shared,
     },
+    idempotency::Life,
     service::{
-        acts::Origin,
         automatic::{self, Reload},
         calendar, cards as saved_cards,
         cards::Teller,
@@ -163,7 +164,7 @@ async fn made(
             })
             .collect(),
         may_pay: visitor.caller.scopes.has(Scope::Billing),
-        once: new_once(),
+        once: state.onces.make(account),
         amount: query.get("amount").unwrap_or(OFFERED).to_owned(),
         cards: cards
             .into_iter()
@@ -230,14 +231,14 @@ struct Purchase {
     amount: String,
     card: Option<String>,
     /// The form's id: sent twice it charges once.
-    once: Uuid,
+    once: Once,
 }
 
 /// `POST /dashboard/credits/buy`. Where the card's bank asks its owner first, the payment's own page is next.
 pub(super) async fn buy(state: Shared, request: HttpRequest, body: Body) -> HttpResponse {
     let act = async |visitor: &Visitor, Purchase { amount, card, once }| {
-        let (amount, origin) = (dollars("amount", &amount)?, Origin::of_form(once));
         let (account, card) = (visitor.caller.account_id, card.as_deref());
+        let (amount, origin) = (dollars("amount", &amount)?, state.onces.origin(account, once, Life::First)?);
         let bought = purchases::credits(&state.service, origin, account, amount, card).await?;
         Ok(match &bought.action {
             Some(_) => to(&cards::path_of(bought.payment.id)),

@@ -18,15 +18,14 @@ use crate::{
     http::{
         account,
         error::ApiError,
-        pages::{Empty, new_once, to},
+        once::Once,
+        pages::{Empty, to},
         respond::Body,
         state::Shared,
         values,
     },
-    service::{
-        acts::Origin,
-        keys::{self, Opener},
-    },
+    idempotency::Life,
+    service::keys::{self, Opener},
 };
 
 struct Row {
@@ -101,7 +100,14 @@ async fn shown(
     let status = wrong.as_ref().map_or(StatusCode::OK, ApiError::status);
     let message = wrong.map(|error| error.message().to_owned());
     let (frame, may_make) = (visitor.frame("Keys"), visitor.caller.scopes.has(Scope::Keys));
-    let keys = Keys { frame, made, message, rows: rows.collect(), may_make, once: new_once() };
+    let keys = Keys {
+        frame,
+        made,
+        message,
+        rows: rows.collect(),
+        may_make,
+        once: state.onces.make(visitor.caller.account_id),
+    };
     page(state, request, visitor, status, &keys).await
 }
 
@@ -125,7 +131,7 @@ struct Wanted {
     #[serde(default)]
     name: String,
     /// The form's id: sent twice it makes one key.
-    once: Uuid,
+    once: Once,
     day: Option<String>,
     month: Option<String>,
     total: Option<String>,
@@ -135,7 +141,7 @@ struct Wanted {
 /// `POST /dashboard/keys`: makes a key, and shows its text, once.
 pub(super) async fn create(state: Shared, request: HttpRequest, body: Body) -> HttpResponse {
     let make = async |visitor: &Visitor, wanted: Wanted| {
-        let origin = Origin::of_form(wanted.once);
+        let origin = state.onces.origin(visitor.caller.account_id, wanted.once, Life::First)?;
         let wanted = new_key(wanted)?;
         account::keys::check_models(&state, &wanted.limits.models).await?;
         let (Caller { account_id, scopes, key_id }, expires_at) = (visitor.caller, visitor.expires_at);

@@ -90,7 +90,7 @@ pub(super) async fn models(state: Shared, request: HttpRequest) -> HttpResponse 
             first: skipped.saturating_add(1).min(last),
             last,
             before: other(page - 1).filter(|_| page > 1),
-            after: other(page + 1).filter(|_| last < amount),
+            after: other(page.saturating_add(1)).filter(|_| last < amount),
             q: wanted,
             days: LOOKED_BACK,
             shows_spent,

@@ -136,7 +136,7 @@ impl Signed {
     ///
     /// It is not of a page of ours, or does not read.
     pub(super) fn form<T: DeserializeOwned>(&self, request: &HttpRequest, body: Body) -> Result<T, ApiError> {
-        form(request, body, &self.session.csrf)
+        form(request, body, |shown| self.session.is_shown(shown))
     }
 
     /// A page for this person.
@@ -218,9 +218,10 @@ impl Visitor {
     ///
     /// # Errors
     ///
-    /// It is not of a page of ours, or does not read.
+    /// It is not of a page of ours, or of one of another account (in another tab, the session was turned to this one), or does
+    /// not read.
     pub(super) fn form<T: DeserializeOwned>(&self, request: &HttpRequest, body: Body) -> Result<T, ApiError> {
-        form(request, body, &self.session.csrf)
+        form(request, body, |shown| self.session.is_shown_for(shown, self.caller.account_id))
     }
 }
 
@@ -230,7 +231,8 @@ fn framed(title: &'static str, session: &Session, open: Option<&Open>) -> Frame 
         account: open.seat.as_ref().map(|(_, account)| account.clone()),
         role: open.seat.as_ref().map_or("", |(member, _)| member.role.name()),
     });
-    Frame { csrf: session.csrf.clone(), who, ..Frame::of_stranger(title) }
+    let account = open.and_then(|open| open.seat.as_ref()).map(|(member, _)| member.account_id);
+    Frame { csrf: session.token_of(account), who, ..Frame::of_stranger(title) }
 }
 
 /// Answers with a page that is made for its visitor.

@@ -149,7 +149,7 @@ pub(super) async fn begin(state: &Shared, request: &HttpRequest, begun: &Begun, 
 pub(super) async fn sign_out(state: Shared, request: HttpRequest, body: Body) -> HttpResponse {
     let Some(session) = state.sessions.of(&request, state.service.now()) else { return to("/dashboard/sign-in") };
     let end = async {
-        let Empty {} = form(&request, body, &session.csrf)?;
+        let Empty {} = form(&request, body, |shown| session.is_shown(shown))?;
         let Shown::Person(id, token) = &session.shown else { return Ok(None) };
         let Some(open) = sessions::open(&state.service, *id, token).await? else { return Ok(None) };
         sessions::end(&state.service, open.person.id, *id).await?;

@@ -17,7 +17,7 @@ use super::{
     output,
     request::{self, failure, field},
 };
-use crate::http::{error::ApiError, state::Shared};
+use crate::http::{auth, error::ApiError, state::Shared};
 
 /// Runs a request that ends with its socket.
 pub(super) async fn watch(state: Shared, by: By, create: Create, outgoing: Outgoing, cancel: Arc<Notify>) {
@@ -100,8 +100,16 @@ fn resumed(id: &str, after: u64) -> String {
 }
 
 /// Takes a request up again that is remembered here.
-pub(super) async fn resume(ongoing: Arc<Ongoing>, outgoing: Outgoing, id: String, after: u64) {
-    if let Err(error) = ongoing.check(after) {
+pub(super) async fn resume(
+    state: Shared,
+    by: By,
+    ongoing: Arc<Ongoing>,
+    outgoing: Outgoing,
+    (id, after): (String, u64),
+) {
+    // The socket may have been opened long ago, in a role that has changed since.
+    let may = auth::still(&state, &by.key).await.and_then(|()| ongoing.check(after));
+    if let Err(error) = may {
         return outgoing.send(failure(Some(&id), &error));
     }
     outgoing.send(resumed(&id, after));

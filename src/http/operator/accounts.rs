@@ -11,7 +11,7 @@ use uuid::Uuid;
 
 use super::{
     kit::{Cell, Content, Field, Form, bad, link, number, text, verdict},
-    page::{once, sent, visited},
+    page::{sent, visited},
     text::at,
 };
 use crate::{
@@ -19,12 +19,14 @@ use crate::{
         account::requests::{refused_of, running_of},
         dashboard::text::{dollars, dollars_given},
         error::ApiError,
-        pages::{new_once, said},
+        once::Once,
+        pages::said,
         query::Query,
         respond::Body,
         state::Shared,
         values,
     },
+    idempotency::Life,
     service::{
         accounts::{self, Freezing, Operated},
         credits::{self, NewGrant},
@@ -137,6 +139,7 @@ async fn one(state: &Shared, name: &str) -> Result<Content, ApiError> {
         let state = if key.revoked_at.is_some() { "revoked" } else { "works" };
         vec![text(&key.name), text(&key.public), text(state), text(at(key.created_at))]
     });
+    let once = || state.onces.make(id);
     Ok(standing(&found)
         .table(
             ("running", "Running here"),
@@ -169,10 +172,10 @@ async fn one(state: &Shared, name: &str) -> Result<Content, ApiError> {
             &["When", "What", "Amount", "Reason", "To what"],
             actions.collect(),
         )
-        .form(freeze_form(id, found.whole.picture.header.frozen_at.is_some()))
-        .form(grant_form(id))
-        .form(void_form(id, &grants))
-        .form(refund_form(id, &payments)))
+        .form(freeze_form(id, once(), found.whole.picture.header.frozen_at.is_some()))
+        .form(grant_form(id, once()))
+        .form(void_form(id, once(), &grants))
+        .form(refund_form(id, once(), &payments)))
 }
 
 fn standing(found: &Operated) -> Content {
@@ -220,7 +223,7 @@ fn payment_row(payment: &Payment) -> Vec<Cell> {
     ]
 }
 
-fn freeze_form(id: AccountId, is_frozen: bool) -> Form {
+fn freeze_form(id: AccountId, once: Uuid, is_frozen: bool) -> Form {
     let (act, heading, says, confirm) = if is_frozen {
         let says = "It admits requests again. A renewal of its plan that was due meanwhile is charged now.";
         ("unfreeze", "Unfreeze the account", says, "Unfreeze this account?")
@@ -235,7 +238,7 @@ fn freeze_form(id: AccountId, is_frozen: bool) -> Form {
         says: says.to_owned(),
         action: format!("/operator/accounts/{id}/{act}"),
         is_search: false,
-        fields: vec![Field::hidden("once", Uuid::new_v4()), Field::of("reason", "Reason")],
+        fields: vec![Field::hidden("once", once), Field::of("reason", "Reason")],
         button: heading.to_owned(),
         confirm: confirm.to_owned(),
     }
@@ -243,7 +246,7 @@ fn freeze_form(id: AccountId, is_frozen: bool) -> Form {
 
 const GIVEN: &[&str] = &["goodwill", "promo", "plan", "free"];
 
-fn grant_form(id: AccountId) -> Form {
+fn grant_form(id: AccountId, once: Uuid) -> Form {
     Form {
         id: "grant",
         heading: "Give credits",
@@ -251,7 +254,7 @@ fn grant_form(id: AccountId) -> Form {
         action: format!("/operator/accounts/{id}/grant"),
         is_search: false,
         fields: vec![
-            Field::hidden("once", new_once()),
+            Field::hidden("once", once),
             Field::of("amount", "Dollars"),
             Field::of("source", "As").among(GIVEN),
             Field::of("reason", "Reason"),
@@ -261,7 +264,7 @@ fn grant_form(id: AccountId) -> Form {
     }
 }
 
-fn void_form(id: AccountId, grants: &[Grant]) -> Form {
+fn void_form(id: AccountId, once: Uuid, grants: &[Grant]) -> Form {
     let first = grants.iter().find(|grant| grant.available.is_positive());
     Form {
         id: "void",
@@ -270,7 +273,7 @@ fn void_form(id: AccountId, grants: &[Grant]) -> Form {
         action: format!("/operator/accounts/{id}/void"),
         is_search: false,
         fields: vec![
-            Field::hidden("once", new_once()),
+            Field::hidden("once", once),
             Field::of("grant", "Grant").with(first.map(|grant| grant.id.to_string()).unwrap_or_default()),
             Field::maybe("amount", "Dollars; all that is left if empty"),
             Field::of("reason", "Reason"),
@@ -280,7 +283,7 @@ fn void_form(id: AccountId, grants: &[Grant]) -> Form {
     }
 }
 
-fn refund_form(id: AccountId, payments: &[Payment]) -> Form {
+fn refund_form(id: AccountId, once: Uuid, payments: &[Payment]) -> Form {
     let is_refundable =
         |payment: &&Payment| payment.status == PaymentStatus::Succeeded && payment.reversed < payment.amount;
     let first = payments.iter().find(is_refundable);
@@ -291,7 +294,7 @@ fn refund_form(id: AccountId, payments: &[Payment]) -> Form {
         action: format!("/operator/accounts/{id}/refund"),
         is_search: false,
         fields: vec![
-            Field::hidden("once", new_once()),
+            Field::hidden("once", once),
             Field::of("payment", "Payment").with(first.map(|payment| payment.id.to_string()).unwrap_or_default()),
             Field::maybe("amount", "Dollars; all of it if empty"),
             Field::of("reason", "Reason"),
@@ -304,7 +307,7 @@ fn refund_form(id: AccountId, payments: &[Payment]) -> Form {
 /// Credits to give.
 #[derive(Deserialize)]
 struct Granting {
-    once: Uuid,
+    once: Once,
     #[serde(default)]
     amount: String,
     #[serde(default)]
@@ -315,13 +318,14 @@ struct Granting {
 
 /// `POST /operator/accounts/{account}/grant`.
 pub(super) async fn grant(state: Shared, request: HttpRequest, path: web::Path<String>, body: Body) -> HttpResponse {
-    let act = async |Granting { once: id, amount, source, reason }| {
+    let act = async |Granting { once, amount, source, reason }| {
         let account = accounts::named(&state.service, &path).await?;
+        let origin = state.onces.origin(account, once, Life::Again)?;
         let source = Source::from_name(&source).filter(|source| credits::is_given(*source));
         let source = source.ok_or_else(|| ApiError::invalid("source", "must be one that nobody pays for"))?;
         let (amount, reason) = (dollars("amount", &amount)?, values::reason(reason)?);
         let wanted = NewGrant { source, amount, expires_at: None, reason: Some(reason) };
-        credits::give(&state.service, once(id), account, wanted).await?;
+        credits::give(&state.service, origin, account, wanted).await?;
         Ok(format!("/operator/accounts/{account}?said=granted"))
     };
     sent(&state, &request, "Account", body, act, async || one(&state, &path).await).await
@@ -330,7 +334,7 @@ pub(super) async fn grant(state: Shared, request: HttpRequest, path: web::Path<S
 /// That an account is to be frozen or unfrozen.
 #[derive(Deserialize)]
 struct Freeze {
-    once: Uuid,
+    once: Once,
     #[serde(default)]
     reason: String,
 }
@@ -346,9 +350,10 @@ pub(super) async fn unfreeze(state: Shared, request: HttpRequest, path: web::Pat
 }
 
 async fn set_frozen(state: &Shared, request: &HttpRequest, path: &str, freezing: Freezing, body: Body) -> HttpResponse {
-    let act = async |Freeze { once: id, reason }| {
+    let act = async |Freeze { once, reason }| {
         let account = accounts::named(&state.service, path).await?;
-        accounts::set_frozen(&state.service, once(id), account, freezing, values::reason(reason)?).await?;
+        let origin = state.onces.origin(account, once, Life::Again)?;
+        accounts::set_frozen(&state.service, origin, account, freezing, values::reason(reason)?).await?;
         let said = if freezing == Freezing::Freeze { "frozen" } else { "unfrozen" };
         Ok(format!("/operator/accounts/{account}?said={said}"))
     };
@@ -358,7 +363,7 @@ async fn set_frozen(state: &Shared, request: &HttpRequest, path: &str, freezing:
 /// Credits to take back.
 #[derive(Deserialize)]
 struct Voiding {
-    once: Uuid,
+    once: Once,
     #[serde(default)]
     grant: String,
     amount: Option<String>,
@@ -368,11 +373,12 @@ struct Voiding {
 
 /// `POST /operator/accounts/{account}/void`.
 pub(super) async fn void(state: Shared, request: HttpRequest, path: web::Path<String>, body: Body) -> HttpResponse {
-    let act = async |Voiding { once: id, grant, amount, reason }| {
+    let act = async |Voiding { once, grant, amount, reason }| {
         let account = accounts::named(&state.service, &path).await?;
+        let origin = state.onces.origin(account, once, Life::Again)?;
         let grant = GrantId(values::id("grant", grant.trim(), "must be a grant's id")?);
         let (part, reason) = (dollars_given("amount", amount.as_deref())?, values::reason(reason)?);
-        credits::take_back(&state.service, once(id), account, grant, part, reason).await?;
+        credits::take_back(&state.service, origin, account, grant, part, reason).await?;
         Ok(format!("/operator/accounts/{account}?said=voided"))
     };
     sent(&state, &request, "Account", body, act, async || one(&state, &path).await).await
@@ -381,7 +387,7 @@ pub(super) async fn void(state: Shared, request: HttpRequest, path: web::Path<St
 /// A payment to refund.
 #[derive(Deserialize)]
 struct Refunding {
-    once: Uuid,
+    once: Once,
     #[serde(default)]
     payment: String,
     amount: Option<String>,
@@ -391,14 +397,15 @@ struct Refunding {
 
 /// `POST /operator/accounts/{account}/refund`.
 pub(super) async fn refund(state: Shared, request: HttpRequest, path: web::Path<String>, body: Body) -> HttpResponse {
-    let act = async |Refunding { once: id, payment, amount, reason }| {
+    let act = async |Refunding { once, payment, amount, reason }| {
         let account = accounts::named(&state.service, &path).await?;
+        let origin = state.onces.origin(account, once, Life::Again)?;
         let payment = PaymentId(values::id("payment", payment.trim(), "must be a payment's id")?);
         // The account's own: a payment of another is not refunded from its page.
         payments::whole(&state.service, account, payment).await?;
         let amount = dollars_given("amount", amount.as_deref())?;
         let amount = amount.map(|amount| payments::check_cents("amount", amount)).transpose()?;
-        payments::refund(&state.service, once(id), payment, amount, values::reason(reason)?).await?;
+        payments::refund(&state.service, origin, payment, amount, values::reason(reason)?).await?;
         Ok(format!("/operator/accounts/{account}?said=refunded"))
     };
     sent(&state, &request, "Account", body, act, async || one(&state, &path).await).await

@@ -2,26 +2,22 @@
 
 use actix_web::{HttpRequest, HttpResponse, http::StatusCode, http::header::CACHE_CONTROL};
 use askama::Template;
-use billing::{Timestamp, ids::RequestId};
+use billing::Timestamp;
 use serde::de::DeserializeOwned;
-use uuid::Uuid;
 
 use super::{
     assets,
     kit::{Content, Part},
     session::Session,
 };
-use crate::{
-    http::{
-        arrival::Arrival,
-        dashboard::assets as common,
-        error::ApiError,
-        pages::{form, to, to_sign_in, whole},
-        respond::Body,
-        state::Shared,
-    },
-    idempotency::Life,
-    service::acts::Origin,
+use crate::http::{
+    arrival::Arrival,
+    dashboard::assets as common,
+    error::ApiError,
+    pages::{form, to, to_sign_in, whole},
+    respond::Body,
+    session::is_same,
+    state::Shared,
 };
 
 /// The path of these pages.
@@ -101,7 +97,7 @@ impl Operator {
     }
 
     /// When the session is over.
-    pub(super) const fn until(&self) -> Timestamp {
+    pub(super) fn until(&self) -> Timestamp {
         self.session.ends_at()
     }
 
@@ -111,13 +107,8 @@ impl Operator {
     ///
     /// It is not of a page of ours, or does not read.
     pub(super) fn form<T: DeserializeOwned>(&self, request: &HttpRequest, body: Body) -> Result<T, ApiError> {
-        form(request, body, &self.session.csrf)
+        form(request, body, |shown| is_same(shown.as_bytes(), &self.session.csrf))
     }
-}
-
-/// The request of a form: one that may have been sent before, and is carried out once.
-pub(super) fn once(id: Uuid) -> Origin {
-    Origin { id: RequestId(id), life: Life::Again }
 }
 
 /// Answers with a page that is made for an operator.

@@ -1,12 +1,13 @@
 //! Sessions of operators. A session is a cookie that only a gateway with the operator's token has made: it lasts as long as the
-//! token and half a day, and is sent to the operator's pages alone. Nothing of it is stored.
+//! token and half a day since it was last renewed, two weeks in any case, and is sent to the operator's pages alone. Nothing of it
+//! is stored.
 
 use actix_web::{
     HttpRequest,
     cookie::{Cookie, SameSite, time},
 };
 use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
-use billing::Timestamp;
+use billing::{Timestamp, time::DAY_MS};
 use uuid::Uuid;
 
 use crate::sealing::Sealer;
@@ -17,6 +18,8 @@ const COOKIE: &str = "farebox_operator";
 const PATH: &str = "/operator";
 /// How long a session lasts after it was last renewed.
 const LASTS_MS: i64 = 12 * 60 * 60 * 1_000;
+/// How long a session lasts, however often it is renewed: who has copied a cookie has it no longer.
+const LONGEST_MS: i64 = 14 * DAY_MS;
 /// How old a session is when it is renewed.
 const RENEWED_MS: i64 = 60 * 60 * 1_000;
 /// The longest cookie that is opened, in characters.
@@ -32,13 +35,14 @@ pub(super) struct Session {
     id: Uuid,
     /// The token that forms show.
     pub(super) csrf: String,
+    first_at: Timestamp,
     begun_at: Timestamp,
 }
 
 impl Session {
     /// When it is over.
-    pub(super) const fn ends_at(&self) -> Timestamp {
-        self.begun_at.plus_ms(LASTS_MS)
+    pub(super) fn ends_at(&self) -> Timestamp {
+        self.begun_at.plus_ms(LASTS_MS).min(self.first_at.plus_ms(LONGEST_MS))
     }
 
     /// Whether it should be renewed.
@@ -55,16 +59,16 @@ impl Sessions {
 
     /// The cookie of a new session; none if it can't be sealed.
     pub(super) fn begin(&self, request: &HttpRequest, now: Timestamp) -> Option<Cookie<'static>> {
-        self.sealed(request, Uuid::new_v4(), now)
+        self.sealed(request, (Uuid::new_v4(), now), now)
     }
 
     /// The cookie of a session that goes on.
     pub(super) fn renewed(&self, request: &HttpRequest, session: &Session, now: Timestamp) -> Option<Cookie<'static>> {
-        self.sealed(request, session.id, now)
+        self.sealed(request, (session.id, session.first_at), now)
     }
 
-    fn sealed(&self, request: &HttpRequest, id: Uuid, now: Timestamp) -> Option<Cookie<'static>> {
-        let text = format!("{} {id}", now.0);
+    fn sealed(&self, request: &HttpRequest, (id, first): (Uuid, Timestamp), now: Timestamp) -> Option<Cookie<'static>> {
+        let text = format!("{} {id} {}", now.0, first.0);
         let sealed = BASE64_URL_SAFE_NO_PAD.encode(self.0.seal(&[b"session"], text.as_bytes())?);
         Some(cookie(request, sealed, time::Duration::milliseconds(LASTS_MS)))
     }
@@ -79,11 +83,14 @@ impl Sessions {
         let cookie = request.cookie(COOKIE).filter(|cookie| cookie.value().len() <= LONGEST)?;
         let sealed = BASE64_URL_SAFE_NO_PAD.decode(cookie.value()).ok()?;
         let text = String::from_utf8(self.0.open(&[b"session"], sealed)?).ok()?;
-        let (begun_at, id) = text.split_once(' ')?;
-        let (begun_at, id) = (Timestamp(begun_at.parse().ok()?), Uuid::parse_str(id).ok()?);
+        let mut parts = text.splitn(3, ' ');
+        let begun_at = Timestamp(parts.next()?.parse().ok()?);
+        let id = Uuid::parse_str(parts.next()?).ok()?;
+        let first_at = Timestamp(parts.next()?.parse().ok()?);
         // A renewed session has another cookie and the same token: forms that are open stay good.
         let csrf = self.0.hash(&[b"token", id.as_bytes()]).to_hex().to_string();
-        (now.ms_since(begun_at) < LASTS_MS).then_some(Session { id, csrf, begun_at })
+        let session = Session { id, csrf, first_at, begun_at };
+        (now < session.ends_at()).then_some(session)
     }
 }
 
@@ -120,6 +127,13 @@ mod tests {
         let renewed = own.renewed(&plain, &opened, began.plus_ms(RENEWED_MS)).unwrap();
         let renewed = own.of(&with(renewed), began.plus_ms(LASTS_MS)).unwrap();
         assert_eq!(renewed.csrf, opened.csrf, "forms stay good");
+        // However often it is renewed, it ends.
+        let (mut session, mut now) = (opened, began);
+        while let Some(open) = own.of(&with(own.renewed(&plain, &session, now).unwrap()), now) {
+            (session, now) = (open, now.plus_ms(LASTS_MS / 2));
+        }
+        assert_eq!(now, began.plus_ms(LONGEST_MS));
+        let opened = session;
         let other = own.of(&with(own.begin(&plain, began).unwrap()), began).unwrap();
         assert_ne!(other.csrf, opened.csrf, "another session's are not");
         let other = if cookie.value().starts_with('A') { 'B' } else { 'A' };

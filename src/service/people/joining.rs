@@ -18,7 +18,8 @@ use super::{
     token_hash,
 };
 
-/// Mails a link to an address that wants to sign up. An address that has signed up already is told so, by mail.
+/// Mails a link to an address that wants to sign up. An address that has signed up already, and is a member of some account, is
+/// told so, by mail; who is a member of none gets the link, which leads to an account as it does for others.
 ///
 /// # Errors
 ///
@@ -29,7 +30,12 @@ pub async fn sign_up(service: &Service, email: &str) -> Result<(), ServiceError>
         return Err(ServiceError::conflict("People come in here by an invitation alone: ask whoever runs this."));
     }
     let email = accounts::address(email)?;
-    if service.ledger().person_by_email(&email).await?.is_some() {
+    let known = service.ledger().person_by_email(&email).await?;
+    let is_seated = match &known {
+        Some(person) => person.disabled_at.is_some() || !service.ledger().memberships(person.id).await?.is_empty(),
+        None => false,
+    };
+    if is_seated {
         make_link(service, &email, Purpose::Nothing).await?;
         let there = service.people.page("forgot");
         let text = format!(
@@ -117,16 +123,21 @@ pub async fn join(service: &Service, token: &str, name: &str, password: &str) ->
         }
         Joined { person: id, is_new: true }
     };
-    seat(service, &link, joined.person).await?;
+    if !seat(service, &link, joined.person).await? && !joined.is_new {
+        let message = "The account of this address is others' by now: ask its members to invite you.";
+        return Err(ServiceError::conflict(message));
+    }
     Ok(joined)
 }
 
-/// Gives a person what a link leads to: a place in an account, or an account of the person's own.
-pub(super) async fn seat(service: &Service, link: &StoredLink, person: PersonId) -> Result<(), ServiceError> {
-    if let Purpose::Invite { account_id, role, .. } = link.purpose {
-        return members::seat(service, account_id, person, role, By::Invitation).await;
+/// Gives a person what a link leads to: a place in an account, or an account of the person's own. Returns whether the person is a
+/// member now: not where others own the account of the address.
+pub(super) async fn seat(service: &Service, link: &StoredLink, person: PersonId) -> Result<bool, ServiceError> {
+    if let Purpose::Invite { account_id, role, by } = link.purpose {
+        members::seat(service, account_id, person, role, By::Invitation(by)).await?;
+        return Ok(true);
     }
-    own_account(service, person, &link.email).await.map(drop)
+    Ok(own_account(service, person, &link.email).await?.is_some())
 }
 
 /// The account of a person's own address: a new one, or the one that an operator made for this address and that has no

@@ -45,8 +45,8 @@ const SHOWN: u64 = 20;
 pub enum By {
     /// A member.
     Person(PersonId),
-    /// The person whom it is about, by a link.
-    Invitation,
+    /// The person whom it is about, by a link: of this member's, or of nobody's.
+    Invitation(Option<PersonId>),
     /// An operator.
     Operator,
 }
@@ -55,9 +55,20 @@ impl By {
     fn name(self) -> String {
         match self {
             Self::Person(id) => id.to_string(),
-            Self::Invitation => "invitation".to_owned(),
+            Self::Invitation(_) => "invitation".to_owned(),
             Self::Operator => "operator".to_owned(),
         }
+    }
+}
+
+/// Checks, with the decision itself, that a member who changes members may still do so: two owners may turn on each other at once.
+fn check_may(there: &[Membership], by: By) -> Result<(), ServiceError> {
+    let may = |id: PersonId| there.iter().any(|member| member.person_id == id && member.role.may(Act::Members));
+    match by {
+        By::Person(id) | By::Invitation(Some(id)) if !may(id) => {
+            Err(ServiceError::conflict("Whoever does this is no owner of the account any more."))
+        }
+        By::Person(_) | By::Invitation(_) | By::Operator => Ok(()),
     }
 }
 
@@ -84,6 +95,7 @@ pub(super) async fn seat(
         if there.iter().any(|member| member.person_id == person) {
             return Ok(Decided::new(Vec::new(), ()));
         }
+        check_may(&there, by)?;
         let member = member::join(&there, new)?;
         let events = vec![event(EventKind::MemberJoined, person, role, by)];
         Ok(Decided { resources: vec![Resource::Member(member)], events, answer: () })
@@ -100,7 +112,7 @@ pub(super) async fn claim(service: &Service, account: AccountId, person: PersonI
             let is_one = there.iter().any(|member| member.person_id == person);
             return Ok(Decided::new(Vec::new(), is_one));
         }
-        let events = vec![event(EventKind::MemberJoined, person, Role::Owner, By::Invitation)];
+        let events = vec![event(EventKind::MemberJoined, person, Role::Owner, By::Invitation(None))];
         Ok(Decided { resources: vec![Resource::Member(new)], events, answer: true })
     };
     service.accounts.change(account, decide).await
@@ -260,6 +272,7 @@ pub async fn change_role(
 ) -> Result<(), ServiceError> {
     let decide = async |ledger: &Ledger| -> Result<_, ServiceError> {
         let there = ledger.members(account).await?;
+        check_may(&there, by)?;
         let member = member::change_role(&there, person, role)?;
         if there.contains(&member) {
             return Ok(Decided::new(Vec::new(), ()));
@@ -315,7 +328,9 @@ pub async fn remove(
 ) -> Result<Vec<String>, ServiceError> {
     let at = service.now();
     let decide = async |ledger: &Ledger| -> Result<_, ServiceError> {
-        let member = member::leave(&ledger.members(account).await?, person)?;
+        let there = ledger.members(account).await?;
+        check_may(&there, by)?;
+        let member = member::leave(&there, person)?;
         let made = match keys {
             MadeKeys::Revoke => ledger.keys_made_by(account, person).await?,
             MadeKeys::Keep => Vec::new(),

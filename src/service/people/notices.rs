@@ -12,6 +12,7 @@ use std::{
 use billing::{
     event::EventKind,
     ids::{AccountId, KeyId, PersonId},
+    key::MOST_KEYS,
     member::Role,
     notice::Choice,
 };
@@ -68,7 +69,7 @@ pub async fn look(service: &Service, account: AccountId, person: PersonId) -> Re
 ///
 /// # Errors
 ///
-/// A key is none of the account's ([`Invalid`](ServiceError::Invalid)), the person is no member
+/// A key is none of the account's, something is there twice, or there are too many ([`Invalid`](ServiceError::Invalid)), the person is no member
 /// ([`NotFound`](ServiceError::NotFound)), or the ledger can't be written.
 pub async fn choose(
     service: &Service,
@@ -76,7 +77,16 @@ pub async fn choose(
     person: PersonId,
     choice: Option<&Choice>,
 ) -> Result<Chosen, ServiceError> {
+    let kinds = choice.map(|choice| choice.kinds.as_slice()).unwrap_or_default();
     let keys = choice.and_then(|choice| choice.keys.as_deref()).unwrap_or_default();
+    if keys.len() as u64 > MOST_KEYS {
+        return Err(ServiceError::invalid("keys", format!("must have at most {MOST_KEYS} keys")));
+    }
+    // What is kept for a member is no longer than what there is to choose from.
+    let twice = (twice(kinds).map(|place| ("events", place))).or_else(|| twice(keys).map(|place| ("keys", place)));
+    if let Some((name, place)) = twice {
+        return Err(ServiceError::invalid(format!("{name}[{place}]"), "is there twice"));
+    }
     if !keys.is_empty() {
         let known: HashSet<KeyId> = service.ledger().keys(account).await?.into_iter().map(|key| key.id).collect();
         if let Some(place) = keys.iter().position(|key| !known.contains(key)) {
@@ -86,6 +96,11 @@ pub async fn choose(
     look(service, account, person).await?;
     service.ledger().choose_notices(account, person, choice).await?;
     look(service, account, person).await
+}
+
+/// The place of the first that was there before.
+fn twice<T: Eq>(all: &[T]) -> Option<usize> {
+    (0..all.len()).find(|place| all[..*place].contains(&all[*place]))
 }
 
 /// What a link that stops letters says, if it is ours: the account and the person.

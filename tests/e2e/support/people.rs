@@ -119,6 +119,12 @@ impl Visitor {
         self.post(path, &[&[("csrf", csrf.as_str())], fields].concat()).await
     }
 
+    /// The id of a form on a page; of who is shown no form, one that is good for nothing.
+    pub(crate) async fn once(&mut self, page: &str) -> String {
+        let page = self.get(page).await.body;
+        if page.contains("name=\"once\"") { hidden(&page, "once") } else { uuid::Uuid::nil().to_string() }
+    }
+
     pub(crate) async fn sign_in(&mut self, email: &str, password: &str) -> Answer {
         self.post("/sign-in", &[("email", email), ("password", password), ("next", "/dashboard/keys")]).await
     }

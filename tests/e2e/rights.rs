@@ -1,0 +1,194 @@
+//! What somebody may do no more, at once and whatever is under way: keys that are made while a membership ends, streams of a busy
+//! account, requests of a role that has changed; and tries that are counted however an address is spelt.
+
+use std::time::{Duration, Instant};
+
+use futures::future::join_all;
+use reqwest::Method;
+use serde_json::json;
+
+use crate::support::{
+    client::{Customer, answer},
+    fake_openai::{Behaviour, FakeOpenAi},
+    people::{PASSWORD, Visitor, letters, link_of, person},
+    server::{Options, Server},
+    socket::Socket,
+};
+
+async fn stage(options: Options) -> (Server, Customer, Visitor) {
+    let server = Server::start(options).await;
+    let customer = server.admin().customer("payg", "5").await;
+    let owner = person(&server, "ada@example.com", Some((&customer.id, "owner"))).await;
+    (server, customer, owner)
+}
+
+async fn id_of(server: &Server, customer: &Customer, email: &str) -> String {
+    let members = server.admin().0.get(&format!("/admin/v1/accounts/{}/members", customer.id)).await.ok();
+    let found = members["data"].as_array().unwrap().iter().find(|member| member["email"] == email);
+    found.unwrap()["person_id"].as_str().unwrap().to_owned()
+}
+
+#[tokio::test]
+async fn no_key_outlives_the_membership_that_ends_while_it_is_made() {
+    let (server, customer, mut owner) = stage(Options::default()).await;
+    for round in 0..6 {
+        let email = format!("bob{round}@example.com");
+        let mut bob = person(&server, &email, Some((&customer.id, "developer"))).await;
+        let (id, csrf) = (id_of(&server, &customer, &email).await, bob.csrf().await);
+        let owners = owner.csrf().await;
+        let make =
+            || bob.request(Method::POST, "/v1/keys").header("x-csrf-token", &csrf).json(&json!({"name": "late"}));
+        let makes = join_all((0..12).map(|_| answer(make())));
+        let remove = owner.request(Method::POST, &format!("/dashboard/members/{id}/remove"));
+        let (made, removed) = tokio::join!(makes, answer(remove.form(&[("csrf", owners.as_str())])));
+        assert_eq!(removed.status, 303, "{}", removed.body);
+        for key in made.iter().filter(|made| made.status == 200) {
+            let key = key.json()["key"].as_str().unwrap().to_owned();
+            assert_eq!(server.api(&key).get("/v1/balance").await.status, 401, "round {round}");
+        }
+        assert!(made.iter().all(|made| [200, 401, 403].contains(&made.status)), "{:?}", made.last().map(|it| &it.body));
+    }
+    server.admin().assert_audit().await;
+}
+
+#[tokio::test]
+async fn a_stream_that_always_has_something_to_tell_ends_with_the_membership() {
+    let options = Options::default().set("FAREBOX_HTTP__HEARTBEAT_SECONDS", "1");
+    let (server, customer, mut owner) = stage(options).await;
+    let bob = person(&server, "bob@example.com", Some((&customer.id, "reader"))).await;
+    let open = bob.request(Method::GET, "/v1/events/stream").header("origin", server.url());
+    let mut stream = open.send().await.unwrap();
+    assert_eq!(stream.status(), 200);
+    let id = id_of(&server, &customer, "bob@example.com").await;
+    assert_eq!(owner.send(&format!("/members/{id}/remove"), &[]).await.status, 303);
+    let (removed, mut told) = (Instant::now(), String::new());
+    while let Some(piece) = tokio::time::timeout(Duration::from_secs(10), stream.chunk()).await.unwrap().unwrap() {
+        told.push_str(std::str::from_utf8(&piece).unwrap());
+        assert!(removed.elapsed() < Duration::from_secs(25), "it goes on: {told}");
+    }
+    assert!(told.contains("event: close"), "{told}");
+}
+
+#[tokio::test]
+async fn a_socket_takes_nothing_up_again_in_a_role_that_may_run_nothing() {
+    let fake = FakeOpenAi::start();
+    let (server, customer, mut owner) = stage(Options::default().calling(fake.url())).await;
+    let bob = person(&server, "bob@example.com", Some((&customer.id, "developer"))).await;
+    let headers = [("cookie", bob.cookie.as_str()), ("origin", server.url())];
+    let mut socket = Socket::try_open(server.url(), &headers).await.unwrap();
+    fake.script(Behaviour::Slow(50));
+    let body = json!({"model": "gpt-4o-mini", "messages": [{"role": "user", "content": "hi"}]});
+    socket.send(&json!({"type": "chat.create", "id": "a", "body": body, "on_disconnect": "finish"})).await;
+    socket.frames_of("a").await;
+    let id = id_of(&server, &customer, "bob@example.com").await;
+    assert_eq!(owner.send(&format!("/members/{id}/role"), &[("role", "reader")]).await.status, 303);
+    for frame in
+        [json!({"type": "resume", "id": "a", "after": 0}), json!({"type": "chat.create", "id": "b", "body": body})]
+    {
+        socket.send(&frame).await;
+        let refused = socket.next_of("error").await;
+        assert_eq!(refused["status"], 403, "{refused}");
+    }
+    server.admin().assert_audit().await;
+}
+
+#[tokio::test]
+async fn another_spelling_of_an_address_is_no_other_try() {
+    let (server, _, _) = stage(Options::default().set("FAREBOX_PEOPLE__SIGN_UP", "open")).await;
+    // Each of these is ada@example.com, to who looks people up.
+    let spellings = ["ada@example.com", "\u{ff41}da@example.com", "a\u{ff44}a@example.com", "ad\u{ff41}@EXAMPLE.com"];
+    let mut refused = 0;
+    for place in 0..16 {
+        let mut guess = Visitor::new(&server);
+        let email = spellings[place % spellings.len()];
+        let guessed = guess.sign_in(email, "wrong password").await;
+        refused += usize::from(guessed.status == 429);
+    }
+    assert_eq!(refused, 6, "ten tries in ten minutes");
+    let mut asked = Vec::new();
+    for spelling in spellings.into_iter().chain(spellings) {
+        asked.push(Visitor::new(&server).post("/forgot", &[("email", spelling)]).await.status);
+    }
+    assert_eq!(asked.iter().filter(|status| **status == 200).count(), 5, "{asked:?}");
+}
+
+#[tokio::test]
+async fn who_is_a_member_of_nothing_signs_up_for_an_account_of_the_own() {
+    let (server, customer, mut owner) = stage(Options::default().set("FAREBOX_PEOPLE__SIGN_UP", "open")).await;
+    let mut bob = person(&server, "bob@example.com", Some((&customer.id, "reader"))).await;
+    let mut stranger = Visitor::new(&server);
+    let seated = stranger.post("/sign-up", &[("email", "bob@example.com")]).await;
+    assert!(!letters(&server, "bob@example.com", 1).await[0].contains("token="), "he has an account to look at");
+    let id = id_of(&server, &customer, "bob@example.com").await;
+    assert_eq!(owner.send(&format!("/members/{id}/remove"), &[]).await.status, 303);
+    assert_eq!(bob.get("").await.header("location"), Some("/dashboard/accounts"));
+    let again = stranger.post("/sign-up", &[("email", "bob@example.com")]).await;
+    assert_eq!((again.status, &again.body), (200, &seated.body), "nobody learns of it");
+    let link = link_of(&server, &letters(&server, "bob@example.com", 2).await[1]);
+    assert_eq!(stranger.join(&link, "Mallory").await.status, 200);
+    assert_eq!(stranger.sign_in("bob@example.com", PASSWORD).await.status, 303, "the password is as it was");
+    let overview = stranger.get("").await;
+    assert!(overview.status == 200 && overview.body.contains("owner"), "{}", overview.body);
+    server.admin().assert_audit().await;
+}
+
+#[tokio::test]
+async fn a_page_of_one_account_does_nothing_to_another_that_the_session_was_turned_to() {
+    let fake = FakeOpenAi::start();
+    let (server, one, mut ada) = stage(Options::default().calling(fake.url())).await;
+    let two = server.admin().customer("payg", "5").await;
+    let link = json!({"email": "ada@example.com", "account": two.id, "role": "owner"});
+    let link = server.admin().0.post("/admin/v1/people/invite", &link).await.ok()["link"].as_str().unwrap().to_owned();
+    ada.join(&link, "Ada").await;
+    // A tab shows the first account; in another one she turns to the second.
+    let (page, once) = (ada.csrf().await, ada.once("/credits").await);
+    assert_eq!(ada.send("/accounts", &[("account", &two.id)]).await.status, 303);
+    for (path, fields) in [
+        ("/members/invite", &[("email", "eve@example.com"), ("role", "owner")][..]),
+        ("/credits/buy", &[("once", once.as_str()), ("amount", "10"), ("card", "pm_card_visa")]),
+        (
+            "/credits/auto-reload",
+            &[("enabled", "true"), ("threshold", "5"), ("amount", "10"), ("card", "pm_card_visa")],
+        ),
+        ("/credits/calendar", &[]),
+    ] {
+        let refused = ada.post(path, &[&[("csrf", page.as_str())], fields].concat()).await;
+        assert!(refused.status == 403 && refused.body.contains("open the page again"), "{path}: {}", refused.body);
+    }
+    let chat = json!({"model": "gpt-4o-mini", "messages": [{"role": "user", "content": "hi"}]});
+    let run = ada.request(Method::POST, "/v1/chat/completions").header("x-csrf-token", &page).json(&chat);
+    assert_eq!(answer(run).await.status, 403, "nor does the playground");
+    assert_eq!(two.api.get("/v1/balance").await.ok()["available"], "10.00");
+    assert_eq!(ada.call(Method::POST, "/v1/chat/completions", &chat).await.status, 200, "a page of the second does");
+    // What is the person's own, and leaving, are of no account.
+    let renamed = ada.post("/settings/name", &[("csrf", page.as_str()), ("name", "Ada L.")]).await;
+    assert_eq!(renamed.status, 303, "{}", renamed.body);
+    assert_eq!(ada.post("/sign-out", &[("csrf", page.as_str())]).await.status, 303);
+    assert_eq!(one.api.get("/v1/balance").await.ok()["available"], "10.00");
+    server.admin().assert_audit().await;
+}
+
+#[tokio::test]
+async fn whom_an_operator_turns_away_lets_nobody_in_by_earlier_invitations() {
+    let (server, customer, mut owner) = stage(Options::default()).await;
+    owner.send("/members/invite", &[("email", "eve@example.com"), ("role", "owner")]).await;
+    let link = link_of(&server, &letters(&server, "eve@example.com", 1).await[0]);
+    let ada = id_of(&server, &customer, "ada@example.com").await;
+    let disable = format!("/admin/v1/people/{ada}/disable");
+    assert_eq!(server.admin().0.post(&disable, &json!({})).await.status, 200);
+    assert_eq!(Visitor::new(&server).join(&link, "Eve").await.status, 404);
+}
+
+#[tokio::test]
+async fn an_id_that_no_database_can_have_is_nobodys() {
+    let fake = FakeOpenAi::start();
+    let (server, customer, _) = stage(Options::default().calling(fake.url())).await;
+    for path in ["/v1/responses/%00", "/v1/responses/a%00b", "/v1/conversations/%00"] {
+        assert_eq!(customer.api.get(path).await.status, 404, "{path}");
+    }
+    assert_eq!(answer(customer.api.request(Method::DELETE, "/v1/responses/%00")).await.status, 404);
+    let body = json!({"model": "gpt-4o-mini", "input": "hi", "previous_response_id": "\u{0}"});
+    let refused = customer.api.post("/v1/responses", &body).await;
+    assert!([400, 404].contains(&refused.status), "{}", refused.body);
+    assert_eq!(server.get("/readyz").await.status, 200);
+}
