@@ -62,6 +62,7 @@ async fn request(accounts: &Accounts, id: AccountId) {
         output: None,
         auto_scale: None,
         names: Names::default(),
+        session: None,
     };
     let admitted = admission::enter(accounts, id, Enter { admit, max_wait: Duration::ZERO }).await.unwrap();
     admitted.admission.settle(Ending::Failed).await.unwrap();

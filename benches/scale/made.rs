@@ -220,6 +220,7 @@ fn admit(Kind { key, model }: Kind, request_id: RequestId) -> Admit {
         output: None,
         auto_scale: None,
         names: Names::default(),
+        session: None,
     }
 }
 
@@ -244,5 +245,6 @@ fn usage(Kind { key, model }: Kind, request_id: RequestId, started_at: Timestamp
         started_at,
         ended_at,
         attempts: Vec::new(),
+        session: None,
     }
 }

@@ -96,6 +96,7 @@ async fn visited(url: &str, account: Uuid) {
     for page in [
         "/dashboard",
         "/dashboard/usage",
+        "/dashboard/usage?days=hours",
         "/dashboard/usage?days=1",
         "/dashboard/usage?days=90",
         "/dashboard/usage?days=90&model=gpt-4.1",

@@ -59,6 +59,7 @@ fn admit(most: Nanos) -> Command {
         output: None,
         auto_scale: None,
         names: Names::default(),
+        session: None,
     })
 }
 
@@ -79,6 +80,7 @@ fn settle(cost: Nanos) -> Command {
         started_at: NOW,
         ended_at: NOW,
         attempts: Vec::new(),
+        session: None,
     })
 }
 

@@ -16,6 +16,7 @@ use crate::{
     payment::Payment,
     resource::Change,
     reversal::{Listing, News, Reversal},
+    session::Session,
     time::Timestamp,
 };
 
@@ -42,6 +43,9 @@ pub struct Admit {
     pub auto_scale: Option<Switch>,
     /// The names by which the key's list may have the model.
     pub names: Names,
+    /// The session that its client names, as it is kept.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub session: Option<Session>,
 }
 
 /// Credits to add.

@@ -17,6 +17,7 @@ use crate::{
     price::{Cost, Parts, seconds},
     resource::Resource,
     reversal::Reversal,
+    session::Session,
     subscription::Subscription,
     time::Timestamp,
 };
@@ -179,6 +180,9 @@ pub struct UsageRecord {
     pub ended_at: Timestamp,
     /// The attempts with other models before this one, in their order.
     pub attempts: Vec<Attempt>,
+    /// The session that its client named.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub session: Option<Session>,
 }
 
 impl UsageRecord {
@@ -208,6 +212,7 @@ impl UsageRecord {
             started_at: hold.placed_at,
             ended_at: now,
             attempts: Vec::new(),
+            session: hold.session.clone(),
         }
     }
 }

@@ -10,6 +10,7 @@ use crate::{
     ids::{GrantId, KeyId, RequestId},
     nanos::Nanos,
     price::{self, Rate},
+    session::Session,
     time::Timestamp,
 };
 
@@ -62,6 +63,9 @@ pub struct Hold {
     pub deadline: Timestamp,
     /// Whether the request stands still, because its reader is slow, and has given its permit back. Only an open one can.
     pub is_parked: bool,
+    /// The session that its client names.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub session: Option<Session>,
 }
 
 impl Hold {

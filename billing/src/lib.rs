@@ -31,6 +31,7 @@ pub mod price;
 pub mod quantity;
 pub mod resource;
 pub mod reversal;
+pub mod session;
 pub mod soundness;
 pub mod subscription;
 pub mod tier;

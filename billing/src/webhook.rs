@@ -3,10 +3,16 @@
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use crate::{event::EventKind, ids::AccountId, time::Timestamp};
+use crate::{
+    event::EventKind,
+    ids::{AccountId, KeyId},
+    time::Timestamp,
+};
 
 /// The most endpoints of one account.
 pub const MOST_ENDPOINTS: usize = 10;
+/// The most keys that one endpoint may be for.
+pub const MOST_KEYS: usize = 100;
 
 /// Why an endpoint is off.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -53,6 +59,9 @@ pub struct Endpoint {
     pub secret: String,
     /// The kinds of events to deliver; `None`: all.
     pub kinds: Option<Vec<EventKind>>,
+    /// Of events about a key: those of these keys alone; `None`: of all. Other events are delivered whatever it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub keys: Option<Vec<KeyId>>,
     /// When the endpoint was created.
     pub created_at: Timestamp,
     /// When and why the endpoint was turned off.

@@ -82,6 +82,7 @@ fn admit(number: u128, dollars: i64) -> Command {
         output: None,
         auto_scale: None,
         names: Names::default(),
+        session: None,
     })
 }
 
@@ -103,6 +104,7 @@ fn settle(number: u128, dollars: i64) -> Command {
         started_at: NOW,
         ended_at: NOW,
         attempts: Vec::new(),
+        session: None,
     })
 }
 

@@ -81,6 +81,7 @@ fn record(hold: &Hold, charged: Nanos, now: Timestamp) -> UsageRecord {
         started_at: now,
         ended_at: now,
         attempts: Vec::new(),
+        session: None,
     }
 }
 
@@ -163,6 +164,7 @@ impl Story {
                     output: None,
                     auto_scale: None,
                     names: Names::default(),
+                    session: None,
                 };
                 if let Ok(Reply::Admitted { held, claimed, .. }) = self.does(Command::Admit(admit)) {
                     let is_bound = limited && self.limits.amounts.iter().any(Option::is_some);

@@ -330,6 +330,7 @@ fn usage(request_id: RequestId, charged: Nanos, now: Timestamp) -> UsageRecord {
         started_at: now,
         ended_at: now,
         attempts: Vec::new(),
+        session: None,
     }
 }
 
@@ -373,6 +374,7 @@ fn command(step: &Step, account: &Account, replay: &Replay, serial: u128, now: T
             output: None,
             auto_scale: None,
             names: Names::default(),
+            session: None,
         }),
         Step::Accrue { which, cost, slice } => {
             Command::Accrue { request_id: pick(open(), which)?, accrued: Nanos::new(cost), slice: Nanos::new(slice) }

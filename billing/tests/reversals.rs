@@ -114,6 +114,7 @@ impl Story {
             output: None,
             auto_scale: None,
             names: Names::default(),
+            session: None,
         };
         self.say(Command::Admit(admit)).result.unwrap();
         request_id
@@ -137,6 +138,7 @@ impl Story {
             started_at: now,
             ended_at: now,
             attempts: Vec::new(),
+            session: None,
         };
         self.say(Command::Settle(usage)).result.unwrap();
     }
@@ -493,6 +495,7 @@ fn permits_are_not_bought_again_for_a_tier_that_was_taken_back() {
             output: None,
             auto_scale: Some(Switch::On),
             names: Names::default(),
+            session: None,
         };
         story.say(Command::Admit(admit)).result
     };

@@ -77,6 +77,7 @@ impl Story {
             output,
             auto_scale: None,
             names: Names::default(),
+            session: None,
         };
         match self.say(Command::Admit(admit))? {
             Reply::Admitted { held, .. } => Ok(held),
@@ -98,6 +99,7 @@ impl Story {
             output: None,
             auto_scale: None,
             names: Names::default(),
+            session: None,
         }))
     }
 
@@ -132,6 +134,7 @@ impl Story {
             started_at: NOW,
             ended_at: NOW,
             attempts: Vec::new(),
+            session: None,
         };
         self.say(Command::Settle(usage)).unwrap();
     }

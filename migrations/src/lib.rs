@@ -31,6 +31,7 @@ mod m0022_people;
 mod m0023_identities;
 mod m0024_notices;
 mod m0025_operator;
+mod m0026_sessions;
 
 /// All migrations of the tables, in order.
 #[derive(Debug)]
@@ -65,6 +66,7 @@ impl MigratorTrait for Migrator {
             Box::new(m0023_identities::Migration),
             Box::new(m0024_notices::Migration),
             Box::new(m0025_operator::Migration),
+            Box::new(m0026_sessions::Migration),
         ])
     }
 }

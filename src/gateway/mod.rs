@@ -23,6 +23,7 @@ pub mod race;
 pub mod refusals;
 pub mod room;
 pub mod serve;
+pub mod session;
 mod sizes;
 mod speeds;
 pub mod stages;

@@ -18,6 +18,7 @@ use billing::{
     ids::{KeyId, RequestId},
     key::Names,
     price::Price,
+    session::Session,
 };
 pub(super) use closed::{Limit, UsageTerms};
 pub(super) use media::{Bills, Media, Most};
@@ -135,6 +136,7 @@ impl Plan {
         price_version: i64,
         auto_scale: Option<Switch>,
         alias: Option<Arc<str>>,
+        session: Option<Session>,
     ) -> Admit {
         let provider = self.provider();
         Admit {
@@ -148,6 +150,7 @@ impl Plan {
             hold: self.hold,
             output: self.output,
             auto_scale,
+            session,
         }
     }
 

@@ -58,7 +58,7 @@ pub async fn quote(gateway: &Gateway, caller: Caller, first: &First, payer: Paye
         // A model that can't run is reported below; its folder may be incomplete.
         Target::Open(_) => None,
     };
-    let admit = plan.admit(RequestId(Uuid::now_v7()), caller.key_id, price_version, None, alias.clone());
+    let admit = plan.admit(RequestId(Uuid::now_v7()), caller.key_id, price_version, None, alias.clone(), None);
     let answer = gateway.accounts.ask(caller.account_id, Preview(admit)).await?;
     let admission = runs.and_then(|()| match answer.result? {
         Reply::Admitted { held, .. } => Ok(held),

@@ -37,6 +37,7 @@ use super::{
     measure,
     meter::Meter,
     plan::{Bounds, OURS, Payer, plan},
+    session,
     stages::Stages,
     target,
     task::{Runner, Spans, Task},
@@ -257,7 +258,8 @@ async fn let_in(gateway: &Arc<Gateway>, job: Job) -> Result<Started, ServeError>
     target::check(gateway, &model, payer)?;
     let plan = plan(&model, gateway.rules, &request, payer)?;
     let auto_scale = request.auto_scale.map(Switch::from_bool);
-    let admit = plan.admit(request_id, caller.key_id, price_version, auto_scale, alias);
+    let session = session::named(&request).and_then(|name| session::kept(&name));
+    let admit = plan.admit(request_id, caller.key_id, price_version, auto_scale, alias, session);
     let account = caller.account_id;
     let traced = Traced { trace, operation: measure::operation(&request.work) };
     let (mut reused, mut recorder) = (None, None);

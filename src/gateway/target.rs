@@ -28,6 +28,7 @@ use super::{
     Gateway,
     plan::{Limit, Media, Payer, Plan, Target, UsageTerms},
     serve::ServeError,
+    session,
     speeds::Course,
     task::Runner,
 };
@@ -115,7 +116,7 @@ pub(super) async fn ready<'a>(
 ) -> Result<Ready<'a>, ServeError> {
     match &plan.target {
         Target::Closed(terms) => {
-            let (asked, session) = (request.source.format, session(&request));
+            let (asked, session) = (request.source.format, session::named(&request).map(Box::from));
             let (handle, call) = call(gateway, terms, request)?;
             let (speaks_as_client, model) = (call.format == asked, Arc::clone(&terms.model.id));
             Ok(Ready::Provider { handle, model, call: Box::new(call), speaks_as_client, session, own_key })
@@ -144,13 +145,6 @@ pub(super) fn call<'a>(
     let handle = provider(gateway, &terms.model)?;
     let upstream = Upstream { model: &terms.model.id, max_output: terms.model.max_output, tier };
     Ok((handle, handle.format().call(request, &upstream)?))
-}
-
-/// The session that a request names: agents and SDKs name it for the provider's cache.
-pub(super) fn session(request: &Request) -> Option<Box<str>> {
-    let key = request.source.body.present("prompt_cache_key");
-    let header = || request.source.headers.iter().find(|(name, _)| **name == *"session-id").map(|(_, value)| &**value);
-    key.or_else(header).or(request.end_user.as_deref()).map(Box::from)
 }
 
 /// The number of an account's session. What is chosen by it stays the same for the session.

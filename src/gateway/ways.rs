@@ -10,7 +10,8 @@ use super::{
     Gateway,
     plan::{Payer, plan},
     race::{Intent, Lane},
-    target::{self, affinity, session},
+    session::named,
+    target::{self, affinity},
 };
 use crate::catalogue::aliases::{By, Way};
 
@@ -37,7 +38,7 @@ pub async fn ways(
     let models = match by {
         By::Order => models,
         By::Weight(weights) => {
-            let affinity = affinity(account, session(request).as_deref());
+            let affinity = affinity(account, named(request).as_deref());
             let order = shares(models.iter().map(String::as_str).zip(weights), affinity);
             order.into_iter().filter_map(|place| models.get(place).cloned()).collect()
         }
@@ -48,7 +49,7 @@ pub async fn ways(
             priced.into_iter().map(|(_, model)| model).collect()
         }
         By::Latency => {
-            let affinity = session(request).map(|session| affinity(account, Some(&session)));
+            let affinity = named(request).map(|session| affinity(account, Some(&session)));
             let of_request = Lane::new(&request.model, affinity, request.stream);
             lane = Some(of_request);
             let priced = priced(gateway, request, payer, models).await;

@@ -5,9 +5,12 @@ use billing::{Timestamp, key::Scope, time::DAY_MS};
 use uuid::Uuid;
 
 use super::{auth::Sight, error::ApiError, values::text_fault};
-use crate::service::{
-    page::{LARGEST as LARGEST_PAGE, Page},
-    usage::Only,
+use crate::{
+    gateway::session,
+    service::{
+        page::{LARGEST as LARGEST_PAGE, Page},
+        usage::Only,
+    },
 };
 
 /// The default page size.
@@ -87,22 +90,28 @@ impl Query {
         self.get("cursor").map(id).transpose()
     }
 
-    /// `model` and `key_id`, which may be `none`. A caller that may see one key's usage alone gets that key.
+    /// `model` and `session`, and `key_id` and `member_id`, which may be `none`. A caller that may see one key's usage alone gets
+    /// that key.
     ///
     /// # Errors
     ///
-    /// `key_id` is neither an id nor `none`, or is another key than the only one whose use the caller may see.
+    /// `key_id` or `member_id` is neither an id nor `none`, or `key_id` is another key than the only one whose use the caller may
+    /// see.
     pub fn only(&self, sight: &Sight) -> Result<Only, ApiError> {
-        let key = |text: &str| match text {
-            "none" => Ok(Uuid::nil()),
-            id => Uuid::parse_str(id).map_err(|_| ApiError::invalid("key_id", "must be a key's id, or none")),
+        let id = |name: &'static str, rule| match self.get(name) {
+            None => Ok(None),
+            Some("none") => Ok(Some(Uuid::nil())),
+            Some(id) => Uuid::parse_str(id).map(Some).map_err(|_| ApiError::invalid(name, rule)),
         };
-        let asked = self.get("key_id").map(key).transpose()?;
+        let asked = id("key_id", "must be a key's id, or none")?;
+        let member = id("member_id", "must be a member's id, or none")?;
         let key = match (asked, sight.only) {
             (Some(asked), Some(own)) if asked != own.0 => return Err(ApiError::out_of_scope(Scope::Read)),
             (asked, own) => asked.or(own.map(|own| own.0)),
         };
-        Ok(Only { model: self.get("model").map(str::to_owned), key })
+        // As it is kept.
+        let session = self.get("session").and_then(session::kept).map(|session| (*session).to_owned());
+        Ok(Only { model: self.get("model").map(str::to_owned), key, member, session })
     }
 
     /// `from` and `to`; `to` is now by default. A date as `to` includes that whole day.
@@ -150,7 +159,7 @@ mod tests {
         key::Scopes,
     };
 
-    const NAMES: &[&str] = &["from", "to", "model", "key_id", "limit", "cursor"];
+    const NAMES: &[&str] = &["from", "to", "model", "key_id", "member_id", "session", "limit", "cursor"];
 
     fn query(text: &str) -> Query {
         Query::parse(text, NAMES).unwrap()
@@ -178,6 +187,11 @@ mod tests {
             assert!(query(&format!("key_id={other}")).only(&all).is_ok());
             assert!(query(&format!("key_id={other}")).only(&one).is_err(), "{other}");
         }
+        let member = |text: &str| query(text).only(&one).map(|only| only.member);
+        assert!(member("member_id=none").is_ok_and(|id| id == Some(Uuid::nil())));
+        assert!(member("member_id=me").is_err());
+        let session = query(&format!("session={}", "x".repeat(300))).only(&all).unwrap().session.unwrap();
+        assert!(session.starts_with("blake3:"), "{session}: as it is kept");
         assert!(query("cursor=1").cursor_id().is_err());
         assert_eq!(query("model=a%2Fb+c").get("model"), Some("a/b c"));
     }

@@ -7,15 +7,11 @@ use billing::{
     Timestamp,
     ids::{AccountId, KeyId},
 };
-use ledger::{
-    Ledger,
-    history::{EXPORT_PAGE, Position},
-};
+use ledger::{Ledger, history::Position, usage::Only};
 
 use super::{
     Service, ServiceError,
     history::{Ended, Range},
-    usage::Only,
 };
 
 /// An export in progress.
@@ -42,7 +38,7 @@ impl Export {
         let names = ledger.keys(account).await?.into_iter().map(|key| (key.id, key.name)).collect();
         // Requests that end from now on are left out, so that the export ends.
         let to = to.min(service.now());
-        Ok(Self { ledger, account, to, only, names, after: Some(Position::before(from)) })
+        Ok(Self { ledger, account, to, only: only.into(), names, after: Some(Position::before(from)) })
     }
 
     /// The next page; `None` after the last page. With a filter, a page may be empty.
@@ -52,10 +48,9 @@ impl Export {
     /// The ledger can't be read just now. A repetition reads the same page.
     pub async fn next(&mut self) -> Result<Option<Vec<Ended>>, ServiceError> {
         let Some(after) = self.after else { return Ok(None) };
-        let rows = self.ledger.export(self.account, after, self.to).await?;
-        self.after = rows.last().filter(|_| rows.len() == EXPORT_PAGE).map(Position::of);
-        let wanted = rows.into_iter().map(Ended::from).filter(|row| self.only.has(row));
-        Ok(Some(wanted.collect()))
+        let page = self.ledger.export(self.account, &self.only, after, self.to).await?;
+        self.after = page.next;
+        Ok(Some(page.rows.into_iter().map(Ended::from).collect()))
     }
 
     /// The name of a key; empty where the key is not known any more.

@@ -82,6 +82,8 @@ pub struct Ended {
     pub started_at: Timestamp,
     /// When the request ended.
     pub ended_at: Timestamp,
+    /// The session that its client named.
+    pub session: Option<String>,
 }
 
 /// An ended request, whosever it was, and whose it was; `None` where no request of this id has ended.
@@ -230,6 +232,7 @@ impl From<RequestRow> for Ended {
             price_version: row.price_version,
             started_at: row.started_at,
             ended_at: row.ended_at,
+            session: row.session,
         }
     }
 }
@@ -252,7 +255,7 @@ pub struct Range {
     pub from: Timestamp,
     /// The latest end, exclusive.
     pub to: Timestamp,
-    /// Limits the list to one model or key.
+    /// Limits the list.
     pub only: Only,
 }
 

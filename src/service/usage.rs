@@ -1,20 +1,17 @@
-//! An account's usage, summed over UTC hours or days and grouped as requested. Sums are stored by the hour, so a range
-//! is widened to whole hours.
+//! An account's usage, summed over UTC minutes, hours or days and grouped as requested. Sums are stored by the hour, so a range
+//! is widened to whole hours; those by session are found by the day, so that a range of them is widened to whole days.
 
 use billing::{
     Nanos, Timestamp,
     quantity::Key,
     time::{DAY_MS, HOUR_MS},
 };
-use ledger::{
-    rollup,
-    usage::{self as stored, More, Wanted},
-};
+use ledger::{rollup, usage as stored};
 use uuid::Uuid;
 
 use super::{
     Service, ServiceError,
-    history::{Ended, Range},
+    history::Range,
     page::{Listed, Page},
 };
 
@@ -22,34 +19,35 @@ use super::{
 const USUAL_DAYS: i64 = 30;
 /// The longest range: a leap year.
 const MOST_DAYS: i64 = 366;
+/// The length of the default range by the minute, and the longest one.
+const USUAL_MINUTES_DAYS: i64 = 1;
+const MOST_MINUTES_DAYS: i64 = 7;
 
-/// A filter by model, key or both.
+/// A filter: what is named here, all of it at once.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Only {
     /// The model.
     pub model: Option<String>,
     /// The key; the nil id for requests without a key.
     pub key: Option<Uuid>,
-}
-
-impl Only {
-    /// Whether a request passes the filter.
-    pub(super) fn has(&self, ended: &Ended) -> bool {
-        self.model.as_ref().is_none_or(|model| *model == ended.model)
-            && self.key.is_none_or(|key| key == ended.key_id.map(|id| id.0).unwrap_or_default())
-    }
+    /// The member who made the key, or ran the request on the pages; the nil id for requests of no member.
+    pub member: Option<Uuid>,
+    /// The session.
+    pub session: Option<String>,
 }
 
 impl From<Only> for stored::Only {
     fn from(only: Only) -> Self {
-        let Only { model, key } = only;
-        Self { model, key }
+        let Only { model, key, member, session } = only;
+        Self { model, key, member, session }
     }
 }
 
 /// The span of time of a sum.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Span {
+    /// A UTC minute.
+    Minute,
     /// A UTC hour.
     Hour,
     /// A UTC day.
@@ -65,6 +63,10 @@ pub enum By {
     Provider,
     /// The key.
     Key,
+    /// The member who made the key, or ran the request on the pages.
+    Member,
+    /// The session. Requests that name none are in no group.
+    Session,
 }
 
 /// How usage is grouped.
@@ -78,23 +80,28 @@ pub struct Grouping {
 
 impl From<&Grouping> for stored::Grouping {
     fn from(grouping: &Grouping) -> Self {
-        let span = grouping.span.map(|span| match span {
-            Span::Hour => rollup::Span::Hour,
-            Span::Day => rollup::Span::Day,
+        let time = grouping.span.map(|span| match span {
+            Span::Minute => stored::Time::Minute,
+            Span::Hour => stored::Time::Summed(rollup::Span::Hour),
+            Span::Day => stored::Time::Summed(rollup::Span::Day),
         });
         let by = grouping.by.iter().map(|by| match by {
             By::Model => stored::By::Model,
             By::Provider => stored::By::Provider,
             By::Key => stored::By::Key,
+            By::Member => stored::By::Member,
+            By::Session => stored::By::Session,
         });
-        Self { span, by: by.collect() }
+        Self { time, by: by.collect() }
     }
 }
 
-/// A group, which is also the position where a page ends.
+/// A group, which is also the position where a page ends. A position need not have all that is grouped by.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Group {
-    /// The start of the hour or day.
+    /// The last day of the range on which the group's session was used.
+    pub used_on: Option<Timestamp>,
+    /// The start of the minute, hour or day.
     pub starts_at: Option<Timestamp>,
     /// The model.
     pub model: Option<String>,
@@ -102,19 +109,23 @@ pub struct Group {
     pub provider: Option<String>,
     /// The key; the nil id for requests without a key.
     pub key: Option<Uuid>,
+    /// The member; the nil id for requests of none.
+    pub member: Option<Uuid>,
+    /// The session.
+    pub session: Option<String>,
 }
 
 impl From<stored::Group> for Group {
     fn from(group: stored::Group) -> Self {
-        let stored::Group { starts_at, model, provider, key } = group;
-        Self { starts_at, model, provider, key }
+        let stored::Group { used_on, starts_at, model, provider, key, member, session } = group;
+        Self { used_on, starts_at, model, provider, key, member, session }
     }
 }
 
 impl From<Group> for stored::Group {
     fn from(group: Group) -> Self {
-        let Group { starts_at, model, provider, key } = group;
-        Self { starts_at, model, provider, key }
+        let Group { used_on, starts_at, model, provider, key, member, session } = group;
+        Self { used_on, starts_at, model, provider, key, member, session }
     }
 }
 
@@ -163,30 +174,39 @@ impl From<stored::Sums> for Sums {
     }
 }
 
-/// A range of time in whole hours. Without a beginning, it has the default length.
+/// A range of time in whole hours, for groups by session in whole days. Without a beginning, it has the default length.
 ///
 /// # Errors
 ///
-/// The range is longer than a leap year ([`Invalid`](ServiceError::Invalid)).
-pub fn hours(from: Option<Timestamp>, to: Timestamp) -> Result<(Timestamp, Timestamp), ServiceError> {
-    let from = from.unwrap_or_else(|| to.ceil(HOUR_MS).plus_ms(-USUAL_DAYS * DAY_MS));
-    if to.ms_since(from) > MOST_DAYS * DAY_MS {
-        let rule = format!("must be at most {MOST_DAYS} days before to, which is {to}");
+/// The range is longer than a leap year, or by the minute longer than a week ([`Invalid`](ServiceError::Invalid)).
+pub fn whole(
+    from: Option<Timestamp>,
+    to: Timestamp,
+    grouping: &Grouping,
+) -> Result<(Timestamp, Timestamp), ServiceError> {
+    let is_by_minute = grouping.span == Some(Span::Minute);
+    let (usual, most) = if is_by_minute { (USUAL_MINUTES_DAYS, MOST_MINUTES_DAYS) } else { (USUAL_DAYS, MOST_DAYS) };
+    let from = from.unwrap_or_else(|| to.ceil(HOUR_MS).plus_ms(-usual * DAY_MS));
+    if to.ms_since(from) > most * DAY_MS {
+        let by = if is_by_minute { "by the minute " } else { "" };
+        let rule = format!("must {by}be at most {most} days before to, which is {to}");
         return Err(ServiceError::invalid("from", rule));
     }
-    Ok((from.floor(HOUR_MS), to.ceil(HOUR_MS)))
+    let length = if grouping.by.contains(&By::Session) && !is_by_minute { DAY_MS } else { HOUR_MS };
+    Ok((from.floor(length), to.ceil(length)))
 }
 
 /// Sums by group.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Usage {
-    /// The groups, newest hour or day first.
+    /// The groups, newest time first; by session those used last first. By session or by the minute a page may have fewer than
+    /// were asked for before the end.
     pub groups: Listed<(Group, Sums), Group>,
     /// The sums of the whole range, on the first page.
     pub total: Option<Sums>,
 }
 
-/// The sums of each group, newest hour or day first; on the first page also those of the whole range.
+/// The sums of each group, newest time first; on the first page also those of the whole range.
 ///
 /// # Errors
 ///
@@ -197,68 +217,50 @@ pub async fn usage(
     grouping: &Grouping,
     page: Page<Group>,
 ) -> Result<Usage, ServiceError> {
-    let (wanted, ledger) = (Wanted::from(range), service.ledger());
-    let last = page.before.map(stored::Group::from);
-    let (rows, more) = ledger.usage(&wanted, &grouping.into(), last.as_ref(), page.limit).await?;
-    let rows: Vec<(Group, Sums)> = rows.into_iter().map(|(group, sums)| (group.into(), sums.into())).collect();
-    let next = match more {
-        More::Yes => rows.last().map(|(group, _)| group.clone()),
-        More::No => None,
-    };
-    let total = match last {
+    let total = match page.before {
         Some(_) => None,
-        None => Some(ledger.usage_total(&wanted).await?.into()),
+        None => Some(service.ledger().usage_total(&range.clone().into()).await?.into()),
     };
-    Ok(Usage { groups: Listed { rows, next }, total })
+    Ok(Usage { groups: groups(service, range, grouping, page).await?, total })
+}
+
+/// The sums of each group, newest time first. The range is as whole as [`whole`] makes it.
+///
+/// # Errors
+///
+/// The ledger can't be read just now ([`NotReady`](ServiceError::NotReady)); try again.
+pub async fn groups(
+    service: &Service,
+    range: Range,
+    grouping: &Grouping,
+    page: Page<Group>,
+) -> Result<Listed<(Group, Sums), Group>, ServiceError> {
+    let last = page.before.map(stored::Group::from);
+    let found = service.ledger().usage(&range.into(), &grouping.into(), last.as_ref(), page.limit).await?;
+    let rows = found.rows.into_iter().map(|(group, sums)| (group.into(), sums.into())).collect();
+    Ok(Listed { rows, next: found.next.map(Group::from) })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::service::history::Used;
-    use billing::ids::RequestId;
 
     #[test]
-    fn only_what_is_asked_for_is_wanted() {
-        let at = Timestamp(1_795_521_600_000);
-        let used = Used {
-            input_tokens: 1,
-            cached_input_tokens: 0,
-            cache_write_tokens: 0,
-            output_tokens: 2,
-            reasoning_tokens: 0,
-            estimated: false,
-            compute_ms: 0,
-            billed_seconds: 0,
-        };
-        let ended = Ended {
-            id: RequestId(Uuid::from_u128(1)),
-            key_id: None,
-            model: "m".into(),
-            provider: "p".into(),
-            ending: "completed".into(),
-            used,
-            base_cost: "0".into(),
-            fee: "0".into(),
-            cost: Nanos::ZERO,
-            unitemised_cost: None,
-            quantities: Vec::new(),
-            price_version: 1,
-            started_at: at,
-            ended_at: at,
-        };
-        let only = |model: Option<&str>, key: Option<u128>| Only {
-            model: model.map(Into::into),
-            key: key.map(Uuid::from_u128),
-        };
-        for (only, is) in [
-            (only(None, None), true),
-            (only(Some("m"), None), true),
-            (only(Some("n"), None), false),
-            (only(None, Some(0)), true),
-            (only(None, Some(7)), false),
-        ] {
-            assert_eq!(only.has(&ended), is, "{only:?}");
+    fn a_range_is_as_whole_and_as_long_as_its_groups_need() {
+        let at = Timestamp(1_795_521_600_000).floor(DAY_MS).plus_ms(5 * HOUR_MS + 1);
+        let by = |span, by: &[By]| Grouping { span, by: by.to_vec() };
+        let before = |days: i64| Some(at.plus_ms(-days * DAY_MS));
+        let hour = at.floor(HOUR_MS);
+        let by_hour = whole(before(1), at, &by(Some(Span::Hour), &[By::Model])).unwrap();
+        assert_eq!(by_hour, (hour.plus_ms(-DAY_MS), hour.plus_ms(HOUR_MS)));
+        let day = at.floor(DAY_MS);
+        let by_session = whole(before(1), at, &by(Some(Span::Hour), &[By::Session])).unwrap();
+        assert_eq!(by_session, (day.plus_ms(-DAY_MS), day.plus_ms(DAY_MS)));
+        let by_minute = by(Some(Span::Minute), &[By::Session]);
+        assert_eq!(whole(None, at, &by_minute).unwrap(), (hour.plus_ms(-23 * HOUR_MS), hour.plus_ms(HOUR_MS)));
+        assert!(whole(before(7), at, &by_minute).is_ok() && whole(before(366), at, &by(None, &[By::Model])).is_ok());
+        for (days, grouping) in [(8, by_minute), (367, by(None, &[By::Model]))] {
+            assert!(whole(before(days), at, &grouping).is_err(), "{days}");
         }
     }
 }

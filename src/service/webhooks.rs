@@ -1,7 +1,7 @@
 //! Webhooks of an account's owner: endpoints that signed events are sent to, and the results of deliveries. An
 //! endpoint's secret is shown once, when the endpoint is created.
 
-use std::time::Duration;
+use std::{collections::HashSet, time::Duration};
 
 use actors::{
     delivery::{Test, sign},
@@ -10,9 +10,9 @@ use actors::{
 use billing::{
     Timestamp,
     event::EventKind,
-    ids::AccountId,
+    ids::{AccountId, KeyId},
     resource::Resource,
-    webhook::{Because, Endpoint as Kept, MOST_ENDPOINTS},
+    webhook::{Because, Endpoint as Kept, MOST_ENDPOINTS, MOST_KEYS},
 };
 use ledger::{
     Ledger,
@@ -40,6 +40,8 @@ pub struct NewEndpoint {
     pub url: String,
     /// The kinds of events; `None`: all kinds.
     pub kinds: Option<Vec<EventKind>>,
+    /// Of events about a key, the keys that they may be about; `None`: any.
+    pub keys: Option<Vec<KeyId>>,
     /// The owner's description.
     pub description: String,
     /// Whether events are sent.
@@ -57,6 +59,8 @@ pub struct Endpoint {
     pub description: String,
     /// The kinds of events; `None`: all kinds.
     pub kinds: Option<Vec<EventKind>>,
+    /// Of events about a key, the keys that they may be about; `None`: any.
+    pub keys: Option<Vec<KeyId>>,
     /// When and why the endpoint was disabled: `failing`, `gone` or `owner`.
     pub disabled: Option<(Timestamp, String)>,
     /// The first failure since the last success.
@@ -68,10 +72,30 @@ pub struct Endpoint {
 impl From<KnownEndpoint> for Endpoint {
     fn from(known: KnownEndpoint) -> Self {
         let KnownEndpoint { endpoint, failing_since } = known;
-        let Kept { id, url, description, kinds, disabled, created_at, .. } = endpoint;
+        let Kept { id, url, description, kinds, keys, disabled, created_at, .. } = endpoint;
         let disabled = disabled.map(|(at, because)| (at, because.name().to_owned()));
-        Self { id, url, description, kinds, disabled, failing_since, created_at }
+        Self { id, url, description, kinds, keys, disabled, failing_since, created_at }
     }
+}
+
+/// Checks that these are some of the account's keys, each once.
+async fn check_keys(service: &Service, account: AccountId, keys: &[KeyId]) -> Result<(), ServiceError> {
+    if !(1..=MOST_KEYS).contains(&keys.len()) {
+        let rule = format!("must name from 1 to {MOST_KEYS} keys; leave it out for all");
+        return Err(ServiceError::invalid("key_ids", rule));
+    }
+    let known: HashSet<KeyId> = service.ledger().keys(account).await?.into_iter().map(|key| key.id).collect();
+    for (place, key) in keys.iter().enumerate() {
+        let fault = if !known.contains(key) {
+            "is no key of this account"
+        } else if keys.iter().take(place).any(|earlier| earlier == key) {
+            "is named twice"
+        } else {
+            continue;
+        };
+        return Err(ServiceError::invalid(format!("key_ids[{place}]"), fault));
+    }
+    Ok(())
 }
 
 async fn new_endpoint(
@@ -80,9 +104,12 @@ async fn new_endpoint(
     account_id: AccountId,
     wanted: NewEndpoint,
 ) -> Result<Kept, ServiceError> {
-    let NewEndpoint { url, kinds, description, enabled } = wanted;
+    let NewEndpoint { url, kinds, keys, description, enabled } = wanted;
     if kinds.as_ref().is_some_and(Vec::is_empty) {
         return Err(ServiceError::invalid("events", "must name at least one kind; leave it out for all"));
+    }
+    if let Some(keys) = &keys {
+        check_keys(service, account_id, keys).await?;
     }
     if description.chars().count() > LONGEST_DESCRIPTION || description.chars().any(char::is_control) {
         let rule = format!("must have at most {LONGEST_DESCRIPTION} characters, none of them a control character");
@@ -97,6 +124,7 @@ async fn new_endpoint(
         description,
         secret: sign::new_secret(),
         kinds,
+        keys,
         created_at,
         disabled: (!enabled).then_some((created_at, Because::Owner)),
     })
@@ -106,7 +134,7 @@ async fn new_endpoint(
 ///
 /// # Errors
 ///
-/// The URL, the events or the description are invalid ([`Invalid`](ServiceError::Invalid)), the account has as many
+/// The URL, the events, the keys or the description are invalid ([`Invalid`](ServiceError::Invalid)), the account has as many
 /// webhooks as are allowed ([`Conflict`](ServiceError::Conflict)), or the ledger can't be written just now.
 pub async fn create(
     service: &Service,

@@ -425,6 +425,20 @@ const CASES: &[Case] = &[
         "requests expected {#0}, found {#+}",
     ),
     case(
+        2,
+        "usage of a session by the hour differs from its records",
+        "SELECT account_id, charged FROM usage_session WHERE span = 1",
+        "UPDATE usage_session SET charged = charged + 1 WHERE span = 1 AND account_id = {id}",
+        "charged expected {0}, found {+}",
+    ),
+    case(
+        2,
+        "usage of a session by the day differs from its hours",
+        "SELECT account_id, requests FROM usage_session WHERE span = 24",
+        "UPDATE usage_session SET requests = requests + 1 WHERE span = 24 AND account_id = {id}",
+        "requests expected {#0}, found {#+}",
+    ),
+    case(
         19,
         "account's row is not what the log says",
         ACCOUNT,
@@ -556,6 +570,8 @@ async fn a_life() -> TestLedger {
     for _ in 0..3 {
         assert_eq!(customer.api.post("/v1/chat/completions", &body).await.status, 200);
     }
+    let in_session = with(&body, &json!({"prompt_cache_key": "ses_1"}));
+    assert_eq!(customer.api.post("/v1/chat/completions", &in_session).await.status, 200);
     fake.script(Behaviour::Status(503));
     let falls_back = with(&body, &json!({"model": "gpt-4o", "models": ["gpt-4o-mini"]}));
     assert_eq!(customer.api.post("/v1/chat/completions", &falls_back).await.status, 200);

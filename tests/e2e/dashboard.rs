@@ -187,6 +187,28 @@ async fn usage_is_shown_by_hour_model_and_key() {
     let elsewhere = uuid::Uuid::new_v4();
     assert_eq!(requests(&visitor.get(&format!("/usage?days=90&key={elsewhere}")).await.body), "0");
     assert_eq!(visitor.get("/usage?key=x").await.status, 400);
+    let in_session =
+        json!({"model": "gpt-4o-mini", "prompt_cache_key": "a <b>", "messages": [{"role": "user", "content": "hi"}]});
+    assert_eq!(customer.api.post("/v1/chat/completions", &in_session).await.status, 200);
+    let settled = customer.settled(4).await;
+    let by_minute = visitor.get("/usage?days=hours").await.body;
+    assert_eq!(requests(&by_minute), "4");
+    assert!(by_minute.contains("By minute") && by_minute.contains(" UTC: $"), "{by_minute}");
+    let session =
+        "href=\"/dashboard/usage?days=hours&amp;session=a+%3Cb%3E\">a &#60;b&#62;</a></td><td class=\"number\">1</td>";
+    assert!(by_minute.contains(session), "{by_minute}");
+    for (filter, count) in [("session=a+%3Cb%3E", "1"), ("member=none", "4"), ("member=none&session=b", "0")] {
+        for days in ["hours", "1", "90"] {
+            let page = visitor.get(&format!("/usage?days={days}&{filter}")).await.body;
+            assert_eq!(requests(&page), count, "{filter}: {page}");
+        }
+    }
+    assert_eq!(visitor.get("/usage?member=x").await.status, 400);
+    let one = settled.iter().find(|request| request["session"] == "a <b>").unwrap();
+    let one = visitor.get(&format!("/requests/{}", one["id"].as_str().unwrap())).await.body;
+    assert!(one.contains("/dashboard/requests?session=a%20%3Cb%3E"), "{one}");
+    let found = visitor.get("/requests?session=a%20%3Cb%3E").await.body;
+    assert_eq!(found.matches("<tr><td><a href=").count(), 1, "{found}");
 }
 
 #[tokio::test]
@@ -200,12 +222,18 @@ async fn what_members_run_on_these_pages_stands_beside_what_keys_run() {
     let page = ada.get("/usage").await.body;
     let row = page.split(">ada@example.com, on these pages</a>").nth(1).unwrap_or_else(|| panic!("{page}"));
     assert!(row.starts_with("</td><td class=\"number\">1</td>") && !page.contains("without a key"), "{page}");
+    assert!(
+        page.contains("<h2>By member</h2>") && page.contains(">ada@example.com</a></td><td class=\"number\">1</td>"),
+        "{page}"
+    );
     // A member may be chosen as a key is.
     let members = server.admin().0.get(&format!("/admin/v1/accounts/{}/members", customer.id)).await.ok();
     let id = members["data"][0]["person_id"].as_str().unwrap();
     let only = ada.get(&format!("/usage?key={id}")).await.body;
     assert!(only.contains("<span>Requests</span><strong>1</strong>"), "{only}");
     assert!(only.contains(&format!("<option value=\"{id}\" selected>")), "{only}");
+    let made = ada.get(&format!("/usage?member={id}")).await.body;
+    assert!(made.contains("<span>Requests</span><strong>1</strong>"), "{made}");
 }
 
 #[tokio::test]
@@ -277,7 +305,7 @@ async fn a_session_is_its_keys_and_ends_with_it() {
     let once = hidden(&visitor.get("/keys").await.body, "once");
     let made = visitor.send("/keys", &[("once", &once), ("name", hostile)]).await;
     assert!(made.status == 200 && !made.body.contains("<script>alert"), "{}", made.body);
-    for page in ["/requests?model=", "/models?q=", "/credits?amount="] {
+    for page in ["/requests?model=", "/requests?session=", "/usage?session=", "/models?q=", "/credits?amount="] {
         let page = format!("{page}%3Cscript%3Ealert(1)%3C%2Fscript%3E%22%3E");
         let shown = visitor.get(&page).await;
         assert!(shown.status == 200 && !shown.body.contains("<script>alert"), "{page}: {}", shown.body);
@@ -287,7 +315,7 @@ async fn a_session_is_its_keys_and_ends_with_it() {
         "/requests?model=",
         "/models?q=&page=",
         "/models?page=18446744073709551615",
-        "/usage?days=7&model=&key=",
+        "/usage?days=7&model=&key=&member=&session=",
         "/credits?amount=",
         "/events?cursor=",
     ] {

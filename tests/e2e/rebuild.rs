@@ -50,16 +50,25 @@ async fn put(api: &Api, path: &str, body: &Value) -> Value {
 }
 
 async fn chat(api: &Api) -> u16 {
-    let body = json!({"model": "openai/gpt-4o-mini", "messages": [{"role": "user", "content": "Hi"}]});
+    let body = json!({"model": "openai/gpt-4o-mini", "prompt_cache_key": "ses_1", "messages": [{"role": "user", "content": "Hi"}]});
     api.post("/v1/chat/completions", &body).await.status
 }
 
 /// What an owner sees of an account.
 async fn seen(api: &Api) -> Value {
     let mut seen = serde_json::Map::new();
-    for path in
-        ["balance", "keys", "payment-methods", "webhooks", "payments", "grants", "requests", "events", "auto-reload"]
-    {
+    for path in [
+        "balance",
+        "keys",
+        "payment-methods",
+        "webhooks",
+        "payments",
+        "grants",
+        "requests",
+        "usage?group_by=session",
+        "events",
+        "auto-reload",
+    ] {
         seen.insert(path.to_owned(), api.get(&format!("/v1/{path}")).await.ok());
     }
     Value::Object(seen)

@@ -7,11 +7,13 @@ use std::{
 };
 
 use billing::Nanos;
+use reqwest::Method;
 use serde_json::{Value, json};
 
 use crate::support::{
-    client::{Api, Customer},
+    client::{Api, Customer, answer},
     fake_openai::{Behaviour, FakeOpenAi},
+    people::person,
     server::Server,
     test_ledger::TestLedger,
 };
@@ -82,6 +84,31 @@ fn sums(group: &Value) -> (u64, u64, u64, Nanos) {
     (count("requests"), count("failed"), count("output_tokens"), cost(group))
 }
 
+fn hour(request: &Value) -> String {
+    format!("{}:00:00.000Z", &request["ended_at"].as_str().unwrap()[..13])
+}
+
+/// The groups of a list, by pages of any length, each of which is what its requests were.
+async fn assert_groups(stage: &Stage, requests: &[Value], query: &str) -> Vec<Value> {
+    let path = format!("/v1/usage?group_by={query}");
+    let rows = stage.all(&path, 200).await;
+    for row in &rows {
+        let same = |request: &&Value| {
+            let at = request["ended_at"].as_str().unwrap();
+            let times =
+                [("day", at[..10].to_owned()), ("hour", hour(request)), ("minute", format!("{}:00.000Z", &at[..16]))];
+            let names = ["model", "provider", "key_id", "session", "member_id"];
+            names.iter().all(|name| row.get(name).is_none_or(|value| *value == request[name]))
+                && times.iter().all(|(name, at)| row.get(name).is_none_or(|value| value == at))
+        };
+        assert_eq!(sums(row), summed(requests.iter().filter(same)), "{query}: {row}");
+    }
+    for limit in [1, 2, 5] {
+        assert_eq!(stage.all(&path, limit).await, rows, "{query} by {limit}");
+    }
+    rows
+}
+
 #[tokio::test]
 async fn usage_is_what_the_requests_were_however_it_is_grouped() {
     let stage = Stage::set().await;
@@ -104,8 +131,6 @@ async fn usage_is_what_the_requests_were_however_it_is_grouped() {
 
     let whole = summed(requests.iter());
     assert_eq!((whole.0, whole.1), (12, 3));
-    let day = |row: &Value| row["ended_at"].as_str().unwrap()[..10].to_owned();
-    let hour = |row: &Value| format!("{}:00:00.000Z", &row["ended_at"].as_str().unwrap()[..13]);
     for (group_by, groups) in [
         ("day", None),
         ("hour", Some(3)),
@@ -114,22 +139,9 @@ async fn usage_is_what_the_requests_were_however_it_is_grouped() {
         ("provider", Some(1)),
         ("key,hour,model", Some(12)),
     ] {
-        let path = format!("/v1/usage?group_by={group_by}");
-        let rows = stage.all(&path, 200).await;
+        let rows = assert_groups(&stage, &requests, group_by).await;
         assert!(groups.map_or(!rows.is_empty(), |groups| groups == rows.len()), "{group_by}: {rows:?}");
-        for row in &rows {
-            let same = |request: &&Value| {
-                let names = ["model", "provider", "key_id"];
-                names.iter().all(|name| row.get(name).is_none_or(|value| *value == request[name]))
-                    && row.get("day").is_none_or(|value| *value == day(request))
-                    && row.get("hour").is_none_or(|value| *value == hour(request))
-            };
-            assert_eq!(sums(row), summed(requests.iter().filter(same)), "{group_by}: {row}");
-        }
-        for limit in [1, 2, 5] {
-            assert_eq!(stage.all(&path, limit).await, rows, "{group_by} by {limit}");
-        }
-        let page = stage.get(&format!("{path}&limit=1")).await;
+        let page = stage.get(&format!("/v1/usage?group_by={group_by}&limit=1")).await;
         assert_eq!(sums(&page["total"]), whole, "the total is of the whole range");
     }
 
@@ -169,8 +181,8 @@ async fn exported(stage: &Stage, requests: &[Value], whole: Nanos) {
     let lines: Vec<&str> = answer.body.split_terminator("\r\n").collect();
     assert!(lines[0].starts_with("request_id,started_at,ended_at,key_id,key_name,model,"), "{}", lines[0]);
     assert_eq!(lines.len(), 13);
-    let fields = |line: &&str| -> Vec<String> { line.rsplitn(17, ',').map(str::to_owned).collect() };
-    let charged: Nanos = lines[1..].iter().map(|line| fields(line)[3].parse::<Nanos>().unwrap()).sum();
+    let fields = |line: &&str| -> Vec<String> { line.rsplitn(18, ',').map(str::to_owned).collect() };
+    let charged: Nanos = lines[1..].iter().map(|line| fields(line)[4].parse::<Nanos>().unwrap()).sum();
     assert_eq!(charged, whole);
     for (line, request) in lines[1..].iter().zip(requests.iter().rev()) {
         assert!(line.starts_with(request["id"].as_str().unwrap()), "oldest first: {line}");
@@ -204,6 +216,145 @@ async fn a_wrong_sum_is_noticed(stage: &Stage) {
     assert_eq!(stage.server.admin().audit().await["ok"], false, "a sum is missing");
 }
 
+/// A request in a session that its client names somehow: its id.
+async fn chat_in(api: &Api, session: Option<(&str, &str)>, model: &str) -> String {
+    let mut body = json!({"model": model, "messages": [{"role": "user", "content": "Say hello to me"}]});
+    let mut request = api.request(Method::POST, "/v1/chat/completions");
+    match session {
+        Some(("session-id", name)) => request = request.header("session-id", name),
+        Some((field, name)) => body[field] = name.into(),
+        None => {}
+    }
+    let answer = answer(request.json(&body)).await;
+    assert_eq!(answer.status, 200, "{}", answer.body);
+    answer.header("x-request-id").unwrap().to_owned()
+}
+
+#[tokio::test]
+async fn usage_is_summed_by_session_member_and_minute() {
+    let stage = Stage::set().await;
+    let admin = stage.server.admin();
+    let mut ada = person(&stage.server, "ada@example.com", Some((&stage.customer.id, "developer"))).await;
+    let made = ada.call(Method::POST, "/v1/keys", &json!({"name": "ada's"})).await.ok();
+    let (adas, by_ada) = (made["id"].clone(), stage.server.api(made["key"].as_str().unwrap()));
+    let members = admin.0.get(&format!("/admin/v1/accounts/{}/members", stage.customer.id)).await.ok();
+    let id_of_ada = members["data"][0]["person_id"].clone();
+    // A day has just begun.
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
+    admin.advance(86_405 - now % 86_400).await;
+    let long = "long ".repeat(60);
+    let owner = &stage.customer.api;
+    let mut receipt = String::new();
+    for seconds in [0, 61, 3_600, 86_400] {
+        admin.advance(seconds).await;
+        for (api, session) in [
+            (owner, Some(("prompt_cache_key", "agent, \"1\""))),
+            (owner, Some(("user", "agent, \"1\""))),
+            (&by_ada, Some(("session-id", "ses_2"))),
+            (&by_ada, None),
+        ] {
+            receipt = chat_in(api, session, "gpt-4o-mini").await;
+        }
+        chat_in(&by_ada, Some(("prompt_cache_key", if seconds == 61 { &*long } else { "ses_2" })), "gpt-4o").await;
+    }
+    let on_page = json!({"model": "gpt-4o-mini", "messages": [{"role": "user", "content": "Say hello to me"}]});
+    assert_eq!(ada.call(Method::POST, "/v1/chat/completions", &on_page).await.status, 200);
+    let mut requests = stage.all("/v1/requests?", 200).await;
+    assert_eq!(requests.len(), 21);
+    // Who made the key, or ran it on the pages; what no session was named for is in no group by session.
+    for request in &mut requests {
+        let is_adas = request["key_id"] == adas || request["key_id"] == id_of_ada;
+        request["member_id"] = if is_adas { id_of_ada.clone() } else { Value::Null };
+    }
+    let from = hour(requests.last().unwrap());
+    for (query, groups) in [
+        ("session", 3),
+        ("session&from=2020-01-02&to=2020-02-02", 0),
+        ("day,session", 5),
+        ("hour,session,model", 10),
+        ("member", 2),
+        ("hour,member", 6),
+        ("day,member,session", 5),
+        ("minute", 4),
+        ("minute,model,key", 13),
+        ("minute,session,member", 9),
+    ] {
+        let query = &if query.contains("from") { query.to_owned() } else { format!("{query}&from={from}") };
+        let rows = assert_groups(&stage, &requests, query).await;
+        assert_eq!(rows.len(), groups, "{query}: {rows:#?}");
+        let whole = stage.get(&format!("/v1/usage?group_by={query}&limit=1")).await["total"]["requests"].clone();
+        assert_eq!(whole, if groups == 0 { 0 } else { 21 }, "{query}");
+    }
+    let sessions = stage.all("/v1/usage?group_by=session", 200).await;
+    let names: Vec<_> = sessions.iter().map(|row| row["session"].as_str().unwrap()).collect();
+    assert!(names[..2] == ["ses_2", "agent, \"1\""] && names[2].starts_with("blake3:"), "used last: {names:?}");
+    let ada = id_of_ada.as_str().unwrap();
+    for (filter, count) in [
+        ("session=ses_2".to_owned(), 7),
+        (format!("session={}", long.replace(' ', "%20")), 1),
+        ("session=ses_2&model=gpt-4o".to_owned(), 3),
+        ("session=ses_3".to_owned(), 0),
+        (format!("member_id={ada}"), 13),
+        ("member_id=none".to_owned(), 8),
+        (format!("member_id={ada}&session=ses_2"), 7),
+        (format!("member_id=none&key_id={}", adas.as_str().unwrap()), 0),
+    ] {
+        for limit in [2, 200] {
+            assert_eq!(stage.all(&format!("/v1/requests?{filter}"), limit).await.len(), count, "{filter} by {limit}");
+        }
+        let csv = stage.customer.api.get(&format!("/v1/usage.csv?{filter}")).await.body;
+        assert_eq!(csv.lines().count(), count + 1, "{filter}: {csv}");
+        for by in ["day", "hour,key", "minute", "model,session", "member"] {
+            let usage = stage.get(&format!("/v1/usage?group_by={by}&{filter}&from={from}")).await;
+            assert_eq!(usage["total"]["requests"], count, "{by}: {filter}: {usage}");
+            let listed: u64 =
+                usage["data"].as_array().unwrap().iter().map(|row| row["requests"].as_u64().unwrap()).sum();
+            let in_sessions = count as u64
+                - if by == "model,session" && !filter.contains("session=") {
+                    requests
+                        .iter()
+                        .filter(|row| {
+                            row["session"].is_null() && (filter.contains("none") == row["member_id"].is_null())
+                        })
+                        .count() as u64
+                } else {
+                    0
+                };
+            assert_eq!(listed, if count == 0 { 0 } else { in_sessions }, "{by}: {filter}: {usage}");
+        }
+    }
+    // The receipt of the last one says nothing of a session: none was named.
+    assert_eq!(stage.get(&format!("/v1/requests/{receipt}/receipt")).await["session"], Value::Null);
+    let first = requests.last().unwrap();
+    let first = stage.get(&format!("/v1/requests/{}/receipt", first["id"].as_str().unwrap())).await;
+    assert_eq!(first["session"], "agent, \"1\"", "{first}");
+    // A key that may not read everything sees its own alone.
+    let limited = stage.customer.api.post("/v1/keys", &json!({"name": "small", "limits": {"day": "1"}})).await.ok();
+    let limited = stage.server.api(limited["key"].as_str().unwrap());
+    chat_in(&limited, Some(("session-id", "ses_4")), "gpt-4o-mini").await;
+    for (by, rows) in [("session", 1), ("member", 1), ("minute,session", 1), ("session&session=ses_2", 0)] {
+        let seen = limited.get(&format!("/v1/usage?group_by={by}")).await.ok();
+        assert_eq!(seen["data"].as_array().unwrap().len(), rows, "{by}: {seen}");
+    }
+    // The sums as CSV, with the same lines.
+    let csv = stage.customer.api.get("/v1/usage.csv?group_by=session,day,member").await.body;
+    let lines: Vec<_> = csv.lines().collect();
+    assert!(lines[0].starts_with("day,member_id,session,requests,failed,input_tokens,"), "{csv}");
+    assert!(
+        lines.len() == 7 && csv.contains(",\"agent, \"\"1\"\"\",") && csv.contains(&format!(",{ada},ses_2,")),
+        "{csv}"
+    );
+    admin.assert_audit().await;
+    let falsify = |sign: char, span| format!("UPDATE usage_session SET charged = charged {sign} 1 WHERE span = {span}");
+    for (span, beside) in [(1, "records"), (24, "hours")] {
+        stage.ledger.run(&falsify('+', span));
+        let audit = admin.audit().await["violations"].to_string();
+        assert!(audit.contains(&format!("differs from its {beside}")), "{audit}");
+        stage.ledger.run(&falsify('-', span));
+        admin.assert_audit().await;
+    }
+}
+
 #[tokio::test]
 async fn what_is_wrong_in_a_query_is_named() {
     let stage = Stage::set().await;
@@ -217,6 +368,12 @@ async fn what_is_wrong_in_a_query_is_named() {
         ("/v1/usage?group_by=week", "group_by"),
         ("/v1/usage?group_by=", "group_by"),
         ("/v1/usage?group_by=day,hour", "group_by"),
+        ("/v1/usage?group_by=day,minute", "group_by"),
+        ("/v1/usage?group_by=minute&from=2026-01-01&to=2026-01-08", "from"),
+        ("/v1/usage?member_id=me", "member_id"),
+        ("/v1/usage?session=", "session"),
+        ("/v1/usage.csv?group_by=year", "group_by"),
+        ("/v1/requests?member_id=1", "member_id"),
         ("/v1/usage?limit=0", "limit"),
         ("/v1/usage?limit=1000000", "limit"),
         ("/v1/usage?cursor=zz", "cursor"),
@@ -250,7 +407,7 @@ async fn a_running_request_is_seen_as_its_hold() {
     stage.fake.script(Behaviour::Slow(200));
     let body = json!({"model": "gpt-4o-mini", "stream": true, "max_tokens": 6,
         "messages": [{"role": "user", "content": "Say hello to me"}]});
-    let request = stage.customer.api.request(reqwest::Method::POST, "/v1/chat/completions").json(&body);
+    let request = stage.customer.api.request(Method::POST, "/v1/chat/completions").json(&body);
     let mut response = request.send().await.unwrap();
     response.chunk().await.unwrap();
     let holds = stage.get("/v1/holds").await;

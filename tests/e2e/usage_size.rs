@@ -28,6 +28,10 @@ const MODELS: usize = 8;
 const KEYS: usize = 4;
 /// One of so many records is of a model that is hardly used.
 const RARE: i64 = 20_000;
+/// One of so many requests names no session; so many that follow one another are of one, and some of them of other accounts.
+const UNNAMED: i64 = 3;
+const TOGETHER: i64 = 4;
+
 struct Stage {
     server: Server,
     customer: Customer,
@@ -93,23 +97,31 @@ impl Stage {
         ledger.run(&format!(
             "INSERT INTO usage_record (account_id, request_id, key_id, model, provider, ending, input_tokens, \
              cached_input_tokens, output_tokens, estimated, compute_ms, billed_seconds, base_cost, fee, charged, \
-             price_version, started_at, ended_at) SELECT CASE WHEN i % 5 < 4 THEN {} ELSE {other} END, {id}, {key}, \
+             price_version, started_at, ended_at, session) SELECT CASE WHEN i % 5 < 4 THEN {} ELSE {other} END, {id}, {key}, \
              CASE WHEN i % {RARE} = 0 THEN 'rare' ELSE {model} END, 'openai', \
              CASE WHEN i % 100 = 0 THEN 'failed' ELSE 'completed' END, i % 1000, 0, i % 100, 0, 0, 0, '0.000001', '0.00000002', \
-             1020, 1, at, at FROM (SELECT i, {start} + i * {YEAR} / {rows} AS at FROM {series} s) t",
+             1020, 1, at, at, CASE WHEN i % {UNNAMED} = 0 THEN NULL ELSE 'ses-' || (i / {TOGETHER}) END FROM (SELECT i, {start} + i * {YEAR} / {rows} AS at FROM {series} s) t",
             ledger.id(&customer.id),
         ));
         let filled = began.elapsed();
-        ledger.run(
-            "INSERT INTO usage_rollup (account_id, span, starts_at, model, provider, key_id, requests, failed, input_tokens, \
-             cached_input_tokens, output_tokens, compute_ms, billed_seconds, charged) SELECT account_id, span, \
+        for (table, session, of, seventh) in
+            [("usage_rollup", "", "", ""), ("usage_session", "session, ", "WHERE session IS NOT NULL", ", 7")]
+        {
+            ledger.run(
+            "INSERT INTO {table} (account_id, span, {session}starts_at, model, provider, key_id, requests, failed, input_tokens, \
+             cached_input_tokens, cache_write_tokens, output_tokens, reasoning_tokens, compute_ms, billed_seconds, charged) SELECT account_id, span, {session}\
              ended_at - ended_at % (span * 3600000), model, provider, COALESCE(key_id, nil), COUNT(*), \
-             SUM(CASE WHEN ending = 'failed' THEN 1 ELSE 0 END), SUM(input_tokens), 0, SUM(output_tokens), 0, 0, SUM(charged) \
+             SUM(CASE WHEN ending = 'failed' THEN 1 ELSE 0 END), SUM(input_tokens), 0, 0, SUM(output_tokens), 0, 0, 0, SUM(charged) \
              FROM usage_record CROSS JOIN (SELECT 1 AS span UNION ALL SELECT 24) spans \
-             CROSS JOIN (SELECT {nil} AS nil) n GROUP BY 1, 2, 3, 4, 5, 6"
+             CROSS JOIN (SELECT {nil} AS nil) n {of} GROUP BY 1, 2, 3, 4, 5, 6{seventh}"
+                .replace("{table}", table)
+                .replace("{session}", session)
+                .replace("{of}", of)
+                    .replace("{seventh}", seventh)
                 .replace("{nil}", &ledger.id("00000000-0000-0000-0000-000000000000"))
                 .as_str(),
         );
+        }
         if let TestLedger::Postgres(_) = ledger {
             // As it does by itself, some time after so many rows were written.
             ledger.run("VACUUM ANALYZE");
@@ -150,13 +162,12 @@ impl Stage {
 
     /// Sequential scans of the large tables; PostgreSQL alone counts them. A year of days may be most of their table.
     fn table_scans(&self) -> i64 {
-        let sql = "SELECT COALESCE(SUM(seq_scan), 0) FROM pg_stat_user_tables WHERE relname IN ('usage_record', 'usage_rollup_hour')";
+        let sql = "SELECT COALESCE(SUM(seq_scan), 0) FROM pg_stat_user_tables WHERE relname IN ('usage_record', 'usage_rollup_hour', 'usage_session')";
         if let TestLedger::Postgres(_) = self.ledger { self.ledger.number(sql) } else { 0 }
     }
 
     fn index_scans(&self) -> i64 {
-        let sql =
-            "SELECT SUM(idx_scan) FROM pg_stat_user_tables WHERE relname IN ('usage_record', 'usage_rollup_hour')";
+        let sql = "SELECT SUM(idx_scan) FROM pg_stat_user_tables WHERE relname IN ('usage_record', 'usage_rollup_hour', 'usage_session')";
         if let TestLedger::Postgres(_) = self.ledger { self.ledger.number(sql) } else { i64::MAX }
     }
 }
@@ -193,16 +204,26 @@ async fn pages_are_read(stage: Stage) {
         ("hour,model,key", 200),
         ("model", 50),
         ("model,provider,key", 50),
+        ("member", 50),
+        ("day,member", 50),
+        ("session", 50),
+        ("session", 200),
+        ("day,session,model", 50),
+        ("hour,session", 50),
+        ("member,session", 50),
     ] {
         let path = format!("/v1/usage?{year}&group_by={groups}&limit={limit}");
         let (rows, times) = stage.read(&path, most).await;
-        if times.len() < most {
+        if times.len() < most && !groups.contains("session") {
             let listed: u64 = rows.iter().map(|row| row["requests"].as_u64().unwrap()).sum();
             assert_eq!(listed, requests as u64, "{groups} is whole");
         }
         all.extend(&times);
         report(&format!("usage by {groups}, a year"), times);
     }
+    // The account's last request that names a session.
+    let last = (0..stage.rows).rev().find(|i| i % 5 < 4 && i % UNNAMED != 0).unwrap();
+    let session = format!("ses-{}", last / TOGETHER);
     let mut fixed = Vec::new();
     for (what, path) in [
         ("usage, 30 days up to now", "/v1/usage?limit=50".to_owned()),
@@ -212,13 +233,28 @@ async fn pages_are_read(stage: Stage) {
         ),
         ("usage of a model by hour, a year", format!("/v1/usage?{year}&group_by=hour&model=model-3")),
         ("usage of a rare model by hour, a year", format!("/v1/usage?{year}&group_by=hour&model=rare")),
+        ("sessions of a model, a year", format!("/v1/usage?{year}&group_by=session&model=model-3")),
+        ("sessions of a rare model, a year", format!("/v1/usage?{year}&group_by=session&model=rare")),
+        (
+            "sessions of the latest day",
+            "/v1/usage?group_by=session".to_owned() + &format!("&from={}", at(YEAR - DAY_MS)),
+        ),
+        ("one session by hour and model, a year", format!("/v1/usage?{year}&group_by=hour,model&session={session}")),
+        (
+            "one session by minute",
+            format!("/v1/usage?group_by=minute&session={session}&from={}", at(YEAR - 3 * DAY_MS)),
+        ),
+        ("usage by minute, a week", format!("/v1/usage?group_by=minute&limit=200&from={}", at(YEAR - 6 * DAY_MS))),
+        ("minutes by session", format!("/v1/usage?group_by=minute,session&from={}", at(YEAR - 6 * DAY_MS))),
+        ("minutes of a rare model", format!("/v1/usage?group_by=minute&model=rare&from={}", at(YEAR - 6 * DAY_MS))),
+        ("usage of no member, a year", format!("/v1/usage?{year}&group_by=day&member_id=none")),
         ("usage of a key by day and model, a year", format!("/v1/usage?{year}&group_by=day,model&key_id={key}")),
     ] {
         fixed.push((what, path));
     }
     for (what, path) in &fixed {
         let (rows, times) = stage.read(path, 100).await;
-        assert!(!rows.is_empty(), "{what}");
+        assert!(!rows.is_empty() || what.contains("rare"), "{what}");
         all.extend(&times);
         report(what, times);
     }
@@ -231,6 +267,7 @@ async fn pages_are_read(stage: Stage) {
         ("requests of a model", "/v1/requests?limit=50&model=model-3".to_owned(), None),
         ("requests of a key and a model", format!("/v1/requests?limit=50&model=model-5&key_id={key}"), None),
         ("requests of a rare model, to their end", "/v1/requests?limit=50&model=rare".to_owned(), Some("rare")),
+        ("requests of a session", format!("/v1/requests?limit=50&session={session}"), None),
         ("requests of a model that is not there", "/v1/requests?limit=50&model=other".to_owned(), Some("other")),
     ];
     for (what, path, whole) in lists {
@@ -242,6 +279,7 @@ async fn pages_are_read(stage: Stage) {
                 assert!(times.len() == most || rows.len() == rare, "{} of {rare}", rows.len());
             }
             Some(_) => assert!(rows.is_empty(), "{what}"),
+            None if what.ends_with("session") => assert!((1..=4).contains(&rows.len()), "{what}: {rows:?}"),
             None => assert!(times.len() >= most.min(100), "{what}"),
         }
         all.extend(&times);

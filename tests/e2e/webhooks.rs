@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 
 use crate::support::{
     client::{Answer, Api, Customer, answer},
+    fake_openai::{Behaviour as Says, FakeOpenAi},
     receiver::{Behaviour, Call, Receiver},
     server::{Options, Server},
 };
@@ -141,6 +142,60 @@ fn verified_in_python(secret: &str, call: &Call) -> bool {
     let output = python.wait_with_output().unwrap();
     assert!(output.status.success());
     output.stdout == b"True\n"
+}
+
+#[tokio::test]
+async fn events_of_keys_go_where_those_keys_are_wanted() {
+    let fake = FakeOpenAi::start();
+    let options = Options::default().calling(fake.url()).set("FAREBOX_WEBHOOKS__ALLOW_PRIVATE", "true");
+    let server = Server::start(options).await;
+    let customer = server.admin().customer("payg", "5").await;
+    let stage = Stage { server, receiver: Receiver::start(), customer };
+    let key = async |api: &Api, name: &str| {
+        let made = json!({"name": name, "limits": {"total": "0.001"}});
+        let made = api.post("/v1/keys", &made).await.ok();
+        (made["id"].clone(), stage.server.api(made["key"].as_str().unwrap()))
+    };
+    let (mine, by_mine) = key(&stage.api(), "mine").await;
+    let (other, by_other) = key(&stage.api(), "other").await;
+    let stranger = stage.server.admin().customer("payg", "0").await;
+    let (theirs, _) = key(&stranger.api, "theirs").await;
+    let url = stage.receiver.url("/mine");
+    for (keys, field) in [
+        (json!([]), "key_ids"),
+        (json!([theirs]), "key_ids[0]"),
+        (json!([mine, mine]), "key_ids[1]"),
+        (json!(["mine"]), "body"),
+    ] {
+        let refused = stage.api().post("/v1/webhooks", &json!({"url": url, "key_ids": keys})).await;
+        let found = refused.json()["field"].as_str().unwrap_or_default().to_owned();
+        assert!(refused.status == 400 && (field == "body" || found == field), "{field}: {}", refused.body);
+    }
+    let made = stage.api().post("/v1/webhooks", &json!({"url": url, "key_ids": [mine]})).await.ok();
+    assert_eq!(made["key_ids"], json!([mine]), "{made}");
+    let text = |name: &str| made[name].as_str().unwrap().to_owned();
+    let of_mine = Hook { id: text("id"), secret: text("secret") };
+    let all = stage.hook("/all", Value::Null).await;
+    assert_eq!(stage.endpoint(&all).await["key_ids"], Value::Null);
+    for api in [&by_mine, &by_other] {
+        fake.script(Says::Fills);
+        let body = json!({"model": "gpt-4o-mini", "messages": [{"role": "user", "content": "Say hello to me"}]});
+        assert_eq!(api.post("/v1/chat/completions", &body).await.status, 200);
+    }
+    // An event that is about no key is sent to both.
+    stage.void_all().await;
+    let is_low = |delivery: &Value| delivery["type"] == "low_balance" && is("delivered", 1)(delivery);
+    for hook in [&all, &of_mine] {
+        stage.newest(hook, is_low).await;
+    }
+    let keys = |path| {
+        let calls = stage.receiver.calls(path);
+        calls.iter().map(|call| call.json()["data"]["key_id"].clone()).collect::<Vec<_>>()
+    };
+    assert_eq!(keys("/mine"), [mine.clone(), Value::Null]);
+    assert_eq!(keys("/all"), [mine.clone(), other, Value::Null]);
+    assert_eq!(stage.turn(&of_mine, false).await["key_ids"], json!([mine]), "it keeps them");
+    stage.server.admin().assert_audit().await;
 }
 
 #[tokio::test]

@@ -115,6 +115,7 @@ fn admit(which: usize, request_id: RequestId) -> Admit {
         output: None,
         auto_scale: None,
         names: Names::default(),
+        session: None,
     }
 }
 
@@ -136,6 +137,7 @@ fn usage(which: usize, request_id: RequestId, now: Timestamp) -> UsageRecord {
         started_at: now.plus_ms(-100),
         ended_at: now,
         attempts: Vec::new(),
+        session: None,
     }
 }
 

@@ -15,6 +15,7 @@ pub(super) mod checks;
 mod keys;
 mod payments;
 mod replay;
+mod sessions;
 mod tables;
 mod usage;
 
@@ -59,7 +60,7 @@ const KEYS: &str = "key used more than its limits let it";
 
 /// All checks, in the words that begin their violations.
 pub fn checks() -> impl Iterator<Item = &'static str> {
-    let own = [HELD, KEYS].into_iter().chain(usage::CHECKS).chain(payments::CHECKS);
+    let own = [HELD, KEYS].into_iter().chain(usage::CHECKS).chain(sessions::CHECKS).chain(payments::CHECKS);
     let own = own.chain(replay::CHECKS).chain(begin::CHECKS).chain(tables::checks());
     let together = TOGETHER.iter().flat_map(|together| together.parts).map(|part| part.what);
     CHECKS.iter().map(|check| check.what).chain(together).chain(own)
@@ -165,6 +166,7 @@ impl Ledger {
         let (tx, mut audit) = (self.snapshot().await?, Audit::default());
         self.check_holds(&tx, &mut audit).await?;
         self.check_usage(&tx, &mut audit).await?;
+        self.check_sessions(&tx, &mut audit).await?;
         self.check_keys(&tx, &mut audit).await?;
         self.check_taken(&tx, &mut audit).await?;
         self.check_months(&tx, &mut audit).await?;

@@ -1,9 +1,9 @@
 //! Ended requests in the order of their end: newest first for pages, oldest first for an export. New records appear at
 //! the front, so that pages do not shift while a reader goes on.
 //!
-//! With a filter by model or key, a page searches only the hours in which the model or key was used, and only a limited
-//! number of records. Such a page may be shorter than requested, even empty, and still name the position of the next
-//! one.
+//! With a filter by model, key or member, a page searches only the hours in which there is something to find, and only a limited
+//! number of records. Such a page may be shorter than requested, even empty, and still name the position of the next one. The
+//! requests of a session are found by an index of their own.
 
 use billing::{Timestamp, ids::AccountId, time::HOUR_MS};
 use uuid::Uuid;
@@ -62,14 +62,16 @@ pub(super) struct Search<'a> {
 }
 
 impl Search<'_> {
-    /// The newest records before a position, at most `most`, without the filter.
+    /// The newest records before a position, at most `most`, of all models, keys and members.
     fn newest(&self, columns: &str, before: Position, most: i64) -> Sql {
         let text = format!(
-            "SELECT {columns} FROM usage_record WHERE account_id = ? AND ended_at >= ? AND (ended_at, request_id) < (?, ?) \
-             ORDER BY ended_at DESC, request_id DESC LIMIT ?"
+            "SELECT {columns} FROM usage_record WHERE account_id = ? AND ended_at >= ? AND (ended_at, request_id) < (?, ?)"
         );
         let Position { ended_at, id } = before;
-        Sql::new(&text, [self.account.0.into(), self.from.0.into(), ended_at.0.into(), id.into(), most.into()])
+        let mut sql = Sql::new(&text, [self.account.0.into(), self.from.0.into(), ended_at.0.into(), id.into()]);
+        sql.session(self.only, "usage_record");
+        sql.add(" ORDER BY ended_at DESC, request_id DESC LIMIT ?", [most.into()]);
+        sql
     }
 }
 
@@ -78,31 +80,31 @@ pub(super) fn newest(search: &Search<'_>, before: Position, most: i64, out_of: O
     let Some(out_of) = out_of else { return search.newest(REQUEST, before, most) };
     let mut sql = Sql::new(&format!("SELECT {REQUEST} FROM ("), []);
     sql.append(search.newest(REQUEST, before, out_of));
-    sql.add(") t WHERE 1 = 1", []);
-    if search.only.key == Some(Uuid::nil()) {
-        sql.add(" AND key_id IS NULL", []);
-        sql.only(&Only { key: None, ..search.only.clone() });
-    } else {
-        sql.only(search.only);
-    }
+    sql.add(") r WHERE 1 = 1", []);
+    sql.records(search.only, "r");
     sql.add(" ORDER BY ended_at DESC, request_id DESC LIMIT ?", [most.into()]);
     sql
 }
 
-/// The last record of one search of a filtered page; none where there were fewer records.
-pub(super) fn last_looked_at(search: &Search<'_>, before: Position) -> Sql {
+/// The end of the record that is so many before a position, counted from 1, and its id; none where there are fewer.
+pub(super) fn at_place(search: &Search<'_>, before: Position, place: i64) -> Sql {
     let mut sql = search.newest("ended_at, request_id", before, 1);
-    sql.add(" OFFSET ?", [(LOOKED_AT - 1).into()]);
+    sql.add(" OFFSET ?", [(place - 1).into()]);
     sql
 }
 
-/// Requests that ended after a position and before `to`, oldest first.
-pub(super) fn oldest(account: AccountId, after: Position, to: Timestamp) -> Sql {
+/// Requests that ended after a position and before `to`, oldest first, each with 1 if it passes the filter, and 0 else.
+pub(super) fn oldest(account: AccountId, only: &Only, after: Position, to: Timestamp) -> Sql {
+    let mut sql = Sql::new(&format!("SELECT {REQUEST}, CAST(CASE WHEN 1 = 1"), []);
+    sql.records(only, "r");
+    sql.session(only, "r");
     let text = format!(
-        "SELECT {REQUEST} FROM usage_record WHERE account_id = ? AND (ended_at, request_id) > (?, ?) AND ended_at < ? \
-         ORDER BY ended_at, request_id LIMIT {EXPORT_PAGE}"
+        " THEN 1 ELSE 0 END AS BIGINT) AS is_wanted FROM (SELECT {REQUEST} FROM usage_record WHERE account_id = ? \
+         AND (ended_at, request_id) > (?, ?) AND ended_at < ? ORDER BY ended_at, request_id LIMIT {EXPORT_PAGE}) r \
+         ORDER BY ended_at, request_id"
     );
-    Sql::new(&text, [account.0.into(), after.ended_at.0.into(), after.id.into(), to.0.into()])
+    sql.add(&text, [account.0.into(), after.ended_at.0.into(), after.id.into(), to.0.into()]);
+    sql
 }
 
 impl Ledger {
@@ -124,7 +126,7 @@ impl Ledger {
         let before = before.map_or(end, |before| before.min(end));
         let Wanted { account, from, ref only, .. } = *wanted;
         let search = Search { account, from, only };
-        if *only == Only::default() {
+        if *only == (Only { session: only.session.clone(), ..Only::default() }) {
             let rows = self.newest(&search, before, limit + 1, None).await?;
             return Ok(filled(rows, limit, None));
         }
@@ -139,7 +141,7 @@ impl Ledger {
             if found.len() > limit {
                 break;
             }
-            let last = self.row_of(last_looked_at(&search, position)).await?;
+            let last = self.row_of(at_place(&search, position, LOOKED_AT)).await?;
             let Some(last) = last else { return Ok(filled(found, limit, None)) };
             position = Position { ended_at: Timestamp(last.try_get_by_index(0)?), id: last.try_get_by_index(1)? };
         }
@@ -158,8 +160,8 @@ impl Ledger {
         self.rows_of(newest(search, before, most, out_of)).await?.iter().map(request).collect()
     }
 
-    /// The next page of an export: requests that ended after a position and before `to`, oldest first, up to
-    /// [`EXPORT_PAGE`].
+    /// The next page of an export: of the next [`EXPORT_PAGE`] requests that ended after a position and before `to`, oldest
+    /// first, those that pass the filter; and the position of the next page, if there is one.
     ///
     /// # Errors
     ///
@@ -168,10 +170,20 @@ impl Ledger {
     pub async fn export(
         &self,
         account: AccountId,
+        only: &Only,
         after: Position,
         to: Timestamp,
-    ) -> Result<Vec<RequestRow>, LedgerError> {
-        self.rows_of(oldest(account, after, to)).await?.iter().map(request).collect()
+    ) -> Result<RequestPage, LedgerError> {
+        let found = self.rows_of(oldest(account, only, after, to)).await?;
+        let next = found.last().filter(|_| found.len() == EXPORT_PAGE);
+        let next = next.map(|row| Ok::<_, LedgerError>(Position::of(&request(row)?))).transpose()?;
+        let mut rows = Vec::with_capacity(found.len());
+        for row in &found {
+            if row.try_get::<i64>("", "is_wanted")? == 1 {
+                rows.push(request(row)?);
+            }
+        }
+        Ok(RequestPage { rows, next })
     }
 }
 

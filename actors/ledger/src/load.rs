@@ -12,6 +12,7 @@ use billing::{
     learned::{Learned, REMEMBERED},
     payment::{Maxima, Payment, PaymentStatus, Purpose},
     plan::Plan,
+    session::Session,
     subscription::{AtEnd, Status, Subscription},
     time::{FOUR_WEEKS_MS, Month},
 };
@@ -77,7 +78,7 @@ impl Ledger {
         stored.grants = grants.iter().map(grant).collect::<Result<_, _>>()?;
         if has("has_holds")? {
             let sql = "SELECT request_id, key_id, class, units, model, provider, price_version, allocations, accrued, worst_case, claimed, placed_at, deadline, \
-                       parked FROM hold WHERE account_id = ?";
+                       parked, session FROM hold WHERE account_id = ?";
             stored.holds = self.rows(sql, [id.0.into()]).await?.iter().map(hold).collect::<Result<_, _>>()?;
         }
         if has("has_payments")? {
@@ -308,6 +309,11 @@ pub(super) fn hold(row: &QueryResult) -> Result<Hold, LedgerError> {
         placed_at: Timestamp(row.try_get("", "placed_at")?),
         deadline: Timestamp(row.try_get("", "deadline")?),
         is_parked: row.try_get::<i64>("", "parked")? != 0,
+        session: row
+            .try_get::<Option<String>>("", "session")?
+            .map(Session::new)
+            .transpose()
+            .map_err(|error| LedgerError::Corrupt(error.to_string()))?,
     })
 }
 

@@ -460,6 +460,7 @@ fn rows<'a>(table: u32, entries: &[Entry<'a>], merged: &Merged<'a>) -> Option<Ro
         32 => resources::member_rows(merged),
         33 => resources::left_member_rows(merged),
         34 => resources::key_alert_rows(merged),
+        35 => rollup::session_rows(entries),
         _ => return None,
     })
 }

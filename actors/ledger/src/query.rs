@@ -66,6 +66,8 @@ pub struct RequestRow {
     pub started_at: Timestamp,
     /// When the request ended.
     pub ended_at: Timestamp,
+    /// The session that its client named.
+    pub session: Option<String>,
 }
 
 /// A quantity of a request, as it is shown.
@@ -97,7 +99,7 @@ impl QuantityRow {
 
 /// The columns [`request`] reads.
 pub(super) const REQUEST: &str = "request_id, key_id, model, provider, ending, input_tokens, cached_input_tokens, \
-                       cache_write_tokens, output_tokens, reasoning_tokens, estimated, compute_ms, billed_seconds, base_cost, fee, charged, price_version, started_at, ended_at, quantities";
+                       cache_write_tokens, output_tokens, reasoning_tokens, estimated, compute_ms, billed_seconds, base_cost, fee, charged, price_version, started_at, ended_at, quantities, session";
 
 impl Ledger {
     /// Finds an ended request of an account.
@@ -199,5 +201,6 @@ pub(super) fn request(row: &QueryResult) -> Result<RequestRow, LedgerError> {
         price_version: row.try_get("", "price_version")?,
         started_at: Timestamp(row.try_get("", "started_at")?),
         ended_at: Timestamp(row.try_get("", "ended_at")?),
+        session: row.try_get("", "session")?,
     })
 }

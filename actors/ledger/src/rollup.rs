@@ -1,4 +1,5 @@
-//! Sums of usage by hour and by day: the rows that a call of the projection adds to them.
+//! Sums of usage by hour and by day, of all requests and of those that name a session: the rows that a call of the projection
+//! adds to them.
 //! The records of a call are merged first, so that it writes one row for each account, span, model, provider and
 //! key, however many requests it settles. A request counts at the time of its end.
 
@@ -15,7 +16,7 @@ use uuid::Uuid;
 
 use super::{
     project::Entry,
-    rows::{Rows, Write},
+    rows::{Cell, Rows, Write},
 };
 
 /// The span of a sum.
@@ -58,6 +59,8 @@ pub(super) fn count(counted: u64) -> u64 {
 struct Place<'a> {
     account: AccountId,
     span: Span,
+    /// Empty in the sums of all requests.
+    session: &'a str,
     starts_at: Timestamp,
     model: &'a str,
     provider: &'a str,
@@ -96,15 +99,32 @@ impl Sums {
         self.billed_seconds += count(usage.billed_seconds);
         self.charged += usage.charged;
     }
+
+    fn cells(&self) -> [Cell<'static>; 10] {
+        [
+            self.requests.into(),
+            self.failed.into(),
+            self.input.into(),
+            self.cached_input.into(),
+            self.cache_write.into(),
+            self.output.into(),
+            self.reasoning.into(),
+            self.compute_ms.into(),
+            self.billed_seconds.into(),
+            self.charged.get().into(),
+        ]
+    }
 }
 
-fn merge<'a>(records: impl Iterator<Item = (AccountId, &'a UsageRecord)>) -> BTreeMap<Place<'a>, Sums> {
+/// Records with their accounts, each with the session that it is summed under.
+fn merge<'a>(records: impl Iterator<Item = (AccountId, &'a str, &'a UsageRecord)>) -> BTreeMap<Place<'a>, Sums> {
     let mut merged: BTreeMap<Place<'_>, Sums> = BTreeMap::new();
-    for (account, usage) in records {
+    for (account, session, usage) in records {
         for span in Span::ALL {
             let place = Place {
                 account,
                 span,
+                session,
                 starts_at: usage.ended_at.floor(span.ms()),
                 model: &usage.model,
                 provider: &usage.provider,
@@ -116,45 +136,81 @@ fn merge<'a>(records: impl Iterator<Item = (AccountId, &'a UsageRecord)>) -> BTr
     merged
 }
 
-/// The rows of a call.
+/// How sums are written to the table of this name, whose key has these columns: `$key`, and behind them the sums.
+macro_rules! adding {
+    ($table:literal, $key:literal) => {
+        Write::new(
+            concat!(
+                "INSERT INTO ",
+                $table,
+                " (",
+                $key,
+                ", requests, failed, input_tokens, cached_input_tokens, cache_write_tokens, output_tokens, \
+                 reasoning_tokens, compute_ms, billed_seconds, charged)"
+            ),
+            concat!(
+                "ON CONFLICT (",
+                $key,
+                ") DO UPDATE SET requests = ",
+                $table,
+                ".requests + excluded.requests, failed = ",
+                $table,
+                ".failed + excluded.failed, input_tokens = ",
+                $table,
+                ".input_tokens + excluded.input_tokens, cached_input_tokens = ",
+                $table,
+                ".cached_input_tokens + excluded.cached_input_tokens, cache_write_tokens = ",
+                $table,
+                ".cache_write_tokens + excluded.cache_write_tokens, output_tokens = ",
+                $table,
+                ".output_tokens + excluded.output_tokens, reasoning_tokens = ",
+                $table,
+                ".reasoning_tokens + excluded.reasoning_tokens, compute_ms = ",
+                $table,
+                ".compute_ms + excluded.compute_ms, billed_seconds = ",
+                $table,
+                ".billed_seconds + excluded.billed_seconds, charged = ",
+                $table,
+                ".charged + excluded.charged"
+            ),
+        )
+    };
+}
+
+fn records<'a>(entries: &[Entry<'a>]) -> impl Iterator<Item = (AccountId, &'a UsageRecord)> {
+    entries.iter().filter_map(|Entry { transition, .. }| Some((transition.account_id, transition.usage.as_ref()?)))
+}
+
+/// The rows of a call: sums of all requests.
 pub(super) fn rows<'a>(entries: &[Entry<'a>]) -> Rows<'a> {
-    static WRITE: Write = Write::new(
-        "INSERT INTO usage_rollup (account_id, span, starts_at, model, provider, key_id, requests, failed, \
-                 input_tokens, cached_input_tokens, cache_write_tokens, output_tokens, reasoning_tokens, compute_ms, billed_seconds, charged)",
-        "ON CONFLICT (account_id, span, starts_at, model, provider, key_id) DO UPDATE SET \
-                requests = usage_rollup.requests + excluded.requests, failed = usage_rollup.failed + excluded.failed, \
-                input_tokens = usage_rollup.input_tokens + excluded.input_tokens, \
-                cached_input_tokens = usage_rollup.cached_input_tokens + excluded.cached_input_tokens, \
-                cache_write_tokens = usage_rollup.cache_write_tokens + excluded.cache_write_tokens, \
-                output_tokens = usage_rollup.output_tokens + excluded.output_tokens, \
-                reasoning_tokens = usage_rollup.reasoning_tokens + excluded.reasoning_tokens, \
-                compute_ms = usage_rollup.compute_ms + excluded.compute_ms, \
-                billed_seconds = usage_rollup.billed_seconds + excluded.billed_seconds, \
-                charged = usage_rollup.charged + excluded.charged",
-    );
-    let records =
-        entries.iter().filter_map(|Entry { transition, .. }| Some((transition.account_id, transition.usage.as_ref()?)));
-    let merged = merge(records);
+    static WRITE: Write = adding!("usage_rollup", "account_id, span, starts_at, model, provider, key_id");
+    let merged = merge(records(entries).map(|(account, usage)| (account, "", usage)));
     let mut rows = Rows::new(&WRITE, 16, merged.len());
-    for (place, sums) in merged {
-        rows.push([
-            place.account.0.into(),
-            place.span.hours().into(),
-            place.starts_at.0.into(),
-            place.model.into(),
-            place.provider.into(),
-            place.key.into(),
-            sums.requests.into(),
-            sums.failed.into(),
-            sums.input.into(),
-            sums.cached_input.into(),
-            sums.cache_write.into(),
-            sums.output.into(),
-            sums.reasoning.into(),
-            sums.compute_ms.into(),
-            sums.billed_seconds.into(),
-            sums.charged.get().into(),
-        ]);
+    for (Place { account, span, session: _, starts_at, model, provider, key }, sums) in merged {
+        let place =
+            [account.0.into(), span.hours().into(), starts_at.0.into(), model.into(), provider.into(), key.into()];
+        rows.push_all(place.into_iter().chain(sums.cells()));
+    }
+    rows
+}
+
+/// The rows of a call: sums of the requests that name a session.
+pub(super) fn session_rows<'a>(entries: &[Entry<'a>]) -> Rows<'a> {
+    static WRITE: Write = adding!("usage_session", "account_id, span, session, starts_at, model, provider, key_id");
+    let named = |(account, usage): (AccountId, &'a UsageRecord)| Some((account, usage.session.as_deref()?, usage));
+    let merged = merge(records(entries).filter_map(named));
+    let mut rows = Rows::new(&WRITE, 17, merged.len());
+    for (Place { account, span, session, starts_at, model, provider, key }, sums) in merged {
+        let place = [
+            account.0.into(),
+            span.hours().into(),
+            session.into(),
+            starts_at.0.into(),
+            model.into(),
+            provider.into(),
+            key.into(),
+        ];
+        rows.push_all(place.into_iter().chain(sums.cells()));
     }
     rows
 }
@@ -192,6 +248,7 @@ mod tests {
             started_at: Timestamp(0),
             ended_at: Timestamp(ended_at),
             attempts: Vec::new(),
+            session: None,
         }
     }
 
@@ -205,13 +262,21 @@ mod tests {
             (1, record(Some(1), "b", Ending::Recovered, DAY_MS)),
             (2, record(Some(1), "a", Ending::Completed, DAY_MS - 1)),
         ];
-        let records = records.iter().map(|(account, record)| (AccountId(Uuid::from_u128(*account)), record));
+        let records = records.iter().map(|(account, record)| (AccountId(Uuid::from_u128(*account)), "", record));
         let merged = merge(records);
         assert_eq!(merged.len(), 9, "{merged:?}");
         let sums = |span, starts_at, key| {
             let account = AccountId(Uuid::from_u128(1));
             let key = Uuid::from_u128(key);
-            merged[&Place { account, span, starts_at: Timestamp(starts_at), model: "a", provider: "openai", key }]
+            merged[&Place {
+                account,
+                span,
+                session: "",
+                starts_at: Timestamp(starts_at),
+                model: "a",
+                provider: "openai",
+                key,
+            }]
         };
         let hour = sums(Span::Hour, DAY_MS, 1);
         assert_eq!((hour.requests, hour.failed, hour.input, hour.charged), (2, 1, 14, Nanos::new(10)));

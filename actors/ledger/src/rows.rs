@@ -12,7 +12,7 @@ use uuid::Uuid;
 /// The most rows of one statement in PostgreSQL. Each column is one bound list, so there is no other limit.
 const LARGEST: usize = 2_048;
 
-/// The most rows of one statement in SQLite. With the widest table's 21 columns it stays far below the limit of 32,766
+/// The most rows of one statement in SQLite. With the widest table's 22 columns it stays far below the limit of 32,766
 /// bound values. Larger ones gain nothing.
 const LARGEST_IN_SQLITE: usize = 1 << (SIZES - 1);
 
@@ -205,6 +205,14 @@ impl<'a> Rows<'a> {
     pub(super) fn push<const N: usize>(&mut self, row: [Cell<'a>; N]) {
         assert_eq!(N, self.columns, "a row of {} has {N} columns", self.write.before);
         self.cells.extend(row);
+    }
+
+    /// Adds a row of as many cells as there are columns.
+    pub(super) fn push_all(&mut self, row: impl IntoIterator<Item = Cell<'a>>) {
+        let before = self.cells.len();
+        self.cells.extend(row);
+        let added = self.cells.len() - before;
+        assert_eq!(added, self.columns, "a row of {} has {added} columns", self.write.before);
     }
 
     /// The number of rows.

@@ -28,19 +28,52 @@ impl Sql {
         self.add(&other.text, other.values);
     }
 
-    /// Adds conditions on a model or a key, in the form of the sums: the nil id means no key.
-    pub(super) fn only(&mut self, only: &Only) {
+    /// Adds conditions on the model, the key and whose it is, by the columns of the table or the alias `of`, in the form of the
+    /// sums: the nil id means no key. A session is no column of most sums: see [`Sql::session`].
+    pub(super) fn only(&mut self, only: &Only, of: &str) {
         if let Some(model) = &only.model {
-            self.add(" AND model = ?", [model.as_str().into()]);
+            self.add(&format!(" AND {of}.model = ?"), [model.as_str().into()]);
         }
         if let Some(key) = only.key {
-            self.add(" AND key_id = ?", [key.into()]);
+            self.add(&format!(" AND {of}.key_id = ?"), [key.into()]);
+        }
+        match only.member {
+            None => {}
+            Some(nil) if nil.is_nil() => self.add(
+                &format!(
+                    " AND NOT EXISTS (SELECT 1 FROM key_maker m WHERE m.key_id = {of}.key_id) \
+                     AND NOT EXISTS (SELECT 1 FROM person p WHERE p.id = {of}.key_id)"
+                ),
+                [],
+            ),
+            // On the pages the person stands where a key would.
+            Some(person) => self.add(
+                &format!(" AND ({of}.key_id = ? OR {of}.key_id IN (SELECT key_id FROM key_maker WHERE person_id = ?))"),
+                [person.into(), person.into()],
+            ),
+        }
+    }
+
+    /// The same for records, which have no key as NULL.
+    pub(super) fn records(&mut self, only: &Only, of: &str) {
+        if only.key.is_some_and(|key| key.is_nil()) {
+            self.add(&format!(" AND {of}.key_id IS NULL"), []);
+            self.only(&Only { key: None, ..only.clone() }, of);
+        } else {
+            self.only(only, of);
+        }
+    }
+
+    /// Adds the condition on the session, by the column of the table or the alias `of`.
+    pub(super) fn session(&mut self, only: &Only, of: &str) {
+        if let Some(session) = &only.session {
+            self.add(&format!(" AND {of}.session = ?"), [session.as_str().into()]);
         }
     }
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use billing::{
         Timestamp,
         ids::AccountId,
@@ -54,11 +87,11 @@ mod tests {
         history::{self, Position, Search},
         rollup::Span,
         tests::new_ledger,
-        usage::{By, Group, Grouping, Wanted},
+        usage::{By, Group, Grouping, Time, Wanted},
     };
 
     /// SQLite's query plan, one step a line.
-    async fn plan(ledger: &Ledger, sql: Sql) -> String {
+    pub(crate) async fn plan(ledger: &Ledger, sql: Sql) -> String {
         let rows = ledger.rows(&format!("EXPLAIN QUERY PLAN {}", sql.text), sql.values).await.unwrap();
         let steps = rows.iter().map(|row| row.try_get::<String>("", "detail").unwrap());
         steps.collect::<Vec<_>>().join("\n")
@@ -69,27 +102,37 @@ mod tests {
         let (ledger, _folder) = new_ledger().await;
         let account = AccountId(Uuid::from_u128(1));
         let (model, key) = (Some("m".to_owned()), Some(Uuid::from_u128(2)));
+        let session = Some("s".to_owned());
         let filters = [
+            (Only { session: session.clone(), ..Only::default() }, "PRIMARY KEY"),
+            (Only { member: key, ..Only::default() }, "PRIMARY KEY"),
+            (Only { member: Some(Uuid::nil()), ..Only::default() }, "PRIMARY KEY"),
             (Only::default(), "PRIMARY KEY"),
-            (Only { model: model.clone(), key: None }, "usage_rollup_model"),
-            (Only { model: None, key }, "usage_rollup_key"),
+            (Only { model: model.clone(), ..Only::default() }, "usage_rollup_model"),
+            (Only { key, ..Only::default() }, "usage_rollup_key"),
         ];
         for (only, index) in &filters {
-            let only = only.clone();
-            let wanted = Wanted { account, from: Timestamp(5 * HOUR_MS), to: Timestamp(365 * DAY_MS), only };
+            let (from, to) = (Timestamp(5 * HOUR_MS), Timestamp(365 * DAY_MS));
+            let wanted = Wanted { account, from, to, only: only.clone() };
+            let (sums, ended) = match only.session {
+                Some(_) => ("SEARCH usage_session USING", "usage_record_session"),
+                None => ("SEARCH usage_rollup USING", "usage_record_ended"),
+            };
             for span in [None, Some(Span::Hour), Some(Span::Day)] {
-                let grouping = Grouping { span, by: vec![By::Model, By::Key] };
-                let starts_at = span.map(|_| Timestamp(30 * DAY_MS));
-                let last = Group { starts_at, model: model.clone(), provider: None, key };
-                for last in [None, Some(&last)] {
-                    let plan = plan(&ledger, wanted.page(&grouping, last, 50)).await;
-                    assert!(!plan.contains("SCAN usage"), "{plan}");
-                    assert!(plan.contains("SEARCH usage_rollup USING"), "{plan}");
+                for by in [vec![By::Model, By::Key], vec![By::Model, By::Member]] {
+                    let grouping = Grouping { time: span.map(Time::Summed), by };
+                    let starts_at = span.map(|_| Timestamp(30 * DAY_MS));
+                    let last = Group { starts_at, model: model.clone(), key, member: key, ..Group::default() };
+                    for last in [None, Some(&last)] {
+                        let plan = plan(&ledger, wanted.page(&grouping, span, last, 50)).await;
+                        assert!(!plan.contains("SCAN usage") && !plan.contains("SCAN key_maker"), "{plan}");
+                        assert!(plan.contains(sums), "{plan}");
+                    }
                 }
             }
             for span in Span::ALL {
                 let plan = plan(&ledger, wanted.spans_used(span, 50)).await;
-                assert!(plan.contains("SEARCH usage_rollup USING") && plan.contains(index), "{plan}");
+                assert!(plan.contains(sums) && plan.contains(index), "{plan}");
                 assert!(!plan.contains("TEMP B-TREE"), "read in order, up to its limit: {plan}");
             }
             let search = Search { account, from: wanted.from, only: &wanted.only };
@@ -97,9 +140,13 @@ mod tests {
             for sql in [
                 history::newest(&search, before, 50, None),
                 history::newest(&search, before, 50, Some(500)),
-                history::last_looked_at(&search, before),
-                history::oldest(account, before, wanted.to),
+                history::at_place(&search, before, 500),
             ] {
+                let plan = plan(&ledger, sql).await;
+                assert!(plan.contains("SEARCH usage_record USING") && plan.contains(ended), "{plan}");
+                assert!(!plan.contains("SCAN usage") && !plan.contains("RIGHT PART"), "{plan}");
+            }
+            for sql in [history::oldest(account, only, before, wanted.to)] {
                 let plan = plan(&ledger, sql).await;
                 assert!(plan.contains("SEARCH usage_record USING") && plan.contains("usage_record_ended"), "{plan}");
                 assert!(!plan.contains("SCAN usage") && !plan.contains("RIGHT PART"), "{plan}");

@@ -24,7 +24,7 @@ const fn table(name: &'static str, key: &'static [&'static str]) -> Table {
 
 /// The tables that are made from the log, each after those that it refers to. Webhooks are last: an event that is imported
 /// is not delivered again.
-pub(super) const MADE: [Table; 24] = [
+pub(super) const MADE: [Table; 25] = [
     table("account", &["id"]),
     table("api_key", &["id"]),
     table("credit_grant", &["id"]),
@@ -34,6 +34,7 @@ pub(super) const MADE: [Table; 24] = [
     table("usage_record", &["account_id", "request_id"]),
     table("request_attempt", &["account_id", "request_id", "place"]),
     table("usage_rollup", &["account_id", "span", "starts_at", "model", "provider", "key_id"]),
+    table("usage_session", &["account_id", "span", "session", "starts_at", "model", "provider", "key_id"]),
     table("payment", &["id"]),
     table("payment_reversal", &["payment_id", "id"]),
     table("payment_customer", &["account_id", "processor"]),

@@ -1,6 +1,10 @@
 //! Sums of usage over a range of whole hours, grouped, a page at a time, newest first. Whole days come from the daily
 //! sums, and the hours at the range's ends from the hourly ones. A page reads only its own days or hours. Groups
-//! without a time read each day of the range, so the length of a range is limited.
+//! without a time read each day of the range, so the length of a range is limited. Of one session there are sums of its own.
+//! Groups by session are in [`sessions`], and those by the minute, of which there are no sums, in [`minutes`].
+
+pub(super) mod minutes;
+pub(super) mod sessions;
 
 use billing::{Nanos, Timestamp, ids::AccountId, quantity::Key, time::DAY_MS};
 use sea_orm::{QueryResult, Value};
@@ -17,17 +21,21 @@ pub struct Wanted {
     pub from: Timestamp,
     /// The end of the range, which is not included.
     pub to: Timestamp,
-    /// The filter by model and key.
+    /// The filter.
     pub only: Only,
 }
 
-/// A filter by model and key.
+/// A filter.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Only {
     /// The model.
     pub model: Option<String>,
     /// The key; the nil id for requests without one.
     pub key: Option<Uuid>,
+    /// The member who made the key, or ran the request on the pages; the nil id for requests of no member.
+    pub member: Option<Uuid>,
+    /// The session.
+    pub session: Option<String>,
 }
 
 /// A column to group by, besides time.
@@ -39,6 +47,10 @@ pub enum By {
     Provider,
     /// The key.
     Key,
+    /// The member who made the key, or ran the request on the pages.
+    Member,
+    /// The session. Requests that name none are in no group.
+    Session,
 }
 
 impl By {
@@ -47,23 +59,49 @@ impl By {
             Self::Model => "model",
             Self::Provider => "provider",
             Self::Key => "key_id",
+            Self::Member => "member",
+            Self::Session => "session",
         }
     }
+}
+
+/// The span of time to group by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Time {
+    /// A UTC minute, of which there are no sums: records are read.
+    Minute,
+    /// A span that is summed.
+    Summed(Span),
 }
 
 /// How usage is grouped.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Grouping {
     /// The span of time, if grouped by time.
-    pub span: Option<Span>,
+    pub time: Option<Time>,
     /// The columns, each once, in order.
     pub by: Vec<By>,
 }
 
-/// A group; also the position where a page ended.
+impl Grouping {
+    fn has(&self, by: By) -> bool {
+        self.by.contains(&by)
+    }
+
+    /// The columns that it groups by: the time first.
+    fn columns(&self) -> Vec<&'static str> {
+        let time = self.time.map(|_| "begins").into_iter();
+        time.chain(self.by.iter().map(|by| by.column())).collect()
+    }
+}
+
+/// A group; also the position where a page ended. A position without what is grouped by besides time is behind all groups of
+/// its time, or of its session.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Group {
-    /// The start of the hour or day.
+    /// The last day of the range on which the group's session was used.
+    pub used_on: Option<Timestamp>,
+    /// The start of the minute, hour or day.
     pub starts_at: Option<Timestamp>,
     /// The model.
     pub model: Option<String>,
@@ -71,14 +109,32 @@ pub struct Group {
     pub provider: Option<String>,
     /// The key; the nil id for requests without one.
     pub key: Option<Uuid>,
+    /// The member; the nil id for requests of none.
+    pub member: Option<Uuid>,
+    /// The session.
+    pub session: Option<String>,
 }
 
 impl Group {
+    /// Whether it has all that is grouped by, besides a session.
+    fn is_whole(&self, grouping: &Grouping) -> bool {
+        let has = |by: &By| match by {
+            By::Model => self.model.is_some(),
+            By::Provider => self.provider.is_some(),
+            By::Key => self.key.is_some(),
+            By::Member => self.member.is_some(),
+            By::Session => self.session.is_some(),
+        };
+        self.starts_at.is_some() == grouping.time.is_some() && grouping.by.iter().all(has)
+    }
+
     fn value(&self, by: By) -> Value {
         match by {
             By::Model => self.model.as_deref().unwrap_or_default().into(),
             By::Provider => self.provider.as_deref().unwrap_or_default().into(),
             By::Key => self.key.unwrap_or_default().into(),
+            By::Member => self.member.unwrap_or_default().into(),
+            By::Session => self.session.as_deref().unwrap_or_default().into(),
         }
     }
 }
@@ -156,46 +212,54 @@ impl Wanted {
         parts.into_iter().filter(|(_, from, to)| from < to).collect()
     }
 
-    /// The `FROM` clause of the range's sums.
-    fn source(&self, span: Option<Span>) -> Sql {
+    /// The `FROM` clause of the range's sums: of all requests, or of those of one session, or of these sessions.
+    fn source(&self, span: Option<Span>, sessions: &[String]) -> Sql {
         let starts_at = match span {
             Some(Span::Day) => "starts_at - starts_at % 86400000",
             Some(Span::Hour) | None => "starts_at",
         };
-        let columns = format!("{starts_at} AS begins, model, provider, key_id, {}", SUMMED.join(", "));
+        let is_of_sessions = !sessions.is_empty();
+        let (table, session) = if is_of_sessions { ("usage_session", "session, ") } else { (self.table(), "") };
+        let columns = format!("{starts_at} AS begins, {session}model, provider, key_id, {}", SUMMED.join(", "));
         let mut sql = Sql::new(" FROM (", []);
         for (place, (span, from, to)) in self.parts(span).into_iter().enumerate() {
             let union = if place == 0 { "" } else { " UNION ALL " };
             let part = format!(
-                "{union}SELECT {columns} FROM usage_rollup WHERE account_id = ? AND span = ? AND starts_at >= ? AND starts_at < ?"
+                "{union}SELECT {columns} FROM {table} WHERE account_id = ? AND span = ? AND starts_at >= ? AND starts_at < ?"
             );
             sql.add(&part, [self.account.0.into(), span.hours().into(), from.0.into(), to.0.into()]);
-            sql.only(&self.only);
+            sql.only(&self.only, table);
+            if is_of_sessions {
+                let marks = vec!["?"; sessions.len()].join(", ");
+                let names = sessions.iter().map(|session| session.as_str().into());
+                sql.add(&format!(" AND session IN ({marks})"), names);
+            } else {
+                sql.session(&self.only, table);
+            }
         }
         sql.add(") t", []);
         sql
     }
 
+    /// The table of the sums that are asked for, unless they are grouped by session.
+    const fn table(&self) -> &'static str {
+        if self.only.session.is_some() { "usage_session" } else { "usage_rollup" }
+    }
+
     /// A page's groups, and one more.
-    pub(super) fn page(&self, grouping: &Grouping, last: Option<&Group>, limit: u64) -> Sql {
-        let span = grouping.span.map(|_| "begins").into_iter();
-        let columns = span.chain(grouping.by.iter().map(|by| by.column())).collect::<Vec<_>>().join(", ");
-        let mut sql = Sql::new(&format!("SELECT {columns}, {}", sums()), []);
-        sql.append(self.source(grouping.span));
-        if let Some(last) = last {
-            sql.append(after(grouping, last));
-        }
-        let order = columns.replace("begins", "begins DESC");
-        sql.add(&format!(" GROUP BY {columns} ORDER BY {order} LIMIT ?"), [page_and_one(limit).into()]);
-        sql
+    pub(super) fn page(&self, grouping: &Grouping, span: Option<Span>, last: Option<&Group>, limit: u64) -> Sql {
+        groups(grouping, self.source(span, &[]), last, Some(limit))
     }
 
     /// The newest hours or days of the range with any usage, at most `most`.
     pub(super) fn spans_used(&self, span: Span, most: u64) -> Sql {
-        let text = "SELECT DISTINCT starts_at FROM usage_rollup WHERE account_id = ? AND span = ? AND starts_at >= ? AND starts_at < ?";
-        let from = self.from.floor(span.ms());
-        let mut sql = Sql::new(text, [self.account.0.into(), span.hours().into(), from.0.into(), self.to.0.into()]);
-        sql.only(&self.only);
+        let (table, from) = (self.table(), self.from.floor(span.ms()));
+        let text = format!(
+            "SELECT DISTINCT starts_at FROM {table} WHERE account_id = ? AND span = ? AND starts_at >= ? AND starts_at < ?"
+        );
+        let mut sql = Sql::new(&text, [self.account.0.into(), span.hours().into(), from.0.into(), self.to.0.into()]);
+        sql.only(&self.only, table);
+        sql.session(&self.only, table);
         sql.add(" ORDER BY starts_at DESC LIMIT ?", [i64::try_from(most).unwrap_or(i64::MAX).into()]);
         sql
     }
@@ -206,25 +270,79 @@ fn sums() -> String {
     SUMMED.map(|column| format!("CAST(COALESCE(SUM({column}), 0) AS BIGINT) AS {column}")).join(", ")
 }
 
-/// The condition for groups after a page's last group.
+/// The groups of what a `FROM` clause has, behind `last`, at most one more than the limit. Of several sessions they are in the
+/// order of time.
+fn groups(grouping: &Grouping, source: Sql, last: Option<&Group>, limit: Option<u64>) -> Sql {
+    let columns = grouping.columns().join(", ");
+    let mut sql = Sql::new(&format!("SELECT {columns}, {}", sums()), []);
+    sql.append(if grouping.has(By::Member) { with_members(grouping, source) } else { source });
+    if let Some(last) = last {
+        sql.append(after(grouping, last));
+    }
+    let order = columns.replace("begins", "begins DESC");
+    sql.add(&format!(" GROUP BY {columns} ORDER BY {order}"), []);
+    if let Some(limit) = limit {
+        sql.add(" LIMIT ?", [page_and_one(limit).into()]);
+    }
+    sql
+}
+
+/// What a `FROM` clause has, with the member of each row. It is summed by key first: members are looked up once for each key of
+/// a group.
+fn with_members(grouping: &Grouping, source: Sql) -> Sql {
+    let columns = grouping.columns().into_iter().filter(|column| !["member", "key_id"].contains(column));
+    let columns: Vec<_> = columns.chain(["key_id"]).collect();
+    let ours = columns.iter().map(|column| format!("g.{column}")).collect::<Vec<_>>().join(", ");
+    let columns = columns.join(", ");
+    let mut sql = Sql::new(
+        &format!(
+            " FROM (SELECT {ours}, COALESCE(m.person_id, p.id, ?) AS member, {} FROM (SELECT {columns}, {}",
+            SUMMED.join(", "),
+            sums()
+        ),
+        [Uuid::nil().into()],
+    );
+    sql.append(source);
+    sql.add(
+        &format!(
+            " GROUP BY {columns}) g LEFT JOIN key_maker m ON m.key_id = g.key_id LEFT JOIN person p ON p.id = g.key_id) t"
+        ),
+        [],
+    );
+    sql
+}
+
+/// The condition for groups after a page's last group. Whose session is not asked: it is one.
 fn after(grouping: &Grouping, last: &Group) -> Sql {
     let mut sql = Sql::new("", []);
-    let columns = grouping.by.iter().map(|by| by.column()).collect::<Vec<_>>().join(", ");
-    let marks = vec!["?"; grouping.by.len()].join(", ");
-    let values = grouping.by.iter().map(|by| last.value(*by));
-    match last.starts_at.filter(|_| grouping.span.is_some()) {
-        Some(at) if grouping.by.is_empty() => sql.add(" WHERE begins < ?", [at.0.into()]),
+    let by: Vec<By> = if last.is_whole(grouping) { grouping.by.clone() } else { Vec::new() };
+    let columns = by.iter().map(|by| by.column()).collect::<Vec<_>>().join(", ");
+    let marks = vec!["?"; by.len()].join(", ");
+    let values = by.iter().map(|by| last.value(*by));
+    match last.starts_at.filter(|_| grouping.time.is_some()) {
+        Some(at) if by.is_empty() => sql.add(" WHERE begins < ?", [at.0.into()]),
         Some(at) => {
             sql.add(" WHERE (begins < ? OR (begins = ? AND ", [at.0.into(), at.0.into()]);
             sql.add(&format!("({columns}) > ({marks})))"), values);
         }
+        None if by.is_empty() => sql.add(" WHERE 1 = 0", []),
         None => sql.add(&format!(" WHERE ({columns}) > ({marks})"), values),
     }
     sql
 }
 
+/// A page of groups.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GroupPage {
+    /// The groups. Grouped by session or by the minute there may be fewer than were asked for, even none, before the end.
+    pub rows: Vec<(Group, Sums)>,
+    /// Where the next page begins, if there is one.
+    pub next: Option<Group>,
+}
+
 impl Ledger {
-    /// A page of groups after `last`, and whether there are more. The grouping must not be empty.
+    /// A page of groups after `last`. The grouping must not be empty. Grouped by session, other than by the minute, the range
+    /// must be of whole days.
     ///
     /// # Errors
     ///
@@ -235,15 +353,17 @@ impl Ledger {
         grouping: &Grouping,
         last: Option<&Group>,
         limit: u64,
-    ) -> Result<(Vec<(Group, Sums)>, More), LedgerError> {
+    ) -> Result<GroupPage, LedgerError> {
         let limit = limit.clamp(1, LARGEST_PAGE);
-        let rows = match grouping.span {
-            Some(span) => self.newest_groups(wanted, (grouping, span), last, limit).await?,
-            None => self.rows_of(wanted.page(grouping, last, limit)).await?,
+        let rows = match grouping.time {
+            Some(Time::Minute) => return self.newest_minutes(wanted, grouping, last, limit).await,
+            Some(Time::Summed(_)) | None if grouping.has(By::Session) => {
+                return self.newest_sessions(wanted, grouping, last, limit).await;
+            }
+            Some(Time::Summed(span)) => self.newest_groups(wanted, (grouping, span), last, limit).await?,
+            None => self.rows_of(wanted.page(grouping, None, last, limit)).await?,
         };
-        let more = if rows.len() as u64 > limit { More::Yes } else { More::No };
-        let shown = rows.iter().take(usize::try_from(limit).unwrap_or(usize::MAX));
-        Ok((shown.map(|row| Ok((group(row, grouping)?, read_sums(row)?))).collect::<Result<_, LedgerError>>()?, more))
+        filled(&rows, grouping, limit, None)
     }
 
     /// A page by time, and one more row, from the newest hours or days that fill it. Each used hour or day has at least
@@ -265,7 +385,7 @@ impl Ledger {
             let used = self.spans_used(&Wanted { from: wanted.from, ..newest.clone() }, span, spans).await?;
             let Some(oldest) = used.last() else { return Ok(Vec::new()) };
             newest.from = wanted.from.max(*oldest);
-            let rows = self.rows_of(newest.page(grouping, last, limit)).await?;
+            let rows = self.rows_of(newest.page(grouping, Some(span), last, limit)).await?;
             let all = spans == most || (used.len() as u64) < spans;
             if all || rows.len() as u64 > limit {
                 return Ok(rows);
@@ -281,7 +401,7 @@ impl Ledger {
     /// The database can't be read now: try again later.
     pub async fn usage_total(&self, wanted: &Wanted) -> Result<Sums, LedgerError> {
         let mut sql = Sql::new(&format!("SELECT {}", sums()), []);
-        sql.append(wanted.source(None));
+        sql.append(wanted.source(None, &[]));
         self.row_of(sql).await?.as_ref().map_or(Ok(Sums::default()), read_sums)
     }
 
@@ -297,13 +417,19 @@ impl Ledger {
     }
 }
 
-/// Whether a list goes on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum More {
-    /// There are more.
-    Yes,
-    /// This is the end.
-    No,
+/// A page of the rows found, which are one more than the limit where there are more. The next page begins behind its last
+/// group, or where the search stopped.
+fn filled(
+    rows: &[QueryResult],
+    grouping: &Grouping,
+    limit: u64,
+    stopped: Option<Group>,
+) -> Result<GroupPage, LedgerError> {
+    let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+    let shown = rows.iter().take(limit).map(|row| Ok((group(row, grouping)?, read_sums(row)?)));
+    let shown: Vec<_> = shown.collect::<Result<_, LedgerError>>()?;
+    let next = if rows.len() > limit { shown.last().map(|(group, _)| group.clone()) } else { stopped };
+    Ok(GroupPage { rows: shown, next })
 }
 
 /// One more than a page: the extra row shows whether there are more.
@@ -313,7 +439,7 @@ fn page_and_one(limit: u64) -> i64 {
 
 fn group(row: &QueryResult, grouping: &Grouping) -> Result<Group, LedgerError> {
     let mut group = Group::default();
-    if grouping.span.is_some() {
+    if grouping.time.is_some() {
         group.starts_at = Some(Timestamp(row.try_get("", "begins")?));
     }
     for by in &grouping.by {
@@ -321,6 +447,8 @@ fn group(row: &QueryResult, grouping: &Grouping) -> Result<Group, LedgerError> {
             By::Model => group.model = Some(row.try_get("", "model")?),
             By::Provider => group.provider = Some(row.try_get("", "provider")?),
             By::Key => group.key = Some(row.try_get("", "key_id")?),
+            By::Member => group.member = Some(row.try_get("", "member")?),
+            By::Session => group.session = Some(row.try_get("", "session")?),
         }
     }
     Ok(group)

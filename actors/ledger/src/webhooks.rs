@@ -5,7 +5,7 @@
 use billing::{
     Timestamp,
     event::EventKind,
-    ids::AccountId,
+    ids::{AccountId, KeyId},
     time::DAY_MS,
     webhook::{Because, Endpoint},
 };
@@ -112,7 +112,7 @@ pub struct Delivery {
     pub error: Option<String>,
 }
 
-const ENDPOINT: &str = "id, account_id, url, description, secret, kinds, created_at, failing_since, disabled_at, \
+const ENDPOINT: &str = "id, account_id, url, description, secret, kinds, key_ids, created_at, failing_since, disabled_at, \
                         disabled_because";
 /// The oldest due delivery of each endpoint. An endpoint gets one delivery at a time, so more are not needed. Due
 /// deliveries are read first, by their index: SQLite would otherwise scan the whole table in the order of the window.
@@ -278,6 +278,17 @@ pub(super) fn kinds_text(kinds: Option<&[EventKind]>) -> Option<String> {
     Some(format!(" {} ", names.join(" ")))
 }
 
+/// The keys' ids between spaces, in the form that the trigger searches.
+pub(super) fn keys_text(keys: Option<&[KeyId]>) -> Option<String> {
+    let ids = keys?.iter().map(KeyId::to_string).collect::<Vec<_>>();
+    Some(format!(" {} ", ids.join(" ")))
+}
+
+fn keys_of(text: &str) -> Result<Vec<KeyId>, LedgerError> {
+    let key = |id| Uuid::parse_str(id).map_err(|_| LedgerError::Corrupt(format!("key {id} of an endpoint")));
+    text.split_whitespace().map(|id| Ok(KeyId(key(id)?))).collect()
+}
+
 fn kinds_of(text: &str) -> Result<Vec<EventKind>, LedgerError> {
     let kind = |name| EventKind::from_name(name).ok_or_else(|| LedgerError::Corrupt(format!("kind of event {name}")));
     text.split_whitespace().map(kind).collect()
@@ -291,6 +302,7 @@ fn time(row: &QueryResult, column: &str) -> Result<Option<Timestamp>, LedgerErro
 pub(super) fn endpoint(row: &QueryResult) -> Result<KnownEndpoint, LedgerError> {
     let (kinds, because): (Option<String>, Option<String>) =
         (row.try_get("", "kinds")?, row.try_get("", "disabled_because")?);
+    let keys: Option<String> = row.try_get("", "key_ids")?;
     let because = because.map(|name| {
         Because::from_name(&name).ok_or_else(|| LedgerError::Corrupt(format!("reason {name} of an endpoint")))
     });
@@ -302,6 +314,7 @@ pub(super) fn endpoint(row: &QueryResult) -> Result<KnownEndpoint, LedgerError> 
             description: row.try_get("", "description")?,
             secret: row.try_get("", "secret")?,
             kinds: kinds.as_deref().map(kinds_of).transpose()?,
+            keys: keys.as_deref().map(keys_of).transpose()?,
             created_at: Timestamp(row.try_get("", "created_at")?),
             disabled: time(row, "disabled_at")?.zip(because.transpose()?),
         },

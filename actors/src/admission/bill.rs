@@ -11,6 +11,7 @@ use billing::{
     entry::{Ending, UsageRecord},
     ids::{KeyId, RequestId},
     price::Price,
+    session::Session,
 };
 
 use super::{Metered, NotAdmitted};
@@ -59,6 +60,7 @@ pub struct Bill {
     price: Option<Arc<Price>>,
     /// The attempts with other models before this one.
     attempts: Vec<Attempt>,
+    session: Option<Session>,
     admitted_at: Timestamp,
     metered: Metered,
     stage: Stage,
@@ -75,6 +77,7 @@ impl Bill {
             price_version: admit.price_version,
             price: None,
             attempts: Vec::new(),
+            session: admit.session.clone(),
             admitted_at: now,
             metered: Metered::NOTHING,
             stage: Stage::Asking,
@@ -181,6 +184,7 @@ impl Bill {
             started_at: self.admitted_at,
             ended_at: now,
             attempts: self.attempts.clone(),
+            session: self.session.clone(),
         }
     }
 }

@@ -108,6 +108,7 @@ pub(super) mod tests {
             placed_at: Timestamp(1),
             deadline: Timestamp(9),
             is_parked: false,
+            session: None,
         };
         UsageRecord::abandoned(&hold, Timestamp(5))
     }

@@ -483,6 +483,7 @@ fn ghost(ended: RequestId, work: Work) -> Admit {
         output: None,
         auto_scale: None,
         names: Names::default(),
+        session: None,
     }
 }
 
@@ -498,6 +499,7 @@ fn readmission(usage: &UsageRecord) -> Admit {
         output: None,
         auto_scale: None,
         names: Names::default(),
+        session: None,
     }
 }
 

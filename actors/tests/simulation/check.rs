@@ -17,7 +17,7 @@ use billing::{
     time::Month,
 };
 
-use crate::{keys, rows::Rows};
+use crate::{clients::session_of, keys, rows::Rows};
 
 /// An invariant's name.
 pub(crate) type Rule = &'static str;
@@ -44,6 +44,7 @@ pub(crate) const TAKEN: Rule = "17: credits taken are what refunds and disputes 
 pub(crate) const RELOAD: Rule = "only spending and expiry begin a purchase";
 pub(crate) const VOID: Rule = "a void leaves nothing to running requests either";
 pub(crate) const FROZEN: Rule = "a frozen account admits nothing, and buys nothing by itself";
+pub(crate) const SESSION: Rule = "a record has the session of its request";
 pub(crate) const OUTBOX: Rule = "the outbox rule";
 pub(crate) const CARDS: Rule = "cards are charged what payments say";
 pub(crate) const TABLES: Rule = "the tables are what the log says at their place";
@@ -127,6 +128,7 @@ fn requests(rows: &Rows) -> Checked {
             format!("{id} was charged {}, its journal says {}", usage.charged, request.charged)
         })?;
         ensure(request.captured.is_some() == usage.charged.is_positive(), ONCE, || format!("{id}: charged, captured"))?;
+        ensure(usage.session == session_of(id), SESSION, || format!("{id}: {:?}", usage.session))?;
         ensure(usage.cost.charged() == Ok(usage.charged), EXACT, || format!("{id}: {usage:?}"))?;
     }
     for (id, request) in &told {

@@ -22,6 +22,7 @@ use billing::{
     payment::{Payment, PaymentStatus, Purpose},
     price::{Cost, Price, seconds},
     quantity::{Key, Quantities},
+    session::Session,
     subscription::FEE,
 };
 use rust_decimal::Decimal;
@@ -121,6 +122,12 @@ impl Request {
     }
 }
 
+/// The session that a request names: every third one names none.
+pub(crate) fn session_of(id: RequestId) -> Option<Session> {
+    let number = id.0.as_u128();
+    (number % 3 != 0).then(|| Session::new(format!("ses {}", number % 5)).ok()).flatten()
+}
+
 impl World {
     /// A client sends a request.
     pub(crate) fn request(&mut self) -> bool {
@@ -156,6 +163,7 @@ impl World {
             output: None,
             auto_scale,
             names: Names::default(),
+            session: session_of(id),
         };
         let max_wait = if self.random.percent(50) { Duration::ZERO } else { self.some_wait() };
         let enter = Enter { admit: admit.clone(), max_wait };

@@ -33,6 +33,8 @@ pub(crate) enum Mutant {
     ParkingNotWritten,
     /// It is not written which lines of low credits were told: they are told again once their account is read.
     AlertNotWritten,
+    /// It is not written which session a request is part of: its record has none once its account is read.
+    SessionNotWritten,
     /// The month does not count pending purchases.
     CapNotReserved,
     /// An append with an unknown outcome is treated as durable.
@@ -82,7 +84,7 @@ pub(crate) enum Mutant {
 }
 
 impl Mutant {
-    pub(crate) const ALL: [Self; 32] = [
+    pub(crate) const ALL: [Self; 33] = [
         Self::AcknowledgeBeforeDurable,
         Self::NoFence,
         Self::NoCaptureUniqueness,
@@ -92,6 +94,7 @@ impl Mutant {
         Self::PermitNotTakenAgain,
         Self::ParkingNotWritten,
         Self::AlertNotWritten,
+        Self::SessionNotWritten,
         Self::CapNotReserved,
         Self::UnknownIsDurable,
         Self::ChargeBeforeDurable,
@@ -138,6 +141,7 @@ impl Mutant {
             Self::FrozenAdmits => (check::FROZEN, &[]),
             Self::PermitNotReleased | Self::PermitNotTakenAgain => (check::PERMITS, &[]),
             Self::ParkingNotWritten | Self::AlertNotWritten => (check::MEMORY, &[]),
+            Self::SessionNotWritten => (check::MEMORY, &[check::SESSION]),
             Self::CapNotReserved => (check::MONTH, &[]),
             Self::ChargeBeforeDurable => (check::OUTBOX, &[]),
             Self::NewKeyPerTry | Self::ChargeBlindly | Self::ReversalCountedTwice => (check::CARDS, &[]),
@@ -162,6 +166,11 @@ impl Mutant {
             Self::ParkingNotWritten => {
                 if let Some(hold) = &mut transition.hold {
                     hold.is_parked = false;
+                }
+            }
+            Self::SessionNotWritten => {
+                if let Some(hold) = &mut transition.hold {
+                    hold.session = None;
                 }
             }
             Self::AlertNotWritten => {

@@ -117,6 +117,7 @@ fn place(draft: &mut Draft<'_>, admit: Admit, amount: Nanos) -> Option<Nanos> {
         placed_at: draft.now,
         deadline: draft.now.plus_ms(DEADLINE_MS),
         is_parked: false,
+        session: admit.session,
     };
     assert!(hold.total() == amount, "a hold of {amount} drew {}", hold.total());
     draft.account.insert_hold(hold.clone());

@@ -49,7 +49,7 @@ pub(in crate::http) fn cursor(Position { ended_at, id }: Position) -> String {
 pub async fn requests(state: Shared, request: HttpRequest) -> HttpResponse {
     let work = async {
         let sight = auth::sight(&state, &request).await?;
-        let query = Query::of(&request, &["from", "to", "model", "key_id", "limit", "cursor"])?;
+        let query = Query::of(&request, &["from", "to", "model", "key_id", "member_id", "session", "limit", "cursor"])?;
         let before = query.get("cursor").map(position).transpose()?;
         // Requests that end in this millisecond are listed too.
         let (from, to) = query.range(state.service.now().plus_ms(1))?;

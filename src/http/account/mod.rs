@@ -13,6 +13,7 @@ pub mod payments;
 pub mod receipt;
 pub mod requests;
 pub mod subscription;
+mod sums_csv;
 pub mod usage;
 pub mod usage_csv;
 pub mod webhooks;

@@ -1,5 +1,5 @@
-//! `GET /v1/usage.csv`: an account's ended requests with their exact costs, oldest first, for bookkeeping. It is
-//! written as fast as its reader takes it. A fault after the beginning can only cut it short: the connection then ends
+//! `GET /v1/usage.csv`: an account's ended requests with their exact costs, oldest first, for bookkeeping; with `group_by` the sums
+//! of `GET /v1/usage` instead, all pages of them. It is written as fast as its reader takes it. A fault after the beginning can only cut it short: the connection then ends
 //! without the transfer's proper end.
 
 use std::borrow::Cow;
@@ -9,17 +9,19 @@ use billing::Timestamp;
 use bytes::Bytes;
 use futures::{StreamExt, stream};
 
+use super::{sums_csv::Sums, usage::grouping};
 use crate::{
     http::{arrival::Arrival, auth, error::ApiError, query::Query, respond::refuse, state::Shared},
     service::{
         ServiceError,
         export::Export,
         history::{Ended, Quantity, Range, Used},
+        usage,
     },
 };
 
 const COLUMNS: &str = "request_id,started_at,ended_at,key_id,key_name,model,provider,ending,input_tokens,cached_input_tokens,\
-                       cache_write_tokens,output_tokens,estimated,compute_ms,billed_seconds,base_cost,fee,cost,currency,price_version,quantities\r\n";
+                       cache_write_tokens,output_tokens,estimated,compute_ms,billed_seconds,base_cost,fee,cost,currency,price_version,quantities,session\r\n";
 
 /// The lines of the next page; `None` after the last page.
 async fn lines(export: &mut Export) -> Result<Option<String>, ServiceError> {
@@ -51,6 +53,7 @@ fn line(row: &Ended, key_name: &str) -> String {
         "USD".to_owned(),
         row.price_version.to_string(),
         field(&quantities(row)).into_owned(),
+        field(row.session.as_deref().unwrap_or_default()).into_owned(),
     ];
     fields.join(",") + "\r\n"
 }
@@ -67,7 +70,7 @@ fn quantities(row: &Ended) -> String {
 
 /// A text as a field of RFC 4180. Spreadsheets read a field that begins like a formula as one, in quotes or not, so
 /// such a text gets an apostrophe, which spreadsheets read as "this is text".
-fn field(text: &str) -> Cow<'_, str> {
+pub(super) fn field(text: &str) -> Cow<'_, str> {
     let formula = text.trim_start().starts_with(['=', '+', '-', '@', '\u{ff1d}', '\u{ff0b}', '\u{ff0d}', '\u{ff20}'])
         || text.starts_with(['\t', '\r', '\n']);
     let plain = !text.contains([',', ';', '"', '\r', '\n', '\t']) && text.trim() == text;
@@ -79,25 +82,52 @@ fn field(text: &str) -> Cow<'_, str> {
     }
 }
 
-async fn begin(state: &Shared, request: &HttpRequest) -> Result<(String, Export), ApiError> {
+/// What is read page by page.
+enum Rows {
+    /// Ended requests.
+    Requests(Box<Export>),
+    /// Sums.
+    Sums(Box<Sums>),
+}
+
+impl Rows {
+    /// The lines of the next page; `None` after the last page.
+    async fn next(&mut self) -> Result<Option<String>, ServiceError> {
+        match self {
+            Self::Requests(export) => lines(export).await,
+            Self::Sums(sums) => sums.next().await,
+        }
+    }
+}
+
+async fn begin(state: &Shared, request: &HttpRequest) -> Result<(String, Rows), ApiError> {
     let sight = auth::sight(state, request).await?;
-    let query = Query::of(request, &["from", "to", "model", "key_id"])?;
-    let (from, to) = query.range(state.service.now())?;
-    let (account, from, only) = (sight.caller.account_id, from.unwrap_or(Timestamp(0)), query.only(&sight)?);
-    let mut export = Export::begin(&state.service, Range { account, from, to, only }).await?;
-    let first = lines(&mut export).await?.unwrap_or_default();
-    Ok((format!("{COLUMNS}{first}"), export))
+    let query = Query::of(request, &["from", "to", "group_by", "model", "key_id", "member_id", "session"])?;
+    let (account, only) = (sight.caller.account_id, query.only(&sight)?);
+    let (columns, mut rows) = if let Some(text) = query.get("group_by") {
+        let grouping = grouping(text)?;
+        let (from, to) = query.range(state.service.now().plus_ms(1))?;
+        let (from, to) = usage::whole(from, to, &grouping)?;
+        let sums = Sums::new(state, Range { account, from, to, only }, grouping);
+        (sums.columns(), Rows::Sums(Box::new(sums)))
+    } else {
+        let (from, to) = query.range(state.service.now())?;
+        let range = Range { account, from: from.unwrap_or(Timestamp(0)), to, only };
+        (COLUMNS.to_owned(), Rows::Requests(Box::new(Export::begin(&state.service, range).await?)))
+    };
+    let first = rows.next().await?.unwrap_or_default();
+    Ok((columns + &first, rows))
 }
 
 /// `GET /v1/usage.csv`.
 pub async fn usage_csv(state: Shared, request: HttpRequest) -> HttpResponse {
-    let (first, export) = match begin(&state, &request).await {
+    let (first, rows) = match begin(&state, &request).await {
         Ok(begun) => begun,
         Err(error) => return refuse(&request, &error),
     };
-    let others = stream::try_unfold(export, |mut export| async move {
-        let next = lines(&mut export).await.inspect_err(|error| tracing::error!(%error, "export cut short"))?;
-        Ok(next.map(|lines| (Bytes::from(lines), export)))
+    let others = stream::try_unfold(rows, |mut rows| async move {
+        let next = rows.next().await.inspect_err(|error| tracing::error!(%error, "export cut short"))?;
+        Ok(next.map(|lines| (Bytes::from(lines), rows)))
     });
     let body = stream::once(async { Ok::<_, ServiceError>(Bytes::from(first)) }).chain(others);
     HttpResponse::Ok()
@@ -171,11 +201,12 @@ mod tests {
             price_version: 1,
             started_at: at,
             ended_at: at,
+            session: Some("+1".into()),
         };
         let line = line(&row, "");
         assert_eq!(line.matches(',').count(), COLUMNS.matches(',').count());
         assert!(
-            line.contains(",'=p,completed,1,0,0,2,false,0,0,0.0000012345,0.00000002469,0.000001259,USD,1,tokens.input=1@0.00000015:0.00000015 tokens.output=2\r\n"),
+            line.contains(",'=p,completed,1,0,0,2,false,0,0,0.0000012345,0.00000002469,0.000001259,USD,1,tokens.input=1@0.00000015:0.00000015 tokens.output=2,'+1\r\n"),
             "{line}"
         );
     }

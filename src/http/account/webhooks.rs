@@ -2,7 +2,7 @@
 //! the scope "billing": a key that may change an endpoint, or see an endpoint's answers, could read all events.
 
 use actix_web::{HttpRequest, HttpResponse, web};
-use billing::{event::EventKind, key::Scope};
+use billing::{event::EventKind, ids::KeyId, key::Scope};
 use serde::Deserialize;
 use utoipa::ToSchema;
 use uuid::Uuid;
@@ -33,6 +33,10 @@ pub struct Wanted {
     url: String,
     /// The kinds of events to send; all kinds by default.
     events: Option<Vec<String>>,
+    /// Of events about a key, those about these keys alone; about all keys by default. Events about no key are sent in any case:
+    /// `events` leaves them out.
+    #[schema(max_items = 100)]
+    key_ids: Option<Vec<Uuid>>,
     #[serde(default)]
     #[schema(max_length = 200)]
     description: String,
@@ -48,8 +52,9 @@ impl TryFrom<Wanted> for NewEndpoint {
     type Error = ApiError;
 
     fn try_from(wanted: Wanted) -> Result<Self, ApiError> {
-        let Wanted { url, events, description, enabled } = wanted;
-        Ok(Self { url, kinds: events.as_deref().map(kinds).transpose()?, description, enabled })
+        let Wanted { url, events, key_ids, description, enabled } = wanted;
+        let keys = key_ids.map(|ids| ids.into_iter().map(KeyId).collect());
+        Ok(Self { url, kinds: events.as_deref().map(kinds).transpose()?, keys, description, enabled })
     }
 }
 

@@ -11,6 +11,7 @@ use super::{
     text::{count, minute},
 };
 use crate::{
+    gateway::session,
     http::{
         account::{
             history::{cursor, position},
@@ -104,6 +105,7 @@ struct Requests {
     frame: Frame,
     refusals: Vec<Refusal>,
     model: String,
+    session: String,
     rows: Vec<Row>,
     next: Option<String>,
 }
@@ -115,18 +117,25 @@ pub(super) async fn requests(state: Shared, request: HttpRequest) -> HttpRespons
 
 async fn listed(state: &Shared, request: &HttpRequest, visitor: &Visitor) -> Result<Requests, ApiError> {
     let account = visitor.may(Scope::Read)?.account_id;
-    let query = Query::of_form(request, &["model", "cursor"])?;
+    let query = Query::of_form(request, &["model", "session", "cursor"])?;
     let model = query.get("model").unwrap_or_default().trim().to_owned();
-    let only = Only { model: Some(model.clone()).filter(|model| !model.is_empty()), key: None };
+    let session = query.get("session").map(str::trim).and_then(session::kept);
+    let session = session.map(|session| (*session).to_owned());
+    let only = Only {
+        model: Some(model.clone()).filter(|model| !model.is_empty()),
+        session: session.clone(),
+        ..Only::default()
+    };
+    let session = session.unwrap_or_default();
     let range = Range { account, from: Timestamp(0), to: state.service.now().plus_ms(1), only };
     let before = query.get("cursor").map(position).transpose()?;
     let found = history::requests(&state.service, range, Page { before, limit: ROWS }).await?;
-    let next = found
-        .next
-        .and_then(|next| serde_urlencoded::to_string([("model", model.as_str()), ("cursor", &cursor(next))]).ok());
+    let next = found.next.and_then(|next| {
+        serde_urlencoded::to_string([("model", &model), ("session", &session), ("cursor", &cursor(next))]).ok()
+    });
     let rows = found.rows.into_iter().map(Row::from).collect();
     let refusals = refused_of(state, account, None).into_iter().take(REFUSALS).map(Refusal::from).collect();
-    Ok(Requests { frame: visitor.frame("Requests"), refusals, model, rows, next })
+    Ok(Requests { frame: visitor.frame("Requests"), refusals, model, session, rows, next })
 }
 
 struct Part {
@@ -149,6 +158,7 @@ struct One {
     frame: Frame,
     id: Uuid,
     model: String,
+    session: Option<String>,
     provider: String,
     ending: String,
     began: String,
@@ -176,6 +186,7 @@ async fn one(state: &Shared, visitor: &Visitor, id: &str) -> Result<One, ApiErro
         frame: visitor.frame("Request"),
         id: id.0,
         model: ended.model,
+        session: ended.session,
         provider: ended.provider,
         ending: ended.ending,
         began: minute(ended.started_at),

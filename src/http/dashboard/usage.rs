@@ -1,4 +1,4 @@
-//! Usage: sums, a chart of hours or days, and tables by model, by key and by time.
+//! Usage: sums, a chart of minutes, hours or days, and tables by model, by key, by member, by session and by time.
 
 use actix_web::{HttpRequest, HttpResponse};
 use askama::Template;
@@ -16,6 +16,7 @@ use super::{
 };
 use crate::{
     catalogue::Model,
+    gateway::session,
     http::{error::ApiError, query::Query, state::Shared},
     service::{
         history::Range,
@@ -26,9 +27,41 @@ use crate::{
     },
 };
 
-/// The ranges to choose from, in days. Of the shortest each hour is shown.
-const RANGES: [(i64, &str); 4] = [(1, "24 hours"), (7, "7 days"), (30, "30 days"), (90, "90 days")];
-const USUAL: i64 = 30;
+/// A range of time to choose.
+#[derive(Debug, PartialEq, Eq)]
+struct Length {
+    /// As the query has it: most are days.
+    name: &'static str,
+    label: &'static str,
+    ms: i64,
+    /// What a bar of the chart is, its length, and the length that the range is a multiple of.
+    span: Span,
+    bar_ms: i64,
+    whole_ms: i64,
+}
+
+const fn days(name: &'static str, label: &'static str, days: i64) -> Length {
+    Length { name, label, ms: days * DAY_MS, span: Span::Day, bar_ms: DAY_MS, whole_ms: DAY_MS }
+}
+
+const MINUTE_MS: i64 = 60_000;
+const RANGES: [Length; 5] = [
+    Length {
+        name: "hours",
+        label: "2 hours",
+        ms: 2 * HOUR_MS,
+        span: Span::Minute,
+        bar_ms: MINUTE_MS,
+        whole_ms: HOUR_MS,
+    },
+    Length { name: "1", label: "24 hours", ms: DAY_MS, span: Span::Hour, bar_ms: HOUR_MS, whole_ms: HOUR_MS },
+    days("7", "7 days", 7),
+    days("30", "30 days", 30),
+    days("90", "90 days", 90),
+];
+const USUAL: &str = "30";
+/// The sessions that are shown: those used last.
+const SESSIONS: u64 = 50;
 /// The height of the chart's highest bar.
 const HEIGHT: i64 = 110;
 /// The distance between bars.
@@ -62,13 +95,16 @@ impl From<usage::Sums> for Sums {
 
 struct Row {
     name: String,
+    /// Of a model: its provider.
     provider: String,
+    /// What the page is filtered by for this row alone, as a query.
+    filter: Option<String>,
     sums: Sums,
 }
 
-/// A key to choose.
-struct OfKey {
-    id: Uuid,
+/// A key or a member to choose.
+struct Choice {
+    id: String,
     name: String,
     is_chosen: bool,
 }
@@ -86,13 +122,15 @@ struct Bar {
 #[template(path = "dashboard/usage.html")]
 struct Usage {
     frame: Frame,
-    ranges: [(i64, &'static str); 4],
-    chosen: i64,
+    ranges: &'static [Length],
+    chosen: &'static str,
     model: String,
+    session: String,
     /// The filters, as the rest of a query.
     filters: String,
     csv: String,
-    keys: Vec<OfKey>,
+    keys: Vec<Choice>,
+    members: Vec<Choice>,
     total: Sums,
     saved: Nanos,
     span: &'static str,
@@ -100,7 +138,15 @@ struct Usage {
     bars: Vec<Bar>,
     models: Vec<Row>,
     by_key: Vec<Row>,
+    by_member: Vec<Row>,
+    sessions: Vec<Row>,
+    /// The days of the sessions that are shown: whole ones.
+    days: String,
+    /// Where all sessions are, if there are more.
+    more_sessions: Option<String>,
     times: Vec<Row>,
+    /// Whether older times of the range are left out, because there are too many requests to look at.
+    is_cut: bool,
 }
 
 /// `GET /dashboard/usage`.
@@ -110,88 +156,145 @@ pub(super) async fn usage(state: Shared, request: HttpRequest) -> HttpResponse {
 
 /// What the visitor asks for.
 struct Asked {
-    days: i64,
+    length: &'static Length,
     only: Only,
 }
 
 impl Asked {
     fn of(request: &HttpRequest) -> Result<Self, ApiError> {
-        let query = Query::of_form(request, &["days", "model", "key"])?;
-        let days = query.get("days").map_or(Some(USUAL), |days| days.parse().ok());
-        let days = days.filter(|days| RANGES.iter().any(|range| range.0 == *days));
-        let days = days.ok_or_else(|| ApiError::invalid("days", "must be 1, 7, 30 or 90"))?;
+        let query = Query::of_form(request, &["days", "model", "key", "member", "session"])?;
+        let name = query.get("days").unwrap_or(USUAL);
+        let length = RANGES.iter().find(|length| length.name == name);
+        let length = length.ok_or_else(|| ApiError::invalid("days", "must be hours, 1, 7, 30 or 90"))?;
         let model = query.get("model").map(str::trim).filter(|model| !model.is_empty()).map(str::to_owned);
-        let key = query.get("key").filter(|key| !key.is_empty()).map(str::parse).transpose();
+        let key = query.get("key").map(str::parse).transpose();
         let key = key.map_err(|_| ApiError::invalid("key", "must be a key's id"))?;
-        Ok(Self { days, only: Only { model, key } })
+        let member = query.get("member").map(|id| if id == NO_MEMBER { Ok(Uuid::nil()) } else { id.parse() });
+        let member = member.transpose().map_err(|_| ApiError::invalid("member", "must be a member's id, or none"))?;
+        let session = query.get("session").map(str::trim).and_then(session::kept);
+        let session = session.map(|session| (*session).to_owned());
+        Ok(Self { length, only: Only { model, key, member, session } })
     }
 
-    /// The filters, as the rest of a query whose name for a key is this.
-    fn filters(&self, key: &str) -> String {
-        let model = self.only.model.clone().map(|model| ("model", model));
-        let key = self.only.key.map(|id| (key, id.to_string()));
-        serde_urlencoded::to_string(model.into_iter().chain(key).collect::<Vec<_>>()).unwrap_or_default()
+    /// The filters, as the rest of a query whose names for a key and for a member are these.
+    fn filters(&self, key: &str, member: &str) -> String {
+        let Only { model, key: id, member: person, session } = &self.only;
+        let all = [
+            model.clone().map(|model| ("model", model)),
+            id.map(|id| (key, id.to_string())),
+            person.map(|person| (member, member_text(person))),
+            session.clone().map(|session| ("session", session)),
+        ];
+        serde_urlencoded::to_string(all.into_iter().flatten().collect::<Vec<_>>()).unwrap_or_default()
     }
+}
 
-    /// The span of a bar, and its length.
-    const fn span(&self) -> (Span, i64) {
-        if self.days == 1 { (Span::Hour, HOUR_MS) } else { (Span::Day, DAY_MS) }
-    }
+/// How a query names those who are no member.
+const NO_MEMBER: &str = "none";
+
+fn member_text(person: Uuid) -> String {
+    if person.is_nil() { NO_MEMBER.to_owned() } else { person.to_string() }
+}
+
+/// The groups of a page, dearest first.
+fn dearest(mut rows: Vec<(Group, usage::Sums)>) -> Vec<(Group, usage::Sums)> {
+    rows.sort_by_key(|(_, sums)| std::cmp::Reverse(sums.cost));
+    rows
 }
 
 async fn made(state: &Shared, request: &HttpRequest, visitor: &Visitor) -> Result<Usage, ApiError> {
     let account = visitor.may(Scope::Read)?.account_id;
     let asked = Asked::of(request)?;
+    let length = asked.length;
     // Whole hours or days, the present one the last of them.
-    let (span, length) = asked.span();
-    let to = state.service.now().plus_ms(1).ceil(length);
-    let from = to.plus_ms(-asked.days * DAY_MS);
+    let to = state.service.now().plus_ms(1).ceil(length.whole_ms);
+    let from = to.plus_ms(-length.ms);
     let range = Range { account, from, to, only: asked.only.clone() };
-    let by = async |span, by| {
+    let by = async |by| {
         let page = Page { before: None, limit: LARGEST };
-        usage::usage(&state.service, range.clone(), &Grouping { span, by }, page).await
+        usage::groups(&state.service, range.clone(), &Grouping { span: None, by }, page).await
     };
-    let times = by(Some(span), vec![]).await?;
-    let mut models: Vec<(Group, usage::Sums)> = by(None, vec![By::Model, By::Provider]).await?.groups.rows;
-    let mut by_key = by(None, vec![By::Key]).await?.groups.rows;
-    models.sort_by_key(|(_, sums)| std::cmp::Reverse(sums.cost));
-    by_key.sort_by_key(|(_, sums)| std::cmp::Reverse(sums.cost));
+    let in_time = Grouping { span: Some(length.span), by: Vec::new() };
+    let times = usage::usage(&state.service, range.clone(), &in_time, Page { before: None, limit: LARGEST }).await?;
+    let models = dearest(by(vec![By::Model, By::Provider]).await?.rows);
+    let by_key = dearest(by(vec![By::Key]).await?.rows);
+    let by_member = dearest(by(vec![By::Member]).await?.rows);
+    let days = Range { from: from.floor(DAY_MS), to: to.ceil(DAY_MS), ..range.clone() };
+    let whole_days = format!("{} to {}", day(days.from), day(days.to.plus_ms(-1)));
+    let all_sessions = format!("from={}&group_by=session&{}", days.from, asked.filters("key_id", "member_id"));
+    let by_session = Grouping { span: None, by: vec![By::Session] };
+    let sessions = usage::groups(&state.service, days, &by_session, Page { before: None, limit: SESSIONS }).await?;
     let costs: Vec<_> =
         times.groups.rows.iter().filter_map(|(group, sums)| Some((group.starts_at?, sums.cost))).collect();
     let saved = models.iter().map(|(group, sums)| saved(state, group.model.as_deref(), sums).get()).sum();
-    let names = names(state, account).await?;
-    let name = |id: Uuid| named(&names, id);
-    let count = asked.days * DAY_MS / length;
+    let (keys, members) = names(state, account).await?;
+    let count = length.ms / length.bar_ms;
+    let row = |name, filter: Option<(&str, String)>, sums: usage::Sums| Row {
+        name,
+        provider: String::new(),
+        filter: filter.and_then(|filter| serde_urlencoded::to_string([filter]).ok()),
+        sums: sums.into(),
+    };
     Ok(Usage {
         frame: visitor.frame("Usage"),
-        ranges: RANGES,
-        chosen: asked.days,
-        filters: asked.filters("key"),
-        csv: format!("from={from}&{}", asked.filters("key_id")).trim_end_matches('&').to_owned(),
-        keys: names.iter().map(|(id, name)| key_of(*id, name, asked.only.key)).collect(),
+        ranges: &RANGES,
+        chosen: length.name,
+        filters: asked.filters("key", "member"),
+        csv: format!("from={from}&{}", asked.filters("key_id", "member_id")).trim_end_matches('&').to_owned(),
+        keys: keys.iter().map(|(id, name)| choice(id.to_string(), name, asked.only.key == Some(*id))).collect(),
+        members: members
+            .iter()
+            .map(|(id, name)| (*id, name.as_str()))
+            .chain([(Uuid::nil(), "no member")])
+            .map(|(id, name)| choice(member_text(id), name, asked.only.member == Some(id)))
+            .collect(),
         model: asked.only.model.unwrap_or_default(),
+        session: asked.only.session.unwrap_or_default(),
         total: times.total.unwrap_or_default().into(),
         saved: Nanos::new(saved),
-        span: if span == Span::Hour { "hour" } else { "day" },
+        span: match length.span {
+            Span::Minute => "minute",
+            Span::Hour => "hour",
+            Span::Day => "day",
+        },
         width: count * STEP,
-        bars: bars(from, count, length, &costs),
+        bars: bars(from, count, length.bar_ms, &costs),
         models: models.into_iter().map(of_model).collect(),
         by_key: by_key
             .into_iter()
-            .map(|(group, sums)| Row {
-                name: group.key.map(name).unwrap_or_default(),
-                provider: group.key.map(|id| id.to_string()).unwrap_or_default(),
-                sums: sums.into(),
+            .map(|(group, sums)| {
+                let id = group.key.unwrap_or_default();
+                row(named(&keys, id), Some(("key", id.to_string())), sums)
             })
             .collect(),
+        by_member: by_member
+            .into_iter()
+            .map(|(group, sums)| {
+                let id = group.member.unwrap_or_default();
+                let known = members.iter().find(|(member, _)| *member == id).map(|(_, name)| name.clone());
+                let name =
+                    known.unwrap_or_else(|| if id.is_nil() { "no member" } else { "a former member" }.to_owned());
+                row(name, Some(("member", member_text(id))), sums)
+            })
+            .collect(),
+        sessions: sessions
+            .rows
+            .into_iter()
+            .map(|(group, sums)| {
+                let session = group.session.unwrap_or_default();
+                row(session.clone(), Some(("session", session)), sums)
+            })
+            .collect(),
+        days: whole_days,
+        more_sessions: sessions.next.map(|_| all_sessions.trim_end_matches('&').to_owned()),
+        is_cut: times.groups.next.is_some(),
         times: times
             .groups
             .rows
             .into_iter()
-            .map(|(group, sums)| Row {
-                name: group.starts_at.map(|at| label(at, length)).unwrap_or_default(),
-                provider: String::new(),
-                sums: sums.into(),
+            .map(|(group, sums)| {
+                let name = group.starts_at.map(|at| label(at, length.bar_ms)).unwrap_or_default();
+                row(name, None, sums)
             })
             .collect(),
     })
@@ -199,26 +302,30 @@ async fn made(state: &Shared, request: &HttpRequest, visitor: &Visitor) -> Resul
 
 fn of_model((group, sums): (Group, usage::Sums)) -> Row {
     let (name, provider) = (group.model.unwrap_or_default(), group.provider.unwrap_or_default());
-    Row { name, provider, sums: sums.into() }
+    Row { name, provider, filter: None, sums: sums.into() }
 }
 
-/// The account's keys, and its members, who stand where a key would for what they run on these pages: id and name.
-async fn names(state: &Shared, account: AccountId) -> Result<Vec<(Uuid, String)>, ApiError> {
+/// Ids with names.
+type Names = Vec<(Uuid, String)>;
+
+/// The account's keys, with its members, who stand where a key would for what they run on these pages; and its members.
+async fn names(state: &Shared, account: AccountId) -> Result<(Names, Names), ApiError> {
     let keys = keys::list(&state.service, account, None).await?;
     let members = members::list(&state.service, account).await?;
-    let member =
-        |Member { membership, person }| Some((membership.person_id.0, format!("{}, on these pages", person?.email)));
-    Ok(keys.into_iter().map(|key| (key.id.0, key.name)).chain(members.into_iter().filter_map(member)).collect())
+    let member = |Member { membership, person }| Some((membership.person_id.0, person?.email));
+    let members: Names = members.into_iter().filter_map(member).collect();
+    let on_pages = members.iter().map(|(id, email)| (*id, format!("{email}, on these pages")));
+    Ok((keys.into_iter().map(|key| (key.id.0, key.name)).chain(on_pages).collect(), members))
 }
 
-/// The name of a key or a member.
+/// The name of a key, or of a member on these pages.
 fn named(names: &[(Uuid, String)], id: Uuid) -> String {
     let known = names.iter().find(|(known, _)| *known == id).map(|(_, name)| name.clone());
     known.unwrap_or_else(|| if id.is_nil() { "without a key" } else { "a former member" }.to_owned())
 }
 
-fn key_of(id: Uuid, name: &str, chosen: Option<Uuid>) -> OfKey {
-    OfKey { id, name: name.to_owned(), is_chosen: chosen == Some(id) }
+fn choice(id: String, name: &str, is_chosen: bool) -> Choice {
+    Choice { id, name: name.to_owned(), is_chosen }
 }
 
 /// What the cached tokens of a model would have cost more, at its price of today.
@@ -229,12 +336,12 @@ fn saved(state: &Shared, model: Option<&str>, sums: &usage::Sums) -> Nanos {
     model.price.as_ref().map_or(Nanos::ZERO, |price| price.saved_by_caches(amounts))
 }
 
-/// The beginning of an hour or a day, as the chart and its table show it.
+/// The beginning of a minute, an hour or a day, as the chart and its table show it.
 fn label(at: Timestamp, length: i64) -> String {
-    if length == HOUR_MS { minute(at) } else { day(at) }
+    if length == DAY_MS { day(at) } else { minute(at) }
 }
 
-/// The bars of the chart: one for each hour or day that something was spent in.
+/// The bars of the chart: one for each minute, hour or day that something was spent in.
 fn bars(from: Timestamp, count: i64, length: i64, costs: &[(Timestamp, Nanos)]) -> Vec<Bar> {
     let most = costs.iter().map(|(_, cost)| cost.get()).max().unwrap_or(0).max(1);
     let bar = |place: i64| {

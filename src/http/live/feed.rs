@@ -308,7 +308,7 @@ async fn look(state: Shared, caller: Caller, topics: Topics, seen: Seen) -> Resu
     let own = (!caller.scopes.has(Scope::Read)).then_some(caller.key_id);
     let mut found = Found { ended: Vec::new(), events: Vec::new(), holds: None, is_cut: false };
     if topics.has(Topic::Usage) {
-        let only = Only { model: None, key: own.map(|key| key.0) };
+        let only = Only { key: own.map(|key| key.0), ..Only::default() };
         let to = service.now().plus_ms(AHEAD_MS);
         let range = Range { account, from: seen.ended_at, to, only };
         let mut before = None;

@@ -380,7 +380,14 @@ fn query_parameter(name: &str) -> (&'static str, Schema) {
         "to" => ("Up to this instant; a date is that whole day.", text().into()),
         "model" => ("Of this model alone.", text().into()),
         "key_id" => ("Of this key alone; `none` of requests without one.", text().into()),
-        "group_by" => ("Some of `day`, `hour`, `model`, `provider`, `key`, separated by commas.", text().into()),
+        "member_id" => {
+            ("Of the keys that this member made alone, and of the pages; `none` of no member's.", text().into())
+        }
+        "session" => ("Of this session alone.", text().into()),
+        "group_by" => (
+            "One of `minute`, `hour`, `day`, and some of `model`, `provider`, `key`, `member`, `session`, separated by commas.",
+            text().into(),
+        ),
         "kind" => ("Of this kind alone.", text().enum_values(Some(EventKind::ALL.map(EventKind::name))).into()),
         "order" => ("`desc`, or `asc`.", text().enum_values(Some(["asc", "desc"])).into()),
         "after" => ("Behind the item with this id.", text().into()),

@@ -313,13 +313,13 @@ fn account() -> Vec<Operation> {
             .errors(&[Code::InvalidRequest])
             .answers::<Holds>(),
         get("/v1/usage", Takes::Key, "What was used, summed")
-            .query(&["from", "to", "group_by", "model", "key_id", "limit", "cursor"])
+            .query(&["from", "to", "group_by", "model", "key_id", "member_id", "session", "limit", "cursor"])
             .answers::<Usage>(),
-        get("/v1/usage.csv", Takes::Key, "Ended requests, for people who keep books")
-            .query(&["from", "to", "model", "key_id"])
+        get("/v1/usage.csv", Takes::Key, "Ended requests, for people who keep books; with `group_by` their sums")
+            .query(&["from", "to", "group_by", "model", "key_id", "member_id", "session"])
             .text("text/csv"),
         get("/v1/requests", Takes::Key, "Ended requests")
-            .query(&["from", "to", "model", "key_id", "limit", "cursor"])
+            .query(&["from", "to", "model", "key_id", "member_id", "session", "limit", "cursor"])
             .pages::<EndedRequest>(),
         get("/v1/requests/running", Takes::Key, "The requests that run at the node that answers, the oldest first")
             .answers::<RunningRequests>(),
@@ -456,11 +456,11 @@ fn accounts() -> Vec<Operation> {
         get("/admin/v1/accounts/{account}/balance", OPERATOR, "What an account can spend").answers::<Balance>(),
         get("/admin/v1/accounts/{account}/payments", OPERATOR, "An account's payments").paged().pages::<Payment>(),
         get("/admin/v1/accounts/{account}/requests", OPERATOR, "An account's ended requests")
-            .query(&["from", "to", "model", "key_id", "limit", "cursor"])
+            .query(&["from", "to", "model", "key_id", "member_id", "session", "limit", "cursor"])
             .pages::<EndedRequest>(),
         get("/admin/v1/accounts/{account}/holds", OPERATOR, "An account's open holds").answers::<Holds>(),
         get("/admin/v1/accounts/{account}/usage", OPERATOR, "What an account used, summed")
-            .query(&["from", "to", "group_by", "model", "key_id", "limit", "cursor"])
+            .query(&["from", "to", "group_by", "model", "key_id", "member_id", "session", "limit", "cursor"])
             .answers::<Usage>(),
         get("/admin/v1/accounts/{account}/events", OPERATOR, "What an account was told")
             .query(&["kind", "limit", "cursor"])

@@ -139,6 +139,9 @@ pub struct EndedRequest {
     /// The id of the request's API key.
     #[schema(required)]
     pub(in crate::http) key_id: Option<Uuid>,
+    /// The session that its client named.
+    #[schema(required)]
+    pub(in crate::http) session: Option<String>,
     pub(in crate::http) model: String,
     /// The provider, or `farebox`.
     pub(in crate::http) provider: String,
@@ -192,6 +195,7 @@ impl From<history::Ended> for EndedRequest {
         Self {
             id: ended.id.0,
             key_id: ended.key_id.map(|id| id.0),
+            session: ended.session,
             model: ended.model,
             provider: ended.provider,
             ending: ended.ending,

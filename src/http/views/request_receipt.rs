@@ -19,6 +19,9 @@ pub struct RequestReceipt {
     /// The id of the request's API key.
     #[schema(required)]
     key_id: Option<Uuid>,
+    /// The session that its client named.
+    #[schema(required)]
+    session: Option<String>,
     model: String,
     /// The provider, or `farebox`.
     provider: String,
@@ -82,6 +85,7 @@ impl From<receipts::RequestReceipt> for RequestReceipt {
             account_id: account_id.0,
             request_id: ended.id.0,
             key_id: ended.key_id.map(|id| id.0),
+            session: ended.session,
             model: ended.model,
             provider: ended.provider,
             price_version: ended.price_version,

@@ -18,9 +18,9 @@ pub struct Usage {
     /// The next page's `cursor`; null after the last page.
     #[schema(required)]
     next_cursor: Option<String>,
-    /// The first hour.
+    /// The beginning of the first hour, or day.
     from: Time,
-    /// The hour after the last one.
+    /// The end of the last hour, or day.
     to: Time,
     /// What the sums are grouped by.
     group_by: Vec<&'static str>,
@@ -42,6 +42,9 @@ struct UsageRow {
     hour: Option<Time>,
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
+    minute: Option<Time>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     model: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
@@ -50,6 +53,14 @@ struct UsageRow {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<Uuid>)]
     key_id: Option<Nullable<Uuid>>,
+    /// The member who made the key, or ran the request on the pages; null for requests of no member.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Uuid>)]
+    member_id: Option<Nullable<Uuid>>,
+    /// The session. Requests that name none are in the total, and in no row.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    session: Option<String>,
     #[serde(flatten)]
     sums: Sums,
 }
@@ -97,19 +108,18 @@ impl From<usage::Sums> for Sums {
 
 impl UsageRow {
     fn of(grouping: &Grouping, (group, sums): (Group, usage::Sums)) -> Self {
-        let Group { starts_at, model, provider, key } = group;
+        let Group { used_on: _, starts_at, model, provider, key, member, session } = group;
         let is_by = |by: By| grouping.by.contains(&by);
-        let (day, hour) = match grouping.span {
-            Some(Span::Day) => (starts_at.map(|at| at.to_string().chars().take(10).collect()), None),
-            Some(Span::Hour) => (None, Time::of(starts_at)),
-            None => (None, None),
-        };
+        let time = |span| starts_at.filter(|_| grouping.span == Some(span));
         Self {
-            day,
-            hour,
+            day: time(Span::Day).map(|at| at.to_string().chars().take(10).collect()),
+            hour: Time::of(time(Span::Hour)),
+            minute: Time::of(time(Span::Minute)),
             model: model.filter(|_| is_by(By::Model)),
             provider: provider.filter(|_| is_by(By::Provider)),
             key_id: is_by(By::Key).then(|| Nullable(key.filter(|key| !key.is_nil()))),
+            member_id: is_by(By::Member).then(|| Nullable(member.filter(|member| !member.is_nil()))),
+            session: session.filter(|_| is_by(By::Session)),
             sums: sums.into(),
         }
     }

@@ -17,6 +17,9 @@ pub struct Webhook {
     /// The kinds of events that are sent; null: all kinds.
     #[schema(required)]
     events: Option<Vec<&'static str>>,
+    /// Of events about a key, those about these keys alone are sent; null: about all keys.
+    #[schema(required)]
+    key_ids: Option<Vec<Uuid>>,
     enabled: bool,
     #[schema(required)]
     disabled_at: Option<Time>,
@@ -31,13 +34,14 @@ pub struct Webhook {
 
 impl From<webhooks::Endpoint> for Webhook {
     fn from(endpoint: webhooks::Endpoint) -> Self {
-        let webhooks::Endpoint { id, url, description, kinds, disabled, failing_since, created_at } = endpoint;
+        let webhooks::Endpoint { id, url, description, kinds, keys, disabled, failing_since, created_at } = endpoint;
         let (disabled_at, disabled_because) = disabled.unzip();
         Self {
             id,
             url,
             description,
             events: kinds.map(|kinds| kinds.iter().map(|kind| EventKind::name(*kind)).collect()),
+            key_ids: keys.map(|keys| keys.iter().map(|key| key.0).collect()),
             enabled: disabled_at.is_none(),
             disabled_at: Time::of(disabled_at),
             disabled_because,

@@ -67,5 +67,6 @@ pub(crate) fn admit(work: Work, hold: HoldRequest) -> Admit {
         output: None,
         auto_scale: None,
         names: Names::default(),
+        session: None,
     }
 }

@@ -359,7 +359,7 @@ pub(super) const CHECKS: &[Check] = &[
         what: "rows of an account that is not there",
         pairs: &[("accounts", Count)],
         sql: "SELECT account_id, CAST(1 AS BIGINT), CAST(0 AS BIGINT) FROM (SELECT account_id FROM journal UNION SELECT \
-              account_id FROM usage_record UNION SELECT account_id FROM usage_rollup UNION SELECT account_id FROM request_attempt UNION SELECT account_id FROM \
+              account_id FROM usage_record UNION SELECT account_id FROM usage_rollup UNION SELECT account_id FROM usage_session UNION SELECT account_id FROM request_attempt UNION SELECT account_id FROM \
               credit_grant UNION SELECT account_id FROM hold UNION SELECT account_id FROM payment UNION SELECT account_id \
               FROM payment_reversal UNION SELECT account_id FROM payment_customer UNION SELECT account_id FROM \
               payment_method UNION SELECT account_id FROM card_choice UNION SELECT account_id FROM subscription UNION \

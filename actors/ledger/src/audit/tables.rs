@@ -90,7 +90,7 @@ impl Table for Holds {
     type State = Hold;
     const WHAT: &'static str = "open holds are not those of the log";
     const PAGE: &'static str = "SELECT account_id, request_id, key_id, class, units, model, provider, price_version, \
-                                allocations, accrued, worst_case, claimed, placed_at, deadline, parked FROM hold \
+                                allocations, accrued, worst_case, claimed, placed_at, deadline, parked, session FROM hold \
                                 WHERE (account_id, request_id) > (?, ?) ORDER BY account_id, request_id LIMIT 2000";
 
     fn rows(transition: &Transition, mut tell: impl FnMut((Uuid, Uuid), Option<&Hold>)) {
@@ -209,7 +209,7 @@ impl Table for Endpoints {
     type Key = Uuid;
     type State = Endpoint;
     const WHAT: &'static str = "webhook is not what the log says";
-    const PAGE: &'static str = "SELECT id, account_id, url, description, secret, kinds, created_at, failing_since, \
+    const PAGE: &'static str = "SELECT id, account_id, url, description, secret, kinds, key_ids, created_at, failing_since, \
                                 disabled_at, disabled_because FROM webhook_endpoint WHERE id > ? \
                                 ORDER BY id LIMIT 2000";
 

@@ -11,6 +11,7 @@ mod v3;
 mod v4;
 mod v5;
 mod v6;
+mod v7;
 
 use billing::{Timestamp, entry::Transition};
 use uuid::Uuid;
@@ -110,12 +111,13 @@ struct Form {
 }
 
 /// The forms after the first, in order.
-const FORMS: [Form; 5] = [
+const FORMS: [Form; 6] = [
     Form { version: 2, adds: "usage.attempts", is_needed: v2::is_needed },
     Form { version: 3, adds: "hold.is_parked", is_needed: v3::is_needed },
     Form { version: 4, adds: "members", is_needed: v4::is_needed },
     Form { version: 5, adds: "header.frozen_at", is_needed: v5::is_needed },
     Form { version: 6, adds: "alerts", is_needed: v6::is_needed },
+    Form { version: 7, adds: "sessions, or a webhook's keys", is_needed: v7::is_needed },
 ];
 /// The version of the first form, and of the newest.
 const FIRST: u8 = 1;

@@ -125,11 +125,11 @@ pub(super) fn taken_rows<'a>(merged: &Merged<'a>) -> Rows<'a> {
 pub(super) fn hold_rows<'a>(merged: &Merged<'a>) -> Rows<'a> {
     static WRITE: Write = Write::new(
         "INSERT INTO hold (account_id, request_id, key_id, class, units, model, provider, price_version, allocations, accrued, worst_case, \
-         claimed, placed_at, deadline, parked)",
+         claimed, placed_at, deadline, parked, session)",
         "ON CONFLICT (account_id, request_id) DO UPDATE SET allocations = excluded.allocations, \
                 accrued = excluded.accrued, claimed = excluded.claimed, deadline = excluded.deadline, parked = excluded.parked",
     );
-    let mut rows = Rows::new(&WRITE, 15, merged.holds.len());
+    let mut rows = Rows::new(&WRITE, 16, merged.holds.len());
     for (account_id, hold) in merged.holds.values() {
         let (class, units) = match hold.work {
             Work::Open { class, units } => (Some(class.name()), units.0),
@@ -151,6 +151,7 @@ pub(super) fn hold_rows<'a>(merged: &Merged<'a>) -> Rows<'a> {
             hold.placed_at.0.into(),
             hold.deadline.0.into(),
             i64::from(hold.is_parked).into(),
+            hold.session.as_deref().into(),
         ]);
     }
     rows

@@ -55,10 +55,10 @@ pub(super) fn usage_rows<'a>(entries: &[Entry<'a>]) -> Rows<'a> {
     static WRITE: Write = Write::new(
         "INSERT INTO usage_record (account_id, request_id, key_id, model, provider, ending, input_tokens, \
          cached_input_tokens, cache_write_tokens, output_tokens, reasoning_tokens, estimated, compute_ms, billed_seconds, base_cost, fee, charged, \
-         price_version, started_at, ended_at, quantities)",
+         price_version, started_at, ended_at, quantities, session)",
         "",
     );
-    let mut rows = Rows::new(&WRITE, 21, entries.len());
+    let mut rows = Rows::new(&WRITE, 22, entries.len());
     for Entry { transition, .. } in entries {
         let Some(usage) = &transition.usage else { continue };
         let UsageRecord { parts, cost, .. } = usage;
@@ -84,6 +84,7 @@ pub(super) fn usage_rows<'a>(entries: &[Entry<'a>]) -> Rows<'a> {
             usage.started_at.0.into(),
             usage.ended_at.0.into(),
             parts.to_string().into(),
+            usage.session.as_deref().into(),
         ]);
     }
     rows

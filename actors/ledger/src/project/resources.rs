@@ -17,7 +17,7 @@ use uuid::Uuid;
 use super::merge::Merged;
 use crate::{
     rows::{Rows, Write},
-    webhooks::kinds_text,
+    webhooks::{keys_text, kinds_text},
 };
 
 /// The resources that transitions changed, each in its last form.
@@ -212,15 +212,15 @@ pub(super) fn payment_card_rows<'a>(merged: &Merged<'a>) -> Rows<'a> {
 /// An endpoint that is turned on has failed nothing yet. When it began to fail is not in the log: attempts are not.
 pub(super) fn endpoint_rows<'a>(merged: &Merged<'a>) -> Rows<'a> {
     static WRITE: Write = Write::new(
-        "INSERT INTO webhook_endpoint (id, account_id, url, description, secret, kinds, enabled, created_at, disabled_at, \
+        "INSERT INTO webhook_endpoint (id, account_id, url, description, secret, kinds, key_ids, enabled, created_at, disabled_at, \
          disabled_because)",
         "ON CONFLICT (id) DO UPDATE SET url = excluded.url, description = excluded.description, \
-         secret = excluded.secret, kinds = excluded.kinds, disabled_at = excluded.disabled_at, \
+         secret = excluded.secret, kinds = excluded.kinds, key_ids = excluded.key_ids, disabled_at = excluded.disabled_at, \
          disabled_because = excluded.disabled_because, failing_since = CASE WHEN webhook_endpoint.enabled < excluded.enabled \
          THEN NULL ELSE webhook_endpoint.failing_since END, enabled = excluded.enabled \
          WHERE webhook_endpoint.account_id = excluded.account_id",
     );
-    let mut rows = Rows::new(&WRITE, 10, 0);
+    let mut rows = Rows::new(&WRITE, 11, 0);
     for endpoint in merged.resources.endpoints.values() {
         rows.push([
             endpoint.id.into(),
@@ -229,6 +229,7 @@ pub(super) fn endpoint_rows<'a>(merged: &Merged<'a>) -> Rows<'a> {
             endpoint.description.as_str().into(),
             endpoint.secret.as_str().into(),
             kinds_text(endpoint.kinds.as_deref()).into(),
+            keys_text(endpoint.keys.as_deref()).into(),
             i64::from(endpoint.disabled.is_none()).into(),
             endpoint.created_at.0.into(),
             endpoint.disabled.map(|(at, _)| at.0).into(),

@@ -29,6 +29,7 @@ impl Stage {
             description: String::new(),
             secret: "whsec_".into(),
             kinds,
+            keys: None,
             created_at: NOW,
             disabled: None,
         };

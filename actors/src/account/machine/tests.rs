@@ -110,6 +110,7 @@ fn enter(who: u32, max_wait: Duration) -> Input<Numbers> {
         output: None,
         auto_scale: None,
         names: Names::default(),
+        session: None,
     };
     Input::Enter(Enter { admit, max_wait }, who)
 }

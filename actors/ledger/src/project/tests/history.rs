@@ -18,6 +18,7 @@ use billing::{
     plan::Plan,
     price::{Cost, Parts},
     reversal::{Kind, Listing, News, Reversal, State},
+    session::Session,
     subscription::FEE,
     time::DAY_MS,
 };
@@ -110,6 +111,12 @@ struct Story {
 
 pub(super) fn account_id(number: u128) -> AccountId {
     AccountId(Uuid::from_u128(number + 1))
+}
+
+/// Half of the requests name one of three sessions.
+fn session(id: Uuid) -> Option<Session> {
+    let number = id.as_u128();
+    number.is_multiple_of(2).then(|| Session::new(format!("ses {}", number % 3)).ok()).flatten()
 }
 
 /// The key of an account.
@@ -278,6 +285,7 @@ impl Story {
             output: None,
             auto_scale: None,
             names: Names::default(),
+            session: session(id),
         }
     }
 
@@ -298,6 +306,7 @@ impl Story {
             started_at: now,
             ended_at: now,
             attempts: Vec::new(),
+            session: session(request_id.0),
         }
     }
 

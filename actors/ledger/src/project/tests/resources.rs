@@ -141,6 +141,7 @@ fn endpoint(account_id: AccountId, which: usize, id: Uuid, now: Timestamp) -> En
         description: String::new(),
         secret: "whsec_".into(),
         kinds: which.is_multiple_of(3).then_some(some),
+        keys: which.is_multiple_of(4).then(|| vec![KeyId(id)]),
         created_at: now,
         disabled: which.is_multiple_of(5).then_some((now, Because::Owner)),
     }

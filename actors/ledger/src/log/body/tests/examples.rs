@@ -28,10 +28,10 @@ use uuid::Uuid;
 
 use super::super::{Field, Imported, PriceBook};
 
-const NOW: Timestamp = Timestamp(1_795_512_896_789);
+pub(super) const NOW: Timestamp = Timestamp(1_795_512_896_789);
 const WEEKS: i64 = 28 * 86_400_000;
 
-fn id(number: u128) -> Uuid {
+pub(super) fn id(number: u128) -> Uuid {
     Uuid::from_u128(0x0199_c0de_aaaa_7bbb_8ccc_0000_0000_0000 + number)
 }
 
@@ -82,7 +82,7 @@ fn line(kind: LineKind, grant: u128, available: i64, held: i64, spent: i64) -> L
     }
 }
 
-fn unchanged(seq: u64) -> Transition {
+pub(super) fn unchanged(seq: u64) -> Transition {
     Transition::unchanged(AccountId(id(1)), seq, NOW, header(seq))
 }
 
@@ -108,6 +108,7 @@ pub(in crate::log::body) fn admission() -> Transition {
             placed_at: NOW,
             deadline: Timestamp(NOW.0 + 1_800_000),
             is_parked: false,
+            session: None,
         }),
         ..unchanged(41)
     }
@@ -138,6 +139,7 @@ pub(in crate::log::body) fn settlement() -> Transition {
             started_at: Timestamp(NOW.0 - 2_345),
             ended_at: NOW,
             attempts: Vec::new(),
+            session: None,
         }),
         ..unchanged(42)
     }
@@ -467,6 +469,7 @@ fn resources() -> Transition {
         description: "mine".into(),
         secret: "whsec_1".into(),
         kinds,
+        keys: None,
         created_at: NOW,
         disabled: Some((NOW, because)),
     };
@@ -526,6 +529,7 @@ pub(in crate::log::body) fn freezing() -> Vec<Transition> {
         description: String::new(),
         secret: "whsec_2".into(),
         kinds: Some(vec![AccountFrozen, AccountUnfrozen]),
+        keys: None,
         created_at: NOW,
         disabled: None,
     };

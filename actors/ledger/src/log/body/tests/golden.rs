@@ -3,7 +3,7 @@
 
 use super::{
     super::{BadBody, Began, Body, Genesis, decode, encode, encode_genesis, encode_imported, encode_prices},
-    Uuid, examples,
+    Uuid, examples, sessions,
 };
 
 const GENESIS: &[u8] = include_bytes!("../../../../tests/fixtures/log_bodies/1_genesis.bin");
@@ -16,6 +16,7 @@ const PARKED: &[u8] = include_bytes!("../../../../tests/fixtures/log_bodies/3_pa
 const MEMBERS: &[u8] = include_bytes!("../../../../tests/fixtures/log_bodies/4_members.bin");
 const FROZEN: &[u8] = include_bytes!("../../../../tests/fixtures/log_bodies/5_frozen.bin");
 const ALERTS: &[u8] = include_bytes!("../../../../tests/fixtures/log_bodies/6_alerts.bin");
+const SESSIONS: &[u8] = include_bytes!("../../../../tests/fixtures/log_bodies/7_sessions.bin");
 const EVERYTHING: &[u8] = include_bytes!("../../../../tests/fixtures/log_bodies/1_everything.bin");
 
 fn genesis(began: Began) -> Genesis {
@@ -75,7 +76,7 @@ fn bodies_of_form_6_are_read_for_ever() {
     assert_eq!(decode(ALERTS), Ok(Body::Transitions(vec![examples::members(), examples::alerts()])));
 }
 
-/// For as long as form 6 is the newest.
+/// For as long as no other form holds all of them in fewer bytes.
 #[test]
 fn bodies_are_written_in_form_6_where_they_need_it() {
     assert_eq!(encode(&[examples::members(), examples::alerts()]), ALERTS);
@@ -85,6 +86,27 @@ fn bodies_are_written_in_form_6_where_they_need_it() {
     }
     let other = encode(&[examples::members()]);
     assert!(decode(&[&[6], &other[1..]].concat()).is_err(), "it is for bodies that need it");
+}
+
+#[test]
+fn bodies_of_form_7_are_read_for_ever() {
+    assert_eq!(decode(SESSIONS), Ok(Body::Transitions([vec![examples::alerts()], sessions::sessions()].concat())));
+}
+
+/// For as long as form 7 is the newest.
+#[test]
+fn bodies_are_written_in_form_7_where_they_need_it() {
+    assert_eq!(encode(&[vec![examples::alerts()], sessions::sessions()].concat()), SESSIONS);
+    for needs in sessions::sessions() {
+        let body = encode(&[needs]);
+        assert_eq!(body[0], 7);
+        for older in [1, 2, 3, 4, 5, 6] {
+            let refused = Err(BadBody::Malformed("sessions, or a webhook's keys".into()));
+            assert_eq!(decode(&[&[older], &body[1..]].concat()), refused);
+        }
+    }
+    let other = encode(&[examples::alerts()]);
+    assert!(decode(&[&[7], &other[1..]].concat()).is_err(), "it is for bodies that need it");
 }
 
 /// For as long as no other form holds all of them in fewer bytes.

@@ -94,6 +94,7 @@ fn endpoint() -> BoxedStrategy<Endpoint> {
         description: text(),
         secret: text(),
         kinds: option::of(vec(select(EventKind::ALL.to_vec()), 0..3)),
+        keys: option::of(vec(id().prop_map(KeyId), 0..3)),
         created_at: time(),
         disabled: option::of((time(), select(Because::ALL.to_vec()))),
     })

@@ -19,6 +19,7 @@ use billing::{
     quantity::{Band, Cache, Direction, Key, Kind, Modality, Resolution, ServiceTier},
     resource::Resource,
     reversal::{self, Reversal, State},
+    session::Session,
     subscription::{AtEnd, Status, Subscription},
     time::Month,
 };
@@ -155,6 +156,7 @@ fn hold() -> BoxedStrategy<Hold> {
         placed_at: time(),
         deadline: time(),
         is_parked: any::<bool>(),
+        session: session(),
     })
 }
 
@@ -230,7 +232,12 @@ fn usage() -> BoxedStrategy<UsageRecord> {
         started_at: time(),
         ended_at: time(),
         attempts: prop_oneof![3 => Just(Vec::new()), 1 => vec(attempt(), 1..4)],
+        session: session(),
     })
+}
+
+fn session() -> impl Strategy<Value = Option<Session>> {
+    prop_oneof![3 => Just(None), 1 => "[^\\p{C}]{1,40}".prop_map(|name| Session::new(name).ok())]
 }
 
 fn attempt() -> BoxedStrategy<Attempt> {

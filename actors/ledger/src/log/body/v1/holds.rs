@@ -8,6 +8,7 @@ use billing::{
 };
 
 use super::{
+    super::v7,
     BadBody,
     context::{Reading, Writing},
     each,
@@ -44,6 +45,9 @@ pub(super) struct Hold {
     /// In form 3 alone.
     #[prost(bool, tag = "13")]
     is_parked: bool,
+    /// In form 7.
+    #[prost(string, optional, tag = "14")]
+    session: Option<String>,
 }
 
 #[derive(Clone, PartialEq, prost::Message)]
@@ -78,6 +82,7 @@ impl Hold {
             placed_at,
             deadline,
             is_parked,
+            session,
         } = hold;
         let mut allocation =
             |(grant_id, amount): &(GrantId, Nanos)| Allocation { grant_id: to.id(grant_id.0), amount: amount.get() };
@@ -99,6 +104,7 @@ impl Hold {
             placed_at: to.time(*placed_at),
             deadline: to.time(*deadline),
             is_parked: *is_parked,
+            session: v7::written(session.as_ref()),
         }
     }
 
@@ -117,6 +123,7 @@ impl Hold {
             placed_at,
             deadline,
             is_parked,
+            session,
         } = self;
         Ok(hold::Hold {
             request_id: RequestId(from.id(request_id, "hold.request_id")?),
@@ -132,6 +139,7 @@ impl Hold {
             placed_at: from.time(placed_at),
             deadline: from.time(deadline),
             is_parked,
+            session: v7::read(session, "hold.session")?,
         })
     }
 }

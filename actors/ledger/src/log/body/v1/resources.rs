@@ -8,7 +8,7 @@ use billing::{
 };
 
 use super::{
-    super::v4::Member,
+    super::{v4::Member, v7::Keys},
     BadBody,
     context::{Reading, Writing},
     each, malformed,
@@ -163,6 +163,9 @@ struct Endpoint {
     created_at: i64,
     #[prost(message, optional, tag = "7")]
     disabled: Option<Disabled>,
+    /// In form 7. Absent: all keys.
+    #[prost(message, optional, tag = "8")]
+    keys: Option<Keys>,
 }
 
 #[derive(Clone, PartialEq, prost::Message)]
@@ -314,7 +317,8 @@ impl Card {
 
 impl Endpoint {
     fn write(endpoint: &webhook::Endpoint, to: &mut Writing) -> Self {
-        let webhook::Endpoint { id, account_id: _, url, description, secret, kinds, created_at, disabled } = endpoint;
+        let webhook::Endpoint { id, account_id: _, url, description, secret, kinds, keys, created_at, disabled } =
+            endpoint;
         let numbers = |kinds: &Vec<billing::event::EventKind>| kinds.iter().map(|kind| kind.number()).collect();
         Self {
             id: to.id(*id),
@@ -323,12 +327,14 @@ impl Endpoint {
             secret: secret.clone(),
             kinds: kinds.as_ref().map(|kinds| Kinds { kinds: numbers(kinds) }),
             created_at: to.time(*created_at),
+            keys: keys.as_ref().map(|keys| Keys { keys: keys.iter().map(|key| to.id(key.0)).collect() }),
             disabled: disabled.map(|(at, because)| Disabled { at: to.time(at), because: because.number() }),
         }
     }
 
     fn read(self, from: &Reading) -> Result<webhook::Endpoint, BadBody> {
-        let Self { id, url, description, secret, kinds, created_at, disabled } = self;
+        let Self { id, url, description, secret, kinds, created_at, disabled, keys } = self;
+        let keys = keys.map(|Keys { keys }| each(keys, |key| Ok(KeyId(from.id(key, "endpoint.keys")?))));
         let kinds = kinds.map(|Kinds { kinds }| each(kinds, |kind| value(kind, "endpoint.kinds")));
         let disabled =
             disabled.map(|Disabled { at, because }| Ok((from.time(at), value(because, "endpoint.disabled")?)));
@@ -339,6 +345,7 @@ impl Endpoint {
             description,
             secret,
             kinds: kinds.transpose()?,
+            keys: keys.transpose()?,
             created_at: from.time(created_at),
             disabled: disabled.transpose()?,
         })

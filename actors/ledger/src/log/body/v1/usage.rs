@@ -9,7 +9,7 @@ use billing::{
 use rust_decimal::Decimal;
 
 use super::{
-    super::v2::Attempt,
+    super::{v2::Attempt, v7},
     BadBody,
     context::{Reading, Writing},
     each, malformed,
@@ -51,6 +51,9 @@ pub(super) struct Usage {
     /// In form 2.
     #[prost(message, repeated, tag = "16")]
     pub(super) attempts: Vec<Attempt>,
+    /// In form 7.
+    #[prost(string, optional, tag = "17")]
+    session: Option<String>,
 }
 
 /// An exact amount of dollars: a number of 96 bits, and how many of its digits are decimals.
@@ -84,6 +87,7 @@ impl Usage {
             started_at,
             ended_at,
             attempts,
+            session,
         } = usage;
         Self {
             request_id: to.id(request_id.0),
@@ -102,6 +106,7 @@ impl Usage {
             started_at: to.time(*started_at),
             ended_at: to.time(*ended_at),
             attempts: attempts.iter().map(|attempt| Attempt::write(attempt, to)).collect(),
+            session: v7::written(session.as_ref()),
         }
     }
 
@@ -123,6 +128,7 @@ impl Usage {
             started_at,
             ended_at,
             attempts,
+            session,
         } = self;
         let parts = parts.parse().map_err(|error| BadBody::Malformed(format!("usage.parts: {error}")))?;
         Ok(entry::UsageRecord {
@@ -141,6 +147,7 @@ impl Usage {
             started_at: from.time(started_at),
             ended_at: from.time(ended_at),
             attempts: each(attempts, |attempt| attempt.read(from))?,
+            session: v7::read(session, "usage.session")?,
         })
     }
 }
