@@ -276,7 +276,9 @@ mod tests {
         assert!(ledger.has_response(one, "r2").await.unwrap() && !ledger.has_response(other, "r2").await.unwrap());
         let newer = NewResponse { previous: Some("r9".into()), sealed: vec![9; 10], ..new(one, "r2", 3) };
         assert!(!ledger.replace_response(&newer, "r8", &[]).await.unwrap(), "it continues another");
-        assert!(!ledger.replace_response(&NewResponse { account_id: other, ..newer.clone() }, "r1", &[]).await.unwrap());
+        assert!(
+            !ledger.replace_response(&NewResponse { account_id: other, ..newer.clone() }, "r1", &[]).await.unwrap()
+        );
         assert!(ledger.replace_response(&newer, "r1", &[]).await.unwrap());
         assert!(ledger.replace_response(&new(one, "r2", 2), "r9", &[]).await.unwrap(), "as it was");
         let found = async |account, id: &str, at| {
