@@ -258,7 +258,7 @@ async fn let_in(gateway: &Arc<Gateway>, job: Job) -> Result<Started, ServeError>
     target::check(gateway, &model, payer)?;
     let plan = plan(&model, gateway.rules, &request, payer)?;
     let auto_scale = request.auto_scale.map(Switch::from_bool);
-    let session = session::named(&request).and_then(|name| session::kept(&name));
+    let session = session::recorded(&request);
     let admit = plan.admit(request_id, caller.key_id, price_version, auto_scale, alias, session);
     let account = caller.account_id;
     let traced = Traced { trace, operation: measure::operation(&request.work) };

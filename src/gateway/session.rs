@@ -8,11 +8,33 @@ use billing::session::{NoSession, Session};
 use serde::Deserialize;
 use wire::inference::Request;
 
-/// The session that a request names: by `prompt_cache_key`, by the header `session-id`, or as its end user.
+/// What a request is kept together by: the session that it names, else its end user.
 pub(super) fn named(request: &Request) -> Option<Cow<'_, str>> {
+    told(request).or_else(|| request.end_user.as_deref().map(Cow::Borrowed))
+}
+
+/// The session that a request is recorded with.
+pub(super) fn recorded(request: &Request) -> Option<Session> {
+    let name = told(request).or_else(|| request.end_user.as_deref().and_then(of_end_user));
+    name.and_then(|name| kept(&name))
+}
+
+/// The session that a request names by `prompt_cache_key`, or by the header `session-id`.
+fn told(request: &Request) -> Option<Cow<'_, str>> {
     let key = request.source.body.present("prompt_cache_key").and_then(text);
     let header = || request.source.headers.iter().find(|(name, _)| **name == *"session-id").map(|(_, value)| &**value);
-    key.or_else(|| header().or(request.end_user.as_deref()).map(Cow::Borrowed))
+    key.or_else(|| header().map(Cow::Borrowed))
+}
+
+/// The session within an end user's name, as Claude Code writes it: behind `_session_`, or as `session_id` of an object.
+fn of_end_user(name: &str) -> Option<Cow<'_, str>> {
+    #[derive(Deserialize)]
+    struct User<'a> {
+        #[serde(borrow)]
+        session_id: Cow<'a, str>,
+    }
+    let behind = || name.rsplit_once("_session_").map(|(_, session)| Cow::Borrowed(session));
+    serde_json::from_str(name).ok().map(|User { session_id }| session_id).or_else(behind)
 }
 
 /// A field's text, where it is one. Most texts have no escapes, and are not copied.
@@ -43,6 +65,20 @@ mod tests {
         assert_eq!(text("\"a\\n\\u00e9\"").as_deref(), Some("a\n\u{e9}"));
         for other in ["7", "{}", "", "\"a"] {
             assert_eq!(text(other), None, "{other}");
+        }
+    }
+
+    #[test]
+    fn an_end_user_is_kept_as_its_session_alone() {
+        for (name, session) in [
+            ("user_3f_account_9a_session_7c-1", Some("7c-1")),
+            (r#"{"device_id":"d","account_uuid":"a","session_id":"7c-1"}"#, Some("7c-1")),
+            ("ada@example.com", None),
+            (r#"{"device_id":"d"}"#, None),
+            (r#"{"session_id":7}"#, None),
+            ("", None),
+        ] {
+            assert_eq!(of_end_user(name).as_deref(), session, "{name}");
         }
     }
 

@@ -249,9 +249,9 @@ async fn usage_is_summed_by_session_member_and_minute() {
         admin.advance(seconds).await;
         for (api, session) in [
             (owner, Some(("prompt_cache_key", "agent, \"1\""))),
-            (owner, Some(("user", "agent, \"1\""))),
+            (owner, Some(("user", "user_1_session_agent, \"1\""))),
             (&by_ada, Some(("session-id", "ses_2"))),
-            (&by_ada, None),
+            (&by_ada, Some(("user", "ada@example.com"))),
         ] {
             receipt = chat_in(api, session, "gpt-4o-mini").await;
         }
