@@ -197,9 +197,16 @@ impl Replay {
         self.hear(transition);
         for event in &transition.events {
             let is_new = self.events.insert((event.kind, event.subject.clone()));
-            // A tier's fall or a limit that changes back is notified again, under the same subject.
-            let may_return =
-                matches!(event.kind, EventKind::TierFalling | EventKind::KeyLimitNear | EventKind::ReloadCapped);
+            // A tier's fall or a limit that changes back is notified again, under the same subject. An account that is frozen
+            // twice in one millisecond is told so once.
+            let may_return = matches!(
+                event.kind,
+                EventKind::TierFalling
+                    | EventKind::KeyLimitNear
+                    | EventKind::ReloadCapped
+                    | EventKind::AccountFrozen
+                    | EventKind::AccountUnfrozen
+            );
             assert!(is_new || may_return, "told twice: {event:?}");
         }
         if let Some(usage) = &transition.usage {

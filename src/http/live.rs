@@ -197,39 +197,33 @@ pub async fn live(state: Shared, request: HttpRequest, body: web::Payload) -> Ht
         Ok(Who::Account(By::of(&state, origin::key(&state, &request).await?).await?))
     };
     match who.await {
-        Ok(who) => open(state, request, body, who, revocations).await,
+        Ok(who) => open(state, &request, body, who, revocations),
         Err(error) => refuse(&request, &error),
     }
 }
 
 /// Opens an operator's socket for a page of ours, until its session is over.
-pub(in crate::http) async fn of_operator(
+pub(in crate::http) fn of_operator(
     state: Shared,
-    request: HttpRequest,
+    request: &HttpRequest,
     body: web::Payload,
     until: Timestamp,
 ) -> HttpResponse {
-    if let Err(error) = origin::is_ours(&request) {
-        return refuse(&request, &error);
+    if let Err(error) = origin::is_ours(request) {
+        return refuse(request, &error);
     }
     let revocations = state.keys.revocations();
-    open(state, request, body, Who::Operator(Some(until)), revocations).await
+    open(state, request, body, Who::Operator(Some(until)), revocations)
 }
 
 /// Opens a socket.
-async fn open(
-    state: Shared,
-    request: HttpRequest,
-    body: web::Payload,
-    who: Who,
-    revocations: Revocations,
-) -> HttpResponse {
+fn open(state: Shared, request: &HttpRequest, body: web::Payload, who: Who, revocations: Revocations) -> HttpResponse {
     let place = if state.stage() < Stage::Parting { who.place(&state) } else { Err(ApiError::not_ready("stopping")) };
     let place = match place {
         Ok(place) => place,
-        Err(error) => return refuse(&request, &error),
+        Err(error) => return refuse(request, &error),
     };
-    let span = traced::span(&request);
+    let span = traced::span(request);
     let opened = move |upgraded: Upgraded| -> LocalBoxFuture<'static, ()> {
         let Upgraded { stream, early } = upgraded;
         let limits = &state.settings.limits;
@@ -248,7 +242,7 @@ async fn open(
         };
         Box::pin(run(socket, stream, (incoming, writer), (feed, revocations)))
     };
-    upgrade::websocket(&request, body.into_inner(), opened).unwrap_or_else(|error| refuse(&request, &error))
+    upgrade::websocket(request, body.into_inner(), opened).unwrap_or_else(|error| refuse(request, &error))
 }
 
 /// An open socket.

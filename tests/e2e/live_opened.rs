@@ -84,7 +84,7 @@ impl Line {
     }
 
     /// All that came, once the connection has ended.
-    async fn to_end(mut self) -> String {
+    async fn all(mut self) -> String {
         while self.read().await > 0 {}
         self.text()
     }
@@ -139,7 +139,7 @@ async fn a_connection_that_becomes_no_socket_is_answered_as_any_other() {
         // What is no chunk would be refused for that.
         let behind = if more.contains("chunked") { Vec::new() } else { ping() };
         line.send(&[get(path, key, &more), behind].concat()).await;
-        let said = line.to_end().await;
+        let said = line.all().await;
         assert!(said.starts_with(&format!("HTTP/1.1 {status} ")), "{path} {more}: {said}");
         assert!(said.contains("connection: close") && said.contains("x-request-id: "), "{path} {more}: {said}");
         assert!(said.ends_with('}') && said.matches("HTTP/1.1").count() == 1, "{path} {more}: {said}");
@@ -205,7 +205,7 @@ async fn sockets_that_nobody_answers_for_do_not_hold_the_end_up() {
     let took = logs.split("stopped ms=").nth(1).and_then(|ms| ms.split_whitespace().next()?.parse::<u64>().ok());
     assert!(took.unwrap() < SECONDS * 1_000, "{logs}");
     for line in deaf {
-        let said = line.to_end().await;
+        let said = line.all().await;
         assert!(said.ends_with("the server stops"), "{said}");
     }
 }

@@ -230,6 +230,30 @@ async fn chat_in(api: &Api, session: Option<(&str, &str)>, model: &str) -> Strin
     answer.header("x-request-id").unwrap().to_owned()
 }
 
+/// Requests, their CSV and their sums have what passes a filter, and no more.
+async fn assert_filter(stage: &Stage, requests: &[Value], from: &str, filter: &str, count: usize) {
+    for limit in [2, 200] {
+        assert_eq!(stage.all(&format!("/v1/requests?{filter}"), limit).await.len(), count, "{filter} by {limit}");
+    }
+    let csv = stage.customer.api.get(&format!("/v1/usage.csv?{filter}")).await.body;
+    assert_eq!(csv.lines().count(), count + 1, "{filter}: {csv}");
+    for by in ["day", "hour,key", "minute", "model,session", "member"] {
+        let usage = stage.get(&format!("/v1/usage?group_by={by}&{filter}&from={from}")).await;
+        assert_eq!(usage["total"]["requests"], count, "{by}: {filter}: {usage}");
+        let listed: u64 = usage["data"].as_array().unwrap().iter().map(|row| row["requests"].as_u64().unwrap()).sum();
+        let in_sessions = count as u64
+            - if by == "model,session" && !filter.contains("session=") {
+                requests
+                    .iter()
+                    .filter(|row| row["session"].is_null() && (filter.contains("none") == row["member_id"].is_null()))
+                    .count() as u64
+            } else {
+                0
+            };
+        assert_eq!(listed, if count == 0 { 0 } else { in_sessions }, "{by}: {filter}: {usage}");
+    }
+}
+
 #[tokio::test]
 async fn usage_is_summed_by_session_member_and_minute() {
     let stage = Stage::set().await;
@@ -299,29 +323,7 @@ async fn usage_is_summed_by_session_member_and_minute() {
         (format!("member_id={ada}&session=ses_2"), 7),
         (format!("member_id=none&key_id={}", adas.as_str().unwrap()), 0),
     ] {
-        for limit in [2, 200] {
-            assert_eq!(stage.all(&format!("/v1/requests?{filter}"), limit).await.len(), count, "{filter} by {limit}");
-        }
-        let csv = stage.customer.api.get(&format!("/v1/usage.csv?{filter}")).await.body;
-        assert_eq!(csv.lines().count(), count + 1, "{filter}: {csv}");
-        for by in ["day", "hour,key", "minute", "model,session", "member"] {
-            let usage = stage.get(&format!("/v1/usage?group_by={by}&{filter}&from={from}")).await;
-            assert_eq!(usage["total"]["requests"], count, "{by}: {filter}: {usage}");
-            let listed: u64 =
-                usage["data"].as_array().unwrap().iter().map(|row| row["requests"].as_u64().unwrap()).sum();
-            let in_sessions = count as u64
-                - if by == "model,session" && !filter.contains("session=") {
-                    requests
-                        .iter()
-                        .filter(|row| {
-                            row["session"].is_null() && (filter.contains("none") == row["member_id"].is_null())
-                        })
-                        .count() as u64
-                } else {
-                    0
-                };
-            assert_eq!(listed, if count == 0 { 0 } else { in_sessions }, "{by}: {filter}: {usage}");
-        }
+        assert_filter(&stage, &requests, &from, &filter, count).await;
     }
     // The receipt of the last one says nothing of a session: none was named.
     assert_eq!(stage.get(&format!("/v1/requests/{receipt}/receipt")).await["session"], Value::Null);

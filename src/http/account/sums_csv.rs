@@ -43,8 +43,7 @@ impl Sums {
             "member" => "member_id",
             other => other,
         };
-        let by: String = names(&self.grouping).into_iter().map(|by| format!("{},", name(by))).collect();
-        by + SUMS
+        names(&self.grouping).into_iter().map(name).chain([SUMS]).collect::<Vec<_>>().join(",")
     }
 
     /// The lines of the next page; `None` after the last page. A page may be empty.
@@ -111,6 +110,6 @@ mod tests {
         };
         let sums = usage::Sums { requests: 2, billed_seconds: 3, ..usage::Sums::default() };
         let line = line(&grouping, &group, &sums);
-        assert_eq!(line, format!("1970-01-02,,{},'=1,2,0,0,0,0,0,0,0,3,0,USD\r\n", Uuid::from_u128(1)));
+        assert_eq!(line, format!("1970-01-02,,{},'=1,2,0,0,0,0,0,0,0,3,0.00,USD\r\n", Uuid::from_u128(1)));
     }
 }

@@ -128,7 +128,7 @@ fn read_cursor(grouping: &Grouping, text: &str) -> Option<Group> {
         && [at, used_on].into_iter().flatten().all(|at| is_instant(Timestamp(at)))
         && [&model, &provider, &session].into_iter().flatten().all(|text| text_fault(text).is_none());
     let (used_on, starts_at) = (used_on.map(Timestamp), at.map(Timestamp));
-    fits.then(|| Group { used_on, starts_at, model, provider, key, member, session })
+    fits.then_some(Group { used_on, starts_at, model, provider, key, member, session })
 }
 
 /// `GET /v1/usage`: the sums of each group, newest time first; on the first page also those of the whole range.

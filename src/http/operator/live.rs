@@ -8,7 +8,7 @@ use crate::http::{live::of_operator, state::Shared};
 /// `GET /operator/live`.
 pub(super) async fn live(state: Shared, request: HttpRequest, body: web::Payload) -> HttpResponse {
     match Operator::of(&state, &request) {
-        Ok(operator) => of_operator(state, request, body, operator.until()).await,
+        Ok(operator) => of_operator(state, &request, body, operator.until()),
         Err(answer) => answer,
     }
 }
