@@ -125,7 +125,7 @@ impl Request {
 /// The session that a request names: every third one names none.
 pub(crate) fn session_of(id: RequestId) -> Option<Session> {
     let number = id.0.as_u128();
-    (number % 3 != 0).then(|| Session::new(format!("ses {}", number % 5)).ok()).flatten()
+    (!number.is_multiple_of(3)).then(|| Session::new(format!("ses {}", number % 5)).ok()).flatten()
 }
 
 impl World {
