@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use crate::support::{
     client::{Api, Customer, answer},
     fake_openai::{Behaviour, FakeOpenAi},
-    people::person,
+    people::{PASSWORD, person},
     server::Server,
     test_ledger::TestLedger,
 };
@@ -282,6 +282,8 @@ async fn usage_is_summed_by_session_member_and_minute() {
         chat_in(&by_ada, Some(("prompt_cache_key", if seconds == 61 { &*long } else { "ses_2" })), "gpt-4o").await;
     }
     let on_page = json!({"model": "gpt-4o-mini", "messages": [{"role": "user", "content": "Say hello to me"}]});
+    // Her session ended meanwhile.
+    assert_eq!(ada.sign_in("ada@example.com", PASSWORD).await.status, 303);
     assert_eq!(ada.call(Method::POST, "/v1/chat/completions", &on_page).await.status, 200);
     let mut requests = stage.all("/v1/requests?", 200).await;
     assert_eq!(requests.len(), 21);
