@@ -68,6 +68,12 @@ impl Timestamp {
         self.floor(DAY_MS)
     }
 
+    /// This timestamp's UTC day as RFC 3339 writes it: `2026-11-30`.
+    pub fn date(self) -> String {
+        let (year, month, day) = civil(self.0.div_euclid(DAY_MS));
+        format!("{year:04}-{month:02}-{day:02}")
+    }
+
     /// The start of this timestamp's ISO 8601 week: Monday, 00:00 UTC.
     #[must_use]
     pub const fn week_start(self) -> Self {

@@ -31,8 +31,7 @@ pub fn head_of(text: &str) -> String {
 
 /// A day, or a time where it is none.
 pub fn day_text(at: Timestamp) -> String {
-    let text = at.to_string();
-    if at == at.day_start() { text.chars().take(10).collect() } else { text }
+    if at == at.day_start() { at.date() } else { at.to_string() }
 }
 
 fn write_model(text: &mut String, model: &ClosedModel) {

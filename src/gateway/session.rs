@@ -44,8 +44,13 @@ fn text(field: &str) -> Option<Cow<'_, str>> {
     serde_json::from_str(field).ok().map(|Text(text)| text)
 }
 
+/// What records are asked for by a session's name; `None` where it is empty.
+pub fn filter(name: &str) -> Option<String> {
+    kept(name).map(|session| (*session).to_owned())
+}
+
 /// A session as it is kept; `None` where its name is empty.
-pub fn kept(name: &str) -> Option<Session> {
+fn kept(name: &str) -> Option<Session> {
     match Session::new(name) {
         Ok(session) => Some(session),
         Err(NoSession::Empty) => None,

@@ -109,8 +109,7 @@ impl Query {
             (Some(asked), Some(own)) if asked != own.0 => return Err(ApiError::out_of_scope(Scope::Read)),
             (asked, own) => asked.or(own.map(|own| own.0)),
         };
-        // As it is kept.
-        let session = self.get("session").and_then(session::kept).map(|session| (*session).to_owned());
+        let session = self.get("session").and_then(session::filter);
         Ok(Only { model: self.get("model").map(str::to_owned), key, member, session })
     }
 

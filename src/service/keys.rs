@@ -2,6 +2,8 @@
 //! is created; the ledger stores its hash alone. A key may be limited: dollars per day, week, month or in total,
 //! models, an expiry, and scopes. A key can't create a key with more rights than its own.
 
+use std::collections::HashSet;
+
 use actors::{
     account::{KeyUse, Look, Picture},
     resources::Decided,
@@ -122,6 +124,32 @@ async fn maker(ledger: &Ledger, opener: &Opener, scopes: Scopes) -> Result<Optio
     let with = ledger.key_of(opener.account_id, by).await?;
     with.filter(|key| key.revoked_at.is_none()).ok_or_else(over)?;
     Ok(ledger.maker_of(by).await?)
+}
+
+/// Checks that nothing of a list is there twice. `name` is the list's field.
+pub(super) fn check_once<T: Eq>(name: &str, all: &[T]) -> Result<(), ServiceError> {
+    match (0..all.len()).find(|place| all[..*place].contains(&all[*place])) {
+        None => Ok(()),
+        Some(place) => Err(ServiceError::invalid(format!("{name}[{place}]"), "is there twice")),
+    }
+}
+
+/// Checks that these are some of an account's keys, each once. `name` is the list's field.
+pub(super) async fn check_own(
+    service: &Service,
+    account: AccountId,
+    name: &str,
+    keys: &[KeyId],
+) -> Result<(), ServiceError> {
+    check_once(name, keys)?;
+    if keys.is_empty() {
+        return Ok(());
+    }
+    let known: HashSet<KeyId> = service.ledger().keys(account).await?.into_iter().map(|key| key.id).collect();
+    match keys.iter().position(|key| !known.contains(key)) {
+        None => Ok(()),
+        Some(place) => Err(ServiceError::invalid(format!("{name}[{place}]"), "is no key of this account")),
+    }
 }
 
 /// A key's text.

@@ -1,7 +1,7 @@
 //! Webhooks of an account's owner: endpoints that signed events are sent to, and the results of deliveries. An
 //! endpoint's secret is shown once, when the endpoint is created.
 
-use std::{collections::HashSet, time::Duration};
+use std::time::Duration;
 
 use actors::{
     delivery::{Test, sign},
@@ -23,6 +23,7 @@ use uuid::Uuid;
 use super::{
     Service, ServiceError,
     acts::Origin,
+    keys::check_own,
     page::{Listed, Page},
 };
 
@@ -78,26 +79,6 @@ impl From<KnownEndpoint> for Endpoint {
     }
 }
 
-/// Checks that these are some of the account's keys, each once.
-async fn check_keys(service: &Service, account: AccountId, keys: &[KeyId]) -> Result<(), ServiceError> {
-    if !(1..=MOST_KEYS).contains(&keys.len()) {
-        let rule = format!("must name from 1 to {MOST_KEYS} keys; leave it out for all");
-        return Err(ServiceError::invalid("key_ids", rule));
-    }
-    let known: HashSet<KeyId> = service.ledger().keys(account).await?.into_iter().map(|key| key.id).collect();
-    for (place, key) in keys.iter().enumerate() {
-        let fault = if !known.contains(key) {
-            "is no key of this account"
-        } else if keys.iter().take(place).any(|earlier| earlier == key) {
-            "is named twice"
-        } else {
-            continue;
-        };
-        return Err(ServiceError::invalid(format!("key_ids[{place}]"), fault));
-    }
-    Ok(())
-}
-
 async fn new_endpoint(
     service: &Service,
     origin: Origin,
@@ -109,7 +90,11 @@ async fn new_endpoint(
         return Err(ServiceError::invalid("events", "must name at least one kind; leave it out for all"));
     }
     if let Some(keys) = &keys {
-        check_keys(service, account_id, keys).await?;
+        if !(1..=MOST_KEYS).contains(&keys.len()) {
+            let rule = format!("must name from 1 to {MOST_KEYS} keys; leave it out for all");
+            return Err(ServiceError::invalid("key_ids", rule));
+        }
+        check_own(service, account_id, "key_ids", keys).await?;
     }
     if description.chars().count() > LONGEST_DESCRIPTION || description.chars().any(char::is_control) {
         let rule = format!("must have at most {LONGEST_DESCRIPTION} characters, none of them a control character");

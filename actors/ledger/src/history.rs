@@ -6,6 +6,7 @@
 //! requests of a session are found by an index of their own.
 
 use billing::{Timestamp, ids::AccountId, time::HOUR_MS};
+use sea_orm::QueryResult;
 use uuid::Uuid;
 
 use super::{
@@ -126,7 +127,7 @@ impl Ledger {
         let before = before.map_or(end, |before| before.min(end));
         let Wanted { account, from, ref only, .. } = *wanted;
         let search = Search { account, from, only };
-        if *only == (Only { session: only.session.clone(), ..Only::default() }) {
+        if only.is_of_session() {
             let rows = self.newest(&search, before, limit + 1, None).await?;
             return Ok(filled(rows, limit, None));
         }
@@ -175,14 +176,10 @@ impl Ledger {
         to: Timestamp,
     ) -> Result<RequestPage, LedgerError> {
         let found = self.rows_of(oldest(account, only, after, to)).await?;
-        let next = found.last().filter(|_| found.len() == EXPORT_PAGE);
-        let next = next.map(|row| Ok::<_, LedgerError>(Position::of(&request(row)?))).transpose()?;
-        let mut rows = Vec::with_capacity(found.len());
-        for row in &found {
-            if row.try_get::<i64>("", "is_wanted")? == 1 {
-                rows.push(request(row)?);
-            }
-        }
+        let read = |row: &QueryResult| Ok((request(row)?, row.try_get::<i64>("", "is_wanted")? == 1));
+        let found = found.iter().map(read).collect::<Result<Vec<_>, LedgerError>>()?;
+        let next = found.last().filter(|_| found.len() == EXPORT_PAGE).map(|(row, _)| Position::of(row));
+        let rows = found.into_iter().filter_map(|(row, is_wanted)| is_wanted.then_some(row)).collect();
         Ok(RequestPage { rows, next })
     }
 }

@@ -38,6 +38,14 @@ pub struct Only {
     pub session: Option<String>,
 }
 
+impl Only {
+    /// Whether all that it asks for is a session, or nothing.
+    pub(super) fn is_of_session(&self) -> bool {
+        let Self { model, key, member, session: _ } = self;
+        model.is_none() && key.is_none() && member.is_none()
+    }
+}
+
 /// A column to group by, besides time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum By {

@@ -71,8 +71,7 @@ pub(super) fn run(settings: &Settings, args: &Args) -> Result<i32> {
         List::Litellm => litellm::read(&text, version)?,
         List::Genai => genai::read(&text, version, now)?,
     };
-    let day: String = now.to_string().chars().take(10).collect();
-    let (all, report) = merge::merge(there.entries(), &reading, &day);
+    let (all, report) = merge::merge(there.entries(), &reading, &now.date());
     tell(&reading, &report, all.len());
     if !args.dry_run {
         write_folder(folder, &changed(all, &built_in))?;

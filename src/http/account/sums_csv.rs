@@ -1,6 +1,6 @@
 //! The sums of `GET /v1/usage` as CSV: a line for each group, in the order of that list.
 
-use billing::{Timestamp, time::DAY_MS};
+use billing::Timestamp;
 
 use super::{usage::names, usage_csv::field};
 use crate::{
@@ -67,7 +67,7 @@ impl Sums {
 fn line(grouping: &Grouping, group: &Group, sums: &usage::Sums) -> String {
     let id = |id: Option<uuid::Uuid>| id.filter(|id| !id.is_nil()).map(|id| id.to_string()).unwrap_or_default();
     let time = |at: Timestamp| match grouping.span {
-        Some(Span::Day) => at.floor(DAY_MS).to_string().chars().take(10).collect(),
+        Some(Span::Day) => at.date(),
         Some(Span::Hour | Span::Minute) | None => at.to_string(),
     };
     let by = grouping.by.iter().map(|by| match by {

@@ -119,8 +119,7 @@ async fn listed(state: &Shared, request: &HttpRequest, visitor: &Visitor) -> Res
     let account = visitor.may(Scope::Read)?.account_id;
     let query = Query::of_form(request, &["model", "session", "cursor"])?;
     let model = query.get("model").unwrap_or_default().trim().to_owned();
-    let session = query.get("session").map(str::trim).and_then(session::kept);
-    let session = session.map(|session| (*session).to_owned());
+    let session = query.get("session").map(str::trim).and_then(session::filter);
     let only = Only {
         model: Some(model.clone()).filter(|model| !model.is_empty()),
         session: session.clone(),

@@ -32,11 +32,6 @@ pub(super) fn minute(at: Timestamp) -> String {
     }
 }
 
-/// A day, in UTC.
-pub(super) fn day(at: Timestamp) -> String {
-    at.to_string().chars().take(10).collect()
-}
-
 /// A whole number with thin groups of three.
 pub(in crate::http) fn count(number: i64) -> String {
     let digits = number.unsigned_abs().to_string();
@@ -59,6 +54,6 @@ mod tests {
         assert_eq!([0, 999, 1_000, 1_234_567].map(count), ["0", "999", "1\u{202f}000", "1\u{202f}234\u{202f}567"]);
         assert_eq!(count(-1_000), "-1\u{202f}000");
         let at: Timestamp = "2026-11-29T10:12:13Z".parse().unwrap();
-        assert_eq!((minute(at).as_str(), day(at).as_str()), ("2026-11-29 10:12 UTC", "2026-11-29"));
+        assert_eq!((minute(at).as_str(), at.date().as_str()), ("2026-11-29 10:12 UTC", "2026-11-29"));
     }
 }

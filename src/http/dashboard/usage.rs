@@ -12,7 +12,7 @@ use uuid::Uuid;
 
 use super::{
     page::{Frame, Visitor, visited},
-    text::{count, day, minute},
+    text::{count, minute},
 };
 use crate::{
     catalogue::Model,
@@ -171,8 +171,7 @@ impl Asked {
         let key = key.map_err(|_| ApiError::invalid("key", "must be a key's id"))?;
         let member = query.get("member").map(|id| if id == NO_MEMBER { Ok(Uuid::nil()) } else { id.parse() });
         let member = member.transpose().map_err(|_| ApiError::invalid("member", "must be a member's id, or none"))?;
-        let session = query.get("session").map(str::trim).and_then(session::kept);
-        let session = session.map(|session| (*session).to_owned());
+        let session = query.get("session").map(str::trim).and_then(session::filter);
         Ok(Self { length, only: Only { model, key, member, session } })
     }
 
@@ -220,7 +219,7 @@ async fn made(state: &Shared, request: &HttpRequest, visitor: &Visitor) -> Resul
     let by_key = dearest(by(vec![By::Key]).await?.rows);
     let by_member = dearest(by(vec![By::Member]).await?.rows);
     let days = Range { from: from.floor(DAY_MS), to: to.ceil(DAY_MS), ..range.clone() };
-    let whole_days = format!("{} to {}", day(days.from), day(days.to.plus_ms(-1)));
+    let whole_days = format!("{} to {}", days.from.date(), days.to.plus_ms(-1).date());
     let all_sessions = format!("from={}&group_by=session&{}", days.from, asked.filters("key_id", "member_id"));
     let by_session = Grouping { span: None, by: vec![By::Session] };
     let sessions = usage::groups(&state.service, days, &by_session, Page { before: None, limit: SESSIONS }).await?;
@@ -338,7 +337,7 @@ fn saved(state: &Shared, model: Option<&str>, sums: &usage::Sums) -> Nanos {
 
 /// The beginning of a minute, an hour or a day, as the chart and its table show it.
 fn label(at: Timestamp, length: i64) -> String {
-    if length == DAY_MS { day(at) } else { minute(at) }
+    if length == DAY_MS { at.date() } else { minute(at) }
 }
 
 /// The bars of the chart: one for each minute, hour or day that something was spent in.

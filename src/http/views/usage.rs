@@ -112,7 +112,7 @@ impl UsageRow {
         let is_by = |by: By| grouping.by.contains(&by);
         let time = |span| starts_at.filter(|_| grouping.span == Some(span));
         Self {
-            day: time(Span::Day).map(|at| at.to_string().chars().take(10).collect()),
+            day: time(Span::Day).map(Timestamp::date),
             hour: Time::of(time(Span::Hour)),
             minute: Time::of(time(Span::Minute)),
             model: model.filter(|_| is_by(By::Model)),

@@ -376,7 +376,7 @@ impl Wanted {
 /// The ledger can't be written, or no letter can be sent.
 pub async fn ask(service: &Service, account: AccountId, by: &Person, wanted: Wanted) -> Result<bool, ServiceError> {
     let now = service.now();
-    let day = now.to_string().chars().take(10).collect::<String>();
+    let day = now.date();
     let subject = format!("{} {} {day}", by.id, wanted.name());
     let asked = Event::new(EventKind::MoreWanted, subject)
         .text("person_id", by.id.to_string())

@@ -3,11 +3,7 @@
 
 mod words;
 
-use std::{
-    collections::{BTreeMap, HashSet},
-    panic::AssertUnwindSafe,
-    time::Duration,
-};
+use std::{collections::BTreeMap, panic::AssertUnwindSafe, time::Duration};
 
 use billing::{
     event::EventKind,
@@ -22,7 +18,10 @@ use uuid::Uuid;
 
 use self::words::Names;
 use super::{
-    super::{Service, ServiceError},
+    super::{
+        Service, ServiceError,
+        keys::{check_once, check_own},
+    },
     Person, letters,
     members::{self, Member},
 };
@@ -83,24 +82,11 @@ pub async fn choose(
         return Err(ServiceError::invalid("keys", format!("must have at most {MOST_KEYS} keys")));
     }
     // What is kept for a member is no longer than what there is to choose from.
-    let twice = (twice(kinds).map(|place| ("events", place))).or_else(|| twice(keys).map(|place| ("keys", place)));
-    if let Some((name, place)) = twice {
-        return Err(ServiceError::invalid(format!("{name}[{place}]"), "is there twice"));
-    }
-    if !keys.is_empty() {
-        let known: HashSet<KeyId> = service.ledger().keys(account).await?.into_iter().map(|key| key.id).collect();
-        if let Some(place) = keys.iter().position(|key| !known.contains(key)) {
-            return Err(ServiceError::invalid(format!("keys[{place}]"), "is no key of this account"));
-        }
-    }
+    check_once("events", kinds)?;
+    check_own(service, account, "keys", keys).await?;
     look(service, account, person).await?;
     service.ledger().choose_notices(account, person, choice).await?;
     look(service, account, person).await
-}
-
-/// The place of the first that was there before.
-fn twice<T: Eq>(all: &[T]) -> Option<usize> {
-    (0..all.len()).find(|place| all[..*place].contains(&all[*place]))
 }
 
 /// What a link that stops letters says, if it is ours: the account and the person.

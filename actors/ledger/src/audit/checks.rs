@@ -63,7 +63,7 @@ impl Check {
 }
 
 /// The differences of the pairs that begin at a column of a row.
-fn differences(pairs: &[Pair], row: &QueryResult, begin: usize) -> Result<Vec<String>, LedgerError> {
+pub(super) fn differences(pairs: &[Pair], row: &QueryResult, begin: usize) -> Result<Vec<String>, LedgerError> {
     let mut differences = Vec::new();
     for (at, pair) in pairs.iter().enumerate() {
         let (expected, found) = (row.try_get_by_index(begin + 2 * at)?, row.try_get_by_index(begin + 1 + 2 * at)?);

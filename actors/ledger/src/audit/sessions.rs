@@ -3,96 +3,54 @@
 use sea_orm::{ConnectionTrait as _, DatabaseTransaction, Value};
 use uuid::Uuid;
 
-use super::{
-    Audit, MOST, Violation,
-    checks::{
-        Check, Pair,
-        Says::{Count, Dollars},
-    },
-};
+use super::{Audit, MOST, checks::differences, usage::SUMMED};
 use crate::{Ledger, LedgerError};
 
-/// The summed columns.
-const SUMMED: [Pair; 10] = [
-    ("requests", Count),
-    ("failed", Count),
-    ("input_tokens", Count),
-    ("cached_input_tokens", Count),
-    ("cache_write_tokens", Count),
-    ("output_tokens", Count),
-    ("reasoning_tokens", Count),
-    ("compute_ms", Count),
-    ("billed_seconds", Count),
-    ("charged", Dollars),
-];
-
-/// Hours compared with records. Its value is the nil id, which stands for no key.
-const HOURS: Check = Check {
-    invariant: 2,
-    what: "usage of a session by the hour differs from its records",
-    pairs: &SUMMED,
-    sql: "SELECT account_id, CAST(SUM(side * requests) AS BIGINT), CAST(SUM((1 - side) * requests) AS BIGINT), \
-               CAST(SUM(side * failed) AS BIGINT), CAST(SUM((1 - side) * failed) AS BIGINT), CAST(SUM(side * \
-               input_tokens) AS BIGINT), CAST(SUM((1 - side) * input_tokens) AS BIGINT), CAST(SUM(side * \
-               cached_input_tokens) AS BIGINT), CAST(SUM((1 - side) * cached_input_tokens) AS BIGINT), CAST(SUM(side * \
-               cache_write_tokens) AS BIGINT), CAST(SUM((1 - side) * cache_write_tokens) AS BIGINT), CAST(SUM(side * \
-               output_tokens) AS BIGINT), CAST(SUM((1 - side) * output_tokens) AS BIGINT), CAST(SUM(side * \
-               reasoning_tokens) AS BIGINT), CAST(SUM((1 - side) * reasoning_tokens) AS BIGINT), CAST(SUM(side * \
-               compute_ms) AS BIGINT), CAST(SUM((1 - side) * compute_ms) AS BIGINT), CAST(SUM(side * billed_seconds) AS \
-               BIGINT), CAST(SUM((1 - side) * billed_seconds) AS BIGINT), CAST(SUM(side * charged) AS BIGINT), \
-               CAST(SUM((1 - side) * charged) AS BIGINT) FROM (SELECT 1 AS side, account_id, session, ended_at - \
-               ended_at % 3600000 AS starts_at, model, provider, COALESCE(key_id, ?) AS key_id, 1 AS requests, CASE \
-               WHEN ending = 'completed' OR ending = 'client_left' THEN 0 ELSE 1 END AS failed, input_tokens, \
-               cached_input_tokens, cache_write_tokens, output_tokens, reasoning_tokens, compute_ms, billed_seconds, \
-               charged FROM usage_record WHERE session IS NOT NULL UNION ALL SELECT 0 AS side, account_id, session, \
-               starts_at, model, provider, key_id, requests, failed, input_tokens, cached_input_tokens, \
-               cache_write_tokens, output_tokens, reasoning_tokens, compute_ms, billed_seconds, charged FROM \
-               usage_session WHERE span = 1) t GROUP BY account_id, session, starts_at, model, provider, key_id HAVING \
-               SUM((2 * side - 1) * requests) <> 0 OR SUM((2 * side - 1) * failed) <> 0 OR SUM((2 * side - 1) * \
-               input_tokens) <> 0 OR SUM((2 * side - 1) * cached_input_tokens) <> 0 OR SUM((2 * side - 1) * \
-               cache_write_tokens) <> 0 OR SUM((2 * side - 1) * output_tokens) <> 0 OR SUM((2 * side - 1) * \
-               reasoning_tokens) <> 0 OR SUM((2 * side - 1) * compute_ms) <> 0 OR SUM((2 * side - 1) * billed_seconds) \
-               <> 0 OR SUM((2 * side - 1) * charged) <> 0",
-};
-
-/// Days compared with hours.
-const DAYS: Check = Check {
-    invariant: 2,
-    what: "usage of a session by the day differs from its hours",
-    pairs: &SUMMED,
-    sql: "SELECT account_id, CAST(SUM(side * requests) AS BIGINT), CAST(SUM((1 - side) * requests) AS BIGINT), \
-               CAST(SUM(side * failed) AS BIGINT), CAST(SUM((1 - side) * failed) AS BIGINT), CAST(SUM(side * \
-               input_tokens) AS BIGINT), CAST(SUM((1 - side) * input_tokens) AS BIGINT), CAST(SUM(side * \
-               cached_input_tokens) AS BIGINT), CAST(SUM((1 - side) * cached_input_tokens) AS BIGINT), CAST(SUM(side * \
-               cache_write_tokens) AS BIGINT), CAST(SUM((1 - side) * cache_write_tokens) AS BIGINT), CAST(SUM(side * \
-               output_tokens) AS BIGINT), CAST(SUM((1 - side) * output_tokens) AS BIGINT), CAST(SUM(side * \
-               reasoning_tokens) AS BIGINT), CAST(SUM((1 - side) * reasoning_tokens) AS BIGINT), CAST(SUM(side * \
-               compute_ms) AS BIGINT), CAST(SUM((1 - side) * compute_ms) AS BIGINT), CAST(SUM(side * billed_seconds) AS \
-               BIGINT), CAST(SUM((1 - side) * billed_seconds) AS BIGINT), CAST(SUM(side * charged) AS BIGINT), \
-               CAST(SUM((1 - side) * charged) AS BIGINT) FROM (SELECT 1 AS side, account_id, session, starts_at - \
-               starts_at % 86400000 AS starts_at, model, provider, key_id, requests, failed, input_tokens, \
-               cached_input_tokens, cache_write_tokens, output_tokens, reasoning_tokens, compute_ms, billed_seconds, \
-               charged FROM usage_session WHERE span = 1 UNION ALL SELECT 0 AS side, account_id, session, starts_at, \
-               model, provider, key_id, requests, failed, input_tokens, cached_input_tokens, cache_write_tokens, \
-               output_tokens, reasoning_tokens, compute_ms, billed_seconds, charged FROM usage_session WHERE span = 24) \
-               t GROUP BY account_id, session, starts_at, model, provider, key_id HAVING SUM((2 * side - 1) * requests) \
-               <> 0 OR SUM((2 * side - 1) * failed) <> 0 OR SUM((2 * side - 1) * input_tokens) <> 0 OR SUM((2 * side - \
-               1) * cached_input_tokens) <> 0 OR SUM((2 * side - 1) * cache_write_tokens) <> 0 OR SUM((2 * side - 1) * \
-               output_tokens) <> 0 OR SUM((2 * side - 1) * reasoning_tokens) <> 0 OR SUM((2 * side - 1) * compute_ms) \
-               <> 0 OR SUM((2 * side - 1) * billed_seconds) <> 0 OR SUM((2 * side - 1) * charged) <> 0",
-};
+/// Hours compared with records, and days with hours.
+const HOURS: &str = "usage of a session by the hour differs from its records";
+const DAYS: &str = "usage of a session by the day differs from its hours";
 
 /// All checks of this file.
-pub(super) const CHECKS: [&str; 2] = [HOURS.what, DAYS.what];
+pub(super) const CHECKS: [&str; 2] = [HOURS, DAYS];
+
+/// What is summed by the hour. Its value is the nil id, which stands for no key.
+const RECORDS: &str = "SELECT 1 AS side, account_id, session, ended_at - ended_at % 3600000 AS starts_at, model, provider, \
+                       COALESCE(key_id, ?) AS key_id, 1 AS requests, \
+                       CASE WHEN ending = 'completed' OR ending = 'client_left' THEN 0 ELSE 1 END AS failed, input_tokens, \
+                       cached_input_tokens, cache_write_tokens, output_tokens, reasoning_tokens, compute_ms, billed_seconds, \
+                       charged FROM usage_record WHERE session IS NOT NULL";
+
+/// Sums of a span of so many hours, as what they should be (side 1) or what they are (side 0).
+fn sums(side: u8, starts_at: &str, span: u8) -> String {
+    let summed = SUMMED.map(|(column, _)| column).join(", ");
+    format!(
+        "SELECT {side} AS side, account_id, session, {starts_at} AS starts_at, model, provider, key_id, {summed} \
+         FROM usage_session WHERE span = {span}"
+    )
+}
+
+/// The query whose rows are accounts with sums that differ: the expected and the found value of each column.
+fn compared(expected: &str, found: &str) -> String {
+    let pair =
+        |(column, _)| format!("CAST(SUM(side * {column}) AS BIGINT), CAST(SUM((1 - side) * {column}) AS BIGINT)");
+    let differs = |(column, _)| format!("SUM((2 * side - 1) * {column}) <> 0");
+    let (pairs, differ) = (SUMMED.map(pair).join(", "), SUMMED.map(differs).join(" OR "));
+    format!(
+        "SELECT account_id, {pairs} FROM ({expected} UNION ALL {found}) t \
+         GROUP BY account_id, session, starts_at, model, provider, key_id HAVING {differ} LIMIT {MOST}"
+    )
+}
 
 impl Ledger {
     /// Checks every sum of a session.
     pub(super) async fn check_sessions(&self, tx: &DatabaseTransaction, audit: &mut Audit) -> Result<(), LedgerError> {
-        let checks: [(Check, Vec<Value>); 2] = [(HOURS, vec![Uuid::nil().into()]), (DAYS, Vec::new())];
-        for (check, values) in checks {
-            let sql = format!("{} LIMIT {MOST}", check.sql);
+        let hours = compared(RECORDS, &sums(0, "starts_at", 1));
+        let days = compared(&sums(1, "starts_at - starts_at % 86400000", 1), &sums(0, "starts_at", 24));
+        let checks: [(_, _, Vec<Value>); 2] = [(HOURS, hours, vec![Uuid::nil().into()]), (DAYS, days, Vec::new())];
+        for (what, sql, values) in checks {
             for row in tx.query_all_raw(self.statement(&sql, values)).await? {
-                audit.violations.push(Violation { invariant: check.invariant, what: check.say(&row)? });
+                let account: Uuid = row.try_get_by_index(0)?;
+                audit.note(2, what, format!("{account}: {}", differences(&SUMMED, &row, 1)?.join(", ")));
             }
         }
         Ok(())

@@ -57,7 +57,7 @@ const SUMS: &str = "SELECT account_id, span, starts_at, model, provider, key_id,
                     ORDER BY account_id, span, starts_at, model, provider, key_id LIMIT 2000";
 
 /// The summed columns.
-const SUMMED: [Pair; 10] = [
+pub(super) const SUMMED: [Pair; 10] = [
     ("requests", Says::Count),
     ("failed", Says::Count),
     ("input_tokens", Says::Count),

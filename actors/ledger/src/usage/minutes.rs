@@ -31,16 +31,13 @@ impl Wanted {
             ),
             [Uuid::nil().into(), self.account.0.into(), self.from.0.into(), self.to.0.into()],
         );
+        sql.records(&self.only, "usage_record");
         sql.session(&self.only, "usage_record");
         if grouping.has(By::Session) && self.only.session.is_none() {
             sql.add(" AND session IS NOT NULL", []);
         }
-        sql.add(") r WHERE 1 = 1", []);
-        sql.only(&self.only, "r");
-        let mut source = Sql::new(" FROM (SELECT *", []);
-        source.append(sql);
-        source.add(") t", []);
-        groups(grouping, source, last, Some(limit))
+        sql.add(") t", []);
+        groups(grouping, sql, last, Some(limit))
     }
 }
 

@@ -6,7 +6,7 @@
 use billing::Timestamp;
 use sea_orm::Value;
 
-use super::{By, Group, GroupPage, Grouping, Only, Span, Sums, Time, Wanted, group, groups, read_sums};
+use super::{By, Group, GroupPage, Grouping, Span, Sums, Time, Wanted, group, groups, read_sums};
 use crate::{Ledger, LedgerError, sql::Sql};
 
 /// Days of sessions that are looked at a time.
@@ -43,7 +43,7 @@ impl Wanted {
         sql.add(") u WHERE NOT EXISTS ", []);
         let later = "v.starts_at > u.starts_at AND v.starts_at < ?";
         sql.append(self.others(later, [self.to.0.into()]));
-        if self.only != (Only { session: self.only.session.clone(), ..Only::default() }) {
+        if !self.only.is_of_session() {
             sql.add(" AND EXISTS ", []);
             sql.append(self.others("v.starts_at = u.starts_at", []));
         }
@@ -156,7 +156,7 @@ mod tests {
     use billing::{ids::AccountId, time::DAY_MS};
     use uuid::Uuid;
 
-    use super::*;
+    use super::{super::Only, *};
     use crate::{sql::tests::plan, tests::new_ledger};
 
     #[tokio::test]
