@@ -123,7 +123,7 @@ impl<A: Askers> Machine<A> {
                     out.put(Output::CallLine { after });
                 }
             }
-            Err(visitor) => self.refuse(visitor, refusal, now, out),
+            Err(visitor) => self.refuse(*visitor, refusal, now, out),
         }
     }
 

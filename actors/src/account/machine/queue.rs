@@ -115,9 +115,9 @@ impl<A: Askers> Queue<A> {
         mut visitor: Visitor<A>,
         what: For,
         until: Option<Duration>,
-    ) -> Result<(), Visitor<A>> {
+    ) -> Result<(), Box<Visitor<A>>> {
         if self.0.len() >= LINE && matches!(visitor.wish, Wish::Enter(..)) {
-            return Err(visitor);
+            return Err(Box::new(visitor));
         }
         visitor.place.get_or_insert(self.0.len() + 1);
         self.0.push_back(Waiting { visitor, what, until });
