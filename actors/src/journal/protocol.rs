@@ -3,8 +3,8 @@
 //! with its own disk) takes a batch, writes it, and reports.
 //!
 //! Its invariants: one batch at a time; a transition is reported durable only after its batch was reported written;
-//! after a failure no batch has an entry that its account had sent since; an open is answered once nothing of an
-//! earlier life is being written or will be. An account is forgotten when it has no life and no waiting entry. No
+//! after a failure no batch has an entry that its account had sent since; what a life had sent before its successor opened is
+//! written, and it is told; an open is answered once nothing of an earlier life is being written or will be. An account is forgotten when it has no life and no waiting entry. No
 //! operation walks the queue.
 
 use std::collections::{HashMap, VecDeque};
@@ -56,12 +56,12 @@ enum Waiting<W, R> {
 /// The last entry of an account in the batch that is being written.
 struct Last<W> {
     ticket: u64,
-    incarnation: Incarnation,
     sender: W,
 }
 
 struct Writing<W, R> {
-    senders: HashMap<AccountId, Last<W>>,
+    /// By account and life: of an account, the life that leaves and its successor may both have sent something.
+    senders: HashMap<(AccountId, Incarnation), Last<W>>,
     opens: Vec<R>,
 }
 
@@ -76,8 +76,10 @@ pub struct Protocol<W, R> {
 /// The state of an account.
 #[derive(Default)]
 struct Known {
-    /// The oldest life that is still accepted.
+    /// The oldest life of which new entries are taken.
     oldest: Incarnation,
+    /// The oldest life whose waiting entries are written: an entry of an earlier one was decided on a state that no longer exists.
+    unfailed: Incarnation,
     /// Lives that have opened or sent something and have not ended: one, and its predecessor while that ends.
     lives: Vec<Incarnation>,
     /// The account's entries in the queue, including those of lives that are no longer accepted.
@@ -119,8 +121,8 @@ impl<W, R> Protocol<W, R> {
         Ok(())
     }
 
-    /// Begins a new life of an account. Nothing of an earlier life is taken any more. `ready` is informed once
-    /// everything taken before is decided; from then on the account's rows are its state.
+    /// Begins a new life of an account. Nothing of an earlier life is taken any more, and what waits of it is written: a life that
+    /// leaves has answers that wait for it. `ready` is informed once everything taken before is decided; from then on the account's rows are its state.
     pub fn open(&mut self, account_id: AccountId, incarnation: Incarnation, ready: R) {
         let known = self.known.entry(account_id).or_default();
         known.lives(incarnation);
@@ -166,11 +168,10 @@ impl<W, R> Protocol<W, R> {
                 Some(Waiting::Open(ready)) => opens.push(ready),
                 Some(Waiting::Pending(entry)) => {
                     let Pending { transition, ticket, incarnation, sender } = entry;
-                    // An entry of an earlier life was decided on a state that no longer exists.
                     if !self.take(transition.account_id, incarnation) {
                         continue;
                     }
-                    senders.insert(transition.account_id, Last { ticket, incarnation, sender });
+                    senders.insert((transition.account_id, incarnation), Last { ticket, sender });
                     batch.push(*transition);
                 }
                 None => break,
@@ -189,20 +190,21 @@ impl<W, R> Protocol<W, R> {
     /// # Panics
     ///
     /// No batch is being written.
-    pub fn written(&mut self, mut failed: HashMap<AccountId, String>) -> Report<W, R> {
+    pub fn written(&mut self, failed: HashMap<AccountId, String>) -> Report<W, R> {
         let Some(Writing { senders, opens }) = self.writing.take() else {
             panic!("a batch was reported that nobody took");
         };
         let mut told = Vec::with_capacity(senders.len());
-        for (account_id, Last { ticket, incarnation, sender }) in senders {
-            let result = match failed.remove(&account_id) {
+        for ((account_id, incarnation), Last { ticket, sender }) in senders {
+            let result = match failed.get(&account_id) {
                 None => Ok(ticket),
                 Some(error) => {
                     // An unknown account has ended, and has no waiting entry.
                     if let Some(known) = self.known.get_mut(&account_id) {
                         known.oldest = known.oldest.max(incarnation + 1);
+                        known.unfailed = known.unfailed.max(incarnation + 1);
                     }
-                    Err(error)
+                    Err(error.clone())
                 }
             };
             told.push((sender, result));
@@ -216,21 +218,21 @@ impl<W, R> Protocol<W, R> {
         let Some(Writing { senders, .. }) = &self.writing else {
             return Report { senders: Vec::new(), opened: Vec::new() };
         };
-        let failed = senders.keys().map(|account_id| (*account_id, error.to_owned())).collect();
+        let failed = senders.keys().map(|(account_id, _)| (*account_id, error.to_owned())).collect();
         self.written(failed)
     }
 
-    /// Counts an entry that was taken from the queue. Returns whether its life is still accepted.
+    /// Counts an entry that was taken from the queue. Returns whether nothing that its life had sent before has failed.
     fn take(&mut self, account_id: AccountId, incarnation: Incarnation) -> bool {
         let Some(known) = self.known.get_mut(&account_id) else {
             panic!("an entry waited that nobody had sent");
         };
         known.waiting -= 1;
-        let is_heard = incarnation >= known.oldest;
+        let is_unfailed = incarnation >= known.unfailed;
         if known.is_over() {
             self.known.remove(&account_id);
         }
-        is_heard
+        is_unfailed
     }
 }
 
@@ -311,7 +313,7 @@ mod tests {
     }
 
     #[test]
-    fn an_open_waits_for_what_is_being_written_and_refuses_earlier_lives() {
+    fn an_open_waits_for_what_was_sent_before_it_and_refuses_earlier_lives() {
         let mut journal = Journal::default();
         journal.push(entry(1, 1, 1)).unwrap();
         assert_eq!(batch(&mut journal), [1]);
@@ -320,12 +322,29 @@ mod tests {
         assert_eq!(journal.push(entry(1, 1, 3)), Err("one"));
         assert!(journal.next_step().is_none());
         assert!(journal.written(HashMap::new()).opened.is_empty(), "the open came after that batch");
+        assert_eq!(batch(&mut journal), [2], "its answer waits for it");
+        let Report { senders, opened } = journal.written(HashMap::new());
+        assert_eq!((senders, opened), (vec![("one", Ok(2))], vec!["ready"]));
+        journal.open(AccountId(Uuid::from_u128(1)), 2, "ready");
         assert!(matches!(journal.next_step(), Some(Step::Open(opened)) if opened == ["ready"]));
         // An open amid others' entries is answered with the batch of the entries before it.
         journal.push(entry(2, 1, 5)).unwrap();
         journal.open(AccountId(Uuid::from_u128(1)), 3, "again");
         assert_eq!(batch(&mut journal), [5]);
         assert_eq!(journal.written(HashMap::new()).opened, ["again"]);
+    }
+
+    #[test]
+    fn what_a_life_had_sent_behind_a_failure_is_not_written_though_its_successor_waits() {
+        let mut journal = Journal::default();
+        journal.push(entry(1, 1, 1)).unwrap();
+        assert_eq!(batch(&mut journal), [1]);
+        journal.push(entry(1, 1, 2)).unwrap();
+        journal.open(AccountId(Uuid::from_u128(1)), 2, "ready");
+        assert_eq!(journal.written(failure(1)).senders, [("one", Err("no".to_owned()))]);
+        assert!(matches!(journal.next_step(), Some(Step::Open(opened)) if opened == ["ready"]));
+        journal.push(entry(1, 2, 5)).unwrap();
+        assert_eq!(batch(&mut journal), [5]);
     }
 
     #[test]
@@ -378,8 +397,8 @@ mod tests {
         journal.push(entry(1, 2, 5)).unwrap();
         assert_eq!(journal.push(entry(1, 1, 2)), Err("one"));
         journal.ended(id, 1);
-        assert_eq!(batch(&mut journal), [5], "only of the life that is listened to");
-        journal.written(HashMap::new());
+        assert_eq!(batch(&mut journal), [1, 5]);
+        assert_eq!(journal.written(HashMap::new()).senders.len(), 2, "each life is told");
         assert_eq!(journal.known(), 1);
         journal.ended(id, 2);
         assert_eq!(journal.known(), 0);
@@ -387,15 +406,15 @@ mod tests {
 
     #[test]
     fn an_account_opens_as_quickly_behind_a_long_queue() {
-        // Counted, not timed: an open that walked the queue would drop stale entries at once.
+        // Counted, not timed: an open that walked the queue would take entries out of it.
         let mut journal = Journal::default();
         for ticket in 0..10 {
             journal.push(entry(1, 1, ticket)).unwrap();
         }
         journal.open(AccountId(Uuid::from_u128(1)), 2, "ready");
         assert_eq!(journal.waiting(), 11, "nothing was looked at");
-        assert!(matches!(journal.next_step(), Some(Step::Open(opened)) if opened == ["ready"]));
-        assert_eq!(journal.waiting(), 0);
+        assert_eq!((batch(&mut journal).len(), journal.waiting()), (10, 0));
+        assert_eq!(journal.written(HashMap::new()).opened, ["ready"]);
     }
 
     #[test]
