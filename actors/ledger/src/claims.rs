@@ -1,4 +1,4 @@
-//! Names that may be taken once: an address, an operator's action, the key of a grant. The log can't refuse a row for
+//! Names that may be taken once: an address, an operator's action, the key of a grant, the id of a payment. The log can't refuse a row for
 //! its content, so a name is looked up before its transition becomes a part of the log: among the transitions that the
 //! tables do not have yet, and then in the tables.
 
@@ -11,7 +11,8 @@ use std::{
 use billing::{
     entry::{LineKind, Transition},
     grant::Source,
-    ids::{AccountId, KeyId, RequestId},
+    ids::{AccountId, GrantId, KeyId, PaymentId, RequestId},
+    payment::PaymentStatus,
     resource::Resource,
     soundness,
 };
@@ -29,6 +30,10 @@ pub enum Claim {
     Proof(RequestId),
     /// A grant, by its account, its source and its key.
     Grant(AccountId, Source, Arc<str>),
+    /// The id of a new grant.
+    GrantId(GrantId),
+    /// The id of a new payment. The tables write payments by their ids alone: another account's would be overwritten.
+    Payment(PaymentId),
     /// The id of a new key.
     Key(KeyId),
     /// The public part of a new key.
@@ -43,6 +48,8 @@ impl Claim {
             Self::Address(_) => "that email address",
             Self::Proof(_) => "that request's proof",
             Self::Grant(..) => "that grant's key",
+            Self::GrantId(_) => "that grant's id",
+            Self::Payment(_) => "that payment's id",
             Self::Key(_) | Self::Public(_) => "that API key",
         }
     }
@@ -56,10 +63,14 @@ pub fn of(transition: &Transition) -> Vec<Claim> {
     }
     claims.extend(transition.proof.iter().map(|proof| Claim::Proof(proof.request_id)));
     let funded = transition.lines.iter().filter(|line| line.kind == LineKind::GrantFunded);
-    claims.extend(funded.filter_map(|line| {
-        let grant = transition.grants.iter().find(|grant| Some(grant.id) == line.grant_id)?;
-        Some(Claim::Grant(transition.account_id, grant.source, Arc::clone(&grant.source_key)))
-    }));
+    for line in funded {
+        let Some(grant) = transition.grants.iter().find(|grant| Some(grant.id) == line.grant_id) else { continue };
+        let by_key = Claim::Grant(transition.account_id, grant.source, Arc::clone(&grant.source_key));
+        claims.extend([by_key, Claim::GrantId(grant.id)]);
+    }
+    // A payment is written as pending once, when it begins.
+    let begun = transition.payments.iter().filter(|payment| payment.status == PaymentStatus::Pending);
+    claims.extend(begun.map(|payment| Claim::Payment(payment.id)));
     for resource in &transition.resources {
         if let Resource::KeyOpened(key) = resource {
             claims.extend([Claim::Key(key.id), Claim::Public(key.public.clone())]);
@@ -154,6 +165,8 @@ impl Ledger {
                 let sql = "SELECT 1 FROM credit_grant WHERE account_id = ? AND source = ? AND source_key = ?";
                 self.statement(sql, [account.0.into(), source.name().into(), (&**key).into()])
             }
+            Claim::GrantId(id) => self.statement("SELECT 1 FROM credit_grant WHERE id = ?", [id.0.into()]),
+            Claim::Payment(id) => self.statement("SELECT 1 FROM payment WHERE id = ?", [id.0.into()]),
             Claim::Key(id) => self.statement("SELECT 1 FROM api_key WHERE id = ?", [id.0.into()]),
             Claim::Public(public) => self.statement("SELECT 1 FROM api_key WHERE public = ?", [public.as_str().into()]),
         };
@@ -167,6 +180,7 @@ mod tests {
         Nanos, Timestamp,
         account::Header,
         entry::{Opened, Proof},
+        payment::{Payment, Purpose},
         plan::Plan,
     };
     use uuid::Uuid;
@@ -203,6 +217,31 @@ mod tests {
         assert!(refused_of(&[opened(1, "a@b.org"), opened(2, "c@b.org"), proven(3, 7)], &none).is_empty());
         assert_eq!(refused_of(&[opened(1, "a@b.org"), opened(2, "A@b.org")], &none), [id(2)]);
         assert_eq!(refused_of(&[proven(1, 7), proven(1, 8), proven(2, 7)], &none), [id(2)]);
+    }
+
+    #[test]
+    fn a_payment_that_begins_takes_its_id_from_all_accounts_and_ends_freely() {
+        let begun = |account, status| {
+            let paid = Payment {
+                status,
+                ..Payment::new(
+                    PaymentId(Uuid::from_u128(7)),
+                    Purpose::Purchase,
+                    Nanos::new(1),
+                    "card".into(),
+                    Timestamp(0),
+                )
+            };
+            let header = Header::new(Plan::Free, Timestamp(0));
+            Transition { payments: vec![paid], ..Transition::unchanged(id(account), 0, Timestamp(0), header) }
+        };
+        let (pending, paid) = (PaymentStatus::Pending, PaymentStatus::Succeeded);
+        assert_eq!(refused_of(&[begun(1, pending), begun(1, paid)], &Claims::default()), []);
+        assert_eq!(refused_of(&[begun(1, pending), begun(2, pending)], &Claims::default()), [id(2)]);
+        let mut claims = Claims::default();
+        claims.take(4, &[begun(1, pending)]);
+        assert_eq!(refused_of(&[begun(2, pending)], &claims), [id(2)]);
+        assert_eq!(refused_of(&[begun(1, paid)], &claims), []);
     }
 
     #[test]

@@ -128,6 +128,8 @@ impl Tables {
             Claim::Grant(account, source, key) => self.accounts.get(account).is_some_and(|rows| {
                 rows.grants.values().any(|grant| grant.source == *source && grant.source_key == *key)
             }),
+            Claim::GrantId(id) => self.accounts.values().any(|rows| rows.grants.contains_key(id)),
+            Claim::Payment(id) => self.accounts.values().any(|rows| rows.payments.contains_key(id)),
             Claim::Key(id) => self.accounts.values().any(|rows| rows.keys.contains_key(id)),
         }
     }
