@@ -321,7 +321,7 @@ pub fn start_money(
     let charges = Arc::new(vacancy.handle().clone());
     let accounts = Accounts::new(arbiters, ledger, Arc::clone(&journal) as _, charges, processor, clock, health);
     let told = accounts.clone();
-    let payments = vacancy.fill(chief, main, move |exit| PaymentActor::new(told.clone(), exit));
+    let payments = vacancy.fill_replaceable(chief, main, move |exit| PaymentActor::new(told.clone(), exit));
     Ok(Money { journal, accounts, payments })
 }
 

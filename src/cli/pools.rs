@@ -1,4 +1,4 @@
-//! `farebox models load|unload|pin|unpin|drain|status`: open models in the memory of the running server.
+//! `farebox models load|unload|reload|pin|unpin|drain|status`: open models in the memory of the running server.
 
 use std::{thread::sleep, time::Duration};
 
@@ -44,6 +44,8 @@ pub(super) enum PoolsCommand {
     Load(Loads),
     /// Take a model out of memory once its running requests have ended; the next request loads it again.
     Unload(Of),
+    /// Load a model anew that is in memory: what runs is finished on the life that there is, what comes waits for the other.
+    Reload(Loads),
     /// Load a model and keep it: it is never taken out for another, and is loaded at every start, until it is unpinned.
     Pin(Loads),
     /// Let a pinned model be taken out again.
@@ -84,6 +86,7 @@ pub(super) fn run(settings: &Settings, command: &PoolsCommand) -> Result<i32> {
     match command {
         PoolsCommand::Load(loads) => load(&server, loads, "load"),
         PoolsCommand::Pin(loads) => load(&server, loads, "pin"),
+        PoolsCommand::Reload(loads) => load(&server, loads, "reload"),
         PoolsCommand::Unload(of) => act(&server, of, "unload").map(|_| 0),
         PoolsCommand::Unpin(of) => act(&server, of, "unpin").map(|_| 0),
         PoolsCommand::Drain(of) => act(&server, of, "drain").map(|_| 0),
@@ -111,7 +114,8 @@ fn act(server: &Server, of: &Of, act: &str) -> Result<Value> {
 /// Loads one, and waits until it is loaded.
 fn load(server: &Server, Loads { of, no_wait }: &Loads, name: &str) -> Result<i32> {
     let acted = act(server, of, name)?;
-    let mut is_loading = acted["done"] == "loading" && !no_wait;
+    let loads = acted["done"] == "loading" || (name == "reload" && acted["done"] == "finishing");
+    let mut is_loading = loads && !no_wait;
     while is_loading {
         sleep(LOOK);
         let pools = server.call("GET", "pools", None)?;

@@ -63,7 +63,8 @@ pub(super) struct RequestsArgs {
 /// `farebox restart ...`.
 #[derive(Debug, clap::Args)]
 pub(super) struct RestartArgs {
-    /// The actor: sweeper, webhook, projector, provider and its name, or account and its id.
+    /// The actor: sweeper, webhook, projector, payment; provider and its name, pool and its class, or one of these two words
+    /// alone for all; engine and its model; or account and its id.
     #[arg(required = true, num_args = 1..=2)]
     actor: Vec<String>,
     /// Reason, for the history of operations.

@@ -2,7 +2,7 @@
 //! is restarted. None fails a request: what runs goes on, and what comes meanwhile is told when to come again.
 
 use actors::provider::ProviderHandle;
-use billing::ids::AccountId;
+use billing::{class::SizeClass, ids::AccountId};
 use runtime::health::{Kind, NotReplaced};
 
 use super::{
@@ -26,8 +26,8 @@ pub enum Act {
 }
 
 impl Act {
-    /// The restart of an actor that is named by its kind, and by its name where there are several; `None` where there is no
-    /// such kind.
+    /// The restart of an actor that is named by its kind, and by its name where there are several; without it, of all. `None`
+    /// where there is no such kind.
     pub fn restart(actor: &str) -> Option<Self> {
         let (kind, name) = actor.split_once(' ').unwrap_or((actor, actor));
         let kind = Kind::ALL.into_iter().find(|known| known.name() == kind)?;
@@ -93,28 +93,61 @@ impl Gateway {
                 self.provider(name)?.resume();
                 Ok(Done::Resumed)
             }
-            Act::Restart(Kind::Account, id) => self.restart_account(id).await,
-            Act::Restart(kind, name) => match self.accounts.health().replace(*kind, name) {
-                Ok(()) => Ok(Done::Restarted),
-                Err(NotReplaced::Unknown) => Err(NotDone::Conflict(format!(
-                    "{} can't be restarted while it works: {}.",
-                    act.subject(),
-                    why_not(*kind)
-                ))),
-                Err(NotReplaced::Dead) => {
-                    Err(NotDone::Conflict(format!("{} is being started again already.", act.subject())))
-                }
-            },
+            Act::Restart(kind, name) => self.restart(*kind, name).await.map(|()| Done::Restarted),
         }
     }
 
-    async fn restart_account(&self, id: &str) -> Result<Done, NotDone> {
+    /// Restarts an actor, or, where there are several and none is named, all of its kind.
+    async fn restart(&self, kind: Kind, name: &str) -> Result<(), NotDone> {
+        let is_all = name == kind.name();
+        match kind {
+            Kind::Account => self.restart_account(name).await,
+            Kind::Provider if is_all => self.providers.keys().try_for_each(|name| self.replace(Kind::Provider, name)),
+            Kind::Pool => {
+                let is_meant = |class: &SizeClass| is_all || class.name() == name;
+                let models: Vec<_> =
+                    SizeClass::ALL.into_iter().filter(is_meant).flat_map(|it| self.pools.in_memory(it)).collect();
+                if models.is_empty() {
+                    return Err(NotDone::Conflict("It has no model in memory, and nothing to restart.".to_owned()));
+                }
+                for model in models {
+                    self.operate(pools::Act::Reload, &model).await?;
+                }
+                Ok(())
+            }
+            Kind::Engine => match self.operate(pools::Act::Reload, name).await? {
+                Acted::Cold => Err(NotDone::Conflict(format!("{name} is not in memory, and has no engine."))),
+                _ => Ok(()),
+            },
+            Kind::Journal
+            | Kind::Payment
+            | Kind::Projector
+            | Kind::Provider
+            | Kind::Supervisor
+            | Kind::Sweeper
+            | Kind::Webhook => self.replace(kind, name),
+        }
+    }
+
+    fn replace(&self, kind: Kind, name: &str) -> Result<(), NotDone> {
+        let subject = || Act::Restart(kind, name.to_owned()).subject();
+        self.accounts.health().replace(kind, name).map_err(|error| {
+            NotDone::Conflict(match error {
+                NotReplaced::Unknown => {
+                    format!("{} can't be restarted while it works: {}.", subject(), why_not(kind))
+                }
+                NotReplaced::Dead => format!("{} is being started again already.", subject()),
+            })
+        })
+    }
+
+    async fn restart_account(&self, id: &str) -> Result<(), NotDone> {
         let id = id.parse().map(AccountId).map_err(|_| {
             let message = "must be account and its id".to_owned();
             NotDone::NoModel(ServeError::Invalid { field: "actor".into(), message })
         })?;
         let restarted = self.accounts.restart(id).await;
-        restarted.map(|()| Done::Restarted).map_err(|why| NotDone::Conflict(format!("Not restarted: {why}.")))
+        restarted.map_err(|why| NotDone::Conflict(format!("Not restarted: {why}.")))
     }
 
     fn provider(&self, name: &str) -> Result<&ProviderHandle, NotDone> {
@@ -125,20 +158,16 @@ impl Gateway {
     }
 }
 
-/// Why an actor of a kind is not restarted while it works, or what else there is.
+/// Why an actor of a kind is not restarted while it works.
 const fn why_not(kind: Kind) -> &'static str {
     match kind {
-        Kind::Account | Kind::Provider => "there is none of this name here",
+        Kind::Account | Kind::Provider | Kind::Pool | Kind::Engine => "there is none of this name here",
         Kind::Journal => {
             "it is the only writer of the log, and requests wait for what it writes; where it dies it comes back by itself"
         }
-        Kind::Pool | Kind::Engine => {
-            "its requests would fail with it; drain or unload its models, which lets them end, and load them again"
-        }
-        Kind::Payment => {
-            "it waits for answers of the card processor, and would ask for them twice; where it dies it goes on by itself"
-        }
         Kind::Supervisor => "it has no work of its own but to start others",
-        Kind::Projector | Kind::Sweeper | Kind::Webhook => "there is one, which has the name of its kind",
+        Kind::Payment | Kind::Projector | Kind::Sweeper | Kind::Webhook => {
+            "there is one, which has the name of its kind"
+        }
     }
 }

@@ -50,6 +50,8 @@ pub enum Act {
     Load,
     /// Take it out once what runs has ended.
     Unload,
+    /// Load it anew, and take the life that there is out once what runs has ended.
+    Reload,
     /// Load it, and keep it.
     Pin,
     /// Let it be taken out again.
@@ -64,6 +66,7 @@ impl Act {
         match self {
             Self::Load => "load",
             Self::Unload => "unload",
+            Self::Reload => "reload",
             Self::Pin => "pin",
             Self::Unpin => "unpin",
             Self::Drain => "drain",
@@ -129,7 +132,7 @@ impl Gateway {
         let remembered = match act {
             Act::Pin => self.pins.add(name),
             Act::Unpin => self.pins.remove(name),
-            Act::Load | Act::Unload | Act::Drain => Ok(()),
+            Act::Load | Act::Unload | Act::Reload | Act::Drain => Ok(()),
         };
         remembered.map_err(|error| {
             tracing::error!(model = name, act = act.name(), %error, "a pin can't be remembered");
@@ -151,10 +154,8 @@ impl Gateway {
             Act::Pin => self.pools.pin(self.loadable(name).await?),
             Act::Drain => self.pools.drain(&self.sizes.wanted(&*self.open(name).await?)),
             // Also of one whose folder is gone.
-            Act::Unload => match self.pools.unload(name) {
-                Err(NotActed::Unknown) => self.open(name).await.map(|_| Ok(Acted::Cold))?,
-                acted => acted,
-            },
+            Act::Unload => self.of_known(name, self.pools.unload(name)).await?,
+            Act::Reload => self.of_known(name, self.pools.reload(name)).await?,
             Act::Unpin => {
                 if !self.pools.unpin(name) {
                     self.open(name).await?;
@@ -175,6 +176,18 @@ impl Gateway {
             NotActed::Unknown => NotDone::Conflict(format!("{name} is not known here.")),
         })?;
         Ok(acted)
+    }
+
+    /// What became of an act on what is in memory: a model that was never asked for is cold.
+    async fn of_known(
+        &self,
+        name: &str,
+        acted: Result<Acted, NotActed>,
+    ) -> Result<Result<Acted, NotActed>, ServeError> {
+        match acted {
+            Err(NotActed::Unknown) => self.open(name).await.map(|_| Ok(Acted::Cold)),
+            acted => Ok(acted),
+        }
     }
 
     async fn open(&self, name: &str) -> Result<std::sync::Arc<OpenModel>, ServeError> {

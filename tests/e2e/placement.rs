@@ -256,6 +256,7 @@ async fn operators_take_models_out_and_no_request_fails_of_it() {
     let (code, said) = cli(&["models", "load", "nobody"]);
     assert!(code != Some(0) && said.contains("nobody"), "{said}");
     assert_eq!(stage.act("load", "gpt-4o-mini").await.status, 400, "a provider's");
+    assert_eq!(stage.act("reload", "tiny").await.ok()["done"], "cold", "it is not in memory");
     stage.customer.settled(4).await;
     assert!(stage.records().await.iter().all(|record| record["ending"] == "completed"));
     stage.server.admin().assert_audit().await;
@@ -416,4 +417,46 @@ async fn a_model_that_an_operator_pinned_is_pinned_at_the_next_start() {
     // A model that is loaded at the start would be known before the server answers for another.
     stage.act("load", "other").await.ok();
     assert_eq!(stage.seen("tiny").await, Value::Null);
+}
+
+#[tokio::test]
+async fn models_are_loaded_anew_while_they_run_and_no_request_fails_of_it() {
+    let stage = Stage::new(options().await).await;
+    stage.answered(REAL).await;
+    let before = stage.customer.settled(1).await.len();
+    let restart = async |actor: &str| {
+        let wanted = json!({"actor": actor, "reason": "to see it"});
+        stage.server.admin().0.post("/admin/v1/actors/restart", &wanted).await
+    };
+    for round in 0..3 {
+        let request = stage.customer.api.request(reqwest::Method::POST, CHAT).json(&body(REAL, &long()));
+        let mut stream = request.send().await.unwrap();
+        let mut told = stream.chunk().await.unwrap().unwrap().to_vec();
+        match round {
+            0 => {
+                let acted = stage.act("reload", REAL).await.ok();
+                assert_eq!((&acted["done"], &acted["finishing"]), (&json!("finishing"), &json!(1)), "{acted}");
+            }
+            1 => assert_eq!(restart(&format!("engine {REAL}")).await.ok()["done"], "restarted"),
+            _ => assert_eq!(restart("pool").await.ok()["done"], "restarted"),
+        }
+        // What comes meanwhile waits for the other life.
+        let plain = json!({});
+        let (asked, ()) = tokio::join!(stage.ask(REAL, &plain), async {
+            while let Some(piece) = stream.chunk().await.unwrap() {
+                told.extend_from_slice(&piece);
+            }
+        });
+        assert_eq!(asked.status, 200, "{}", asked.body);
+        let told = String::from_utf8(told).unwrap();
+        assert!(told.contains("data: [DONE]") && !told.contains("\"error\""), "{told}");
+        stage.becomes(REAL, "warm").await;
+    }
+    let records = stage.customer.settled(before + 6).await;
+    assert!(records.iter().all(|record| record["ending"] == "completed"), "{records:?}");
+    let (output, wanted) = (stage.server.cli(&["models", "reload", REAL]), stage.status(REAL).await);
+    assert!(output.status.success(), "{output:?} {wanted}");
+    let refused = restart("engine nobody").await;
+    assert!(refused.status == 404 || refused.status == 400, "{}", refused.body);
+    stage.server.admin().assert_audit().await;
 }

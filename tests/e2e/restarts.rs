@@ -101,9 +101,78 @@ async fn deliveries_and_the_maker_of_tables_are_restarted_and_nothing_is_lost_or
     assert_eq!(kinds, ["account_frozen", "account_unfrozen"].repeat(3), "each once, in order");
     assert_eq!(ask(&customer.api).await.status, 200);
     assert_eq!(customer.settled(1).await.len(), 1, "the tables are made");
-    for (actor, says) in [("payment", "card processor"), ("pool 7B", "drain"), ("journal", "only writer")] {
+    for (actor, says) in [
+        ("journal", "only writer"),
+        ("supervisor", "start others"),
+        ("pool 7B", "no model in memory"),
+        ("provider nobody", "none of this name"),
+        ("payment other", "there is one"),
+    ] {
         let refused = restart(&server, actor).await;
         assert!(refused.status == 409 && refused.body.contains(says), "{actor}: {}", refused.body);
     }
+    assert_eq!(restart(&server, "provider").await.ok()["done"], "restarted", "all of them");
     server.admin().assert_audit().await;
+}
+
+#[tokio::test]
+async fn payments_and_refunds_are_carried_on_while_their_actor_is_restarted() {
+    let (_fake, server, customer) = stage().await;
+    let buy = async |card: &'static str| {
+        let wanted = json!({"amount": "10", "payment_method": card});
+        customer.api.post("/v1/credits/purchase", &wanted).await
+    };
+    // One waits for its owner, and goes on so.
+    let waiting = buy("pm_card_authenticationRequired").await;
+    assert_eq!(waiting.status, 202, "{}", waiting.body);
+    let waiting = waiting.json()["payment"]["id"].as_str().unwrap().to_owned();
+    let cards = ["pm_card_visa", "pm_card_timesOutThenSucceeds", "pm_card_duplicatesWebhook", "pm_card_visa"];
+    let purchases = futures::future::join_all(cards.map(buy));
+    let restarts = async {
+        for _ in 0..8 {
+            assert_eq!(restart(&server, "payment").await.ok()["done"], "restarted");
+            tokio::time::sleep(Duration::from_millis(30)).await;
+        }
+    };
+    let (bought, ()) = tokio::join!(purchases, restarts);
+    for answer in &bought {
+        assert_eq!((answer.status, &answer.json()["payment"]["status"]), (200, &json!("succeeded")), "{}", answer.body);
+    }
+    let grants = customer.api.get("/v1/grants").await.ok();
+    let paid = grants["data"].as_array().unwrap().iter().filter(|grant| grant["source"] == "purchase").count();
+    assert_eq!(paid, 4, "each once: {grants}");
+    // Refunds, too, of which each is made once.
+    let admin = server.admin();
+    let refunds = bought.iter().map(|answer| {
+        let id = answer.json()["payment"]["id"].as_str().unwrap().to_owned();
+        let body = json!({"amount": "4", "reason": "to see it"});
+        let (api, path) = (&admin.0, format!("/admin/v1/payments/{id}/refund"));
+        async move { api.post(&path, &body).await }
+    });
+    let (given, restarted) = tokio::join!(futures::future::join_all(refunds), restart(&server, "payment"));
+    assert_eq!(restarted.status, 200, "{}", restarted.body);
+    for answer in given {
+        assert_eq!(answer.status, 200, "{}", answer.body);
+    }
+    let approved =
+        customer.api.post(&format!("/v1/payments/{waiting}/authenticate"), &json!({"verdict": "approve"})).await;
+    assert_eq!(approved.status, 200, "{}", approved.body);
+    let payments = customer.api.get("/v1/payments").await.ok();
+    for payment in payments["data"].as_array().unwrap() {
+        let reversed = if payment["id"] == waiting.as_str() { "0.00" } else { "4.00" };
+        assert_eq!((&payment["status"], &payment["reversed"]), (&json!("succeeded"), &json!(reversed)), "{payment}");
+    }
+    // Lives whose place was taken end.
+    let began = Instant::now();
+    loop {
+        let overview = admin.0.get("/admin/v1/overview").await.ok();
+        let kinds = overview["kinds"].as_array().unwrap();
+        let live = &kinds.iter().find(|kind| kind["kind"] == "payment").unwrap()["live"];
+        if *live == 1 {
+            break;
+        }
+        assert!(began.elapsed() < Duration::from_secs(20), "{live} lives");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    admin.assert_audit().await;
 }

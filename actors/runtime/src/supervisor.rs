@@ -115,6 +115,34 @@ impl<A: Actor<Context = Context<A>> + OfKind + Send> Vacancy<A> {
         self.begun(supervisor, arbiter, make).handle.clone()
     }
 
+    /// The same, with an actor of which a new life may take the place while it works, as [`supervise_replaceable`] does.
+    pub fn fill_replaceable(
+        self,
+        supervisor: &Addr<Supervisor>,
+        arbiter: ArbiterHandle,
+        make: impl Fn(ExitGuard) -> A + Send + Sync + 'static,
+    ) -> Handle<A>
+    where
+        A: Handler<Retire>,
+    {
+        let (health, name) = (self.health.clone(), self.name.clone());
+        let life = self.begun(supervisor, arbiter, make);
+        let handle = life.handle.clone();
+        health.is_replaceable(A::KIND, &name, move || {
+            let old = life.handle.address();
+            // One that has died is started again by the supervisor: two that began at once would both stay.
+            if !old.connected() {
+                return false;
+            }
+            let (address, mailbox) = open_mailbox();
+            begin(&life, mailbox);
+            life.handle.replace(address);
+            mailbox::tell(&old, Retire);
+            true
+        });
+        handle
+    }
+
     fn begun(
         self,
         supervisor: &Addr<Supervisor>,
@@ -136,6 +164,9 @@ impl<A: Actor<Context = Context<A>> + OfKind + Send> Vacancy<A> {
     }
 }
 
+/// How long a life whose place was taken goes on at least, if it is asked for answers: who had its address before may post still.
+pub const LINGERS: Duration = Duration::from_secs(1);
+
 /// Asks an actor to end, once it has handled what was posted before: a new life has taken its place.
 #[derive(Debug, Clone, Copy, Message)]
 #[rtype(result = "()")]
@@ -143,7 +174,7 @@ pub struct Retire;
 
 /// Starts an actor under supervision, as [`supervise`] does, of which a new life may take the place while it works
 /// ([`Health::replace`]): the new life is there before the old one ends, and the old one handles what it was asked before. For
-/// actors of which two may live side by side for a moment, and which nobody asks for an answer.
+/// actors of which two may live side by side for a moment. One that is asked for answers ends [`LINGERS`] later at the earliest.
 pub fn supervise_replaceable<A: Actor<Context = Context<A>> + OfKind + Send + Handler<Retire>>(
     supervisor: &Addr<Supervisor>,
     arbiter: ArbiterHandle,
@@ -151,21 +182,7 @@ pub fn supervise_replaceable<A: Actor<Context = Context<A>> + OfKind + Send + Ha
     name: &str,
     make: impl Fn(ExitGuard) -> A + Send + Sync + 'static,
 ) -> Handle<A> {
-    let life = Vacancy::new(health, name).begun(supervisor, arbiter, make);
-    let handle = life.handle.clone();
-    health.is_replaceable(A::KIND, name, move || {
-        let old = life.handle.address();
-        // One that has died is started again by the supervisor: two that began at once would both stay.
-        if !old.connected() {
-            return false;
-        }
-        let (address, mailbox) = open_mailbox();
-        begin(&life, mailbox);
-        life.handle.replace(address);
-        mailbox::tell(&old, Retire);
-        true
-    });
-    handle
+    Vacancy::new(health, name).fill_replaceable(supervisor, arbiter, make)
 }
 
 /// The capacity of a mailbox until its actor sets another: actix's default.

@@ -30,7 +30,7 @@ use runtime::{
     exit::ExitGuard,
     health::{Kind, OfKind},
     mailbox::{Ask, Handle},
-    supervisor::Retire,
+    supervisor::{LINGERS, Retire},
 };
 use serde_json::{Value, json};
 use tokio::sync::Mutex;
@@ -155,6 +155,8 @@ pub struct DeliveryActor {
     pruned_at: Option<Timestamp>,
     /// Whether another life has taken this one's place.
     retires: bool,
+    /// Whether that was long enough ago that nobody asks it any more.
+    has_lingered: bool,
     _exit: ExitGuard,
 }
 
@@ -172,6 +174,7 @@ impl DeliveryActor {
             look_again: false,
             pruned_at: None,
             retires: false,
+            has_lingered: false,
             _exit: exit,
         }
     }
@@ -223,7 +226,7 @@ impl DeliveryActor {
 
     /// Ends a life whose place was taken, once it has nothing under way.
     fn end_if_it_may(&self, ctx: &mut Context<Self>) {
-        if self.retires && self.calling == 0 && self.testing.is_empty() {
+        if self.has_lingered && self.calling == 0 && self.testing.is_empty() {
             ctx.stop();
         }
     }
@@ -387,7 +390,10 @@ impl Handler<Retire> for DeliveryActor {
 
     fn handle(&mut self, _: Retire, ctx: &mut Self::Context) {
         self.retires = true;
-        self.end_if_it_may(ctx);
+        ctx.run_later(LINGERS, |actor, ctx| {
+            actor.has_lingered = true;
+            actor.end_if_it_may(ctx);
+        });
     }
 }
 

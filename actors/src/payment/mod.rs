@@ -2,7 +2,8 @@
 //! the decisions of the pure [`pursuit`]), applies the processor's events ([`notice`]), and gives money back
 //! ([`refund`]). The account settles all results; the decisions on reversals are in the pure [`reversing`]. No rule of
 //! money is known here. Each payment or refund has one pursuit at a time, on a future of its own: the mailbox never
-//! waits for a processor. A new life resumes the payments that an earlier one left pending.
+//! waits for a processor. A new life resumes the payments that an earlier one left pending. One whose place was taken while
+//! it worked ends once nobody waits for it: its pursuits end with it, as the new life has them too, under the same ids.
 
 mod notice;
 mod pursue;
@@ -18,7 +19,7 @@ use std::{
     time::Duration,
 };
 
-use actix::{Actor, ActorFutureExt, AsyncContext, Context, Handler, Message, WrapFuture};
+use actix::{Actor, ActorContext as _, ActorFutureExt, AsyncContext, Context, Handler, Message, WrapFuture};
 use billing::{
     ids::{AccountId, PaymentId, ReversalId},
     payment::Payment,
@@ -29,6 +30,7 @@ use runtime::{
     exit::ExitGuard,
     health::{Kind, OfKind, Posted},
     mailbox::{self, Ask, Handle},
+    supervisor::{LINGERS, Retire},
 };
 use tokio::sync::Notify;
 
@@ -98,20 +100,25 @@ pub struct PaymentActor {
     open: HashMap<PaymentId, Open>,
     /// Refunds on their way to the processor's answer.
     refunds: HashSet<ReversalId>,
-    /// Refunds being written.
+    /// Refunds being written, and looks for those that wait.
     beginning: usize,
+    /// Refunds whose commit may arrive late.
+    late: usize,
     hearing: usize,
+    /// Whether another life took this one's place, long enough ago that nobody asks it any more.
+    has_lingered: bool,
     _exit: ExitGuard,
 }
 
 impl PaymentActor {
     /// A new life.
     pub fn new(accounts: Accounts, exit: ExitGuard) -> Self {
-        Self { accounts, open: HashMap::new(), refunds: HashSet::new(), beginning: 0, hearing: 0, _exit: exit }
+        let (open, refunds) = (HashMap::new(), HashSet::new());
+        Self { accounts, open, refunds, beginning: 0, late: 0, hearing: 0, has_lingered: false, _exit: exit }
     }
 
     /// Resumes what an earlier life left.
-    fn take_up(&self, ctx: &mut Context<Self>) {
+    fn take_up(&mut self, ctx: &mut Context<Self>) {
         self.take_up_refunds(ctx);
         let accounts = self.accounts.clone();
         let health = accounts.health().clone();
@@ -129,7 +136,7 @@ impl PaymentActor {
 
     /// Resumes refunds that an earlier life left without an answer. Only this actor does, so it retries until it
     /// succeeds.
-    fn take_up_refunds(&self, ctx: &mut Context<Self>) {
+    fn take_up_refunds(&mut self, ctx: &mut Context<Self>) {
         let of = self.accounts.clone();
         let load = async move {
             let mut back_off = pursuit::BackOff::default();
@@ -141,10 +148,13 @@ impl PaymentActor {
                 pursue::wait(&mut back_off, &of).await;
             }
         };
+        self.beginning += 1;
         ctx.spawn(load.into_actor(self).map(|unanswered, actor, ctx| {
+            actor.beginning -= 1;
             for refund in unanswered {
                 actor.carry(refund, None, ctx);
             }
+            actor.end_if_it_may(ctx);
         }));
     }
 
@@ -158,9 +168,18 @@ impl PaymentActor {
             return;
         }
         let work = refund::carry(self.accounts.clone(), refund, asker);
-        ctx.spawn(work.into_actor(self).map(move |(), actor, _| {
+        ctx.spawn(work.into_actor(self).map(move |(), actor, ctx| {
             actor.refunds.remove(&id);
+            actor.end_if_it_may(ctx);
         }));
+    }
+
+    /// Ends a life whose place was taken, once nobody waits for its answer.
+    fn end_if_it_may(&self, ctx: &mut Context<Self>) {
+        let waits = self.hearing + self.beginning + self.late + self.refunds.len();
+        if self.has_lingered && waits == 0 {
+            ctx.stop();
+        }
     }
 }
 
@@ -169,6 +188,17 @@ impl Handler<TakeUp> for PaymentActor {
 
     fn handle(&mut self, _: TakeUp, ctx: &mut Self::Context) {
         self.take_up(ctx);
+    }
+}
+
+impl Handler<Retire> for PaymentActor {
+    type Result = ();
+
+    fn handle(&mut self, _: Retire, ctx: &mut Self::Context) {
+        ctx.run_later(LINGERS, |actor, ctx| {
+            actor.has_lingered = true;
+            actor.end_if_it_may(ctx);
+        });
     }
 }
 
@@ -224,7 +254,7 @@ impl Handler<Ask<ApplyEvent, Result<Applied, EventNotApplied>>> for PaymentActor
         self.hearing += 1;
         posted.handled(began);
         let work = async move { notice::apply(&accounts, &event).await };
-        ctx.spawn(work.into_actor(self).map(|applied, actor, _| {
+        ctx.spawn(work.into_actor(self).map(|applied, actor, ctx| {
             actor.hearing -= 1;
             let outcome = match &applied {
                 Ok(applied) if applied.repeated => "repeated",
@@ -239,6 +269,7 @@ impl Handler<Ask<ApplyEvent, Result<Applied, EventNotApplied>>> for PaymentActor
                 }
             }
             drop(reply.send(applied));
+            actor.end_if_it_may(ctx);
         }));
     }
 }
@@ -264,9 +295,14 @@ impl Handler<Ask<Refund, Result<Given, NotRefunded>>> for PaymentActor {
                 Err(error) => {
                     if matches!(error, NotRefunded::NotNow(_)) {
                         // The commit may still arrive, and then no task carries the refund yet.
-                        ctx.run_later(LATE, |actor, ctx| actor.take_up_refunds(ctx));
+                        actor.late += 1;
+                        ctx.run_later(LATE, |actor, ctx| {
+                            actor.late -= 1;
+                            actor.take_up_refunds(ctx);
+                        });
                     }
                     drop(reply.send(Err(error)));
+                    actor.end_if_it_may(ctx);
                 }
             }
         }));

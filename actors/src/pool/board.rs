@@ -351,6 +351,12 @@ impl Board {
         self.lock().placement.devices()
     }
 
+    /// The models of a class that are in memory, or load.
+    pub(super) fn in_memory(&self, class: SizeClass) -> Vec<Arc<str>> {
+        let pictures = self.lock().placement.pictures(self.now()).into_iter();
+        pictures.filter(|model| model.class == class && model.instance.is_some()).map(|model| model.id).collect()
+    }
+
     /// All devices, and all models that are known.
     pub(super) fn all(&self) -> (Vec<DevicePicture>, Vec<ModelSeen>) {
         let (state, now) = (self.lock(), self.now());

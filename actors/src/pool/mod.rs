@@ -147,6 +147,20 @@ impl Pools {
         self.board.act(|placement, now, effects| placement.unload(id, now, effects))
     }
 
+    /// Loads a model that is in memory anew: what runs is finished on the life that there is.
+    ///
+    /// # Errors
+    ///
+    /// See [`NotActed`].
+    pub fn reload(&self, id: &str) -> Result<Acted, NotActed> {
+        self.board.act(|placement, now, effects| placement.reload(id, now, effects))
+    }
+
+    /// The models of a class that are in memory, or load.
+    pub fn in_memory(&self, class: SizeClass) -> Vec<Arc<str>> {
+        self.board.in_memory(class)
+    }
+
     /// Takes a model out of service, once what runs on it has ended.
     ///
     /// # Errors

@@ -496,7 +496,7 @@ impl World {
         let id = Arc::clone(&wanted.id);
         let mut effects = Effects::new();
         let now = self.now;
-        let act = self.random.below(6);
+        let act = self.random.below(7);
         match act {
             0 => {
                 if self.placement.load(&wanted, now, &mut effects).is_ok() {
@@ -506,6 +506,12 @@ impl World {
             1 => {
                 if self.placement.unload(&id, now, &mut effects).is_ok() {
                     self.truth.lives.values_mut().filter(|it| it.model == id).for_each(|life| life.is_to_go = true);
+                }
+            }
+            6 => {
+                let was = |life: &Life| life.model == id && life.state == LifeState::Ready;
+                if self.placement.reload(&id, now, &mut effects).is_ok() {
+                    self.truth.lives.values_mut().filter(|life| was(life)).for_each(|life| life.is_to_go = true);
                 }
             }
             2 if self.is(Mutant::PinUnheard) => self.truth.pinned.push(Arc::clone(&id)),

@@ -39,7 +39,8 @@ pub struct Why {
 #[serde(deny_unknown_fields)]
 #[schema(as = RestartActor)]
 pub struct Wanted {
-    /// `sweeper`, `webhook`, `projector`, `provider` and its name, or `account` and its id.
+    /// `sweeper`, `webhook`, `projector`, `payment`; `provider` and its name, `pool` and its class, or one of these two words alone for
+    /// all; `engine` and its model; or `account` and its id.
     actor: String,
     /// For the history.
     reason: String,
@@ -58,6 +59,7 @@ pub(in crate::http) fn act_of(name: &str, subject: &str) -> Result<Act, ApiError
     match name {
         "load" => of_model(pools::Act::Load),
         "unload" => of_model(pools::Act::Unload),
+        "reload" => of_model(pools::Act::Reload),
         "pin" => of_model(pools::Act::Pin),
         "unpin" => of_model(pools::Act::Unpin),
         "drain" => of_model(pools::Act::Drain),
@@ -69,7 +71,10 @@ pub(in crate::http) fn act_of(name: &str, subject: &str) -> Result<Act, ApiError
                 "must be a kind of actor, and its name where there are several: \"provider openai\"",
             )
         }),
-        _ => Err(ApiError::invalid("act", "must be one of load, unload, pin, unpin, drain, pause, resume, restart")),
+        _ => Err(ApiError::invalid(
+            "act",
+            "must be one of load, unload, reload, pin, unpin, drain, pause, resume, restart",
+        )),
     }
 }
 

@@ -51,6 +51,11 @@ pub async fn unload(state: Shared, request: HttpRequest, id: web::Path<String>, 
     operate(&state, &request, &id, Act::Unload, body).await
 }
 
+/// `POST /admin/v1/models/{id}/reload`: loads one that is in memory anew; what runs is finished on the life that there is.
+pub async fn reload(state: Shared, request: HttpRequest, id: web::Path<String>, body: Body) -> HttpResponse {
+    operate(&state, &request, &id, Act::Reload, body).await
+}
+
 /// `POST /admin/v1/models/{id}/pin`: loads it, and never takes it out for another.
 pub async fn pin(state: Shared, request: HttpRequest, id: web::Path<String>, body: Body) -> HttpResponse {
     operate(&state, &request, &id, Act::Pin, body).await

@@ -52,13 +52,18 @@ pub(super) fn of_actor(kind: &str, name: &str) -> Vec<Cell> {
         "provider" => {
             vec![to("restart", &format!("provider {name}"), "Restart its actor"), to("pause", name, "Pause it")]
         }
-        "sweeper" | "webhook" | "projector" => vec![to("restart", kind, "Restart it")],
-        "engine" => vec![to("drain", name, "Drain its model"), to("unload", name, "Unload its model")],
+        "sweeper" | "webhook" | "projector" | "payment" => vec![to("restart", kind, "Restart it")],
+        "pool" => vec![to("restart", &format!("pool {name}"), "Load its models anew")],
+        "engine" => vec![
+            to("reload", name, "Load its model anew"),
+            to("drain", name, "Drain its model"),
+            to("unload", name, "Unload its model"),
+        ],
         _ => Vec::new(),
     }
 }
 
-const ACTS: &[&str] = &["load", "unload", "pin", "unpin", "drain", "pause", "resume", "restart"];
+const ACTS: &[&str] = &["load", "unload", "reload", "pin", "unpin", "drain", "pause", "resume", "restart"];
 
 /// `GET /operator/acts`: the form of one act, and what was done.
 pub(super) async fn page(state: Shared, request: HttpRequest) -> HttpResponse {
@@ -73,9 +78,10 @@ async fn made(state: &Shared, request: &HttpRequest) -> Result<Content, ApiError
     let form = Form {
         id: "act",
         heading: "Do something",
-        says: "Load, unload, pin, unpin and drain are for open models; pause and resume for providers; restart for the sweeper, \
-               webhook, projector, a provider's actor (\"provider openai\") and an account's (\"account\" and its id). No request \
-               fails of it: what runs goes on."
+        says: "Load, unload, reload, pin, unpin and drain are for open models; pause and resume for providers; restart for the \
+               sweeper, webhook, projector, payment, a provider's actor (\"provider openai\"), a pool (\"pool 7B\"), a model's \
+               engine (\"engine\" and its name) and an account's actor (\"account\" and its id). No request fails of it: what \
+               runs goes on."
             .to_owned(),
         action: "/operator/acts".to_owned(),
         is_search: false,

@@ -46,7 +46,7 @@ pub struct Operation {
     node: Option<Uuid>,
     /// How the operator was known: `token`, or `session` of the operator's pages.
     known_by: String,
-    /// `load`, `unload`, `pin`, `unpin`, `drain`, `pause`, `resume` or `restart`.
+    /// `load`, `unload`, `reload`, `pin`, `unpin`, `drain`, `pause`, `resume` or `restart`.
     act: String,
     /// The model, the provider or the actor.
     subject: String,

@@ -252,7 +252,7 @@ impl From<All> for Pools {
 #[derive(Debug, Serialize, ToSchema)]
 pub struct ModelActed {
     pub(in crate::http) id: String,
-    /// `load`, `unload`, `pin`, `unpin` or `drain`.
+    /// `load`, `unload`, `reload`, `pin`, `unpin` or `drain`.
     pub(in crate::http) act: &'static str,
     /// `loading` (also where it waits for memory), `loaded`, `unloading`, `finishing` (requests run; it goes when they have
     /// ended), `cold`, or `unpinned`.

@@ -1,4 +1,4 @@
-//! What operators do to models: load, unload, pin, unpin, drain. No request fails of it: what runs is finished.
+//! What operators do to models: load, unload, reload, pin, unpin, drain. No request fails of it: what runs is finished.
 
 use std::{sync::Arc, time::Duration};
 
@@ -99,6 +99,26 @@ impl Placement {
         };
         self.settle(now, effects);
         Ok(if runs == 0 { Acted::Unloading } else { Acted::Finishing(runs) })
+    }
+
+    /// Begins another life of a model that is in memory, also of a pinned one: what runs is finished on the one there is, what
+    /// comes waits for the other. Where there is no room for both, it waits for the end of what runs, too.
+    ///
+    /// # Errors
+    ///
+    /// [`Unknown`](NotActed::Unknown) where it was never asked for.
+    pub fn reload(&mut self, id: &str, now: Duration, effects: &mut Effects) -> Result<Acted, NotActed> {
+        let slot = self.models.get_mut(id).ok_or(NotActed::Unknown)?;
+        let current = slot.current.and_then(|id| self.instances.get_mut(&id));
+        let Some(instance) = current else { return Ok(self.leaves(id)) };
+        if instance.is_loading() {
+            return Ok(Acted::Loading);
+        }
+        instance.retires = true;
+        let runs = instance.running;
+        (slot.current, slot.asked_at) = (None, Some(now));
+        self.settle(now, effects);
+        Ok(if runs == 0 { Acted::Loading } else { Acted::Finishing(runs) })
     }
 
     /// Takes a model out of service: what runs is finished, what waits and what comes is refused, until it is loaded again

@@ -35,6 +35,12 @@ impl Told {
         (job, self.act(|placement, now, effects| placement.request(job, model, now, effects)))
     }
 
+    fn reload(&mut self) -> (Result<Acted, NotActed>, Vec<Effect>) {
+        let mut acted = Err(NotActed::Unknown);
+        let effects = self.act(|placement, now, effects| acted = placement.reload("a", now, effects));
+        (acted, effects)
+    }
+
     fn loaded(&mut self, id: InstanceId) -> Vec<Effect> {
         self.act(|placement, now, effects| placement.loaded(id, now, effects))
     }
@@ -245,6 +251,35 @@ fn operators_acts_fail_no_request() {
     let id = load_of(&effects);
     assert_eq!(told.loaded(id), []);
     assert_eq!(told.standing(&a), Standing::Warm);
+}
+
+#[test]
+fn a_model_is_loaded_anew_and_what_runs_is_finished() {
+    let mut told = told();
+    let a = model("a", 4);
+    assert_eq!(told.reload(), (Err(NotActed::Unknown), vec![]));
+    let first = told.warm(&a);
+    let (running, _) = told.request(&a);
+    // There is room for both: the other is loaded at once.
+    let (acted, effects) = told.reload();
+    assert_eq!(acted, Ok(Acted::Finishing(1)));
+    let second = load_of(&effects);
+    let (waiting, effects) = told.request(&a);
+    assert_eq!(effects, []);
+    assert_eq!(told.reload(), (Ok(Acted::Loading), vec![]), "it is new");
+    assert_eq!(told.loaded(second), [Effect::Run { job: waiting, instance: second, has_waited: true }]);
+    assert_eq!(told.ended(running), [Effect::Unload(first)]);
+    told.freed(first);
+    told.ended(waiting);
+    // A pinned one, too, that is idle: its memory is free first.
+    told.act(|placement, now, effects| assert_eq!(placement.pin(&a, now, effects), Ok(Acted::Loaded)));
+    let b = model("b", 4);
+    told.warm(&b);
+    let (acted, effects) = told.reload();
+    assert_eq!((acted, &effects[0]), (Ok(Acted::Loading), &Effect::Unload(second)));
+    assert_eq!(told.standing(&a), Standing::Loading);
+    let third = load_of(&told.freed(second));
+    assert_eq!((told.loaded(third), told.standing(&a)), (vec![], Standing::Warm));
 }
 
 #[test]
