@@ -61,6 +61,36 @@ async fn keys_end_with_the_membership_of_who_made_them() {
 }
 
 #[tokio::test]
+async fn keys_that_may_more_than_a_lesser_role_end_with_the_change() {
+    let (server, customer, mut owner, mut bob, made) = stage().await;
+    let bob_id = id_of(&server, &customer, "bob@example.com").await;
+    let wanted = json!({"name": "for looking", "scopes": ["read"]});
+    let reads = bob.call(Method::POST, "/v1/keys", &wanted).await.ok()["key"].as_str().unwrap().to_owned();
+    let change = async |owner: &mut Visitor, role: &str, keys: &str| {
+        let sent = owner.send(&format!("/members/{bob_id}/role"), &[("role", role), ("keys", keys)]).await;
+        assert_eq!(sent.status, 303, "{}", sent.body);
+    };
+    // An owner may do all that a developer may.
+    change(&mut owner, "owner", "revoke").await;
+    change(&mut owner, "developer", "revoke").await;
+    change(&mut owner, "billing", "keep").await;
+    for key in &made {
+        assert_eq!(server.api(key).get("/v1/balance").await.status, 200);
+    }
+    change(&mut owner, "reader", "revoke").await;
+    for key in &made {
+        assert_eq!(server.api(key).get("/v1/balance").await.status, 401, "at once");
+    }
+    assert_eq!(server.api(&reads).get("/v1/balance").await.status, 200, "a reader may read");
+    assert_eq!(customer.api.get("/v1/balance").await.status, 200);
+    let told = customer.api.get("/v1/events?kind=member_role_changed").await.ok();
+    let counts: Vec<_> = told["data"].as_array().unwrap().iter().map(|event| &event["data"]["keys_revoked"]).collect();
+    assert_eq!(counts, ["3", "0", "0", "0"], "{told}");
+    assert!(owner.get("/members").await.body.contains("3 keys were revoked with it."));
+    server.admin().assert_audit().await;
+}
+
+#[tokio::test]
 async fn keys_go_on_where_that_is_said_and_end_as_their_maker_is_forgotten() {
     let (server, customer, mut owner, _bob, made) = stage().await;
     let bob_id = id_of(&server, &customer, "bob@example.com").await;

@@ -257,7 +257,8 @@ pub async fn withdraw(service: &Service, account: AccountId, id: Uuid) -> Result
     was_there.then_some(()).ok_or(ServiceError::NotFound("an invitation with that id"))
 }
 
-/// Gives a member another role.
+/// Gives a member another role, and revokes in the same change the keys that the member made and that may do more than the role
+/// may, if that is wanted. Returns the public parts of those that are revoked, by which caches know them.
 ///
 /// # Errors
 ///
@@ -269,19 +270,44 @@ pub async fn change_role(
     person: PersonId,
     role: Role,
     by: By,
-) -> Result<(), ServiceError> {
+    keys: MadeKeys,
+) -> Result<Vec<String>, ServiceError> {
+    let at = service.now();
     let decide = async |ledger: &Ledger| -> Result<_, ServiceError> {
         let there = ledger.members(account).await?;
         check_may(&there, by)?;
         let member = member::change_role(&there, person, role)?;
         if there.contains(&member) {
-            return Ok(Decided::new(Vec::new(), ()));
+            return Ok(Decided::new(Vec::new(), Vec::new()));
         }
-        let events = vec![event(EventKind::MemberRoleChanged, person, role, by)];
-        Ok(Decided { resources: vec![Resource::Member(member)], events, answer: () })
+        let mut made = keys_to_revoke(ledger, account, person, keys).await?;
+        made.retain(|key| key.scopes.within(role.scopes()) != key.scopes);
+        Ok(with_keys(Resource::Member(member), event(EventKind::MemberRoleChanged, person, role, by), made, at))
     };
-    service.accounts.change(account, decide).await?;
-    after_change(service, account, person).await
+    let revoked = service.accounts.change(account, decide).await?;
+    after_change(service, account, person).await?;
+    Ok(revoked)
+}
+
+/// The working keys that a member made, if they are to be revoked.
+async fn keys_to_revoke(
+    ledger: &Ledger,
+    account: AccountId,
+    person: PersonId,
+    keys: MadeKeys,
+) -> Result<Vec<ApiKey>, ServiceError> {
+    Ok(match keys {
+        MadeKeys::Revoke => ledger.keys_made_by(account, person).await?,
+        MadeKeys::Keep => Vec::new(),
+    })
+}
+
+/// A change of a member that revokes keys, and tells how many.
+fn with_keys(member: Resource, changed: Event, revoked: Vec<ApiKey>, at: Timestamp) -> Decided<Vec<String>> {
+    let events = vec![changed.text("keys_revoked", revoked.len().to_string())];
+    let end = |key: &ApiKey| Resource::KeyRevoked { id: key.id, public: key.public.clone(), at };
+    let resources = std::iter::once(member).chain(revoked.iter().map(end)).collect();
+    Decided { resources, events, answer: revoked.into_iter().map(|key| key.public).collect() }
 }
 
 /// What a person did who may do less now lasts no longer: tokens are rotated, and invitations taken back.
@@ -293,7 +319,7 @@ async fn after_change(service: &Service, account: AccountId, person: PersonId) -
     Ok(service.ledger().rotate_sessions_of(person).await?)
 }
 
-/// What becomes of the keys that a member made, as the membership ends.
+/// What becomes of the keys that a member made, as the membership ends or the role becomes less.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum MadeKeys {
     /// They are revoked with it.
@@ -331,15 +357,9 @@ pub async fn remove(
         let there = ledger.members(account).await?;
         check_may(&there, by)?;
         let member = member::leave(&there, person)?;
-        let made = match keys {
-            MadeKeys::Revoke => ledger.keys_made_by(account, person).await?,
-            MadeKeys::Keep => Vec::new(),
-        };
-        let left = event(EventKind::MemberLeft, person, member.role, by).text("keys_revoked", made.len().to_string());
-        let revoked = |key: &ApiKey| Resource::KeyRevoked { id: key.id, public: key.public.clone(), at };
-        let resources = std::iter::once(Resource::MemberLeft(person)).chain(made.iter().map(revoked)).collect();
-        let answer = made.into_iter().map(|key| key.public).collect();
-        Ok(Decided { resources, events: vec![left], answer })
+        let made = keys_to_revoke(ledger, account, person, keys).await?;
+        let left = event(EventKind::MemberLeft, person, member.role, by);
+        Ok(with_keys(Resource::MemberLeft(person), left, made, at))
     };
     let revoked = service.accounts.change(account, decide).await?;
     after_change(service, account, person).await?;

@@ -200,20 +200,32 @@ pub(super) async fn withdraw(state: Shared, request: HttpRequest, id: web::Path<
 struct OtherRole {
     #[serde(default)]
     role: String,
+    keys: Option<String>,
 }
 
-/// `POST /dashboard/members/{person}/role`.
+/// `POST /dashboard/members/{person}/role`. The keys that the member made and that may do more end with it, unless the form says
+/// otherwise.
 pub(super) async fn change_role(
     state: Shared,
     request: HttpRequest,
     id: web::Path<String>,
     body: Body,
 ) -> HttpResponse {
-    carried_out(&state, &request, body, async |by, account, OtherRole { role: name }| {
-        members::change_role(&state.service, account, person(&id)?, role(&name)?, By::Person(by.id)).await?;
+    carried_out(&state, &request, body, async |by, account, OtherRole { role: name, keys }| {
+        let (role, keys) = (role(&name)?, values::made_keys(keys.as_deref())?);
+        let by = By::Person(by.id);
+        let revoked = members::change_role(&state.service, account, person(&id)?, role, by, keys).await?;
+        forget(&state, &revoked);
         Ok("changed")
     })
     .await
+}
+
+/// Has this process know of revoked keys at once.
+fn forget(state: &Shared, revoked: &[String]) {
+    for public in revoked {
+        state.keys.forget(public);
+    }
 }
 
 /// The end of a membership. The keys that the member made end with it, unless the form says otherwise.
@@ -227,9 +239,7 @@ pub(super) async fn remove(state: Shared, request: HttpRequest, id: web::Path<St
     carried_out(&state, &request, body, async |by, account, Remove { keys }| {
         let keys = values::made_keys(keys.as_deref())?;
         let revoked = members::remove(&state.service, account, person(&id)?, By::Person(by.id), keys).await?;
-        for public in &revoked {
-            state.keys.forget(public);
-        }
+        forget(&state, &revoked);
         Ok("changed")
     })
     .await
