@@ -74,6 +74,11 @@ enum AccountCommand {
     Usage(Of),
     /// List an account's events, such as low balance.
     Events(Of),
+    /// List an account's webhooks, and whether they fail.
+    Webhooks {
+        /// The account's id, or its owner's email address.
+        account: String,
+    },
     /// List operators' actions on an account, with their reasons.
     Actions(Of),
     /// Freeze an account: it admits no more requests, and what runs goes on.
@@ -225,6 +230,16 @@ const HOLDS: &[(&str, &str)] = &[
     ("ACCRUED", "accrued"),
     ("PLACED", "placed_at"),
 ];
+const WEBHOOKS: &[(&str, &str)] = &[
+    ("ID", "id"),
+    ("URL", "url"),
+    ("DESCRIPTION", "description"),
+    ("EVENTS", "events"),
+    ("ENABLED", "enabled"),
+    ("WHY NOT", "disabled_because"),
+    ("FAILS SINCE", "failing_since"),
+    ("CREATED", "created_at"),
+];
 const USAGE: &[(&str, &str)] = &[
     ("DAY", "day"),
     ("REQUESTS", "requests"),
@@ -285,6 +300,12 @@ fn list(server: &Server, of: &Of, what: &str, columns: &[(&str, &str)], form: Fo
 }
 
 /// Freezes or unfreezes an account.
+/// Prints a list of an account that has no pages.
+fn whole_list(server: &Server, account: &str, what: &str, columns: &[(&str, &str)], form: Form) -> Result<()> {
+    let listed = server.call("GET", &format!("accounts/{}/{what}", encoded(account)), None)?;
+    print_list(listed["data"].as_array().map_or(&[][..], Vec::as_slice), columns, form)
+}
+
 fn set_frozen(server: &Server, Reasoned { account, reason }: &Reasoned, act: &str, json: bool) -> Result<()> {
     let path = format!("accounts/{}/{act}", encoded(account));
     print_one(&server.call("POST", &path, Some(&json!({"reason": reason})))?, Form::of_one(json))
@@ -308,10 +329,8 @@ pub(super) fn account(settings: &Settings, AccountArgs { json, command }: &Accou
         }
         AccountCommand::Payments(of) => list(&server, of, "payments", PAYMENTS, form)?,
         AccountCommand::Requests(of) => list(&server, of, "requests", REQUESTS, form)?,
-        AccountCommand::Holds { account } => {
-            let held = server.call("GET", &format!("accounts/{}/holds", encoded(account)), None)?;
-            print_list(held["data"].as_array().map_or(&[][..], Vec::as_slice), HOLDS, form)?;
-        }
+        AccountCommand::Holds { account } => whole_list(&server, account, "holds", HOLDS, form)?,
+        AccountCommand::Webhooks { account } => whole_list(&server, account, "webhooks", WEBHOOKS, form)?,
         AccountCommand::Usage(of) => list(&server, of, "usage", USAGE, form)?,
         AccountCommand::Events(of) => list(&server, of, "events", EVENTS, form)?,
         AccountCommand::Actions(of) => list(&server, of, "actions", ACTIONS, form)?,

@@ -9,7 +9,7 @@ use actix_web::{
     dev::{ServiceRequest, ServiceResponse},
     http::{
         ConnectionType, Method, StatusCode, Version,
-        header::{CONTENT_TYPE, HeaderName, HeaderValue},
+        header::{CONTENT_TYPE, HeaderName, HeaderValue, UPGRADE},
     },
     middleware::Next,
 };
@@ -64,6 +64,8 @@ pub async fn edge(
     let is_head = request.method() == Method::HEAD;
     if is_head {
         request.head_mut().method = Method::GET;
+        // What speaks another protocol has an answer with a body: no HEAD opens a socket.
+        request.headers_mut().remove(UPGRADE);
     }
     let Some(state) = request.app_data::<Shared>().cloned() else {
         return Ok(next.call(request).await?.map_into_boxed_body());

@@ -50,10 +50,12 @@ use super::{
     connection::GOODBYE,
     edge,
     error::ApiError,
+    query::Query,
     respond::refuse,
     state::{Shared, Stage},
     traced,
     upgrade::{self, Upgraded},
+    values,
 };
 use crate::{gateway::serve::Caller, idempotency::Holder};
 use close::Close;
@@ -194,7 +196,14 @@ pub async fn live(state: Shared, request: HttpRequest, body: web::Payload) -> Ht
             edge::operator(&state, &request).await?;
             return Ok(Who::Operator(None));
         }
-        Ok(Who::Account(By::of(&state, origin::key(&state, &request).await?).await?))
+        let by = By::of(&state, origin::key(&state, &request).await?).await?;
+        let query = Query::of(&request, &["account"])?;
+        let wanted =
+            query.get("account").map(|text| values::id("account", text, "must be an account's id")).transpose()?;
+        if wanted.is_some_and(|wanted| wanted != by.caller.account_id.0) {
+            return Err(ApiError::forbidden("This key or session is another account's by now: open the page again."));
+        }
+        Ok(Who::Account(by))
     };
     match who.await {
         Ok(who) => open(state, &request, body, who, revocations),

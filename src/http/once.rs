@@ -6,7 +6,7 @@ use billing::ids::{AccountId, RequestId};
 use serde::Deserialize;
 use uuid::Uuid;
 
-use super::error::ApiError;
+use super::{error::ApiError, values::id};
 use crate::{idempotency::Life, sealing::Sealer, service::acts::Origin};
 
 /// Where the proof begins: before it stand the time and 26 random bits, and it has 48 bits.
@@ -20,6 +20,17 @@ pub(in crate::http) struct Onces(Sealer);
 #[derive(Debug, Clone, Copy, Deserialize)]
 #[serde(transparent)]
 pub(in crate::http) struct Once(Uuid);
+
+impl Once {
+    /// The id in a field of a form that is read field by field.
+    ///
+    /// # Errors
+    ///
+    /// It is missing, or no id.
+    pub(in crate::http) fn of_field(text: Option<&str>) -> Result<Self, ApiError> {
+        id("once", text.unwrap_or_default(), "must be the id of the form: open the page again").map(Self)
+    }
+}
 
 impl Onces {
     /// Ids of gateways with the operator's token that this is the hash of.

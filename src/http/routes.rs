@@ -146,6 +146,7 @@ fn configure_others(app: &mut web::ServiceConfig) {
         .service(get("/admin/v1/pools", admin::models::pools))
         .service(post("/admin/v1/models/{id:.+}/load", admin::models::load))
         .service(post("/admin/v1/models/{id:.+}/unload", admin::models::unload))
+        .service(post("/admin/v1/models/{id:.+}/reload", admin::models::reload))
         .service(post("/admin/v1/models/{id:.+}/pin", admin::models::pin))
         .service(post("/admin/v1/models/{id:.+}/unpin", admin::models::unpin))
         .service(post("/admin/v1/models/{id:.+}/drain", admin::models::drain))
@@ -198,6 +199,7 @@ fn configure_accounts(app: &mut web::ServiceConfig) {
         .service(get("/admin/v1/accounts/{account}/usage", usage::usage))
         .service(get("/admin/v1/accounts/{account}/events", history::events))
         .service(get("/admin/v1/accounts/{account}/actions", admin::accounts::actions))
+        .service(get("/admin/v1/accounts/{account}/webhooks", webhooks::list))
         .service(get("/admin/v1/accounts/{account}/members", admin::people::members))
         .service(get("/admin/v1/people", admin::people::list))
         .service(post("/admin/v1/people/invite", admin::people::invite))
@@ -371,6 +373,7 @@ mod tests {
         ("POST", "/admin/v1/audit", Nothing),
         ("POST", "/admin/v1/models/{id:.+}/load", Nothing),
         ("POST", "/admin/v1/models/{id:.+}/unload", Nothing),
+        ("POST", "/admin/v1/models/{id:.+}/reload", Nothing),
         ("POST", "/admin/v1/models/{id:.+}/pin", Nothing),
         ("POST", "/admin/v1/models/{id:.+}/unpin", Nothing),
         ("POST", "/admin/v1/models/{id:.+}/drain", Nothing),

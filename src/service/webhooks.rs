@@ -132,15 +132,19 @@ pub async fn create(
     } else {
         let endpoint = new_endpoint(service, origin, account, wanted).await?;
         let decide = async |ledger: &Ledger| -> Result<_, ServiceError> {
+            // A form that is sent twice makes one, with one secret.
+            if let Some(known) = ledger.endpoint(account, endpoint.id).await? {
+                return Ok(Decided::new(Vec::new(), known));
+            }
             if ledger.endpoints(account).await?.len() >= MOST_ENDPOINTS {
                 let message =
                     format!("This account has {MOST_ENDPOINTS} webhooks, which is the most; delete one first.");
                 return Err(ServiceError::Conflict(message));
             }
-            Ok(Decided::new(vec![Resource::Endpoint(endpoint.clone())], ()))
+            let known = KnownEndpoint { endpoint: endpoint.clone(), failing_since: None };
+            Ok(Decided::new(vec![Resource::Endpoint(endpoint.clone())], known))
         };
-        service.accounts.change(account, decide).await?;
-        KnownEndpoint { endpoint, failing_since: None }
+        service.accounts.change(account, decide).await?
     };
     let secret = known.endpoint.secret.clone();
     Ok((known.into(), secret))

@@ -12,7 +12,8 @@ use crate::support::{
     server::{Options, Server},
 };
 
-const PAGES: [&str; 8] = ["", "/usage", "/requests", "/credits", "/keys", "/models", "/playground", "/events"];
+const PAGES: [&str; 9] =
+    ["", "/usage", "/requests", "/credits", "/keys", "/models", "/playground", "/events", "/webhooks"];
 
 async fn sign_in(server: &Server, key: &str, next: &str) -> reqwest::Response {
     let url = format!("{}/dashboard/sign-in", server.url());
@@ -27,7 +28,8 @@ pub(super) async fn visitor<'a>(server: &'a Server, key: &str) -> Visitor<'a> {
 
 async fn stage() -> (FakeOpenAi, Server, Customer) {
     let fake = FakeOpenAi::start();
-    let server = Server::start(Options::default().calling(fake.url())).await;
+    let options = Options::default().calling(fake.url()).set("FAREBOX_WEBHOOKS__ALLOW_PRIVATE", "true");
+    let server = Server::start(options).await;
     let customer = server.admin().customer("payg", "5").await;
     (fake, server, customer)
 }
@@ -98,20 +100,29 @@ async fn every_page_has_no_barriers_and_fits_small_and_large_windows_light_and_d
     let visitor = visitor(&server, &customer.key).await;
     let once = hidden(&visitor.get("/credits").await.body, "once");
     visitor.send("/credits/buy", &[("once", &once), ("amount", "10"), ("card", "pm_card_visa")]).await;
+    let hook = customer.api.post("/v1/webhooks", &json!({"url": "http://127.0.0.1:9/farebox"})).await.ok();
+    assert_eq!(
+        customer.api.post(&format!("/v1/webhooks/{}/test", hook["id"].as_str().unwrap()), &json!({})).await.status,
+        200
+    );
     let Some(browser) = Browser::start().await else { return };
     browser.open(&format!("{}/dashboard", server.url())).await;
     assert!(browser.barriers().await.is_empty(), "sign-in");
     browser.fill("#key", &customer.key).await;
     browser.click("#by-key button").await;
     browser.find(".tiles").await;
-    let one = format!("/requests/{request}");
-    for page in PAGES.into_iter().chain([&*one, "/keys?nothing"]) {
+    let (one, hook) = (format!("/requests/{request}"), format!("/webhooks/{}", hook["id"].as_str().unwrap()));
+    for page in PAGES.into_iter().chain([&*one, &*hook, "/keys?nothing", "/no/such/page"]) {
         for (width, is_dark) in [(390, false), (390, true), (1280, false), (1280, true)] {
             browser.show(width, is_dark).await;
             browser.open(&format!("{}/dashboard{page}", server.url())).await;
             browser.find("main").await;
             let name = page.split('/').nth(1).filter(|name| !name.is_empty()).unwrap_or("overview");
-            let name = if page == one { "request" } else { name };
+            let name = match page {
+                _ if page == one => "request",
+                _ if page == hook => "webhook",
+                _ => name,
+            };
             browser.keep_picture(&format!("{name}-{width}-{}", if is_dark { "dark" } else { "light" })).await;
             let barriers = browser.barriers().await;
             assert!(barriers.is_empty(), "{page} at {width}: {barriers:#?}");

@@ -1,10 +1,15 @@
-//! Forms whose ids make things: an id is one account's alone, and what it makes is made once.
+//! Forms whose ids make things: an id is one account's alone, and what it makes is made once. And the pages of webhooks, all of
+//! whose acts are forms.
 
-use serde_json::Value;
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
 
 use crate::support::{
     client::Customer,
     pages::{Visitor, client, hidden},
+    people::person,
+    receiver::{Behaviour, Call, Receiver},
     server::{Options, Server},
 };
 
@@ -64,5 +69,96 @@ async fn a_form_that_makes_a_key_makes_one() {
     }
     let saved = list(&ada, "/v1/payment-methods").await;
     assert!(saved.len() == 1 && saved[0]["brand"] == "visa", "{saved:?}");
+    server.admin().assert_audit().await;
+}
+
+#[tokio::test]
+async fn a_webhook_is_made_tested_turned_off_and_deleted_on_its_page() {
+    let server = Server::start(Options::default().set("FAREBOX_WEBHOOKS__ALLOW_PRIVATE", "true")).await;
+    let (ada, receiver) = (server.admin().customer("payg", "5").await, Receiver::start());
+    let owner = by_key(&server, &ada.key).await;
+    let limited = json!({"name": "<b>bold</b>", "scopes": ["inference", "billing"]});
+    let key = ada.api.post("/v1/keys", &limited).await.ok();
+    let (key_id, url) = (key["id"].as_str().unwrap(), receiver.url("/hook"));
+    let page = owner.get("/webhooks").await.body;
+    assert!(page.contains("There is no webhook yet") && page.contains("&#60;b&#62;bold"), "{page}");
+    // What is wrong is told, and what was typed stays.
+    let once = hidden(&page, "once");
+    let wrong = [("once", &*once), ("url", "nowhere"), ("description", "\"><script>"), ("kind", "key_limit_near")];
+    let wrong = owner.send("/webhooks", &wrong).await;
+    assert!(wrong.status == 400 && wrong.body.contains("role=\"alert\""), "{}", wrong.body);
+    let stays = ["value=\"nowhere\"", "value=\"key_limit_near\" checked", "value=\"&#34;&#62;&#60;script&#62;\""];
+    assert!(stays.iter().all(|text| wrong.body.contains(text)), "{}", wrong.body);
+    for (field, value) in [("kind", "nothing"), ("key", "no-id"), ("key", "00000000-0000-0000-0000-000000000001")] {
+        let refused = owner.send("/webhooks", &[("once", &*once), ("url", &*url), (field, value)]).await;
+        assert!(refused.status == 400 && refused.body.contains("role=\"alert\""), "{value}: {}", refused.body);
+    }
+    assert_eq!(owner.send("/webhooks", &[("url", &*url)]).await.status, 400, "without the form's id");
+    let make = [
+        ("once", &*once),
+        ("url", &*url),
+        ("description", "for ops"),
+        ("kind", "account_frozen"),
+        ("kind", "key_limit_near"),
+        ("key", key_id),
+    ];
+    let made = owner.send("/webhooks", &make).await;
+    let secret = |page: &str| {
+        let rest = page.split("id=\"made\">").nth(1).unwrap_or_else(|| panic!("{page}"));
+        rest.split('<').next().unwrap().to_owned()
+    };
+    assert!(made.status == 200 && secret(&made.body).starts_with("whsec_"), "{}", made.body);
+    let again = owner.send("/webhooks", &make).await;
+    assert_eq!(secret(&again.body), secret(&made.body), "the form makes one");
+    let hooks = list(&ada, "/v1/webhooks").await;
+    assert_eq!((hooks.len(), &hooks[0]["url"], &hooks[0]["key_ids"]), (1, &json!(url), &json!([key_id])), "{hooks:?}");
+    assert_eq!(hooks[0]["events"], json!(["account_frozen", "key_limit_near"]));
+    assert!(!owner.get("/webhooks").await.body.contains("whsec_"), "the secret is shown once");
+
+    // A test, and a real event.
+    let id = hooks[0]["id"].as_str().unwrap().to_owned();
+    let at = |act: &str| format!("/webhooks/{id}{act}");
+    receiver.script("/hook", [Behaviour::Status(503)]);
+    let tested = owner.send(&at("/test"), &[]).await;
+    assert!(tested.body.contains("was not accepted") && tested.body.contains("503 answer 503"), "{}", tested.body);
+    let tested = owner.send(&at("/test"), &[]).await;
+    assert!(tested.status == 200 && tested.body.contains("The test was accepted."), "{}", tested.body);
+    let freeze = json!({"reason": "to see it"});
+    server.admin().0.post(&format!("/admin/v1/accounts/{}/freeze", ada.id), &freeze).await.ok();
+    let began = Instant::now();
+    while !receiver.calls("/hook").iter().map(Call::kind).any(|kind| kind == "account_frozen")
+        || !owner.get(&at("")).await.body.contains("delivered")
+    {
+        assert!(began.elapsed() < Duration::from_secs(30), "{}", owner.get(&at("")).await.body);
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    assert!(receiver.calls("/hook").iter().all(|call| call.is_signed(&secret(&made.body))));
+    let page = owner.get(&at("")).await.body;
+    assert!(page.contains("The account was frozen") && page.contains("&#60;b&#62;bold"), "{page}");
+
+    // Turned off, on, and deleted.
+    let off = owner.send(&at("/turn"), &[("enabled", "false")]).await;
+    assert_eq!(off.header("location"), Some(&*format!("/dashboard/webhooks/{id}?said=off")));
+    assert!(owner.get(&at("?said=off")).await.body.contains("turned off by a member"));
+    assert_eq!(owner.send(&at("/turn"), &[("enabled", "perhaps")]).await.status, 400);
+    assert_eq!(owner.send(&at("/turn"), &[("enabled", "true")]).await.status, 303);
+    // Another account's, a reader's and a stranger's.
+    let eve = server.admin().customer("payg", "5").await;
+    let thief = by_key(&server, &eve.key).await;
+    for act in ["/test", "/turn", "/delete"] {
+        let refused = thief.send(&at(act), &[("enabled", "false")]).await;
+        assert_eq!(refused.status, 404, "{act}: {}", refused.body);
+    }
+    assert_eq!(thief.get(&at("")).await.status, 404);
+    let mut reader = person(&server, "rea@example.com", Some((&ada.id, "reader"))).await;
+    assert_eq!(reader.get("/webhooks").await.status, 403);
+    assert!(!reader.get("/events").await.body.contains("/dashboard/webhooks"));
+    assert_eq!(reader.send(&at("/delete"), &[]).await.status, 403);
+    let listed = server.cli(&["account", "webhooks", &ada.id]);
+    let listed = String::from_utf8(listed.stdout).unwrap();
+    assert!(listed.contains(&url) && listed.contains("for ops") && !listed.contains("whsec_"), "{listed}");
+    assert_eq!(owner.send(&at("/delete"), &[]).await.header("location"), Some("/dashboard/webhooks?said=deleted"));
+    assert_eq!(owner.get(&at("")).await.status, 404);
+    assert!(list(&ada, "/v1/webhooks").await.is_empty());
     server.admin().assert_audit().await;
 }

@@ -209,3 +209,14 @@ async fn sockets_that_nobody_answers_for_do_not_hold_the_end_up() {
         assert!(said.ends_with("the server stops"), "{said}");
     }
 }
+
+#[tokio::test]
+async fn a_head_opens_no_socket() {
+    let (server, customer) = stage().await;
+    let opening = get("/v1/live", &customer.key, OPENING);
+    let mut line = Line::to(&server).await;
+    line.send(&[b"HEAD", &opening[3..]].concat()).await;
+    line.send(&ping()).await;
+    let told = line.all().await;
+    assert!(told.starts_with("HTTP/1.1 400 ") && !told.contains(PONG) && !told.contains("101"), "{told}");
+}

@@ -158,6 +158,14 @@ async fn a_page_of_one_account_does_nothing_to_another_that_the_session_was_turn
     let chat = json!({"model": "gpt-4o-mini", "messages": [{"role": "user", "content": "hi"}]});
     let run = ada.request(Method::POST, "/v1/chat/completions").header("x-csrf-token", &page).json(&chat);
     assert_eq!(answer(run).await.status, 403, "nor does the playground");
+    // Nor does its socket tell the other's balance.
+    let (cookie, account) = (ada.cookie.clone(), page.split_once('.').unwrap().1.to_owned());
+    let headers = [("cookie", cookie.as_str()), ("origin", server.url())];
+    let of = |account: &str| format!("/v1/live?account={account}");
+    assert_eq!(Socket::try_open_at(server.url(), &of(&account), &headers).await.err(), Some(403));
+    let mut own = Socket::try_open_at(server.url(), &of(&two.id), &headers).await.unwrap();
+    assert_eq!(own.next_of("balance").await["available"], "10.00");
+    assert_eq!(Socket::try_open_at(server.url(), "/v1/live?account=me", &headers).await.err(), Some(400));
     assert_eq!(two.api.get("/v1/balance").await.ok()["available"], "10.00");
     assert_eq!(ada.call(Method::POST, "/v1/chat/completions", &chat).await.status, 200, "a page of the second does");
     // What is the person's own, and leaving, are of no account.

@@ -8,7 +8,10 @@ function watchBalance(wait) {
   const shown = document.querySelectorAll("[data-live]");
   if (!token || shown.length === 0) return;
   const status = document.getElementById("live");
-  const socket = new WebSocket(location.origin.replace(/^http/, "ws") + "/v1/live");
+  // The session may be turned to another account in another tab, and this page shows one account alone.
+  const account = token.split(".")[1];
+  const only = account ? `?account=${account}` : "";
+  const socket = new WebSocket(location.origin.replace(/^http/, "ws") + "/v1/live" + only);
   let opened = false;
   socket.onopen = () => {
     opened = true;

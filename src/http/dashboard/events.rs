@@ -26,6 +26,7 @@ struct Events {
     frame: Frame,
     rows: Vec<Row>,
     next: Option<Uuid>,
+    may_send: bool,
 }
 
 /// `GET /dashboard/events`.
@@ -36,7 +37,8 @@ pub(super) async fn events(state: Shared, request: HttpRequest) -> HttpResponse 
         let found = history::events(&state.service, account, None, wanted).await?;
         let rows = found.rows.into_iter();
         let rows = rows.map(|event| Row { at: minute(event.at), kind: event.kind.replace('_', " "), data: event.data });
-        Ok(Events { frame: visitor.frame("Events"), rows: rows.collect(), next: found.next })
+        let may_send = visitor.caller.scopes.has(Scope::Billing);
+        Ok(Events { frame: visitor.frame("Events"), rows: rows.collect(), next: found.next, may_send })
     };
     visited(&state, &request, make).await
 }

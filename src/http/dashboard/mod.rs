@@ -18,11 +18,13 @@ mod playground;
 mod requests;
 mod sign_in;
 pub(super) mod text;
+mod ticked;
 mod usage;
+mod webhooks;
 
-use actix_web::web;
+use actix_web::{HttpRequest, HttpResponse, web};
 
-use super::{pages::takes_form, routes::get};
+use super::{error::ApiError, pages::takes_form, routes::get};
 
 /// The pages' routes.
 pub fn configure(app: &mut web::ServiceConfig) {
@@ -45,6 +47,17 @@ pub fn configure(app: &mut web::ServiceConfig) {
         .service(get("/dashboard/models", models::models))
         .service(get("/dashboard/playground", playground::playground))
         .service(get("/dashboard/events", events::events))
+        .service(takes_form("/dashboard/webhooks", webhooks::create).route(web::get().to(webhooks::webhooks)))
+        .service(get("/dashboard/webhooks/{id}", webhooks::webhook))
+        .service(takes_form("/dashboard/webhooks/{id}/test", webhooks::test))
+        .service(takes_form("/dashboard/webhooks/{id}/turn", webhooks::turn))
+        .service(takes_form("/dashboard/webhooks/{id}/delete", webhooks::delete))
         .service(get("/dashboard/assets/{name}", assets::asset))
-        .configure(people::configure);
+        .configure(people::configure)
+        .service(web::resource("/dashboard/{nothing:.*}").to(nothing));
+}
+
+/// What is below these pages, and is none.
+async fn nothing(request: HttpRequest) -> HttpResponse {
+    page::failed(&request, &ApiError::not_found("this page"))
 }

@@ -225,6 +225,7 @@ fn models() -> Vec<Operation> {
             .errors(&[Code::ModelNotFound])
             .answers::<ModelStatus>(),
         get("/v1/live", Takes::Key, "A WebSocket: requests in every format, and what the account tells (docs/live.md)")
+            .query(&["account"])
             .errors(&[Code::InvalidRequest, Code::SocketLimit, Code::FramesForgotten])
             .answers_of(101, JSON, None),
     ]
@@ -465,6 +466,9 @@ fn accounts() -> Vec<Operation> {
         get("/admin/v1/accounts/{account}/events", OPERATOR, "What an account was told")
             .query(&["kind", "limit", "cursor"])
             .pages::<Event>(),
+        get("/admin/v1/accounts/{account}/webhooks", OPERATOR, "An account's webhooks")
+            .errors(&[Code::InvalidRequest])
+            .lists::<Webhook>(),
         get("/admin/v1/accounts/{account}/actions", OPERATOR, "What operators did to an account")
             .paged()
             .pages::<Action>(),
@@ -536,6 +540,7 @@ fn operator() -> Vec<Operation> {
         get("/admin/v1/pools", OPERATOR, "Devices, and the open models in their memory").answers::<Pools>(),
         acts_on_model("/admin/v1/models/{id}/load", "Load a model, and take it back into service"),
         acts_on_model("/admin/v1/models/{id}/unload", "Take a model out of memory, once what runs has ended"),
+        acts_on_model("/admin/v1/models/{id}/reload", "Load a model that is in memory anew, without a failed request"),
         acts_on_model("/admin/v1/models/{id}/pin", "Load a model that stays in memory"),
         acts_on_model("/admin/v1/models/{id}/unpin", "Let a pinned model be taken out again"),
         acts_on_model("/admin/v1/models/{id}/drain", "Take a model out of service, once what runs has ended"),

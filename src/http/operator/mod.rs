@@ -20,9 +20,9 @@ mod text;
 
 pub use session::Sessions;
 
-use actix_web::web;
+use actix_web::{HttpRequest, HttpResponse, web};
 
-use super::{pages::takes_form, routes::get};
+use super::{error::ApiError, pages::takes_form, routes::get};
 
 /// The pages' routes.
 pub fn configure(app: &mut web::ServiceConfig) {
@@ -49,5 +49,11 @@ pub fn configure(app: &mut web::ServiceConfig) {
         .service(takes_form("/operator/requests/{id}/cancel", requests::cancel))
         .service(get("/operator/prices", prices::prices))
         .service(takes_form("/operator/acts", acts::act).route(web::get().to(acts::page)))
-        .service(get("/operator/assets/{name}", assets::asset));
+        .service(get("/operator/assets/{name}", assets::asset))
+        .service(web::resource("/operator/{nothing:.*}").to(nothing));
+}
+
+/// What is below these pages, and is none.
+async fn nothing(request: HttpRequest) -> HttpResponse {
+    page::failed(&request, &ApiError::not_found("this page"))
 }

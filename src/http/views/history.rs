@@ -29,6 +29,9 @@ pub struct Hold {
     worst_case: Dollars,
     placed_at: Time,
     deadline: Time,
+    /// The session that its client names.
+    #[schema(required)]
+    session: Option<String>,
 }
 
 impl From<hold::Hold> for Hold {
@@ -49,6 +52,7 @@ impl From<hold::Hold> for Hold {
             worst_case: hold.worst_case.into(),
             placed_at: hold.placed_at.into(),
             deadline: hold.deadline.into(),
+            session: hold.session.as_deref().map(str::to_owned),
         }
     }
 }

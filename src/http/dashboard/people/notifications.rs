@@ -3,7 +3,6 @@
 use actix_web::{HttpRequest, HttpResponse, web};
 use askama::Template;
 use billing::{
-    event::EventKind,
     ids::{KeyId, PersonId},
     key::Scope,
     member::Act,
@@ -15,6 +14,7 @@ use uuid::Uuid;
 use super::super::{
     page::{Frame, Visitor, answered, sent, visited},
     text::dollars,
+    ticked::{self, Fields, Kind, choices, field},
 };
 use crate::{
     http::{
@@ -30,13 +30,6 @@ use crate::{
         people::notices::{self, Chosen},
     },
 };
-
-/// A kind of event to choose.
-struct Kind {
-    name: &'static str,
-    says: &'static str,
-    is_told: bool,
-}
 
 /// A key with limits in dollars.
 struct Key {
@@ -104,13 +97,7 @@ async fn made(
         email: open.person.email.clone(),
         role: role.name(),
         is_own,
-        kinds: EventKind::ALL
-            .map(|kind| Kind {
-                name: kind.name(),
-                says: notices::describe(kind),
-                is_told: choice.kinds.contains(&kind),
-            })
-            .into(),
+        kinds: choices(|kind| choice.kinds.contains(&kind)),
         keys: keys.collect(),
         lines: if lines.are_own { all.join(", ") } else { String::new() },
         lines_say: match (lines.are_own, all.as_slice()) {
@@ -140,22 +127,17 @@ async fn carried_out<T: DeserializeOwned>(
     sent(state, request, body, scope, act, again).await
 }
 
-/// What boxes of a form are ticked.
-fn choice(fields: &[(String, String)]) -> Result<Option<Choice>, ApiError> {
-    if fields.iter().any(|(name, _)| name == "usual") {
+/// What a form chooses; `None`: what the role is told of.
+fn choice(fields: &Fields) -> Result<Option<Choice>, ApiError> {
+    if field(fields, "usual").is_some() {
         return Ok(None);
     }
-    let ticked = |name: &'static str| fields.iter().filter(move |(it, _)| it == name).map(|(_, value)| value.as_str());
-    let kind = |name: &str| EventKind::from_name(name).ok_or_else(|| ApiError::invalid("kind", "is no kind of event"));
-    let key = |text: &str| id("key", text, "must be a key's id").map(KeyId);
-    let keys = ticked("key").map(key).collect::<Result<Vec<_>, _>>()?;
-    let kinds = ticked("kind").map(kind).collect::<Result<_, _>>()?;
-    Ok(Some(Choice { kinds, keys: (!keys.is_empty()).then_some(keys) }))
+    Ok(Some(Choice { kinds: ticked::kinds(fields)?, keys: ticked::keys(fields)? }))
 }
 
 /// `POST /dashboard/notifications`: what the member is told of.
 pub(super) async fn choose(state: Shared, request: HttpRequest, body: Body) -> HttpResponse {
-    let choose = async |visitor: &Visitor, person, fields: Vec<(String, String)>| {
+    let choose = async |visitor: &Visitor, person, fields: Fields| {
         let choice = choice(&fields)?;
         notices::choose(&state.service, visitor.caller.account_id, person, choice.as_ref()).await?;
         Ok("letters")
