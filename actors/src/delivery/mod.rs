@@ -138,6 +138,17 @@ impl Drop for Calling {
     }
 }
 
+/// Whether a life has its place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Place {
+    /// It has.
+    Kept,
+    /// Another life has it, and who had this one's address before may post still.
+    Taken,
+    /// Another life has it, and nobody asks this one any more.
+    Left,
+}
+
 /// The actor.
 #[derive(Debug)]
 pub struct DeliveryActor {
@@ -153,10 +164,7 @@ pub struct DeliveryActor {
     /// Set when a call ended during a look.
     look_again: bool,
     pruned_at: Option<Timestamp>,
-    /// Whether another life has taken this one's place.
-    retires: bool,
-    /// Whether that was long enough ago that nobody asks it any more.
-    has_lingered: bool,
+    place: Place,
     _exit: ExitGuard,
 }
 
@@ -173,14 +181,13 @@ impl DeliveryActor {
             looking: false,
             look_again: false,
             pruned_at: None,
-            retires: false,
-            has_lingered: false,
+            place: Place::Kept,
             _exit: exit,
         }
     }
 
     fn look(&mut self, ctx: &mut Context<Self>) {
-        if self.retires {
+        if self.place != Place::Kept {
             return;
         }
         if self.looking {
@@ -207,7 +214,7 @@ impl DeliveryActor {
 
     fn call(&mut self, due: Due, ctx: &mut Context<Self>) {
         // The life that goes on has looked since.
-        if self.retires {
+        if self.place != Place::Kept {
             return;
         }
         let Some(calling) = self.calls.begin(due.endpoint_id, due.account_id) else { return };
@@ -226,7 +233,7 @@ impl DeliveryActor {
 
     /// Ends a life whose place was taken, once it has nothing under way.
     fn end_if_it_may(&self, ctx: &mut Context<Self>) {
-        if self.has_lingered && self.calling == 0 && self.testing.is_empty() {
+        if self.place == Place::Left && self.calling == 0 && self.testing.is_empty() {
             ctx.stop();
         }
     }
@@ -389,9 +396,9 @@ impl Handler<Retire> for DeliveryActor {
     type Result = ();
 
     fn handle(&mut self, _: Retire, ctx: &mut Self::Context) {
-        self.retires = true;
+        self.place = Place::Taken;
         ctx.run_later(LINGERS, |actor, ctx| {
-            actor.has_lingered = true;
+            actor.place = Place::Left;
             actor.end_if_it_may(ctx);
         });
     }

@@ -190,7 +190,7 @@ impl<W, R> Protocol<W, R> {
     /// # Panics
     ///
     /// No batch is being written.
-    pub fn written(&mut self, failed: HashMap<AccountId, String>) -> Report<W, R> {
+    pub fn written(&mut self, failed: &HashMap<AccountId, String>) -> Report<W, R> {
         let Some(Writing { senders, opens }) = self.writing.take() else {
             panic!("a batch was reported that nobody took");
         };
@@ -219,7 +219,7 @@ impl<W, R> Protocol<W, R> {
             return Report { senders: Vec::new(), opened: Vec::new() };
         };
         let failed = senders.keys().map(|(account_id, _)| (*account_id, error.to_owned())).collect();
-        self.written(failed)
+        self.written(&failed)
     }
 
     /// Counts an entry that was taken from the queue. Returns whether nothing that its life had sent before has failed.
@@ -275,9 +275,9 @@ mod tests {
         assert_eq!(batch(&mut journal), [1, 2, 3]);
         journal.push(entry(1, 1, 4)).unwrap();
         assert!(journal.next_step().is_none(), "one batch at a time");
-        assert_eq!(journal.written(HashMap::new()).senders, [("one", Ok(3))]);
+        assert_eq!(journal.written(&HashMap::new()).senders, [("one", Ok(3))]);
         assert_eq!(batch(&mut journal), [4]);
-        assert_eq!(journal.written(HashMap::new()).senders, [("one", Ok(4))]);
+        assert_eq!(journal.written(&HashMap::new()).senders, [("one", Ok(4))]);
         assert!(journal.next_step().is_none());
     }
 
@@ -290,12 +290,12 @@ mod tests {
         // Sent before the failure is known.
         journal.push(entry(1, 1, 2)).unwrap();
         journal.push(entry(2, 1, 8)).unwrap();
-        let mut told = journal.written(failure(1)).senders;
+        let mut told = journal.written(&failure(1)).senders;
         told.sort_unstable();
         assert_eq!(told, [("one", Err("no".to_owned())), ("two", Ok(7))]);
         assert_eq!(journal.push(entry(1, 1, 3)), Err("one"), "sent before it was told");
         assert_eq!(batch(&mut journal), [8]);
-        journal.written(HashMap::new());
+        journal.written(&HashMap::new());
         journal.push(entry(1, 2, 1)).unwrap();
         assert_eq!(batch(&mut journal), [1]);
     }
@@ -321,9 +321,9 @@ mod tests {
         journal.open(AccountId(Uuid::from_u128(1)), 2, "ready");
         assert_eq!(journal.push(entry(1, 1, 3)), Err("one"));
         assert!(journal.next_step().is_none());
-        assert!(journal.written(HashMap::new()).opened.is_empty(), "the open came after that batch");
+        assert!(journal.written(&HashMap::new()).opened.is_empty(), "the open came after that batch");
         assert_eq!(batch(&mut journal), [2], "its answer waits for it");
-        let Report { senders, opened } = journal.written(HashMap::new());
+        let Report { senders, opened } = journal.written(&HashMap::new());
         assert_eq!((senders, opened), (vec![("one", Ok(2))], vec!["ready"]));
         journal.open(AccountId(Uuid::from_u128(1)), 2, "ready");
         assert!(matches!(journal.next_step(), Some(Step::Open(opened)) if opened == ["ready"]));
@@ -331,7 +331,7 @@ mod tests {
         journal.push(entry(2, 1, 5)).unwrap();
         journal.open(AccountId(Uuid::from_u128(1)), 3, "again");
         assert_eq!(batch(&mut journal), [5]);
-        assert_eq!(journal.written(HashMap::new()).opened, ["again"]);
+        assert_eq!(journal.written(&HashMap::new()).opened, ["again"]);
     }
 
     #[test]
@@ -341,7 +341,7 @@ mod tests {
         assert_eq!(batch(&mut journal), [1]);
         journal.push(entry(1, 1, 2)).unwrap();
         journal.open(AccountId(Uuid::from_u128(1)), 2, "ready");
-        assert_eq!(journal.written(failure(1)).senders, [("one", Err("no".to_owned()))]);
+        assert_eq!(journal.written(&failure(1)).senders, [("one", Err("no".to_owned()))]);
         assert!(matches!(journal.next_step(), Some(Step::Open(opened)) if opened == ["ready"]));
         journal.push(entry(1, 2, 5)).unwrap();
         assert_eq!(batch(&mut journal), [5]);
@@ -367,13 +367,13 @@ mod tests {
         assert_eq!(journal.known(), 1_000, "what they sent waits");
         assert_eq!(batch(&mut journal).len(), 1_000);
         assert_eq!(journal.known(), 0, "what is being written needs no memory of its senders");
-        journal.written(HashMap::new());
+        journal.written(&HashMap::new());
 
         let id = AccountId(Uuid::from_u128(1));
         journal.push(entry(1, 7, 1)).unwrap();
         assert_eq!(batch(&mut journal), [1]);
         journal.push(entry(1, 7, 2)).unwrap();
-        journal.written(failure(1));
+        journal.written(&failure(1));
         journal.ended(id, 7);
         assert_eq!(journal.known(), 1, "what it had sent since must not be forgotten to be refused");
         assert!(journal.next_step().is_none());
@@ -383,7 +383,7 @@ mod tests {
         journal.push(entry(1, 8, 1)).unwrap();
         assert_eq!(batch(&mut journal), [1]);
         journal.ended(id, 8);
-        journal.written(failure(1));
+        journal.written(&failure(1));
         assert_eq!(journal.known(), 0);
     }
 
@@ -398,7 +398,7 @@ mod tests {
         assert_eq!(journal.push(entry(1, 1, 2)), Err("one"));
         journal.ended(id, 1);
         assert_eq!(batch(&mut journal), [1, 5]);
-        assert_eq!(journal.written(HashMap::new()).senders.len(), 2, "each life is told");
+        assert_eq!(journal.written(&HashMap::new()).senders.len(), 2, "each life is told");
         assert_eq!(journal.known(), 1);
         journal.ended(id, 2);
         assert_eq!(journal.known(), 0);
@@ -414,7 +414,7 @@ mod tests {
         journal.open(AccountId(Uuid::from_u128(1)), 2, "ready");
         assert_eq!(journal.waiting(), 11, "nothing was looked at");
         assert_eq!((batch(&mut journal).len(), journal.waiting()), (10, 0));
-        assert_eq!(journal.written(HashMap::new()).opened, ["ready"]);
+        assert_eq!(journal.written(&HashMap::new()).opened, ["ready"]);
     }
 
     #[test]
@@ -424,7 +424,7 @@ mod tests {
             journal.push(entry(1, 1, ticket)).unwrap();
         }
         assert_eq!(batch(&mut journal).len(), LARGEST_BATCH);
-        assert_eq!(journal.written(HashMap::new()).senders, [("one", Ok(LARGEST_BATCH as u64 - 1))]);
+        assert_eq!(journal.written(&HashMap::new()).senders, [("one", Ok(LARGEST_BATCH as u64 - 1))]);
         assert_eq!(batch(&mut journal), [LARGEST_BATCH as u64]);
     }
 }

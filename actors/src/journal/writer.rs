@@ -273,7 +273,7 @@ impl Writer {
                     let failed = self.commit(batch).await;
                     self.fares(&failed);
                     metrics::histogram!("farebox_journal_commit_seconds").record(began.elapsed().as_secs_f64());
-                    let told = self.shared.queue().protocol.written(failed);
+                    let told = self.shared.queue().protocol.written(&failed);
                     tell(told);
                     // Nobody waits for the rest of the work.
                     self.note(count, since.unwrap_or(began), began);

@@ -198,7 +198,7 @@ impl Owner {
             self.projector.queue.push_back(logged(row, transitions.clone()));
         }
         if self.journal.is(Mutant::AnswerBeforeLog) {
-            let told = self.journal.protocol.written(Failed::new());
+            let told = self.journal.protocol.written(&Failed::new());
             self.journal.has_answered = true;
             self.report(told);
         }
@@ -274,7 +274,7 @@ impl Owner {
         let writing = &mut self.journal.writing;
         let Some(Writing::Done(failed)) = writing.take_if(|it| matches!(it, Writing::Done(_))) else { return false };
         if !std::mem::take(&mut self.journal.has_answered) {
-            let told = self.journal.protocol.written(failed);
+            let told = self.journal.protocol.written(&failed);
             self.report(told);
         }
         true
