@@ -51,7 +51,7 @@ async fn an_operator_sees_a_crashed_actor_restart_and_drains_a_provider() {
     browser.sees("#troubles", |text| text.contains("None.")).await;
     // An actor dies and comes back: the page says so without being loaded again.
     server.admin().0.post("/admin/v1/faults", &json!({"provider": "openai"})).await.ok();
-    browser.sees("#troubles", |text| text.contains("provider openai") && text.contains("restarted 1 times")).await;
+    browser.sees("#troubles", |text| text.contains("provider openai") && text.contains("restarted once")).await;
     browser.open(&at("/actors/provider/openai")).await;
     browser.sees("#restarts", |text| text.contains("the life before panicked")).await;
     // A provider is paused, with a reason, and called again.

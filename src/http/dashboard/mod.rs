@@ -59,5 +59,5 @@ pub fn configure(app: &mut web::ServiceConfig) {
 
 /// What is below these pages, and is none.
 async fn nothing(request: HttpRequest) -> HttpResponse {
-    page::failed(&request, &ApiError::not_found("this page"))
+    page::failed(&request, &ApiError::not_found("This page"))
 }

@@ -152,9 +152,11 @@ pub(super) fn judge(facts: &Facts, now: Timestamp) -> Judged {
     }
     let lately: Vec<&Restart> = facts.restarts.iter().filter(|it| now.ms_since(it.at) < LATELY_MS).collect();
     if let (Some(first), Some(last)) = (lately.first(), lately.last()) {
-        let (times, minutes) = (lately.len(), LATELY_MS / 60_000);
-        let words =
-            format!("restarted {times} times in {minutes} minutes, the last time because it {}", last.reason.words());
+        let (minutes, why) = (LATELY_MS / 60_000, last.reason.words());
+        let words = match lately.len() {
+            1 => format!("restarted once in {minutes} minutes, because it {why}"),
+            times => format!("restarted {times} times in {minutes} minutes, the last time because it {why}"),
+        };
         found.push((Verdict::Degraded, first.at, words));
     }
     // The worst first; of equal verdicts the oldest.
