@@ -308,10 +308,16 @@ impl Accounts {
         question: Q,
         deadline: Duration,
     ) -> Result<Q::Answer, AccountError> {
-        let (address, waiting) = self.living(id);
-        match mailbox::ask(&address, self.health().posted_to(Kind::Account, &waiting), question, deadline).await {
+        let find = || {
+            // Its shard may have left meanwhile, with its last life.
+            let is_here = self.elsewhere().is_none_or(|elsewhere| elsewhere.is_here(self.shard_of(id)));
+            let (address, waiting) = is_here.then(|| self.living(id))?;
+            Some((address, self.health().posted_to(Kind::Account, &waiting)))
+        };
+        match mailbox::ask(find, question, deadline).await {
             Ok(answer) => answer,
             Err(AskError::Full) => Err(AccountError::Overloaded),
+            Err(AskError::Nobody) => Err(AccountError::Moved),
             Err(AskError::Gone) => Err(AccountError::Unavailable("the account is being rebuilt".into())),
             Err(AskError::Late) => Err(AccountError::Unavailable("no answer in time".into())),
         }
@@ -339,7 +345,7 @@ impl Accounts {
         let (reply, _) = tokio::sync::oneshot::channel::<Result<Answer, AccountError>>();
         let (address, waiting) = self.living(id);
         let posted = self.health().posted_to(Kind::Account, &waiting).named(command.name());
-        mailbox::tell(&address, Ask { question: command, reply, posted });
+        mailbox::tell(&address, Ask::of(command, reply, posted));
     }
 
     /// Sends an account of this process a message without an answer. The caller names the bound of such messages.

@@ -197,7 +197,7 @@ impl From<AskError> for ServiceError {
     fn from(error: AskError) -> Self {
         match error {
             AskError::Full => Self::Overloaded("Too much is waiting.".into()),
-            AskError::Gone | AskError::Late => Self::not_ready("No answer came in time; try again."),
+            AskError::Gone | AskError::Late | AskError::Nobody => Self::not_ready("No answer came in time; try again."),
         }
     }
 }

@@ -5,7 +5,7 @@
 
 use std::{
     sync::{Arc, PoisonError, RwLock},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use actix::{Actor, Addr, Context, Handler, Message, Recipient, dev::ToEnvelope};
@@ -13,15 +13,51 @@ use tokio::sync::oneshot;
 
 use crate::health::{Counted, Health, OfKind, Posted};
 
-/// A question with its reply channel.
+/// A question with its reply channel. Opened, it is its actor's to answer. Dropped unopened, as its actor ended before it came to
+/// it, it goes back to its asker: nothing was done of it.
 #[derive(Debug)]
 pub struct Ask<Q, R> {
-    /// The question.
-    pub question: Q,
-    /// The channel of the answer. Dropped unused, it tells the asker that the actor is gone.
-    pub reply: oneshot::Sender<R>,
-    /// Counts the question as waiting.
-    pub posted: Posted,
+    /// None once it is opened.
+    letter: Option<Letter<Q, R>>,
+}
+
+#[derive(Debug)]
+struct Letter<Q, R> {
+    question: Q,
+    reply: oneshot::Sender<R>,
+    /// None where the asker has the question itself.
+    back: Option<oneshot::Sender<Q>>,
+    posted: Posted,
+}
+
+impl<Q, R> Ask<Q, R> {
+    /// A question that does not go back.
+    pub const fn of(question: Q, reply: oneshot::Sender<R>, posted: Posted) -> Self {
+        Self { letter: Some(Letter { question, reply, back: None, posted }) }
+    }
+
+    /// The question, the channel of its answer, and what counts it as waiting. Dropped unused, the channel tells the asker that the
+    /// actor is gone.
+    ///
+    /// # Panics
+    ///
+    /// It was opened before, which nobody can who has it.
+    pub fn open(mut self) -> (Q, oneshot::Sender<R>, Posted) {
+        let letter = self.letter.take();
+        let Some(Letter { question, reply, posted, back: _ }) = letter else { unreachable!("opening takes it") };
+        (question, reply, posted)
+    }
+}
+
+impl<Q, R> Drop for Ask<Q, R> {
+    fn drop(&mut self) {
+        let Some(Letter { question, reply, back, posted }) = self.letter.take() else { return };
+        if back.is_some_and(|back| back.send(question).is_ok()) {
+            posted.goes_back();
+        }
+        // The asker looks for the question once this is closed.
+        drop(reply);
+    }
 }
 
 impl<Q: 'static, R: 'static> Message for Ask<Q, R> {
@@ -40,41 +76,58 @@ pub enum AskError {
     /// No answer in time. The actor may still act.
     #[error("no answer in time")]
     Late,
+    /// There is nobody to ask: the question was not handled.
+    #[error("nobody to ask")]
+    Nobody,
 }
 
-/// Asks an actor with a question that is counted already, and waits at most `deadline`. Once posted, the question is handled even if the asker goes away.
+/// The most lives of an actor that are asked: each but the last had ended before it came to the question.
+const LIVES: usize = 3;
+
+/// Asks an actor, and waits at most `deadline`. `find` finds its address, and counts the question as waiting there; it may say that
+/// there is nobody to ask. Once posted, the question is handled even if the asker goes away. Where the actor ends before it comes
+/// to it, its next life is asked.
 ///
 /// # Errors
 ///
-/// [`Full`](AskError::Full) where the question was not posted: the caller may ask again. [`Gone`](AskError::Gone) or
+/// [`Full`](AskError::Full) or [`Nobody`](AskError::Nobody) where the question was not handled: the caller may ask again. [`Gone`](AskError::Gone) or
 /// [`Late`](AskError::Late) where the question may have been handled: the caller must look before it repeats an act.
-pub async fn ask<A, Q, R>(address: &Addr<A>, posted: Posted, question: Q, deadline: Duration) -> Result<R, AskError>
+pub async fn ask<A, Q, R>(
+    find: impl Fn() -> Option<(Addr<A>, Posted)>,
+    mut question: Q,
+    deadline: Duration,
+) -> Result<R, AskError>
 where
     A: Actor + Handler<Ask<Q, R>> + OfKind,
     A::Context: ToEnvelope<A, Ask<Q, R>>,
     Q: Send + 'static,
     R: Send + 'static,
 {
-    if posted.depth() > A::MAILBOX {
-        posted.refused();
-        return Err(AskError::Full);
-    }
-    let (reply, answer) = oneshot::channel();
-    let late_at = posted.at() + deadline;
-    let letter = Ask { question, reply, posted: posted.named(name_of::<Q>()) };
-    match address.try_send(letter) {
-        Ok(()) => {}
-        Err(actix::prelude::SendError::Full(letter)) => {
-            letter.posted.refused();
+    let late_at = Instant::now() + deadline;
+    for _ in 0..LIVES {
+        let Some((address, posted)) = find() else { return Err(AskError::Nobody) };
+        if posted.depth() > A::MAILBOX {
+            posted.refused();
             return Err(AskError::Full);
         }
-        Err(actix::prelude::SendError::Closed(_)) => return Err(AskError::Gone),
+        if !address.connected() {
+            break;
+        }
+        let ((reply, answer), (back, mut returned)) = (oneshot::channel(), oneshot::channel());
+        let letter = Letter { question, reply, back: Some(back), posted: posted.named(name_of::<Q>()) };
+        if let Err(actix::prelude::SendError::Full(mut ask)) = address.try_send(Ask { letter: Some(letter) }) {
+            if let Some(letter) = ask.letter.take() {
+                letter.posted.refused();
+            }
+            return Err(AskError::Full);
+        }
+        match tokio::time::timeout_at(late_at.into(), answer).await {
+            Ok(Ok(answer)) => return Ok(answer),
+            Ok(Err(_)) => question = returned.try_recv().map_err(|_| AskError::Gone)?,
+            Err(_) => return Err(AskError::Late),
+        }
     }
-    match tokio::time::timeout_at(late_at.into(), answer).await {
-        Ok(Ok(answer)) => Ok(answer),
-        Ok(Err(_)) => Err(AskError::Gone),
-        Err(_) => Err(AskError::Late),
-    }
+    Err(AskError::Gone)
 }
 
 /// A type's own name, without its path.
@@ -160,13 +213,13 @@ impl<A: Actor + OfKind> Handle<A> {
         Q: Send + 'static,
         R: Send + 'static,
     {
-        ask(&self.address(), self.posted(), question, deadline).await
+        ask(|| Some((self.address(), self.posted())), question, deadline).await
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::{sync::mpsc, time::Instant};
+    use std::sync::mpsc;
 
     use super::*;
     use crate::health::{Kind, Waiting};
@@ -193,7 +246,8 @@ mod tests {
     impl Handler<Ask<(), ()>> for Clerk {
         type Result = ();
 
-        fn handle(&mut self, Ask { question: (), reply, posted }: Ask<(), ()>, _: &mut Self::Context) {
+        fn handle(&mut self, ask: Ask<(), ()>, _: &mut Self::Context) {
+            let ((), reply, posted) = ask.open();
             let began = Instant::now();
             match self.0.recv().unwrap() {
                 Work::Answer => {
@@ -237,6 +291,38 @@ mod tests {
         assert_eq!(posted[0].depth(), 5);
         drop(posted);
         assert_eq!(health.depths(Kind::Account).iter().sum::<i64>(), 0);
+    }
+
+    #[actix::test]
+    async fn what_an_actor_had_not_opened_as_it_ended_its_next_life_is_asked_and_what_it_had_is_not() {
+        let health = Health::default();
+        let elsewhere = actix::Arbiter::new();
+        let (work, orders) = mpsc::channel();
+        let first = Clerk::start_in_arbiter(&elsewhere.handle(), |_| Clerk(orders));
+        let post = Handle::new(first, &health, "clerk");
+        let asked: Vec<_> = (0..4)
+            .map(|_| {
+                let post = post.clone();
+                tokio::spawn(async move { post.ask((), DEADLINE).await })
+            })
+            .collect();
+        while health.observe_kind(Kind::Payment).mailbox_depth < 4 {
+            tokio::task::yield_now().await;
+        }
+        // Its successor is there before it dies.
+        let (next_work, orders) = mpsc::channel();
+        let again = actix::Arbiter::new();
+        post.replace(Clerk::start_in_arbiter(&again.handle(), |_| Clerk(orders)));
+        (0..3).for_each(|_| next_work.send(Work::Answer).unwrap());
+        work.send(Work::Die).unwrap();
+        let mut answers = Vec::new();
+        for asked in asked {
+            answers.push(asked.await.unwrap());
+        }
+        answers.sort_by_key(Result::is_err);
+        assert_eq!(answers, [Ok(()), Ok(()), Ok(()), Err(AskError::Gone)]);
+        let seen = health.observe_kind(Kind::Payment);
+        assert_eq!((seen.lost, seen.handled, seen.mailbox_depth), (1, 3, 0));
     }
 
     #[actix::test]

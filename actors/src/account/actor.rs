@@ -292,7 +292,7 @@ impl<Q: Asked> Handler<Ask<Q, Result<Q::Answer, AccountError>>> for AccountActor
             // Bounded by this mailbox.
             return mailbox::tell(successor, ask);
         }
-        let Ask { question, reply, posted } = ask;
+        let (question, reply, posted) = ask.open();
         let posted = posted.named(question.name());
         self.ask(question.input(reply), posted, ctx);
     }

@@ -374,7 +374,7 @@ impl Handler<Ask<Test, Result<Attempt, NotTested>>> for DeliveryActor {
     type Result = ();
 
     fn handle(&mut self, ask: Ask<Test, Result<Attempt, NotTested>>, ctx: &mut Self::Context) {
-        let Ask { question: Test { endpoint, event_id }, reply, mut posted } = ask;
+        let (Test { endpoint, event_id }, reply, mut posted) = ask.open();
         let began = posted.begins();
         let account = endpoint.account_id;
         posted.handled(began);

@@ -243,7 +243,7 @@ impl Handler<Ask<ApplyEvent, Result<Applied, EventNotApplied>>> for PaymentActor
     type Result = ();
 
     fn handle(&mut self, ask: Ask<ApplyEvent, Result<Applied, EventNotApplied>>, ctx: &mut Self::Context) {
-        let Ask { question: ApplyEvent(event), reply, mut posted } = ask;
+        let (ApplyEvent(event), reply, mut posted) = ask.open();
         let began = posted.begins();
         if self.hearing >= MOST_NOTICES {
             // The processor sends the event again later.
@@ -278,7 +278,7 @@ impl Handler<Ask<Refund, Result<Given, NotRefunded>>> for PaymentActor {
     type Result = ();
 
     fn handle(&mut self, ask: Ask<Refund, Result<Given, NotRefunded>>, ctx: &mut Self::Context) {
-        let Ask { question, reply, mut posted } = ask;
+        let (question, reply, mut posted) = ask.open();
         let began = posted.begins();
         if self.beginning + self.refunds.len() >= MOST_REFUNDS {
             drop(reply.send(Err(NotRefunded::NotNow("too much is waiting".into()))));
@@ -313,7 +313,7 @@ impl Handler<Ask<ActionOf, Option<NextAction>>> for PaymentActor {
     type Result = ();
 
     fn handle(&mut self, ask: Ask<ActionOf, Option<NextAction>>, _: &mut Self::Context) {
-        let Ask { question: ActionOf(id), reply, mut posted } = ask;
+        let (ActionOf(id), reply, mut posted) = ask.open();
         let began = posted.begins();
         drop(reply.send(self.open.get(&id).and_then(Open::action)));
         posted.handled(began);

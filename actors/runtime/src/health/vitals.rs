@@ -185,6 +185,8 @@ enum Fate {
     Waits,
     Begun,
     Handled,
+    /// Its sender has it again.
+    Returned,
     /// The mailbox was full.
     Refused,
 }
@@ -242,6 +244,11 @@ impl Posted {
         now
     }
 
+    /// Notes that the message goes back to who sent it, as its actor ended before it came to it.
+    pub(crate) fn goes_back(mut self) {
+        self.fate = Fate::Returned;
+    }
+
     /// Notes that the message found a full mailbox.
     pub(crate) fn refused(mut self) {
         self.fate = Fate::Refused;
@@ -256,7 +263,7 @@ impl Drop for Posted {
             self.vitals.is_deep(before, before - 1);
         }
         match self.fate {
-            Fate::Handled => {}
+            Fate::Handled | Fate::Returned => {}
             Fate::Refused => {
                 self.vitals.refused.fetch_add(1, Ordering::Relaxed);
                 let at = micros(self.vitals.began.elapsed()).max(1);
