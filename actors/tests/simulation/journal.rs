@@ -313,8 +313,10 @@ impl Owner {
     }
 
     fn tell(&mut self, life: Life, result: Result<u64, String>) {
+        let is_deaf = self.journal.is(Mutant::PredecessorUntold);
+        let leaving = self.leaving.iter_mut().filter(|_| !is_deaf);
         // An actor that ended meanwhile gets no report.
-        if let Some(actor) = self.actors.get_mut(&life.account).filter(|actor| actor.life == life) {
+        if let Some(actor) = self.actors.values_mut().chain(leaving).find(|actor| actor.life == life) {
             actor.mailbox.push_back(Mail::Committed(result));
         }
     }

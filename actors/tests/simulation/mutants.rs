@@ -79,12 +79,14 @@ pub(crate) enum Mutant {
     RevisionUnchecked,
     /// An account that leaves to another node answers whoever waits for a commit before it is durable.
     LeavesBeforeDurable,
+    /// An account's life whose place was taken is not told of what it had sent to the journal.
+    PredecessorUntold,
     /// A frozen account forgets that it is.
     FrozenAdmits,
 }
 
 impl Mutant {
-    pub(crate) const ALL: [Self; 33] = [
+    pub(crate) const ALL: [Self; 34] = [
         Self::AcknowledgeBeforeDurable,
         Self::NoFence,
         Self::NoCaptureUniqueness,
@@ -117,6 +119,7 @@ impl Mutant {
         Self::UnknownForgotten,
         Self::RevisionUnchecked,
         Self::LeavesBeforeDurable,
+        Self::PredecessorUntold,
         Self::FrozenAdmits,
     ];
 
@@ -145,7 +148,7 @@ impl Mutant {
             Self::CapNotReserved => (check::MONTH, &[]),
             Self::ChargeBeforeDurable => (check::OUTBOX, &[]),
             Self::NewKeyPerTry | Self::ChargeBlindly | Self::ReversalCountedTwice => (check::CARDS, &[]),
-            Self::HoldsForgotten => (check::ENDED, &[]),
+            Self::HoldsForgotten | Self::PredecessorUntold => (check::ENDED, &[]),
             Self::ProofInALaterCommit => (check::ACTS, &[]),
             Self::RevisionUnchecked => (check::FEW_KEYS, &[]),
             Self::LimitAtAdmissionOnly => (check::KEYS, &[]),

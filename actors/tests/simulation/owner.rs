@@ -18,7 +18,7 @@ use ledger::{
 use runtime::supervisor::back_off::BackOff;
 
 use crate::{
-    account::Actor,
+    account::{Actor, Mail},
     journal::{ForJournal, Journal, Life},
     mutants::Mutant,
     projector::Projector,
@@ -58,6 +58,8 @@ pub(crate) struct Owner {
     /// How far the tables are behind the log, as this process knows it.
     pub(crate) progress: Progress,
     pub(crate) actors: BTreeMap<AccountId, Actor>,
+    /// Lives whose place was taken while they worked: they answer what they had sent to the journal, and end.
+    pub(crate) leaving: Vec<Actor>,
     incarnations: Incarnation,
     pub(crate) running: BTreeSet<RequestId>,
     /// The pursuits of the payment actor's current life.
@@ -81,6 +83,7 @@ impl Owner {
             projector: Projector::default(),
             progress: Progress::default(),
             actors: BTreeMap::new(),
+            leaving: Vec::new(),
             incarnations: 0,
             running: BTreeSet::new(),
             pursuits: BTreeMap::new(),
@@ -129,6 +132,21 @@ impl Owner {
             self.actors.insert(account, Actor::new(life));
         }
         self.actors.get_mut(&account).expect("it is there now")
+    }
+
+    /// A new life takes the place of an account's, if nobody waits there for more than the journal's word. What comes to the one
+    /// before, or has come, is passed on.
+    pub(crate) fn succeed(&mut self, account: AccountId) -> bool {
+        if !self.actors.get(&account).is_some_and(|actor| actor.machine.may_leave() && !actor.has_stopped()) {
+            return false;
+        }
+        let Some(mut old) = self.actors.remove(&account) else { return false };
+        let mail = std::mem::take(&mut old.mailbox).into_iter();
+        let (own, passed) = mail.partition(|mail| matches!(mail, Mail::Committed(_)));
+        old.mailbox = own;
+        self.actor(account).mailbox = passed;
+        self.leaving.push(old);
+        true
     }
 
     /// The number of the last row that a read begun now must see.

@@ -124,6 +124,9 @@ impl World {
             count(&mut self.stats, rows);
         }
         for owner in &self.owners {
+            ensure(owner.leaving.is_empty(), ENDED, || {
+                format!("{} lives that left wait for the journal's word for ever", owner.leaving.len())
+            })?;
             let (remembered, live) = (owner.journal.remembers(), owner.actors.len());
             ensure(remembered <= live, ENDED, || {
                 format!("the journal remembers {remembered} accounts, of which {live} live")

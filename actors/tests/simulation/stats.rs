@@ -47,13 +47,14 @@ pub(crate) struct Stats {
     pub(crate) journals: u64,
     pub(crate) tampered: u64,
     pub(crate) left: u64,
+    pub(crate) succeeded: u64,
     pub(crate) asked_again: u64,
     pub(crate) frozen: u64,
 }
 
 impl Stats {
     /// The counts with their names.
-    pub(crate) const fn named(&self) -> [(&'static str, u64); 39] {
+    pub(crate) const fn named(&self) -> [(&'static str, u64); 40] {
         [
             ("steps", self.steps),
             ("admitted", self.admitted),
@@ -92,6 +93,7 @@ impl Stats {
             ("journals that died", self.journals),
             ("changed logs", self.tampered),
             ("accounts that left to another node", self.left),
+            ("accounts whose place another life took", self.succeeded),
             ("requests that asked again to be let in", self.asked_again),
             ("freezes", self.frozen),
         ]
@@ -135,6 +137,7 @@ impl Stats {
         self.journals += other.journals;
         self.tampered += other.tampered;
         self.left += other.left;
+        self.succeeded += other.succeeded;
         self.asked_again += other.asked_again;
         self.frozen += other.frozen;
     }

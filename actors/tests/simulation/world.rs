@@ -323,6 +323,34 @@ impl World {
         Ok(true)
     }
 
+    /// Runs an action of a life whose place was taken.
+    fn act_of_leaving(
+        &mut self,
+        owner: u64,
+        place: usize,
+        does: impl FnOnce(&mut Actor, &mut Shell<'_>) -> Checked,
+    ) -> Checked<bool> {
+        let Some(owner) = self.owners.iter_mut().find(|it| it.id == owner) else { return Ok(false) };
+        let now = moment(owner.now(self.time), self.elapsed);
+        let Owner { id, leaving, journal: Journal { mailbox, .. }, running, .. } = owner;
+        let Some(life) = leaving.get_mut(place) else { return Ok(false) };
+        let (departures, mutant) = (&mut self.departures, self.mutant);
+        does(life, &mut Shell { owner: *id, now, journal: mailbox, running, departures, mutant })?;
+        if life.has_stopped() {
+            let ended = leaving.remove(place).life;
+            mailbox.push_back(ForJournal::Ended(ended));
+        }
+        self.has_ended = true;
+        Ok(true)
+    }
+
+    fn a_leaving_life_hears(&mut self, owner: u64, place: usize) -> Checked<bool> {
+        let mail = self.owner(owner).and_then(|owner| owner.leaving.get_mut(place)?.mailbox.pop_front());
+        let Some(mail) = mail else { return Ok(false) };
+        self.say(|| format!("owner {owner}: a life that leaves hears {}", mail.brief()));
+        self.act_of_leaving(owner, place, |life, shell| life.handle(mail, shell))
+    }
+
     fn actors_that(&self, able: impl Fn(&Actor) -> bool) -> Vec<(u64, AccountId)> {
         let awake = self.owners.iter().filter(|owner| !owner.is_paused);
         awake
@@ -334,6 +362,14 @@ impl World {
 
     pub(crate) fn mail_is_handled(&mut self) -> Checked<bool> {
         let able = self.actors_that(|actor| !actor.mailbox.is_empty());
+        if able.is_empty() || self.stats.steps.is_multiple_of(3) {
+            let awake = self.owners.iter().filter(|owner| !owner.is_paused);
+            let told =
+                awake.filter_map(|it| Some((it.id, it.leaving.iter().position(|life| !life.mailbox.is_empty())?)));
+            if let Some((owner, place)) = told.last() {
+                return self.a_leaving_life_hears(owner, place);
+            }
+        }
         let Some((owner, account)) = self.random.pick(&able) else { return Ok(false) };
         let mail = self.owner(owner).and_then(|owner| owner.actors.get_mut(&account)?.mailbox.pop_front());
         let Some(mail) = mail else { return Ok(false) };
@@ -409,10 +445,17 @@ impl World {
         true
     }
 
-    /// An account leaves to another node, and comes back at once: its next life is another one.
+    /// An account leaves to another node, and comes back at once: its next life is another one. Or an operator has a new life take
+    /// its place here.
     fn an_account_leaves(&mut self) -> Checked<bool> {
         let able = self.actors_that(|actor| !actor.has_stopped());
         let Some(which) = self.random.pick(&able) else { return Ok(false) };
+        if self.stats.steps.is_multiple_of(2) && self.owner(which.0).is_some_and(|owner| owner.succeed(which.1)) {
+            self.stats.succeeded += 1;
+            self.say(|| format!("owner {}: a new life of account {} takes its place", which.0, which.1.0.as_u128()));
+            let last = self.owner(which.0).map_or(0, |owner| owner.leaving.len());
+            return self.act_of_leaving(which.0, last.saturating_sub(1), Actor::leaves);
+        }
         self.stats.left += 1;
         self.say(|| format!("owner {}: account {} leaves", which.0, which.1.0.as_u128()));
         self.act(which, Actor::leaves)
