@@ -39,7 +39,7 @@ async fn id_of(server: &Server, customer: &Customer, email: &str) -> String {
 async fn keys_end_with_the_membership_of_who_made_them() {
     let (mut server, customer, mut owner, mut bob, made) = stage().await;
     let page = owner.get("/members").await.body;
-    assert!(page.contains("revoke keys made") && page.contains("value=\"revoke\" selected"), "{page}");
+    assert!(page.contains("revoke keys") && page.contains("value=\"revoke\" selected"), "{page}");
     let theirs = owner.call(Method::POST, "/v1/keys", &json!({"name": "ada's"})).await.ok();
     let (theirs, bob_id) = (theirs["key"].as_str().unwrap(), id_of(&server, &customer, "bob@example.com").await);
     let wrong = owner.send(&format!("/members/{bob_id}/remove"), &[("keys", "burn")]).await;
