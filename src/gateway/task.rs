@@ -133,7 +133,8 @@ impl Task {
     /// Follows the run to its end, and settles.
     pub(super) async fn run(mut self: Box<Self>, events: BoxStream<'static, Event>) {
         let failure = self.follow(events).await;
-        self.end(failure).await;
+        // Boxed, as the end is short, and what it takes would be kept from the beginning.
+        Box::pin(self.end(failure)).await;
     }
 
     /// Follows the run to its end, or until it is not worth following. The run is cut when this returns. Returns the

@@ -331,7 +331,8 @@ impl ProviderHandle {
     ) -> Result<Tries, Failure> {
         let reading = self.reading(own_key);
         let (running, endpoints) = self.begin(model, own_key, affinity, purpose)?;
-        let mut tries = Tries { running, reading, call: Arc::new(call), endpoints, place: 0, attempt: 0, events: None };
+        let call = Some(Arc::new(call));
+        let mut tries = Tries { running, reading, call, endpoints, place: 0, attempt: 0, events: None };
         tries.events = tries.attempt();
         Ok(tries)
     }
@@ -341,7 +342,8 @@ impl ProviderHandle {
 struct Tries {
     running: Running,
     reading: Reading,
-    call: Arc<ProviderCall>,
+    /// What is called; `None` once the answer began, as it is not asked for again.
+    call: Option<Arc<ProviderCall>>,
     /// The endpoints that may be tried, in their order: of several keys, the next after one that is refused.
     endpoints: Vec<Endpoint>,
     /// The place of the endpoint that is tried.
@@ -355,9 +357,9 @@ struct Tries {
 impl Tries {
     /// The events of an attempt at the endpoint in its place.
     fn attempt(&self) -> Option<BoxStream<'static, Event>> {
-        let endpoint = self.endpoints.get(self.place)?.clone();
+        let (endpoint, call) = (self.endpoints.get(self.place)?.clone(), self.call.clone()?);
         let timeouts = self.running.handle.0.settings.timeouts;
-        Some(upstream::events(Call { endpoint, call: Arc::clone(&self.call) }, timeouts).boxed())
+        Some(upstream::events(Call { endpoint, call }, timeouts).boxed())
     }
 
     /// The next event for the request's task; `None` after the last.
@@ -384,7 +386,7 @@ impl Tries {
                 | Event::Delta(_)
                 | Event::Unknown(_)
                 | Event::Usage(_)
-                | Event::Reported(_) => self.attempt = u32::MAX,
+                | Event::Reported(_) => (self.attempt, self.call) = (u32::MAX, None),
             }
             return Some(event);
         }
