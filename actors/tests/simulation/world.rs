@@ -364,9 +364,9 @@ impl World {
         let able = self.actors_that(|actor| !actor.mailbox.is_empty());
         if able.is_empty() || self.stats.steps.is_multiple_of(3) {
             let awake = self.owners.iter().filter(|owner| !owner.is_paused);
-            let told =
+            let mut told =
                 awake.filter_map(|it| Some((it.id, it.leaving.iter().position(|life| !life.mailbox.is_empty())?)));
-            if let Some((owner, place)) = told.last() {
+            if let Some((owner, place)) = told.next_back() {
                 return self.a_leaving_life_hears(owner, place);
             }
         }
