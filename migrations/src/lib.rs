@@ -32,6 +32,7 @@ mod m0023_identities;
 mod m0024_notices;
 mod m0025_operator;
 mod m0026_sessions;
+mod m0027_trail;
 
 /// All migrations of the tables, in order.
 #[derive(Debug)]
@@ -67,6 +68,7 @@ impl MigratorTrait for Migrator {
             Box::new(m0024_notices::Migration),
             Box::new(m0025_operator::Migration),
             Box::new(m0026_sessions::Migration),
+            Box::new(m0027_trail::Migration),
         ])
     }
 }

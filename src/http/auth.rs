@@ -22,13 +22,14 @@ use uuid::Uuid;
 use cache::{Cached, Public};
 pub use cache::{Keys, Revocations};
 
-use super::{error::ApiError, session, state::Shared};
+use super::{error::ApiError, session, state::Shared, trail};
 use crate::{
     gateway::serve::Caller,
     idempotency::Holder,
     service::{
         accounts,
         keys::{self, Opener},
+        trail::By,
     },
 };
 
@@ -226,6 +227,13 @@ async fn bearer(state: &Shared, request: &HttpRequest) -> Result<Known, ApiError
         None => show(state, request).await?,
     };
     let known = holds(state, shown).await?;
+    let Caller { account_id, key_id, .. } = known.caller;
+    let by = match shown {
+        Shown::Key(..) => By::Key(key_id.0),
+        // A member stands where a key would.
+        Shown::Session(..) => By::Member(PersonId(key_id.0)),
+    };
+    trail::asks(request, account_id, by);
     if read.is_none() {
         request.extensions_mut().insert(shown);
     }

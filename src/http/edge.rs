@@ -24,6 +24,7 @@ use super::{
     relay::Relayed,
     respond::refuse,
     state::{Shared, Stage},
+    trail,
 };
 
 /// Asks nginx, and other proxies that know this header, not to buffer the answer.
@@ -77,7 +78,9 @@ pub async fn edge(
     let mut response = match enter(&state, &mut request, incoming.as_ref()).await {
         Ok(()) => {
             let _counted = state.count_handled();
-            next.call(request).await?.map_into_boxed_body()
+            let response = next.call(request).await?.map_into_boxed_body();
+            trail::note(&state, &response).await;
+            response
         }
         Err(error) => {
             let refusal = refuse(request.request(), &error);

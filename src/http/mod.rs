@@ -35,6 +35,7 @@ mod strangers;
 mod stripe;
 pub mod surface;
 mod traced;
+mod trail;
 mod upgrade;
 pub mod values;
 pub mod views;

@@ -4,7 +4,7 @@
 use super::{
     account::{
         alerts, automatic, balance, calendar, history, keys, notifications, payment_methods, payments, receipt,
-        requests, subscription, usage, usage_csv, webhooks,
+        requests, subscription, trail, usage, usage_csv, webhooks,
     },
     admin, dashboard,
     error::ApiError,
@@ -114,6 +114,7 @@ fn configure_others(app: &mut web::ServiceConfig) {
         .service(of_its_request(get("/v1/requests/{id}/output", live::output)))
         .service(get("/v1/account", balance::account))
         .service(get("/v1/events", history::events))
+        .service(get("/v1/audit-log", trail::list))
         .service(get("/v1/events/stream", live::events))
         .service(get("/v1/status/line", live::line))
         .service(
@@ -200,6 +201,7 @@ fn configure_accounts(app: &mut web::ServiceConfig) {
         .service(get("/admin/v1/accounts/{account}/events", history::events))
         .service(get("/admin/v1/accounts/{account}/actions", admin::accounts::actions))
         .service(get("/admin/v1/accounts/{account}/webhooks", webhooks::list))
+        .service(get("/admin/v1/accounts/{account}/audit-log", trail::list))
         .service(get("/admin/v1/accounts/{account}/members", admin::people::members))
         .service(get("/admin/v1/people", admin::people::list))
         .service(post("/admin/v1/people/invite", admin::people::invite))

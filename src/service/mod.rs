@@ -26,6 +26,7 @@ pub mod prices;
 pub mod purchases;
 pub mod receipts;
 pub mod subscription;
+pub mod trail;
 pub mod usage;
 pub mod webhooks;
 

@@ -12,8 +12,8 @@ use crate::support::{
     server::{Options, Server},
 };
 
-const PAGES: [&str; 9] =
-    ["", "/usage", "/requests", "/credits", "/keys", "/models", "/playground", "/events", "/webhooks"];
+const PAGES: [&str; 10] =
+    ["", "/usage", "/requests", "/credits", "/keys", "/models", "/playground", "/events", "/webhooks", "/audit-log"];
 
 async fn sign_in(server: &Server, key: &str, next: &str) -> reqwest::Response {
     let url = format!("{}/dashboard/sign-in", server.url());

@@ -200,3 +200,68 @@ async fn an_id_that_no_database_can_have_is_nobodys() {
     assert!([400, 404].contains(&refused.status), "{}", refused.body);
     assert_eq!(server.get("/readyz").await.status, 200);
 }
+
+#[tokio::test]
+async fn who_changed_what_is_in_the_audit_log() {
+    let (mut server, customer, mut ada) = stage(Options::default()).await;
+    let mut bob = person(&server, "bob@example.com", Some((&customer.id, "billing"))).await;
+    let log = async |query: &str| customer.api.get(&format!("/v1/audit-log{query}")).await.ok();
+    assert_eq!(log("").await["data"], json!([]));
+    // By a key, as the owner, and as a member; what is refused is not there.
+    let key = customer.api.post("/v1/keys", &json!({"name": "<i>ci</i>"})).await.ok();
+    let once = bob.once("/credits").await;
+    let buy = [("once", once.as_str()), ("amount", "10"), ("card", "pm_card_visa")];
+    assert_eq!(bob.send("/credits/buy", &buy).await.status, 303);
+    assert_eq!(
+        bob.send("/credits/buy", &[("once", "none"), ("amount", "10"), ("card", "pm_card_visa")]).await.status,
+        400
+    );
+    assert_eq!(bob.call(Method::POST, "/v1/keys", &json!({"name": "mine"})).await.status, 403);
+    let auto = json!({"enabled": false});
+    let set = answer(customer.api.request(Method::PUT, "/v1/auto-reload").json(&auto)).await;
+    assert_eq!(set.status, 200, "{}", set.body);
+    let people = server.admin().0.get(&format!("/admin/v1/accounts/{}/members", customer.id)).await.ok();
+    let bob_id = people["data"].as_array().unwrap().iter().find(|it| it["email"] == "bob@example.com").unwrap();
+    let bob_id = bob_id["person_id"].as_str().unwrap().to_owned();
+    assert_eq!(ada.send(&format!("/members/{bob_id}/role"), &[("role", "reader")]).await.status, 303);
+    let path = format!("/v1/keys/{}", key["id"].as_str().unwrap());
+    assert_eq!(answer(customer.api.request(Method::DELETE, &path)).await.status, 200);
+    assert_eq!(answer(customer.api.request(Method::DELETE, "/v1/keys/nothing")).await.status, 400);
+    let listed = log("").await;
+    let rows = listed["data"].as_array().unwrap();
+    let told = |row: &serde_json::Value| {
+        ["by", "by_name", "act", "subject", "detail"].map(|name| row[name].as_str().unwrap_or("-").to_owned())
+    };
+    let key_id = key["id"].as_str().unwrap();
+    let expected = [
+        ["key", "test", "keys.revoke", key_id, "-"],
+        ["member", "ada@example.com", "members.change_role", &bob_id, "reader"],
+        ["key", "test", "auto_reload.set", "-", "-"],
+        ["member", "bob@example.com", "credits.purchase", &once, "$10.00"],
+        ["key", "test", "keys.create", key_id, "<i>ci</i>"],
+    ];
+    assert_eq!(rows.iter().map(told).collect::<Vec<_>>(), expected, "{listed}");
+    assert_eq!(rows[1]["by_id"].as_str().unwrap().len(), 36);
+    let (first, cursor) =
+        (log("?limit=2").await, |page: &serde_json::Value| page["next_cursor"].as_str().unwrap().to_owned());
+    assert_eq!(log(&format!("?limit=2&cursor={}", cursor(&first))).await["data"][0]["act"], "auto_reload.set");
+    // Its page, which a reader sees as well; an operator; and nobody of another account.
+    let page = bob.get("/audit-log").await;
+    assert!(
+        page.status == 200 && page.body.contains("&#60;i&#62;ci") && page.body.contains("keys revoke"),
+        "{}",
+        page.body
+    );
+    let operator = server.admin().0.get(&format!("/admin/v1/accounts/{}/audit-log", customer.id)).await.ok();
+    assert_eq!(operator["data"], listed["data"]);
+    let other = server.admin().customer("payg", "5").await;
+    assert_eq!(other.api.get("/v1/audit-log").await.ok()["data"], json!([]));
+    // It outlasts a restart and a rebuild of the tables; of who is forgotten the id alone is left.
+    let forgotten = server.admin().0.request(Method::DELETE, "/admin/v1/people/bob@example.com");
+    assert_eq!(answer(forgotten).await.status, 200);
+    server.restart().await;
+    let after = server.api(&customer.key).get("/v1/audit-log").await.ok();
+    assert_eq!(after["data"].as_array().unwrap().len(), 5, "{after}");
+    assert_eq!((&after["data"][3]["by_name"], &after["data"][3]["by_id"]), (&json!(null), &json!(bob_id)));
+    server.admin().assert_audit().await;
+}

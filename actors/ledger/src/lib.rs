@@ -49,6 +49,7 @@ mod rows;
 mod sql;
 pub mod standing;
 mod tables;
+pub mod trail;
 mod transaction;
 pub mod usage;
 mod watch;

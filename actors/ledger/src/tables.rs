@@ -58,7 +58,7 @@ pub(super) const MADE: [Table; 25] = [
 /// backup has them. All of them may be lost, those of people at a price: a name, an address and the hash of a password must be
 /// forgotten when their person asks for it, which a log that is chained by hashes never does. Where they are lost without a
 /// backup, memberships are in the log and nobody knows whose: operators invite people again.
-pub(super) const BESIDE: [&str; 15] = [
+pub(super) const BESIDE: [&str; 16] = [
     "calendar_feed",
     "idempotency_key",
     "kept_item",
@@ -66,6 +66,7 @@ pub(super) const BESIDE: [&str; 15] = [
     "key_maker",
     "letter",
     "operation",
+    "trail",
     "notice",
     "notice_choice",
     "person",

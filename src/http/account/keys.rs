@@ -18,6 +18,7 @@ use crate::{
         error::ApiError,
         respond::{Body, answer, read},
         state::Shared,
+        trail,
         values::{amount, id, text_fault},
         views::{
             List,
@@ -139,6 +140,7 @@ pub(in crate::http) async fn make(
         check_models(state, &wanted.limits.models).await?;
     }
     let (name, secret) = (wanted.name.clone(), arrival::secret(state, request));
+    trail::about(request, None, &name);
     let (id, key) = keys::create(&state.service, Arrival::origin(request), opener, wanted, secret.as_deref()).await?;
     Ok(NewKey { id: id.0, name, key })
 }

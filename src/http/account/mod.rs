@@ -14,6 +14,7 @@ pub mod receipt;
 pub mod requests;
 pub mod subscription;
 mod sums_csv;
+pub mod trail;
 pub mod usage;
 pub mod usage_csv;
 pub mod webhooks;

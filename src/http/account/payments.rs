@@ -15,6 +15,7 @@ use crate::{
         query::Query,
         respond::{Body, answer, answer_with, read},
         state::Shared,
+        trail,
         values::{amount, id},
         views::{
             self, Page,
@@ -56,6 +57,7 @@ pub async fn purchase(state: Shared, request: HttpRequest, body: Body) -> HttpRe
         let Purchase { amount: wanted, payment_method } = read(&state, body)?;
         let (wanted, origin) = (amount("amount", &wanted)?, Arrival::origin(&request));
         let card = payment_method.as_deref();
+        trail::about(&request, None, &format!("${wanted}"));
         let bought = purchases::credits(&state.service, origin, caller.account_id, wanted, card).await?;
         Ok((status_of(bought.is_pending()), views::payments::Purchase::from(bought)))
     };

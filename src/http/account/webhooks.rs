@@ -16,7 +16,7 @@ use crate::{
         query::Query,
         respond::{Body, answer, read},
         state::Shared,
-        values,
+        trail, values,
         views::{
             List, Page,
             webhooks::{DeletedWebhook, Delivery, NewWebhook, Webhook, WebhookTest},
@@ -75,7 +75,8 @@ fn kinds(names: &[String]) -> Result<Vec<EventKind>, ApiError> {
 pub async fn create(state: Shared, request: HttpRequest, body: Body) -> HttpResponse {
     let work = async {
         let caller = auth::scoped(&state, &request, Scope::Billing).await?;
-        let wanted = read::<Wanted>(&state, body)?.try_into()?;
+        let wanted: NewEndpoint = read::<Wanted>(&state, body)?.try_into()?;
+        trail::about(&request, None, &wanted.url);
         let origin = Arrival::origin(&request);
         Ok(NewWebhook::from(webhooks::create(&state.service, origin, caller.account_id, wanted).await?))
     };

@@ -22,7 +22,7 @@ use crate::{
         pages::{Empty, to},
         respond::Body,
         state::Shared,
-        values,
+        trail, values,
     },
     idempotency::Life,
     service::keys::{self, Opener},
@@ -147,6 +147,7 @@ pub(super) async fn create(state: Shared, request: HttpRequest, body: Body) -> H
         let (Caller { account_id, scopes, key_id }, expires_at) = (visitor.caller, visitor.expires_at);
         let opener = Opener { account_id, scopes, expires_at, by: Some(key_id) };
         let name = wanted.name.clone();
+        trail::about(&request, Some(&origin.id), &name);
         let (_, text) = keys::create(&state.service, origin, &opener, wanted, None).await?;
         Ok(shown(&state, &request, visitor, Some(Made { name, text }), None).await)
     };

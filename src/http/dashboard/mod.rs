@@ -19,6 +19,7 @@ mod requests;
 mod sign_in;
 pub(super) mod text;
 mod ticked;
+mod trail;
 mod usage;
 mod webhooks;
 
@@ -47,6 +48,7 @@ pub fn configure(app: &mut web::ServiceConfig) {
         .service(get("/dashboard/models", models::models))
         .service(get("/dashboard/playground", playground::playground))
         .service(get("/dashboard/events", events::events))
+        .service(get("/dashboard/audit-log", trail::audit_log))
         .service(takes_form("/dashboard/webhooks", webhooks::create).route(web::get().to(webhooks::webhooks)))
         .service(get("/dashboard/webhooks/{id}", webhooks::webhook))
         .service(takes_form("/dashboard/webhooks/{id}/test", webhooks::test))

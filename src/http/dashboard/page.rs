@@ -20,8 +20,12 @@ use crate::{
         respond::Body,
         session::{Session, Sessions, Shown},
         state::Shared,
+        trail,
     },
-    service::people::sessions::{self, Open},
+    service::{
+        people::sessions::{self, Open},
+        trail::By,
+    },
 };
 
 /// The path of these pages.
@@ -166,10 +170,14 @@ impl Visitor {
         let Shown::Key(key) = &session.shown else {
             let Signed { open, session } = Signed::of(state, request).await?;
             let Some(caller) = person::caller(&open) else { return Err(to("/dashboard/accounts")) };
+            trail::asks(request, caller.account_id, By::Member(open.person.id));
             return Ok(Self { caller, expires_at: None, session, open: Some(Box::new(open)) });
         };
         match auth::by_key(state, key).await {
-            Ok((caller, expires_at)) => Ok(Self { caller, expires_at, session, open: None }),
+            Ok((caller, expires_at)) => {
+                trail::asks(request, caller.account_id, By::Key(caller.key_id.0));
+                Ok(Self { caller, expires_at, session, open: None })
+            }
             // The key was revoked, or has expired.
             Err(error) if error.status() == StatusCode::UNAUTHORIZED => Err(to_sign_in(request, ROOT)),
             Err(error) => Err(failed(request, &error)),

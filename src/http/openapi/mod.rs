@@ -9,6 +9,7 @@ mod gemini;
 mod inference;
 mod media;
 mod operation;
+mod operators;
 mod table;
 
 use std::sync::OnceLock;

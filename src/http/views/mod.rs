@@ -23,6 +23,7 @@ pub mod request_receipt;
 pub mod running;
 pub mod scalar;
 pub mod signed;
+pub mod trail;
 pub mod treasury;
 pub mod usage;
 pub mod webhooks;

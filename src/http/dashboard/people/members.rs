@@ -22,7 +22,7 @@ use crate::{
         query::Query,
         respond::Body,
         state::Shared,
-        values,
+        trail, values,
     },
     service::people::{
         Person,
@@ -180,6 +180,8 @@ pub(super) async fn invite(state: Shared, request: HttpRequest, body: Body) -> H
     carried_out(&state, &request, body, async |by, account, Invite { email, role: name }| {
         let role = role(&name)?;
         state.attempts.count(Attempt::Letter, state.addresses.of(&request), Some(&email)).await?;
+        // The address is the invited person's, whom nobody has asked yet.
+        trail::about(&request, None, role.name());
         members::invite(&state.service, account, by, &email, role).await?;
         Ok("invited")
     })
@@ -213,6 +215,7 @@ pub(super) async fn change_role(
 ) -> HttpResponse {
     carried_out(&state, &request, body, async |by, account, OtherRole { role: name, keys }| {
         let (role, keys) = (role(&name)?, values::made_keys(keys.as_deref())?);
+        trail::about(&request, None, role.name());
         let by = By::Person(by.id);
         let revoked = members::change_role(&state.service, account, person(&id)?, role, by, keys).await?;
         forget(&state, &revoked);

@@ -1,0 +1,178 @@
+//! What goes into an account's audit log: requests by a key or a session that have changed the account. Each route that does is in one
+//! table, so that none can forget it; what the operator changes is in the operator's own history.
+
+use actix_web::{HttpMessage as _, HttpRequest, dev::ServiceResponse, http::Method};
+use billing::ids::AccountId;
+
+use super::{arrival::Arrival, state::State};
+use crate::service::trail::{self, By, Made};
+
+/// What routes change: method, pattern, and the act's name.
+const ACTS: &[(&str, &str, &str)] = &[
+    ("POST", "/v1/keys", "keys.create"),
+    ("DELETE", "/v1/keys/{key}", "keys.revoke"),
+    ("PUT", "/v1/keys/{key}/alerts", "keys.set_alerts"),
+    ("POST", "/v1/credits/purchase", "credits.purchase"),
+    ("POST", "/v1/payments/{id}/authenticate", "payments.authenticate"),
+    ("POST", "/v1/payment-methods", "cards.save"),
+    ("DELETE", "/v1/payment-methods/{id}", "cards.remove"),
+    ("PUT", "/v1/payment-methods/{id}/default", "cards.set_default"),
+    ("PUT", "/v1/auto-reload", "auto_reload.set"),
+    ("PUT", "/v1/auto-scale", "auto_scale.set"),
+    ("PUT", "/v1/balance/alerts", "balance.set_alerts"),
+    ("POST", "/v1/subscription", "plan.subscribe"),
+    ("DELETE", "/v1/subscription", "plan.cancel"),
+    ("POST", "/v1/webhooks", "webhooks.create"),
+    ("PUT", "/v1/webhooks/{id}", "webhooks.turn"),
+    ("DELETE", "/v1/webhooks/{id}", "webhooks.delete"),
+    ("POST", "/dashboard/keys", "keys.create"),
+    ("POST", "/dashboard/keys/{id}/revoke", "keys.revoke"),
+    ("POST", "/dashboard/notifications/keys/{id}", "keys.set_alerts"),
+    ("POST", "/dashboard/notifications/lines", "balance.set_alerts"),
+    ("POST", "/dashboard/credits/buy", "credits.purchase"),
+    ("POST", "/dashboard/credits/auto-reload", "auto_reload.set"),
+    ("POST", "/dashboard/credits/auto-scale", "auto_scale.set"),
+    ("POST", "/dashboard/credits/cards", "cards.save"),
+    ("POST", "/dashboard/credits/cards/{id}/default", "cards.set_default"),
+    ("POST", "/dashboard/credits/cards/{id}/remove", "cards.remove"),
+    ("POST", "/dashboard/credits/payments/{id}/verdict", "payments.authenticate"),
+    ("POST", "/dashboard/credits/calendar", "calendar.share"),
+    ("POST", "/dashboard/credits/calendar/end", "calendar.withdraw"),
+    ("POST", "/dashboard/webhooks", "webhooks.create"),
+    ("POST", "/dashboard/webhooks/{id}/turn", "webhooks.turn"),
+    ("POST", "/dashboard/webhooks/{id}/delete", "webhooks.delete"),
+    ("POST", "/dashboard/members/invite", "members.invite"),
+    ("POST", "/dashboard/members/invitations/{id}/withdraw", "members.withdraw"),
+    ("POST", "/dashboard/members/{person}/role", "members.change_role"),
+    ("POST", "/dashboard/members/{person}/remove", "members.remove"),
+];
+
+/// How the paths of those begin, by which other requests are told apart quickly.
+const BEGINNINGS: &[&str] = &[
+    "/dashboard/",
+    "/v1/keys",
+    "/v1/credits/",
+    "/v1/payment",
+    "/v1/auto-",
+    "/v1/balance/",
+    "/v1/subscription",
+    "/v1/webhooks",
+];
+
+/// Who asks, and for which account.
+#[derive(Clone, Copy)]
+struct Asks(AccountId, By);
+
+/// What a handler adds.
+#[derive(Clone, Default)]
+struct Said {
+    subject: Option<String>,
+    detail: Option<String>,
+}
+
+/// Notes on a request who asks for which account.
+pub(super) fn asks(request: &HttpRequest, account: AccountId, by: By) {
+    request.extensions_mut().insert(Asks(account, by));
+}
+
+/// Notes on a request what it is about: the object, where the path does not name it, and what is to be known of it.
+pub(super) fn about(request: &HttpRequest, subject: Option<&dyn std::fmt::Display>, detail: &str) {
+    let detail = Some(detail.to_owned()).filter(|detail| !detail.is_empty());
+    request.extensions_mut().insert(Said { subject: subject.map(ToString::to_string), detail });
+}
+
+/// Notes what a request has changed, if it has.
+pub(super) async fn note<B>(state: &State, response: &ServiceResponse<B>) {
+    let request = response.request();
+    if let Some(act) = act(request).filter(|_| response.status().as_u16() < 400) {
+        let (asks, said) = {
+            let extensions = request.extensions();
+            (extensions.get::<Asks>().copied(), extensions.get::<Said>().cloned().unwrap_or_default())
+        };
+        let Some(Asks(account, by)) = asks else { return };
+        let id = Arrival::of(request).id;
+        let named = request.match_info().iter().next().map(|(_, value)| value.to_owned());
+        // What a request of the API makes has the request's id.
+        let made = (request.method() == Method::POST && request.path().starts_with("/v1/")).then(|| id.to_string());
+        let subject = said.subject.or(named).or(made);
+        trail::note(&state.service, Made { id, account, by, act, subject, detail: said.detail }).await;
+    }
+}
+
+fn act(request: &HttpRequest) -> Option<&'static str> {
+    let (method, path) = (request.method(), request.match_info().as_str());
+    if method == Method::GET || !BEGINNINGS.iter().any(|beginning| path.starts_with(beginning)) {
+        return None;
+    }
+    let pattern = request.match_pattern()?;
+    ACTS.iter().find(|(its, of, _)| *its == method.as_str() && *of == pattern).map(|(.., act)| *act)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Forms that change nothing of an account.
+    const OTHERS: &[&str] = &[
+        "/dashboard/sign-in",
+        "/dashboard/sign-out",
+        "/dashboard/sign-up",
+        "/dashboard/forgot",
+        "/dashboard/join",
+        "/dashboard/reset",
+        "/dashboard/accounts",
+        "/dashboard/requests/{id}/stop",
+        "/dashboard/credits/cards/begin",
+        "/dashboard/webhooks/{id}/test",
+        "/dashboard/members/ask",
+        "/dashboard/notifications",
+        "/dashboard/unsubscribe",
+        "/dashboard/settings/name",
+        "/dashboard/settings/password",
+        "/dashboard/settings/identities/{id}/remove",
+        "/dashboard/settings/sessions/{id}/end",
+        "/dashboard/settings/sign-out-everywhere",
+        "/dashboard/identities/link",
+        "/dashboard/identities/confirm",
+    ];
+    /// Routes that change what is a person's own, or the content of answers that are kept.
+    const OWN: &[&str] =
+        &["/v1/notifications", "/v1/responses/{id}", "/v1/conversations/{id}", "/v1/conversations/{id}/items/{item}"];
+
+    fn is_noted(method: &str, path: &str) -> bool {
+        ACTS.iter().any(|(its, of, _)| *its == method && *of == path)
+    }
+
+    #[test]
+    fn every_form_that_changes_an_account_is_in_its_audit_log() {
+        let sources =
+            [include_str!("dashboard/mod.rs"), include_str!("dashboard/people.rs"), include_str!("dashboard/cards.rs")];
+        let mut forms = 0;
+        for rest in sources.iter().flat_map(|source| source.split("takes_form(").skip(1)) {
+            let Some(path) = rest.split('"').nth(1).filter(|path| path.starts_with("/dashboard/")) else { continue };
+            forms += 1;
+            assert!(is_noted("POST", path) != OTHERS.contains(&path), "{path}: say whether it changes the account");
+        }
+        assert!(forms > 35, "{forms}");
+    }
+
+    #[test]
+    fn every_route_that_changes_an_account_is_in_its_audit_log() {
+        let table = include_str!("routes.rs").split("PROOFS").nth(1).unwrap_or_default();
+        let mut changing = 0;
+        for row in table.lines().map(str::trim).filter(|row| row.starts_with("(\"") && row.contains("\"/v1/")) {
+            let parts: Vec<&str> = row.split('"').collect();
+            let (method, path, effect) = (parts[1], parts[3], parts[4]);
+            if effect.contains("Changed") || effect.contains("Made(") {
+                changing += 1;
+                assert!(is_noted(method, path) != OWN.contains(&path), "{method} {path}");
+            } else {
+                assert!(!is_noted(method, path), "{method} {path} changes nothing");
+            }
+        }
+        assert!(changing > 15, "{changing}");
+        for (_, path, _) in ACTS {
+            assert!(BEGINNINGS.iter().any(|beginning| path.starts_with(beginning)), "{path}");
+        }
+    }
+}
