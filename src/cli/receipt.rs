@@ -120,9 +120,16 @@ fn told(receipt: &Receipt) -> String {
         }
     }
     for quantity in content["quantities"].as_array().into_iter().flatten() {
-        let text = |name: &str| plain(quantity[name].as_str().unwrap_or("-"));
-        let (amount, rate, cost) = (&quantity["amount"], text("rate"), text("cost"));
-        line("quantity", format!("{} {amount} at ${rate} each: ${cost}", text("quantity")));
+        let text = |name: &str| quantity[name].as_str().map(plain);
+        let named = format!("{} {}", text("quantity").unwrap_or_default(), quantity["amount"]);
+        // What costs nothing by itself, as the tokens of an open model, has no price.
+        line(
+            "quantity",
+            match (text("rate"), text("cost")) {
+                (Some(rate), Some(cost)) => format!("{named} at ${rate} each: ${cost}"),
+                _ => named,
+            },
+        );
     }
     for attempt in content["attempts"].as_array().into_iter().flatten() {
         let text = |name: &str| plain(attempt[name].as_str().unwrap_or("-"));
@@ -171,4 +178,22 @@ const PAYMENT: [(&str, &str); 11] = [
 /// A text of someone else's, for a terminal.
 fn plain(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { '?' } else { c }).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn what_has_no_price_of_its_own_is_told_without_one() {
+        let content = json!({"quantities": [
+            {"quantity": "tokens.input", "amount": 9, "rate": null, "cost": null},
+            {"quantity": "compute_seconds", "amount": 2, "rate": "0.000072", "cost": "0.000144"},
+        ]});
+        let told = told(&Receipt { typ: signing::REQUEST_RECEIPT.to_owned(), kid: String::new(), content });
+        assert!(told.contains("  quantity         tokens.input 9\n"), "{told}");
+        assert!(told.ends_with("compute_seconds 2 at $0.000072 each: $0.000144"), "{told}");
+    }
 }

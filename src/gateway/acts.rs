@@ -105,6 +105,10 @@ impl Gateway {
             Kind::Provider if is_all => self.providers.keys().try_for_each(|name| self.replace(Kind::Provider, name)),
             Kind::Pool => {
                 let is_meant = |class: &SizeClass| is_all || class.name() == name;
+                if !SizeClass::ALL.iter().any(is_meant) {
+                    let classes = SizeClass::ALL.map(SizeClass::name).join(", ");
+                    return Err(no_actor(format!("there is no pool {name}; there are {classes}")));
+                }
                 let models: Vec<_> =
                     SizeClass::ALL.into_iter().filter(is_meant).flat_map(|it| self.pools.in_memory(it)).collect();
                 if models.is_empty() {
@@ -115,6 +119,7 @@ impl Gateway {
                 }
                 Ok(())
             }
+            Kind::Engine if is_all => Err(no_actor("must be engine and its model's name".to_owned())),
             Kind::Engine => match self.operate(pools::Act::Reload, name).await? {
                 Acted::Cold => Err(NotDone::Conflict(format!("{name} is not in memory, and has no engine."))),
                 _ => Ok(()),
@@ -142,10 +147,7 @@ impl Gateway {
     }
 
     async fn restart_account(&self, id: &str) -> Result<(), NotDone> {
-        let id = id.parse().map(AccountId).map_err(|_| {
-            let message = "must be account and its id".to_owned();
-            NotDone::NoModel(ServeError::Invalid { field: "actor".into(), message })
-        })?;
+        let id = id.parse().map(AccountId).map_err(|_| no_actor("must be account and its id".to_owned()))?;
         let restarted = self.accounts.restart(id).await;
         restarted.map_err(|why| NotDone::Conflict(format!("Not restarted: {why}.")))
     }
@@ -156,6 +158,11 @@ impl Gateway {
             NotDone::NoModel(ServeError::Invalid { field: "name".into(), message })
         })
     }
+}
+
+/// What is named is no actor.
+fn no_actor(message: String) -> NotDone {
+    NotDone::NoModel(ServeError::Invalid { field: "actor".into(), message })
 }
 
 /// Why an actor of a kind is not restarted while it works.

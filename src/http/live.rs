@@ -194,6 +194,7 @@ pub async fn live(state: Shared, request: HttpRequest, body: web::Payload) -> Ht
     let who = async {
         if auth::shows_token(&request)? {
             edge::operator(&state, &request).await?;
+            Query::of(&request, &[])?;
             return Ok(Who::Operator(None));
         }
         let by = By::of(&state, origin::key(&state, &request).await?).await?;

@@ -47,10 +47,12 @@ impl Query {
         for (place, (name, value)) in pairs.iter().enumerate() {
             if !known.contains(&name.as_str()) {
                 let name: String = name.chars().take(100).collect();
-                return Err(ApiError::invalid(
-                    &name,
-                    format!("is not a parameter here; there are {}", known.join(", ")),
-                ));
+                let there = match known {
+                    [] => "there are none".to_owned(),
+                    [one] => format!("there is {one}"),
+                    many => format!("there are {}", many.join(", ")),
+                };
+                return Err(ApiError::invalid(&name, format!("is not a parameter here; {there}")));
             }
             if pairs.iter().take(place).any(|(earlier, _)| earlier == name) {
                 return Err(ApiError::invalid(name, "is given twice"));

@@ -58,6 +58,7 @@ pub fn read<T: serde::de::DeserializeOwned>(state: &Shared, body: Body) -> Resul
 /// The body is not JSON of the type, or more follows it. The error names the field.
 pub fn parse_body<T: serde::de::DeserializeOwned>(body: &[u8]) -> Result<T, ApiError> {
     let text = if body.is_empty() { b"{}" } else { body };
+    is_object(text).then_some(()).ok_or_else(|| ApiError::invalid("body", "must be a JSON object"))?;
     let mut reader = serde_json::Deserializer::from_slice(text);
     let parsed = serde_path_to_error::deserialize(&mut reader).map_err(|error| {
         let (path, message) = (error.path().to_string(), error.inner().to_string());
@@ -72,6 +73,11 @@ pub fn parse_body<T: serde::de::DeserializeOwned>(body: &[u8]) -> Result<T, ApiE
     })?;
     reader.end().map_err(|error| ApiError::invalid("body", error))?;
     Ok(parsed)
+}
+
+/// Whether JSON begins as an object. Serde takes a list for a struct as well: its fields by their places, without their names.
+pub(super) fn is_object(text: &[u8]) -> bool {
+    text.trim_ascii_start().first() == Some(&b'{')
 }
 
 #[cfg(test)]
@@ -102,6 +108,8 @@ mod tests {
             (r#"{"amount": 1} x"#, "body"),
             ("[", "body"),
             ("7", "body"),
+            ("[1, null]", "body"),
+            (" [1, {\"names\": []}]", "body"),
         ] {
             let error = parse_body::<Body>(body.as_bytes()).unwrap_err().body(Shape::Native, "r");
             assert_eq!(error["field"], field, "{body}: {error}");

@@ -285,8 +285,14 @@ pub(super) fn wrong_method() -> actix_web::Route {
     web::to(method_not_allowed)
 }
 
+/// Who opens the address of a page's form, as after a form that was not carried out, reads a page.
 async fn method_not_allowed(request: HttpRequest) -> HttpResponse {
-    refuse(&request, &ApiError::method_not_allowed())
+    let error = ApiError::method_not_allowed();
+    match request.path().split('/').nth(1) {
+        Some("dashboard") => dashboard::failed(&request, &error),
+        Some("operator") => operator::failed(&request, &error),
+        _ => refuse(&request, &error),
+    }
 }
 
 async fn not_found(request: HttpRequest) -> HttpResponse {

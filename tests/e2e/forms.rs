@@ -162,3 +162,19 @@ async fn a_webhook_is_made_tested_turned_off_and_deleted_on_its_page() {
     assert!(list(&ada, "/v1/webhooks").await.is_empty());
     server.admin().assert_audit().await;
 }
+
+#[tokio::test]
+async fn who_opens_the_address_of_a_form_reads_a_page() {
+    let server = Server::start(Options::default()).await;
+    for path in ["/dashboard/sign-out", "/dashboard/keys/x/revoke", "/dashboard/webhooks/x/test", "/operator/sign-out"]
+    {
+        let page = server.get(path).await;
+        assert_eq!((page.status, page.header("content-type")), (405, Some("text/html; charset=utf-8")), "{path}");
+    }
+    assert_eq!(server.get("/v1/credits/purchase").await.json()["code"], "method_not_allowed");
+    // The root with a slash is the root.
+    for root in ["/dashboard", "/operator"] {
+        let led = client().get(format!("{}{root}/", server.url())).send().await.unwrap();
+        assert_eq!((led.status().as_u16(), led.headers()["location"].to_str().unwrap()), (303, root));
+    }
+}

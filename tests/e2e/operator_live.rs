@@ -177,6 +177,9 @@ async fn it_runs_no_models_and_tells_nothing_of_an_account() {
         let refused = socket.next_of("error").await;
         assert_eq!(refused["field"], "topics", "{refused}");
     }
+    let (path, token) = (format!("/v1/live?account={}", customer.id), token());
+    let opened = Socket::try_open_at(server.url(), &path, &[("authorization", &token)]).await;
+    assert_eq!(opened.err(), Some(400), "it is of no account");
     // An account's socket stays an account's.
     let mut own = Socket::open(server.url(), &customer.key).await;
     own.next_of("balance").await;

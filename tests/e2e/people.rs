@@ -112,6 +112,8 @@ async fn who_may_sign_up_is_a_setting() {
         // Whom an operator invites comes in, with an account of one's own too.
         let mut own = person(&server, "eve@example.com", None).await;
         assert!(own.get("").await.body.contains("eve@example.com"));
+        let members = own.get("/members").await.body;
+        assert!(members.contains("eve@example.com became owner, by signing up."), "{members}");
     }
 }
 

@@ -111,6 +111,11 @@ async fn deliveries_and_the_maker_of_tables_are_restarted_and_nothing_is_lost_or
         let refused = restart(&server, actor).await;
         assert!(refused.status == 409 && refused.body.contains(says), "{actor}: {}", refused.body);
     }
+    for (actor, says) in [("pool 7b", "there is no pool 7b; there are 7B"), ("engine", "must be engine and its model")]
+    {
+        let refused = restart(&server, actor).await;
+        assert!(refused.status == 400 && refused.body.contains(says), "{actor}: {}", refused.body);
+    }
     assert_eq!(restart(&server, "provider").await.ok()["done"], "restarted", "all of them");
     server.admin().assert_audit().await;
 }

@@ -25,7 +25,11 @@ mod webhooks;
 
 use actix_web::{HttpRequest, HttpResponse, web};
 
-use super::{error::ApiError, pages::takes_form, routes::get};
+use super::{
+    error::ApiError,
+    pages::{takes_form, to},
+    routes::get,
+};
 
 /// The pages' routes.
 pub fn configure(app: &mut web::ServiceConfig) {
@@ -61,5 +65,13 @@ pub fn configure(app: &mut web::ServiceConfig) {
 
 /// What is below these pages, and is none.
 async fn nothing(request: HttpRequest) -> HttpResponse {
-    page::failed(&request, &ApiError::not_found("This page"))
+    if request.path() == "/dashboard/" {
+        return to("/dashboard");
+    }
+    failed(&request, &ApiError::not_found("This page"))
+}
+
+/// The page that says what did not work.
+pub(super) fn failed(request: &HttpRequest, error: &ApiError) -> HttpResponse {
+    page::failed(request, error)
 }

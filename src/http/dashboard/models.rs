@@ -110,11 +110,17 @@ async fn spent(state: &Shared, account: AccountId) -> Result<HashMap<String, (Na
     Ok(used.groups.rows.into_iter().filter_map(of_model).collect())
 }
 
+/// A price with its cents, as amounts of money have them, and what is finer where there is such.
+fn dollars(rate: &str) -> String {
+    let (whole, fraction) = rate.split_once('.').unwrap_or((rate, ""));
+    format!("${whole}.{fraction:0<2}")
+}
+
 impl From<Model> for Row {
     fn from(model: Model) -> Self {
         let price = |quantity: &str| match model.price_with_fee.as_ref().map(|price| &price[quantity]) {
-            Some(Value::String(rate)) => format!("${rate}"),
-            Some(Value::Number(rate)) => format!("${rate}"),
+            Some(Value::String(rate)) => dollars(rate),
+            Some(Value::Number(rate)) => dollars(&rate.to_string()),
             _ => String::new(),
         };
         let state = match (&model.why, model.locked, model.state) {
@@ -137,5 +143,16 @@ impl From<Model> for Row {
             state,
             spent: None,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn prices_have_their_cents() {
+        let told = ["5.1", "16", "0.408", "2.50"].map(dollars);
+        assert_eq!(told, ["$5.10", "$16.00", "$0.408", "$2.50"]);
     }
 }

@@ -8,7 +8,10 @@ use super::{
     surfaces::{SURFACES, Surface},
     topics::Topic,
 };
-use crate::http::error::ApiError;
+use crate::{
+    http::{error::ApiError, respond::is_object},
+    words,
+};
 
 /// The longest id that a client chooses, in bytes.
 const LONGEST_ID: usize = 128;
@@ -95,8 +98,16 @@ pub(super) struct Unread {
 impl Frame {
     /// Reads a frame.
     pub(super) fn read(text: &str) -> Result<Self, Unread> {
-        let mut written: Written = serde_json::from_str(text)
-            .map_err(|error| Unread { id: None, error: ApiError::invalid("frame", error) })?;
+        let unread = |why: &str| Unread { id: None, error: ApiError::invalid("frame", why) };
+        if !is_object(text.as_bytes()) {
+            return Err(unread("must be a JSON object"));
+        }
+        let read = serde_json::from_str(text);
+        let mut written: Written = read.map_err(|error| match error.to_string() {
+            // The message names the field.
+            text if text.contains("field `") => unread(&text),
+            text => unread(&words::plain(&text)),
+        })?;
         let id = written.id.clone().filter(|id| (1..=LONGEST_ID).contains(&id.len()));
         Self::of(&mut written).map_err(|error| Unread { id, error })
     }
@@ -170,6 +181,8 @@ mod tests {
     fn what_is_wrong_with_a_frame_is_named() {
         for (text, field) in [
             ("[]", "frame"),
+            (r#"["ping",null,null,null,null,null,null,null]"#, "frame: must be a JSON object"),
+            (r#"{"type":1}"#, "frame: must be a string, not integer `1`"),
             ("{", "frame"),
             (r#"{"id":"a"}"#, "frame"),
             (r#"{"type":"ping","colour":1}"#, "frame"),
@@ -194,7 +207,7 @@ mod tests {
             (r#"{"type":"subscribe","topics":["weather"]}"#, "topics"),
         ] {
             let Err(unread) = Frame::read(text) else { panic!("{text} was read") };
-            assert!(unread.error.message().starts_with(&format!("{field}: ")), "{text}: {}", unread.error.message());
+            assert!(unread.error.message().starts_with(field), "{text}: {}", unread.error.message());
         }
         let long = format!(r#"{{"type":"cancel","id":"{}"}}"#, "x".repeat(LONGEST_ID + 1));
         assert!(Frame::read(&long).is_err_and(|unread| unread.id.is_none()));

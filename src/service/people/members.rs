@@ -47,6 +47,8 @@ pub enum By {
     Person(PersonId),
     /// The person whom it is about, by a link: of this member's, or of nobody's.
     Invitation(Option<PersonId>),
+    /// The person whom it is about, who signed up.
+    SignUp,
     /// An operator.
     Operator,
 }
@@ -56,6 +58,7 @@ impl By {
         match self {
             Self::Person(id) => id.to_string(),
             Self::Invitation(_) => "invitation".to_owned(),
+            Self::SignUp => "sign_up".to_owned(),
             Self::Operator => "operator".to_owned(),
         }
     }
@@ -68,7 +71,7 @@ fn check_may(there: &[Membership], by: By) -> Result<(), ServiceError> {
         By::Person(id) | By::Invitation(Some(id)) if !may(id) => {
             Err(ServiceError::conflict("Whoever does this is no owner of the account any more."))
         }
-        By::Person(_) | By::Invitation(_) | By::Operator => Ok(()),
+        By::Person(_) | By::Invitation(_) | By::SignUp | By::Operator => Ok(()),
     }
 }
 
@@ -112,7 +115,7 @@ pub(super) async fn claim(service: &Service, account: AccountId, person: PersonI
             let is_one = there.iter().any(|member| member.person_id == person);
             return Ok(Decided::new(Vec::new(), is_one));
         }
-        let events = vec![event(EventKind::MemberJoined, person, Role::Owner, By::Invitation(None))];
+        let events = vec![event(EventKind::MemberJoined, person, Role::Owner, By::SignUp)];
         Ok(Decided { resources: vec![Resource::Member(new)], events, answer: true })
     };
     service.accounts.change(account, decide).await
@@ -175,7 +178,7 @@ pub struct Changed {
     pub whom: String,
     /// The role since, or until then.
     pub role: String,
-    /// Who did it: an address, `invitation` or `operator`.
+    /// Who did it: an address, `invitation`, `sign_up` or `operator`.
     pub by: String,
     /// How many keys were revoked with it.
     pub keys_revoked: usize,

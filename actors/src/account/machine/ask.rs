@@ -129,12 +129,13 @@ impl<A: Askers> Machine<A> {
         self.leave(Departure::Answer(reply, answer), out);
     }
 
+    /// Tells a watcher how things are now, and from then on each change. Those who watch already know.
     pub(super) fn watch(&mut self, watcher: A::Watcher, now: Moment, out: &mut impl Outputs<A>) {
         self.watchers.retain(A::is_watching);
         if let (Some(account), true) = (self.account(), self.watchers.len() < WATCHERS) {
             let balance = account.balance(now.ledger);
-            self.watchers.push(watcher);
-            self.announce(&balance, out);
+            self.watchers.push(watcher.clone());
+            self.leave(Departure::Balance(vec![watcher], balance), out);
         }
     }
 

@@ -100,7 +100,7 @@ pub enum Departure<A: Askers> {
     Charge(Box<Payment>),
     /// Inform a running request of its hold.
     Holds(RequestId, Amounts),
-    /// Inform the watchers of this moment, and other nodes, of a balance. A slow watcher is to be dropped.
+    /// Inform these watchers, and other nodes, of a balance. A slow watcher is to be dropped.
     Balance(Vec<A::Watcher>, Balance),
 }
 

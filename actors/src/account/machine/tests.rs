@@ -149,6 +149,18 @@ fn nothing_departs_before_its_commit_and_a_failed_one_ends_the_life() {
 }
 
 #[test]
+fn who_begins_to_watch_is_told_how_things_are_and_the_others_only_what_changes() {
+    let (mut machine, mut noted) = loaded();
+    for watcher in 1..=3 {
+        machine.handle(Input::Watch(watcher), None, at(0), &mut noted);
+    }
+    assert_eq!(noted.told, 3, "each once");
+    machine.handle(enter(2, Duration::ZERO), None, at(0), &mut noted);
+    machine.committed(Ok(1), &mut noted);
+    assert_eq!(noted.told, 6);
+}
+
+#[test]
 fn the_line_is_bounded_and_those_whose_time_is_up_are_refused() {
     let (mut machine, mut noted) = loaded();
     machine.handle(enter(2, Duration::ZERO), None, at(0), &mut noted);

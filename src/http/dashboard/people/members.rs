@@ -74,6 +74,7 @@ impl From<Changed> for Change {
             "member_role_changed" => "is now",
             _ => "is no more",
         };
+        let by = if by == "sign_up" { "signing up" } else { &by };
         let keys = match keys_revoked {
             0 => String::new(),
             1 => " A key was revoked with it.".to_owned(),
