@@ -60,6 +60,8 @@ async fn a_form_that_makes_a_key_makes_one() {
     assert_eq!(statuses, [200, 409], "{} {}", one.body, two.body);
     let again = owner.send("/keys", &make).await;
     assert!(again.status == 409 && again.body.contains("role=\"alert\""), "{}", again.body);
+    let none = [("once", &*hidden(&owner.get("/keys").await.body, "once")), ("name", "all?"), ("models", " , ")];
+    assert_eq!(owner.send("/keys", &none).await.status, 400, "commas alone name no model, and not all");
     assert_eq!(list(&ada, "/v1/keys").await.len(), 2, "the first key, and one");
     assert_eq!(ada.api.get("/v1/balance").await.status, 200);
     // A saved card, too.

@@ -165,9 +165,11 @@ fn new_key(wanted: Wanted) -> Result<keys::NewKey, ApiError> {
     for (window, text) in [(KeyWindow::Day, day), (KeyWindow::Month, month), (KeyWindow::Total, total)] {
         amounts[window as usize] = limit(window.name(), text)?;
     }
-    let models = models.unwrap_or_default();
-    let models: Vec<String> =
-        models.split(',').map(str::trim).filter(|name| !name.is_empty()).map(Into::into).collect();
+    let typed = models.unwrap_or_default();
+    let models: Vec<String> = typed.split(',').map(str::trim).filter(|name| !name.is_empty()).map(Into::into).collect();
+    if models.is_empty() && !typed.is_empty() {
+        return Err(ApiError::invalid("models", "names none: leave it empty for all"));
+    }
     if let Some(fault) = models.iter().find_map(|model| values::text_fault(model)) {
         return Err(ApiError::invalid("models", format!("a name {fault}")));
     }
