@@ -9,6 +9,7 @@ use billing::{
     price::Rate,
     quantity::Key,
 };
+pub use ledger::drawn::Drawn;
 use ledger::{
     events::EventRow,
     history,
@@ -110,6 +111,15 @@ pub async fn attempts(service: &Service, account: AccountId, ended: &Ended) -> R
         attempts.push(Attempt::last(ended));
     }
     Ok(attempts)
+}
+
+/// What a request drew from grants, in the order of drawing.
+///
+/// # Errors
+///
+/// The ledger can't be read just now ([`NotReady`](ServiceError::NotReady)); try again.
+pub async fn drawn(service: &Service, account: AccountId, id: RequestId) -> Result<Vec<Drawn>, ServiceError> {
+    Ok(service.ledger().drawn(account, id).await?)
 }
 
 /// An attempt of a request.

@@ -356,3 +356,30 @@ async fn a_session_is_its_keys_and_ends_with_it() {
     let ended = visitor.get("/keys").await;
     assert_eq!((ended.status, ended.header("location")), (303, Some("/dashboard/sign-in?next=%2Fdashboard%2Fkeys")));
 }
+
+#[tokio::test]
+async fn what_paid_for_a_request_is_on_its_page() {
+    let (_fake, server, customer) = stage().await;
+    let limited = json!({"name": "limited", "limits": {"total": "1"}});
+    let limited = customer.api.post("/v1/keys", &limited).await.ok()["key"].as_str().unwrap().to_owned();
+    let chat = json!({"model": "gpt-4o-mini", "messages": [{"role": "user", "content": "hi"}]});
+    assert_eq!(server.api(&limited).post("/v1/chat/completions", &chat).await.status, 200);
+    let ended = customer.settled(1).await[0].clone();
+    let path = format!("/v1/requests/{}", ended["id"].as_str().unwrap());
+    let whole = customer.api.get(&path).await.ok();
+    let drawn = whole["grants"].as_array().unwrap();
+    assert_eq!((drawn.len(), &drawn[0]["amount"], &drawn[0]["source"]), (1, &ended["cost"], &json!("plan")), "{whole}");
+    let grants = customer.api.get("/v1/grants").await.ok();
+    let grant = grants["data"].as_array().unwrap().iter().find(|grant| grant["id"] == drawn[0]["grant_id"]).unwrap();
+    assert_eq!((&grant["spent"], &grant["expires_at"]), (&ended["cost"], &drawn[0]["expires_at"]));
+    assert_eq!(
+        server.api(&limited).get(&path).await.ok().get("grants"),
+        None,
+        "a key without the scope sees its cost alone"
+    );
+    let visitor = visitor(&server, &customer.key).await;
+    let page = visitor.get(&format!("/requests/{}", ended["id"].as_str().unwrap())).await.body;
+    let paid = page.split("What paid for it").nth(1).unwrap();
+    assert!(paid.contains("<td>plan</td>") && paid.contains(ended["cost"].as_str().unwrap()), "{page}");
+    assert!(!paid.contains("debt"), "{page}");
+}

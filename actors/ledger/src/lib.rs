@@ -15,6 +15,7 @@ mod catch_up;
 mod checkpoint;
 pub mod claims;
 mod connections;
+pub mod drawn;
 mod error;
 pub mod events;
 pub mod history;

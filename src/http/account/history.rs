@@ -68,7 +68,11 @@ pub async fn request(state: Shared, request: HttpRequest, path: web::Path<String
         let id = RequestId(id("id", &path, "must be an id")?);
         let ended = history::request(&state.service, caller.account_id, only, id).await?;
         let attempts = history::attempts(&state.service, caller.account_id, &ended).await?;
-        Ok(EndedRequest::from(ended).after(attempts))
+        let drawn = match only {
+            None => history::drawn(&state.service, caller.account_id, id).await?,
+            Some(_) => Vec::new(),
+        };
+        Ok(EndedRequest::from(ended).after(attempts).paid_from(drawn))
     };
     answer(&request, work.await)
 }

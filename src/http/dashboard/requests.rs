@@ -151,6 +151,12 @@ struct Attempt {
     charged: Nanos,
 }
 
+struct Drawn {
+    source: String,
+    expires: String,
+    amount: Nanos,
+}
+
 #[derive(Template)]
 #[template(path = "dashboard/request.html")]
 struct One {
@@ -168,6 +174,9 @@ struct One {
     price_version: i64,
     quantities: Vec<Part>,
     attempts: Vec<Attempt>,
+    drawn: Vec<Drawn>,
+    /// What no grant paid.
+    owed: Nanos,
 }
 
 /// `GET /dashboard/requests/{id}`.
@@ -180,6 +189,8 @@ async fn one(state: &Shared, visitor: &Visitor, id: &str) -> Result<One, ApiErro
     let id = RequestId(values::id("id", id, "must be an id")?);
     let ended = history::request(&state.service, account, None, id).await?;
     let attempts = history::attempts(&state.service, account, &ended).await?;
+    let drawn = history::drawn(&state.service, account, id).await?;
+    let owed = drawn.iter().fold(ended.cost, |owed, drawn| owed - drawn.amount);
     let dollars = |text: Option<String>| text.map_or_else(|| "–".to_owned(), |text| format!("${text}"));
     Ok(One {
         frame: visitor.frame("Request"),
@@ -213,6 +224,11 @@ async fn one(state: &Shared, visitor: &Visitor, id: &str) -> Result<One, ApiErro
                 charged: attempt.charged,
             })
             .collect(),
+        drawn: drawn
+            .into_iter()
+            .map(|drawn| Drawn { source: drawn.source, expires: minute(drawn.expires_at), amount: drawn.amount })
+            .collect(),
+        owed,
     })
 }
 

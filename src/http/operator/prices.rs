@@ -8,6 +8,7 @@ use super::{
     text::at,
 };
 use crate::{
+    catalogue::Model,
     http::{error::ApiError, state::Shared},
     service::prices,
 };
@@ -28,6 +29,14 @@ async fn made(state: &Shared) -> Result<Content, ApiError> {
             text(&version.hash[..12.min(version.hash.len())]),
         ]
     });
+    let known = state.gateway.models.known();
+    let disputed = known.models().filter_map(|(_, model)| match model {
+        Model::Closed(model) => {
+            let why = model.about.disputed.as_deref()?;
+            Some(vec![text(model.provider.to_string()), text(model.id.to_string()), text(why)])
+        }
+        Model::Open(_) => None,
+    });
     let lines = differences.into_iter().map(|(sign, line)| vec![text(sign), text(line)]);
     Ok(Content::default()
         .says("A request is charged by the version that was in force when it was let in. The command farebox prices imports, compares and re-rates.")
@@ -42,5 +51,11 @@ async fn made(state: &Shared) -> Result<Content, ApiError> {
             "Lines that were added and taken away, of the book as it is written.",
             &["Change", "Line"],
             lines.collect(),
+        )
+        .table(
+            ("disputed", "Disputed prices"),
+            "Entries of which two sources say two things. Their models are refused until an entry of yours rules.",
+            &["Provider", "Model", "Why"],
+            disputed.collect(),
         ))
 }

@@ -136,6 +136,23 @@ impl From<history::Attempt> for Attempt {
     }
 }
 
+/// What a request drew from a grant.
+#[derive(Debug, Serialize, ToSchema)]
+pub(in crate::http) struct DrawnGrant {
+    grant_id: Uuid,
+    /// Where its credits come from, such as `purchase`.
+    source: String,
+    amount: Dollars,
+    expires_at: Time,
+}
+
+impl From<history::Drawn> for DrawnGrant {
+    fn from(drawn: history::Drawn) -> Self {
+        let history::Drawn { grant_id, source, expires_at, amount } = drawn;
+        Self { grant_id: grant_id.0, source, amount: amount.into(), expires_at: expires_at.into() }
+    }
+}
+
 /// An ended request.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct EndedRequest {
@@ -182,9 +199,20 @@ pub struct EndedRequest {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schema(required = false)]
     pub(in crate::http) attempts: Vec<Attempt>,
+    /// Of a single request, for who may read the account: the grants that it drew on, in that order. What it cost beyond them became a
+    /// debt.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schema(required = false)]
+    pub(in crate::http) grants: Vec<DrawnGrant>,
 }
 
 impl EndedRequest {
+    /// The same request with the grants that it drew on.
+    #[must_use]
+    pub fn paid_from(self, drawn: Vec<history::Drawn>) -> Self {
+        Self { grants: drawn.into_iter().map(DrawnGrant::from).collect(), ..self }
+    }
+
     /// The same request with its attempts.
     #[must_use]
     pub fn after(self, attempts: Vec<history::Attempt>) -> Self {
@@ -220,6 +248,7 @@ impl From<history::Ended> for EndedRequest {
             started_at: ended.started_at.into(),
             ended_at: ended.ended_at.into(),
             attempts: Vec::new(),
+            grants: Vec::new(),
         }
     }
 }
