@@ -214,7 +214,7 @@ async fn only_who_has_the_token_sees_the_pages_and_what_is_shown_is_text() {
     }
     let prices = operator.get("/prices").await.body;
     let disputed = prices.split("Disputed prices").nth(1).unwrap();
-    assert!(disputed.contains("davinci") && disputed.contains("genai-prices"), "{prices}");
+    assert!(disputed.contains("command-r") && disputed.contains("genai-prices"), "{prices}");
     for next in ["//evil.test", "https://evil.test/operator", "/v1/keys"] {
         assert_eq!(sign_in(&server, Server::admin_token(), next).await.headers()[LOCATION], "/operator", "{next}");
     }
