@@ -92,6 +92,7 @@ const ROUTES: &[(&str, &str, Takes)] = &[
     ("GET", "/v1/requests/{id}/output", Key),
     ("GET", "/v1/account", Scope("read")),
     ("GET", "/v1/events", Scope("read")),
+    ("GET", "/v1/audit-log", Scope("read")),
     ("GET", "/v1/events/stream", Key),
     ("GET", "/v1/status/line", Key),
     ("POST", "/v1/subscription", Scope("billing")),
