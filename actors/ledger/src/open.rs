@@ -44,6 +44,9 @@ use super::{
 
 /// The number of connections for reads.
 const READERS: u32 = 4;
+/// A transaction whose client is silent is undone by PostgreSQL. The way to it may have lost the connection without a word: a
+/// projection that was under way there would hold its rows for hours, and whoever makes the tables next would wait for them.
+const UNDONE_WHEN_SILENT: &[(&str, &str)] = &[("idle_in_transaction_session_timeout", "10s")];
 /// PostgreSQL plans each read for its values. One generic plan would have to fit a minute and a year, and accounts with
 /// ten records and with millions; it scans whole tables.
 const CUSTOM_PLANS: &[(&str, &str)] = &[("plan_cache_mode", "force_custom_plan")];
@@ -288,7 +291,7 @@ impl Ledger {
     }
 
     pub(super) async fn connect(url: &str, access: Access) -> Result<Self, LedgerError> {
-        Self::connect_as(url, access, [&[], CUSTOM_PLANS]).await
+        Self::connect_as(url, access, [UNDONE_WHEN_SILENT, CUSTOM_PLANS]).await
     }
 
     /// Connects with these settings of PostgreSQL's connections alone.
