@@ -213,7 +213,7 @@ async fn only_who_has_the_token_sees_the_pages_and_what_is_shown_is_text() {
         assert!(!shown.body.contains("<script>") && !shown.body.contains(" style=") && !shown.body.contains("sk-test"));
     }
     let prices = operator.get("/prices").await.body;
-    let disputed = prices.split("Disputed prices").nth(1).unwrap();
+    let disputed = prices.split_once("Disputed prices").unwrap().1;
     assert!(disputed.contains("command-r") && disputed.contains("genai-prices"), "{prices}");
     for next in ["//evil.test", "https://evil.test/operator", "/v1/keys"] {
         assert_eq!(sign_in(&server, Server::admin_token(), next).await.headers()[LOCATION], "/operator", "{next}");
