@@ -7,7 +7,7 @@ use serde_json::Value;
 use tokio::net::TcpStream;
 use tokio_tungstenite::{
     MaybeTlsStream, WebSocketStream,
-    tungstenite::{Message, client::IntoClientRequest},
+    tungstenite::{Message, client::IntoClientRequest, protocol::WebSocketConfig},
 };
 
 use crate::{
@@ -21,6 +21,8 @@ const DOLLARS: &str = "1000";
 const IDLE: usize = 2_000;
 const WATCHING: usize = 1_000;
 const OF_ONE: usize = 250;
+/// The bytes that a socket's reader reads at once.
+const READ: usize = 2 << 10;
 /// The sockets that are opened at once.
 const AT_ONCE: usize = 50;
 
@@ -30,7 +32,9 @@ type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
 async fn open(url: &str, key: &str) -> Socket {
     let mut opening = format!("{}/v1/live", url.replacen("http", "ws", 1)).into_client_request().unwrap();
     opening.headers_mut().insert("authorization", format!("Bearer {key}").parse().unwrap());
-    let (mut socket, _) = tokio_tungstenite::connect_async(opening).await.unwrap();
+    // It clears this buffer before each read: of the usual 128 kB for each socket, that would be what is measured.
+    let config = WebSocketConfig::default().read_buffer_size(READ);
+    let (mut socket, _) = tokio_tungstenite::connect_async_with_config(opening, Some(config), true).await.unwrap();
     told(&mut socket).await;
     socket
 }
