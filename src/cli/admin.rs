@@ -299,13 +299,13 @@ fn list(server: &Server, of: &Of, what: &str, columns: &[(&str, &str)], form: Fo
     print_list(&server.list(&path, &[], of.limit)?, columns, form)
 }
 
-/// Freezes or unfreezes an account.
 /// Prints a list of an account that has no pages.
 fn whole_list(server: &Server, account: &str, what: &str, columns: &[(&str, &str)], form: Form) -> Result<()> {
     let listed = server.call("GET", &format!("accounts/{}/{what}", encoded(account)), None)?;
     print_list(listed["data"].as_array().map_or(&[][..], Vec::as_slice), columns, form)
 }
 
+/// Freezes or unfreezes an account.
 fn set_frozen(server: &Server, Reasoned { account, reason }: &Reasoned, act: &str, json: bool) -> Result<()> {
     let path = format!("accounts/{}/{act}", encoded(account));
     print_one(&server.call("POST", &path, Some(&json!({"reason": reason})))?, Form::of_one(json))

@@ -1,5 +1,5 @@
-//! What goes into an account's audit log: requests by a key or a session that have changed the account. Each route that does is in one
-//! table, so that none can forget it; what the operator changes is in the operator's own history.
+//! What goes into an account's audit log: requests by a key or a session that have changed the account. Each route that
+//! does is in one table, so that none can forget it; what the operator changes is in the operator's own history.
 
 use actix_web::{HttpMessage as _, HttpRequest, dev::ServiceResponse, http::Method};
 use billing::ids::AccountId;
@@ -70,9 +70,17 @@ struct Said {
     detail: Option<String>,
 }
 
-/// Notes on a request who asks for which account.
+/// Whether a request may change an account: most do not, and cost nothing here.
+fn may_change(request: &HttpRequest) -> bool {
+    let path = request.match_info().as_str();
+    request.method() != Method::GET && BEGINNINGS.iter().any(|beginning| path.starts_with(beginning))
+}
+
+/// Notes on a request who asks for which account, if it may change one.
 pub(super) fn asks(request: &HttpRequest, account: AccountId, by: By) {
-    request.extensions_mut().insert(Asks(account, by));
+    if may_change(request) {
+        request.extensions_mut().insert(Asks(account, by));
+    }
 }
 
 /// Notes on a request what it is about: the object, where the path does not name it, and what is to be known of it.
@@ -100,12 +108,8 @@ pub(super) async fn note<B>(state: &State, response: &ServiceResponse<B>) {
 }
 
 fn act(request: &HttpRequest) -> Option<&'static str> {
-    let (method, path) = (request.method(), request.match_info().as_str());
-    if method == Method::GET || !BEGINNINGS.iter().any(|beginning| path.starts_with(beginning)) {
-        return None;
-    }
-    let pattern = request.match_pattern()?;
-    ACTS.iter().find(|(its, of, _)| *its == method.as_str() && *of == pattern).map(|(.., act)| *act)
+    let pattern = may_change(request).then(|| request.match_pattern())??;
+    ACTS.iter().find(|(its, of, _)| *its == request.method().as_str() && *of == pattern).map(|(.., act)| *act)
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
-//! Names that may be taken once: an address, an operator's action, the key of a grant, the id of a payment. The log can't refuse a row for
-//! its content, so a name is looked up before its transition becomes a part of the log: among the transitions that the
-//! tables do not have yet, and then in the tables.
+//! Names that may be taken once: an address, an operator's action, the key of a grant, the id of a payment. The log can't
+//! refuse a row for its content, so a name is looked up before its transition becomes a part of the log: among the
+//! transitions that the tables do not have yet, and then in the tables.
 
 use std::{
     collections::{BTreeMap, HashMap, HashSet},

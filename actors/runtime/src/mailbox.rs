@@ -90,8 +90,9 @@ const LIVES: usize = 3;
 ///
 /// # Errors
 ///
-/// [`Full`](AskError::Full) or [`Nobody`](AskError::Nobody) where the question was not handled: the caller may ask again. [`Gone`](AskError::Gone) or
-/// [`Late`](AskError::Late) where the question may have been handled: the caller must look before it repeats an act.
+/// [`Full`](AskError::Full) or [`Nobody`](AskError::Nobody) where the question was not handled: the caller may ask again.
+/// [`Gone`](AskError::Gone) or [`Late`](AskError::Late) where the question may have been handled: the caller must look before
+/// it repeats an act.
 pub async fn ask<A, Q, R>(
     find: impl Fn() -> Option<(Addr<A>, Posted)>,
     mut question: Q,

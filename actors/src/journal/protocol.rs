@@ -3,9 +3,9 @@
 //! with its own disk) takes a batch, writes it, and reports.
 //!
 //! Its invariants: one batch at a time; a transition is reported durable only after its batch was reported written;
-//! after a failure no batch has an entry that its account had sent since; what a life had sent before its successor opened is
-//! written, and it is told; an open is answered once nothing of an earlier life is being written or will be. An account is forgotten when it has no life and no waiting entry. No
-//! operation walks the queue.
+//! after a failure no batch has an entry that its account had sent since; what a life had sent before its successor
+//! opened is written, and it is told; an open is answered once nothing of an earlier life is being written or will be.
+//! An account is forgotten when it has no life and no waiting entry. No operation walks the queue.
 
 use std::collections::{HashMap, VecDeque};
 
@@ -121,8 +121,9 @@ impl<W, R> Protocol<W, R> {
         Ok(())
     }
 
-    /// Begins a new life of an account. Nothing of an earlier life is taken any more, and what waits of it is written: a life that
-    /// leaves has answers that wait for it. `ready` is informed once everything taken before is decided; from then on the account's rows are its state.
+    /// Begins a new life of an account. Nothing of an earlier life is taken any more, and what waits of it is written: a
+    /// life that leaves has answers that wait for it. `ready` is informed once everything taken before is decided; from
+    /// then on the account's rows are its state.
     pub fn open(&mut self, account_id: AccountId, incarnation: Incarnation, ready: R) {
         let known = self.known.entry(account_id).or_default();
         known.lives(incarnation);

@@ -39,8 +39,8 @@ pub struct Why {
 #[serde(deny_unknown_fields)]
 #[schema(as = RestartActor)]
 pub struct Wanted {
-    /// `sweeper`, `webhook`, `projector`, `payment`; `provider` and its name, `pool` and its class, or one of these two words alone for
-    /// all; `engine` and its model; or `account` and its id.
+    /// `sweeper`, `webhook`, `projector`, `payment`; `provider` and its name, `pool` and its class, or one of these two words
+    /// alone for all; `engine` and its model; or `account` and its id.
     actor: String,
     /// For the history.
     reason: String,

@@ -23,6 +23,8 @@ mod trail;
 mod usage;
 mod webhooks;
 
+pub(super) use page::failed;
+
 use actix_web::{HttpRequest, HttpResponse, web};
 
 use super::{
@@ -69,9 +71,4 @@ async fn nothing(request: HttpRequest) -> HttpResponse {
         return to("/dashboard");
     }
     failed(&request, &ApiError::not_found("This page"))
-}
-
-/// The page that says what did not work.
-pub(super) fn failed(request: &HttpRequest, error: &ApiError) -> HttpResponse {
-    page::failed(request, error)
 }

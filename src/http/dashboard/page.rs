@@ -342,7 +342,7 @@ struct Failed {
 }
 
 /// A page that says what is wrong.
-pub(super) fn failed(request: &HttpRequest, error: &ApiError) -> HttpResponse {
+pub(in crate::http) fn failed(request: &HttpRequest, error: &ApiError) -> HttpResponse {
     let page = Failed {
         frame: Frame::of_stranger("That did not work"),
         message: error.message().to_owned(),

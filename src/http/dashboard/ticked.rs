@@ -28,7 +28,8 @@ pub(super) fn field<'a>(fields: &'a Fields, name: &str) -> Option<&'a str> {
     fields.iter().find(|(it, _)| it == name).map(|(_, value)| value.as_str())
 }
 
-fn ticked<'a>(fields: &'a Fields, name: &'static str) -> impl Iterator<Item = &'a str> {
+/// The values of the boxes of this name that are ticked.
+pub(super) fn ticked<'a>(fields: &'a Fields, name: &'static str) -> impl Iterator<Item = &'a str> {
     fields.iter().filter(move |(it, _)| it == name).map(|(_, value)| value.as_str())
 }
 

@@ -16,7 +16,7 @@ use uuid::Uuid;
 use super::{
     page::{Frame, Visitor, answered, page, sent, visited},
     text::minute,
-    ticked::{self, Fields, Kind, choices, field},
+    ticked::{self, Fields, Kind, choices, field, ticked},
 };
 use crate::{
     http::{
@@ -113,7 +113,7 @@ struct Webhooks {
     said: Option<&'static str>,
     rows: Vec<Row>,
     kinds: Vec<Kind>,
-    keys: Vec<(Key, bool)>,
+    keys: Vec<(bool, Key)>,
     typed: Typed,
     once: Uuid,
 }
@@ -147,7 +147,7 @@ async fn made(
     let query = Query::of_form(request, &["said"])?;
     let (names, works) = key_names(state, account).await?;
     let rows = webhooks::list(&state.service, account).await?;
-    let is_ticked = |key: &Key| typed.keys.contains(&key.id.to_string());
+    let chosen = |key: Key| (typed.keys.contains(&key.id.to_string()), key);
     Ok(Webhooks {
         frame: visitor.frame("Webhooks"),
         made,
@@ -155,7 +155,7 @@ async fn made(
         said: said(&query, &SAID),
         rows: rows.into_iter().map(|endpoint| Row::of(endpoint, &names)).collect(),
         kinds: choices(|kind| typed.kinds.iter().any(|name| name == kind.name())),
-        keys: works.into_iter().map(|key| (is_ticked(&key), key)).map(|(ticked, key)| (key, ticked)).collect(),
+        keys: works.into_iter().map(chosen).collect(),
         typed,
         once: state.onces.make(account),
     })
@@ -192,7 +192,7 @@ pub(super) async fn create(state: Shared, request: HttpRequest, body: Body) -> H
 impl Typed {
     fn of(fields: &Fields) -> Self {
         let text = |name| field(fields, name).unwrap_or_default().to_owned();
-        let all = |name: &str| fields.iter().filter(|(it, _)| it == name).map(|(_, value)| value.clone()).collect();
+        let all = |name| ticked(fields, name).map(str::to_owned).collect();
         Self { url: text("url"), description: text("description"), kinds: all("kind"), keys: all("key") }
     }
 }

@@ -18,6 +18,7 @@ mod session;
 mod sign_in;
 mod text;
 
+pub(super) use page::failed;
 pub use session::Sessions;
 
 use actix_web::{HttpRequest, HttpResponse, web};
@@ -63,9 +64,4 @@ async fn nothing(request: HttpRequest) -> HttpResponse {
         return to("/operator");
     }
     failed(&request, &ApiError::not_found("This page"))
-}
-
-/// The page that says what did not work.
-pub(super) fn failed(request: &HttpRequest, error: &ApiError) -> HttpResponse {
-    page::failed(request, error)
 }

@@ -39,7 +39,10 @@ async fn made(state: &Shared) -> Result<Content, ApiError> {
     });
     let lines = differences.into_iter().map(|(sign, line)| vec![text(sign), text(line)]);
     Ok(Content::default()
-        .says("A request is charged by the version that was in force when it was let in. The command farebox prices imports, compares and re-rates.")
+        .says(
+            "A request is charged by the version that was in force when it was let in. The command farebox prices imports, \
+             compares and re-rates.",
+        )
         .table(
             ("versions", "Versions, the newest first"),
             "",

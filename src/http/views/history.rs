@@ -199,8 +199,8 @@ pub struct EndedRequest {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schema(required = false)]
     pub(in crate::http) attempts: Vec<Attempt>,
-    /// Of a single request, for who may read the account: the grants that it drew on, in that order. What it cost beyond them became a
-    /// debt.
+    /// Of a single request, for who may read the account: the grants that it drew on, in that order. What it cost beyond
+    /// them became a debt.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schema(required = false)]
     pub(in crate::http) grants: Vec<DrawnGrant>,
