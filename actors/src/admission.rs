@@ -20,6 +20,7 @@ use billing::{
     ids::{AccountId, RequestId},
     price::{Cost, Price, seconds},
     quantity::Quantities,
+    timings::Timings,
 };
 
 use tokio::sync::oneshot;
@@ -218,6 +219,11 @@ impl Admission {
     /// Notes what was used so far: what is charged if this guard is dropped.
     pub const fn meter(&mut self, metered: Metered) {
         self.bill.meter(metered);
+    }
+
+    /// Notes where the request's time went, for its record.
+    pub const fn took(&mut self, timings: Timings) {
+        self.bill.took(timings);
     }
 
     /// The use noted last.

@@ -81,6 +81,7 @@ fn settle(cost: Nanos) -> Command {
         ended_at: NOW,
         attempts: Vec::new(),
         session: None,
+        timings: None,
     })
 }
 

@@ -20,6 +20,7 @@ use crate::{
     session::Session,
     subscription::Subscription,
     time::Timestamp,
+    timings::Timings,
 };
 
 /// The kind of a journal line.
@@ -183,6 +184,9 @@ pub struct UsageRecord {
     /// The session that its client named.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub session: Option<Session>,
+    /// Where its time went; `None` where its task did not live to its end.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timings: Option<Timings>,
 }
 
 impl UsageRecord {
@@ -213,6 +217,7 @@ impl UsageRecord {
             ended_at: now,
             attempts: Vec::new(),
             session: hold.session.clone(),
+            timings: None,
         }
     }
 }

@@ -36,6 +36,7 @@ pub mod soundness;
 pub mod subscription;
 pub mod tier;
 pub mod time;
+pub mod timings;
 pub mod webhook;
 
 pub use nanos::Nanos;

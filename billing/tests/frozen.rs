@@ -105,6 +105,7 @@ fn settle(number: u128, dollars: i64) -> Command {
         ended_at: NOW,
         attempts: Vec::new(),
         session: None,
+        timings: None,
     })
 }
 

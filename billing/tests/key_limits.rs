@@ -82,6 +82,7 @@ fn record(hold: &Hold, charged: Nanos, now: Timestamp) -> UsageRecord {
         ended_at: now,
         attempts: Vec::new(),
         session: None,
+        timings: None,
     }
 }
 

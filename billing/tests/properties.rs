@@ -338,6 +338,7 @@ fn usage(request_id: RequestId, charged: Nanos, now: Timestamp) -> UsageRecord {
         ended_at: now,
         attempts: Vec::new(),
         session: None,
+        timings: None,
     }
 }
 

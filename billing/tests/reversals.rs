@@ -139,6 +139,7 @@ impl Story {
             ended_at: now,
             attempts: Vec::new(),
             session: None,
+            timings: None,
         };
         self.say(Command::Settle(usage)).result.unwrap();
     }

@@ -135,6 +135,7 @@ impl Story {
             ended_at: NOW,
             attempts: Vec::new(),
             session: None,
+            timings: None,
         };
         self.say(Command::Settle(usage)).unwrap();
     }

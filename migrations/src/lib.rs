@@ -33,6 +33,7 @@ mod m0024_notices;
 mod m0025_operator;
 mod m0026_sessions;
 mod m0027_trail;
+mod m0028_timings;
 
 /// All migrations of the tables, in order.
 #[derive(Debug)]
@@ -69,6 +70,7 @@ impl MigratorTrait for Migrator {
             Box::new(m0025_operator::Migration),
             Box::new(m0026_sessions::Migration),
             Box::new(m0027_trail::Migration),
+            Box::new(m0028_timings::Migration),
         ])
     }
 }

@@ -38,7 +38,7 @@ use super::{
     meter::Meter,
     plan::{Bounds, OURS, Payer, plan},
     session,
-    stages::Stages,
+    stages::{Course, Stages},
     target,
     task::{Runner, Spans, Task},
     watch::{self, Watcher},
@@ -380,7 +380,8 @@ async fn begun(
     let Run { meter, events, runner } = begin(&mut admission, began, &run);
     let spans = Spans { request: traced.trace, run };
     let watching = (updates, Arc::clone(&cancel));
-    let task = Task::boxed((gateway, measure, drain), admission, meter, runner, watching, (began, spans));
+    let task =
+        Task::boxed((gateway, measure, drain), admission, meter, runner, watching, (Course::new(took, began), spans));
     // A separate task, not the connection's: whenever a connection's task wakes, actix searches the unread bytes for
     // the head of a next request, which costs more than the step itself. Boxed, as the runtime moves it several times.
     actix_rt::spawn(Box::pin(task.run(events)));

@@ -72,8 +72,6 @@ pub(super) struct Task {
     /// The rule of Farebox that ended the request, as its engine reports.
     farebox_stop: Option<String>,
     course: Course,
-    /// When the first piece of a stream came.
-    first_piece_at: Option<Instant>,
     spans: Spans,
 }
 
@@ -96,14 +94,14 @@ enum Woken {
 }
 
 impl Task {
-    /// The task of a request that runs since `began`.
+    /// The task of a request whose run has begun.
     pub(super) fn boxed(
         (gateway, measure, drain_of_provider): (&Arc<Gateway>, Arc<Measure>, Arc<Drain>),
         admission: Admission,
         meter: Meter,
         runner: Runner,
         (updates, cancel): (Teller, Arc<Notify>),
-        (began, spans): (Instant, Spans),
+        (course, spans): (Course, Spans),
     ) -> Box<Self> {
         admission.is_at(if runner.is_engine() { Stage::Waiting } else { Stage::Calling });
         Box::new(Self {
@@ -124,8 +122,7 @@ impl Task {
             headers: Vec::new(),
             finish: None,
             farebox_stop: None,
-            course: Course::new(began),
-            first_piece_at: None,
+            course,
             spans,
         })
     }
@@ -247,7 +244,7 @@ impl Task {
             let now = Instant::now();
             self.admission.is_at(Stage::Answering);
             self.measure.first_piece(self.course.elapsed(now));
-            self.first_piece_at = Some(now);
+            self.course.answered(now);
             let stages = self.stages(now);
             self.runner.begun(stages);
             let begun = Begun { stages, headers: std::mem::take(&mut self.headers) };
@@ -359,6 +356,7 @@ impl Task {
         let stages = self.stages(now);
         self.measure.stages(stages, self.course.elapsed(now), failure.as_ref());
         self.trace_run(stages, failure.as_ref(), now);
+        self.admission.took(self.course.timings(stages));
         let charged = self.charged(failure.as_ref()).await;
         if let Some(key) = self.meter.unpriced(&charged) {
             tracing::error!(request.id = %self.admission.request_id(), %key, "a provider reports what has no price");
@@ -375,7 +373,7 @@ impl Task {
             (None, false) => Ending::Completed,
         };
         let stop = self.stop();
-        let writing = self.first_piece_at.map(|first| now.saturating_duration_since(first));
+        let writing = self.course.writing(now);
         let Self { admission, mut meter, runner, measure, updates, whole, headers, spans, .. } = *self;
         let settling = spans.request.child("settle", Kind::Internal);
         let done = |record: UsageRecord, balance: Balance| {

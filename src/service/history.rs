@@ -8,6 +8,7 @@ use billing::{
     ids::{AccountId, KeyId, RequestId},
     price::Rate,
     quantity::Key,
+    timings::Timings,
 };
 pub use ledger::drawn::Drawn;
 use ledger::{
@@ -85,6 +86,8 @@ pub struct Ended {
     pub ended_at: Timestamp,
     /// The session that its client named.
     pub session: Option<String>,
+    /// Where its time went, where that was recorded.
+    pub timings: Option<Timings>,
 }
 
 /// An ended request, whosever it was, and whose it was; `None` where no request of this id has ended.
@@ -243,6 +246,7 @@ impl From<RequestRow> for Ended {
             started_at: row.started_at,
             ended_at: row.ended_at,
             session: row.session,
+            timings: row.timings,
         }
     }
 }

@@ -101,6 +101,7 @@ mod stripe;
 mod structured;
 #[allow(dead_code, reason = "each story takes what it needs")]
 mod support;
+mod timings;
 mod tiny_entries;
 mod tls;
 mod upgrade;

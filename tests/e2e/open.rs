@@ -10,6 +10,7 @@ use std::{
 
 use serde_json::{Value, json};
 
+use super::timings::timings;
 use crate::support::{
     client::Customer,
     server::{Options, Server},
@@ -111,7 +112,14 @@ async fn an_open_answer_is_billed_by_started_seconds() {
     let (stages, took) = streamed.timing();
     assert_eq!(stages, ["auth", "admission", "queue", "load", "compute"]);
     assert!(took[3] < f64::EPSILON, "the model was loaded: {took:?}");
-    assert_eq!(settled(&customer, 2).await.len(), 2);
+    let records = settled(&customer, 2).await;
+    let [of_streamed, of_whole] = [&records[0], &records[1]].map(timings);
+    assert!(of_whole[1].unwrap() > 0 && of_whole[3].unwrap() > 0, "it loaded the model, and ran: {of_whole:?}");
+    assert_eq!(of_streamed[1], Some(0), "the model was loaded");
+    for [_, load, queue, run, first] in [of_streamed, of_whole] {
+        let all = load.unwrap() + queue.unwrap() + run.unwrap();
+        assert!((1..=all + 3).contains(&first.unwrap()), "each number is rounded down: {first:?} of {all}");
+    }
     server.admin().assert_audit().await;
 }
 

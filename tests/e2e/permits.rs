@@ -15,6 +15,7 @@ use crate::{
         server::Server,
         with,
     },
+    timings::timings,
 };
 
 /// A request that holds its permit until its answer is dropped.
@@ -69,6 +70,14 @@ async fn a_freed_permit_goes_to_who_has_waited_longest() {
     let (first, second, ()) = futures::future::join3(first, second, leave).await;
     assert_eq!((first.status, first.header("x-farebox-queue-place")), (200, Some("1")), "{}", first.body);
     assert_eq!((second.status, second.header("x-farebox-queue-place")), (200, Some("2")), "{}", second.body);
+    // The wait in the line is in their records: the second one's too, which waited for the first.
+    for waited in [&first, &second] {
+        let id = waited.header("x-request-id").unwrap();
+        let record = free.api.get(&format!("/v1/requests/{id}")).await.ok();
+        let in_line = f64::from(u32::try_from(timings(&record)[0].unwrap()).unwrap());
+        let in_head = waited.timing().1[1];
+        assert!((in_head - 1.0..=in_head).contains(&in_line) && in_line > 0.0, "{record} {in_head}");
+    }
     until(&free, |account| account["concurrency"]["used"] == "0").await;
     let audit = admin.audit().await;
     assert_eq!((&audit["ok"], &audit["open_holds"]), (&json!(true), &json!(0)), "{audit}");

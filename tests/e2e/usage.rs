@@ -181,8 +181,8 @@ async fn exported(stage: &Stage, requests: &[Value], whole: Nanos) {
     let lines: Vec<&str> = answer.body.split_terminator("\r\n").collect();
     assert!(lines[0].starts_with("request_id,started_at,ended_at,key_id,key_name,model,"), "{}", lines[0]);
     assert_eq!(lines.len(), 13);
-    let fields = |line: &&str| -> Vec<String> { line.rsplitn(18, ',').map(str::to_owned).collect() };
-    let charged: Nanos = lines[1..].iter().map(|line| fields(line)[4].parse::<Nanos>().unwrap()).sum();
+    let fields = |line: &&str| -> Vec<String> { line.rsplitn(23, ',').map(str::to_owned).collect() };
+    let charged: Nanos = lines[1..].iter().map(|line| fields(line)[9].parse::<Nanos>().unwrap()).sum();
     assert_eq!(charged, whole);
     for (line, request) in lines[1..].iter().zip(requests.iter().rev()) {
         assert!(line.starts_with(request["id"].as_str().unwrap()), "oldest first: {line}");

@@ -138,6 +138,7 @@ fn usage(which: usize, request_id: RequestId, now: Timestamp) -> UsageRecord {
         ended_at: now,
         attempts: Vec::new(),
         session: None,
+        timings: None,
     }
 }
 

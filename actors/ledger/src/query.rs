@@ -10,6 +10,7 @@ use billing::{
     payment::Payment,
     price::{NoParts, Parts, Rate},
     quantity::Key,
+    timings::Timings,
 };
 use rust_decimal::Decimal;
 use sea_orm::QueryResult;
@@ -68,6 +69,8 @@ pub struct RequestRow {
     pub ended_at: Timestamp,
     /// The session that its client named.
     pub session: Option<String>,
+    /// Where its time went, where that was recorded.
+    pub timings: Option<Timings>,
 }
 
 /// A quantity of a request, as it is shown.
@@ -99,7 +102,7 @@ impl QuantityRow {
 
 /// The columns [`request`] reads.
 pub(super) const REQUEST: &str = "request_id, key_id, model, provider, ending, input_tokens, cached_input_tokens, \
-                       cache_write_tokens, output_tokens, reasoning_tokens, estimated, compute_ms, billed_seconds, base_cost, fee, charged, price_version, started_at, ended_at, quantities, session";
+                       cache_write_tokens, output_tokens, reasoning_tokens, estimated, compute_ms, billed_seconds, base_cost, fee, charged, price_version, started_at, ended_at, quantities, session, admission_ms, load_ms, queue_ms, run_ms, first_ms";
 
 impl Ledger {
     /// Finds an ended request of an account.
@@ -172,6 +175,20 @@ pub(super) fn page(limit: u64) -> i64 {
     i64::try_from(limit.clamp(1, LARGEST_PAGE)).unwrap_or(1)
 }
 
+/// The time of a request's stages; `None` where it was not recorded.
+fn timings(row: &QueryResult) -> Result<Option<Timings>, LedgerError> {
+    let ms = |name| -> Result<Option<u64>, LedgerError> {
+        let ms: Option<i64> = row.try_get("", name)?;
+        ms.map(u64::try_from).transpose().map_err(|_| LedgerError::Corrupt(format!("{name} is negative")))
+    };
+    let (Some(admission_ms), Some(load_ms), Some(queue_ms), Some(run_ms)) =
+        (ms("admission_ms")?, ms("load_ms")?, ms("queue_ms")?, ms("run_ms")?)
+    else {
+        return Ok(None);
+    };
+    Ok(Some(Timings { admission_ms, load_ms, queue_ms, run_ms, first_ms: ms("first_ms")? }))
+}
+
 /// A request from its row.
 pub(super) fn request(row: &QueryResult) -> Result<RequestRow, LedgerError> {
     let estimated: i64 = row.try_get("", "estimated")?;
@@ -202,5 +219,6 @@ pub(super) fn request(row: &QueryResult) -> Result<RequestRow, LedgerError> {
         started_at: Timestamp(row.try_get("", "started_at")?),
         ended_at: Timestamp(row.try_get("", "ended_at")?),
         session: row.try_get("", "session")?,
+        timings: timings(row)?,
     })
 }

@@ -249,6 +249,7 @@ mod tests {
             ended_at: Timestamp(ended_at),
             attempts: Vec::new(),
             session: None,
+            timings: None,
         }
     }
 

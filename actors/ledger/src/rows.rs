@@ -66,6 +66,12 @@ impl From<u64> for Cell<'_> {
     }
 }
 
+impl From<Option<u64>> for Cell<'_> {
+    fn from(count: Option<u64>) -> Self {
+        count.map_or(Self::Int(None), Self::from)
+    }
+}
+
 impl From<Uuid> for Cell<'_> {
     fn from(id: Uuid) -> Self {
         Self::Id(Some(id))

@@ -12,6 +12,7 @@ use billing::{
     ids::{KeyId, RequestId},
     price::Price,
     session::Session,
+    timings::Timings,
 };
 
 use super::{Metered, NotAdmitted};
@@ -63,6 +64,7 @@ pub struct Bill {
     session: Option<Session>,
     admitted_at: Timestamp,
     metered: Metered,
+    timings: Option<Timings>,
     stage: Stage,
 }
 
@@ -80,6 +82,7 @@ impl Bill {
             session: admit.session.clone(),
             admitted_at: now,
             metered: Metered::NOTHING,
+            timings: None,
             stage: Stage::Asking,
         }
     }
@@ -139,6 +142,11 @@ impl Bill {
         self.metered = metered;
     }
 
+    /// Notes where the request's time went, for the record.
+    pub const fn took(&mut self, timings: Timings) {
+        self.timings = Some(timings);
+    }
+
     /// The use noted last.
     pub const fn metered(&self) -> &Metered {
         &self.metered
@@ -185,6 +193,7 @@ impl Bill {
             ended_at: now,
             attempts: self.attempts.clone(),
             session: self.session.clone(),
+            timings: self.timings,
         }
     }
 }

@@ -5,7 +5,7 @@
 use std::borrow::Cow;
 
 use actix_web::{HttpRequest, HttpResponse, http::header};
-use billing::Timestamp;
+use billing::{Timestamp, timings::Timings};
 use bytes::Bytes;
 use futures::{StreamExt, stream};
 
@@ -21,7 +21,7 @@ use crate::{
 };
 
 const COLUMNS: &str = "request_id,started_at,ended_at,key_id,key_name,model,provider,ending,input_tokens,cached_input_tokens,\
-                       cache_write_tokens,output_tokens,estimated,compute_ms,billed_seconds,base_cost,fee,cost,currency,price_version,quantities,session\r\n";
+                       cache_write_tokens,output_tokens,estimated,compute_ms,billed_seconds,base_cost,fee,cost,currency,price_version,quantities,session,admission_ms,load_ms,queue_ms,run_ms,first_ms\r\n";
 
 /// The lines of the next page; `None` after the last page.
 async fn lines(export: &mut Export) -> Result<Option<String>, ServiceError> {
@@ -31,6 +31,8 @@ async fn lines(export: &mut Export) -> Result<Option<String>, ServiceError> {
 
 fn line(row: &Ended, key_name: &str) -> String {
     let used: &Used = &row.used;
+    let ms = |of: fn(&Timings) -> Option<u64>| row.timings.as_ref().and_then(of).map(|ms| ms.to_string());
+    let ms = |of| ms(of).unwrap_or_default();
     let fields = [
         row.id.to_string(),
         row.started_at.to_string(),
@@ -54,6 +56,11 @@ fn line(row: &Ended, key_name: &str) -> String {
         row.price_version.to_string(),
         field(&quantities(row)).into_owned(),
         field(row.session.as_deref().unwrap_or_default()).into_owned(),
+        ms(|of| Some(of.admission_ms)),
+        ms(|of| Some(of.load_ms)),
+        ms(|of| Some(of.queue_ms)),
+        ms(|of| Some(of.run_ms)),
+        ms(|of| of.first_ms),
     ];
     fields.join(",") + "\r\n"
 }
@@ -202,11 +209,12 @@ mod tests {
             started_at: at,
             ended_at: at,
             session: Some("+1".into()),
+            timings: Some(Timings { admission_ms: 1, load_ms: 0, queue_ms: 2, run_ms: 30, first_ms: None }),
         };
         let line = line(&row, "");
         assert_eq!(line.matches(',').count(), COLUMNS.matches(',').count());
         assert!(
-            line.contains(",'=p,completed,1,0,0,2,false,0,0,0.0000012345,0.00000002469,0.000001259,USD,1,tokens.input=1@0.00000015:0.00000015 tokens.output=2,'+1\r\n"),
+            line.contains(",'=p,completed,1,0,0,2,false,0,0,0.0000012345,0.00000002469,0.000001259,USD,1,tokens.input=1@0.00000015:0.00000015 tokens.output=2,'+1,1,0,2,30,\r\n"),
             "{line}"
         );
     }

@@ -3,15 +3,15 @@
 
 use actix_web::{HttpRequest, HttpResponse, web};
 use askama::Template;
-use billing::{Nanos, Timestamp, ids::RequestId, key::Scope};
+use billing::{Nanos, Timestamp, ids::RequestId, key::Scope, timings::Timings};
 use uuid::Uuid;
 
 use super::{
     page::{Frame, Visitor, sent, visited},
-    text::{count, minute},
+    text::{count, millis, minute},
 };
 use crate::{
-    gateway::session,
+    gateway::{plan::OURS, session},
     http::{
         account::{
             history::{cursor, position},
@@ -151,6 +151,25 @@ struct Attempt {
     charged: Nanos,
 }
 
+/// A stage of a request.
+struct Stage {
+    name: &'static str,
+    took: String,
+}
+
+/// The stages of a request, in their order. Waits that there was none of are left out.
+fn stages(timings: Timings, is_open: bool) -> Vec<Stage> {
+    let Timings { admission_ms, load_ms, queue_ms, run_ms, first_ms } = timings;
+    let waits = [("Load of the model", load_ms), ("Behind other requests", queue_ms)];
+    let run = if is_open { "Computing" } else { "At the provider" };
+    let all = [("Admission: the waiting line and the ledger’s log", admission_ms)]
+        .into_iter()
+        .chain(waits.into_iter().filter(|(_, took)| *took > 0))
+        .chain([(run, run_ms)])
+        .chain(first_ms.map(|first| ("From admission to the first piece of the answer", first)));
+    all.map(|(name, took)| Stage { name, took: millis(took) }).collect()
+}
+
 struct Drawn {
     source: String,
     expires: String,
@@ -177,6 +196,7 @@ struct One {
     drawn: Vec<Drawn>,
     /// What no grant paid.
     owed: Nanos,
+    stages: Vec<Stage>,
 }
 
 /// `GET /dashboard/requests/{id}`.
@@ -191,6 +211,7 @@ async fn one(state: &Shared, visitor: &Visitor, id: &str) -> Result<One, ApiErro
     let attempts = history::attempts(&state.service, account, &ended).await?;
     let drawn = history::drawn(&state.service, account, id).await?;
     let owed = drawn.iter().fold(ended.cost, |owed, drawn| owed - drawn.amount);
+    let is_open = ended.provider == OURS;
     let dollars = |text: Option<String>| text.map_or_else(|| "–".to_owned(), |text| format!("${text}"));
     Ok(One {
         frame: visitor.frame("Request"),
@@ -229,6 +250,7 @@ async fn one(state: &Shared, visitor: &Visitor, id: &str) -> Result<One, ApiErro
             .map(|drawn| Drawn { source: drawn.source, expires: minute(drawn.expires_at), amount: drawn.amount })
             .collect(),
         owed,
+        stages: ended.timings.map_or_else(Vec::new, |timings| stages(timings, is_open)),
     })
 }
 

@@ -32,6 +32,15 @@ pub(super) fn minute(at: Timestamp) -> String {
     }
 }
 
+/// A time of so many milliseconds.
+pub(super) fn millis(ms: u64) -> String {
+    if ms < 10_000 {
+        format!("{} ms", count(ms.try_into().unwrap_or(i64::MAX)))
+    } else {
+        format!("{}.{} s", ms / 1_000, ms % 1_000 / 100)
+    }
+}
+
 /// A whole number with thin groups of three.
 pub(in crate::http) fn count(number: i64) -> String {
     let digits = number.unsigned_abs().to_string();
@@ -52,6 +61,7 @@ mod tests {
     #[test]
     fn numbers_and_times_are_short() {
         assert_eq!([0, 999, 1_000, 1_234_567].map(count), ["0", "999", "1\u{202f}000", "1\u{202f}234\u{202f}567"]);
+        assert_eq!([0, 9_999, 10_099].map(millis), ["0 ms", "9\u{202f}999 ms", "10.0 s"]);
         assert_eq!(count(-1_000), "-1\u{202f}000");
         let at: Timestamp = "2026-11-29T10:12:13Z".parse().unwrap();
         assert_eq!((minute(at).as_str(), at.date().as_str()), ("2026-11-29 10:12 UTC", "2026-11-29"));

@@ -1,6 +1,9 @@
 //! The history of an account: open holds, ended requests, events.
 
-use billing::hold::{self, Work};
+use billing::{
+    hold::{self, Work},
+    timings,
+};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::ToSchema;
@@ -153,6 +156,29 @@ impl From<history::Drawn> for DrawnGrant {
     }
 }
 
+/// The time of each stage of a request, in milliseconds.
+#[derive(Debug, Serialize, ToSchema)]
+pub(in crate::http) struct Timings {
+    /// From the question to its account until its hold was durable: the waiting line, where it had to wait, and the log.
+    admission_ms: u64,
+    /// Open models: the wait for the model's load.
+    load_ms: u64,
+    /// Open models: the wait behind other requests.
+    queue_ms: u64,
+    /// Open models: the time since the first engine step. Closed ones: the provider's, network included.
+    run_ms: u64,
+    /// From the hold until the first piece of the answer; null where it came whole, or none came.
+    #[schema(required)]
+    first_ms: Option<u64>,
+}
+
+impl From<timings::Timings> for Timings {
+    fn from(timings: timings::Timings) -> Self {
+        let timings::Timings { admission_ms, load_ms, queue_ms, run_ms, first_ms } = timings;
+        Self { admission_ms, load_ms, queue_ms, run_ms, first_ms }
+    }
+}
+
 /// An ended request.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct EndedRequest {
@@ -195,6 +221,9 @@ pub struct EndedRequest {
     pub(in crate::http) price_version: i64,
     pub(in crate::http) started_at: Time,
     pub(in crate::http) ended_at: Time,
+    /// Where its time went; null where that was not recorded.
+    #[schema(required)]
+    pub(in crate::http) timings: Option<Timings>,
     /// Of a single request, where other models were asked first: each attempt in its order, this one last.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schema(required = false)]
@@ -247,6 +276,7 @@ impl From<history::Ended> for EndedRequest {
             price_version: ended.price_version,
             started_at: ended.started_at.into(),
             ended_at: ended.ended_at.into(),
+            timings: ended.timings.map(Timings::from),
             attempts: Vec::new(),
             grants: Vec::new(),
         }

@@ -6,7 +6,7 @@ use uuid::Uuid;
 
 use super::{
     Dollars, Time,
-    history::{Attempt, Quantity},
+    history::{Attempt, Quantity, Timings},
     signed::Signed,
 };
 use crate::{service::receipts, signing};
@@ -47,6 +47,9 @@ pub struct RequestReceipt {
     currency: &'static str,
     started_at: Time,
     ended_at: Time,
+    /// Where its time went; null where that was not recorded.
+    #[schema(required)]
+    timings: Option<Timings>,
     /// Where other models were asked first: each attempt in its order, the last being the one that this receipt is of. What
     /// they were charged is `charged` together.
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -100,6 +103,7 @@ impl From<receipts::RequestReceipt> for RequestReceipt {
             currency: "USD",
             started_at: ended.started_at.into(),
             ended_at: ended.ended_at.into(),
+            timings: ended.timings.map(Timings::from),
             attempts: attempts.into_iter().map(Attempt::from).collect(),
             log: row.map(LogRow::from),
             jws: String::new(),

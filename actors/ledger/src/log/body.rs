@@ -12,6 +12,7 @@ mod v4;
 mod v5;
 mod v6;
 mod v7;
+mod v8;
 
 use billing::{Timestamp, entry::Transition};
 use uuid::Uuid;
@@ -111,13 +112,14 @@ struct Form {
 }
 
 /// The forms after the first, in order.
-const FORMS: [Form; 6] = [
+const FORMS: [Form; 7] = [
     Form { version: 2, adds: "usage.attempts", is_needed: v2::is_needed },
     Form { version: 3, adds: "hold.is_parked", is_needed: v3::is_needed },
     Form { version: 4, adds: "members", is_needed: v4::is_needed },
     Form { version: 5, adds: "header.frozen_at", is_needed: v5::is_needed },
     Form { version: 6, adds: "alerts", is_needed: v6::is_needed },
     Form { version: 7, adds: "sessions, or a webhook's keys", is_needed: v7::is_needed },
+    Form { version: 8, adds: "usage.timings", is_needed: v8::is_needed },
 ];
 /// The version of the first form, and of the newest.
 const FIRST: u8 = 1;

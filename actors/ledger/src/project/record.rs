@@ -6,6 +6,7 @@ use billing::{
     entry::{Line, Proof, Transition, UsageRecord},
     event::Event,
     quantity::Direction,
+    timings::Timings,
 };
 use uuid::Uuid;
 
@@ -55,13 +56,14 @@ pub(super) fn usage_rows<'a>(entries: &[Entry<'a>]) -> Rows<'a> {
     static WRITE: Write = Write::new(
         "INSERT INTO usage_record (account_id, request_id, key_id, model, provider, ending, input_tokens, \
          cached_input_tokens, cache_write_tokens, output_tokens, reasoning_tokens, estimated, compute_ms, billed_seconds, base_cost, fee, charged, \
-         price_version, started_at, ended_at, quantities, session)",
+         price_version, started_at, ended_at, quantities, session, admission_ms, load_ms, queue_ms, run_ms, first_ms)",
         "",
     );
-    let mut rows = Rows::new(&WRITE, 22, entries.len());
+    let mut rows = Rows::new(&WRITE, 27, entries.len());
     for Entry { transition, .. } in entries {
         let Some(usage) = &transition.usage else { continue };
-        let UsageRecord { parts, cost, .. } = usage;
+        let UsageRecord { parts, cost, timings, .. } = usage;
+        let ms = |of: fn(&Timings) -> u64| timings.as_ref().map(of);
         rows.push([
             transition.account_id.0.into(),
             usage.request_id.0.into(),
@@ -85,6 +87,11 @@ pub(super) fn usage_rows<'a>(entries: &[Entry<'a>]) -> Rows<'a> {
             usage.ended_at.0.into(),
             parts.to_string().into(),
             usage.session.as_deref().into(),
+            ms(|of| of.admission_ms).into(),
+            ms(|of| of.load_ms).into(),
+            ms(|of| of.queue_ms).into(),
+            ms(|of| of.run_ms).into(),
+            timings.and_then(|of| of.first_ms).into(),
         ]);
     }
     rows

@@ -21,6 +21,7 @@ use billing::{
     session::Session,
     subscription::FEE,
     time::DAY_MS,
+    timings::Timings,
 };
 use proptest::prelude::*;
 use uuid::Uuid;
@@ -307,6 +308,7 @@ impl Story {
             ended_at: now,
             attempts: Vec::new(),
             session: session(request_id.0),
+            timings: request_id.0.as_u128().is_multiple_of(3).then(Timings::default),
         }
     }
 

@@ -140,6 +140,7 @@ pub(in crate::log::body) fn settlement() -> Transition {
             ended_at: NOW,
             attempts: Vec::new(),
             session: None,
+            timings: None,
         }),
         ..unchanged(42)
     }

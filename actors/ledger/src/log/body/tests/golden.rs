@@ -3,7 +3,7 @@
 
 use super::{
     super::{BadBody, Began, Body, Genesis, decode, encode, encode_genesis, encode_imported, encode_prices},
-    Uuid, examples, sessions,
+    Uuid, examples, sessions, timings,
 };
 
 const GENESIS: &[u8] = include_bytes!("../../../../tests/fixtures/log_bodies/1_genesis.bin");
@@ -17,6 +17,7 @@ const MEMBERS: &[u8] = include_bytes!("../../../../tests/fixtures/log_bodies/4_m
 const FROZEN: &[u8] = include_bytes!("../../../../tests/fixtures/log_bodies/5_frozen.bin");
 const ALERTS: &[u8] = include_bytes!("../../../../tests/fixtures/log_bodies/6_alerts.bin");
 const SESSIONS: &[u8] = include_bytes!("../../../../tests/fixtures/log_bodies/7_sessions.bin");
+const TIMINGS: &[u8] = include_bytes!("../../../../tests/fixtures/log_bodies/8_timings.bin");
 const EVERYTHING: &[u8] = include_bytes!("../../../../tests/fixtures/log_bodies/1_everything.bin");
 
 fn genesis(began: Began) -> Genesis {
@@ -93,7 +94,7 @@ fn bodies_of_form_7_are_read_for_ever() {
     assert_eq!(decode(SESSIONS), Ok(Body::Transitions([vec![examples::alerts()], sessions::sessions()].concat())));
 }
 
-/// For as long as form 7 is the newest.
+/// For as long as no other form holds all of them in fewer bytes.
 #[test]
 fn bodies_are_written_in_form_7_where_they_need_it() {
     assert_eq!(encode(&[vec![examples::alerts()], sessions::sessions()].concat()), SESSIONS);
@@ -107,6 +108,27 @@ fn bodies_are_written_in_form_7_where_they_need_it() {
     }
     let other = encode(&[examples::alerts()]);
     assert!(decode(&[&[7], &other[1..]].concat()).is_err(), "it is for bodies that need it");
+}
+
+#[test]
+fn bodies_of_form_8_are_read_for_ever() {
+    assert_eq!(decode(TIMINGS), Ok(Body::Transitions([sessions::sessions(), timings::timings()].concat())));
+}
+
+/// For as long as form 8 is the newest.
+#[test]
+fn bodies_are_written_in_form_8_where_they_need_it() {
+    assert_eq!(encode(&[sessions::sessions(), timings::timings()].concat()), TIMINGS);
+    for needs in timings::timings() {
+        let body = encode(&[needs]);
+        assert_eq!(body[0], 8);
+        for older in [1, 2, 3, 4, 5, 6, 7] {
+            let refused = Err(BadBody::Malformed("usage.timings".into()));
+            assert_eq!(decode(&[&[older], &body[1..]].concat()), refused);
+        }
+    }
+    let other = encode(&sessions::sessions());
+    assert!(decode(&[&[8], &other[1..]].concat()).is_err(), "it is for bodies that need it");
 }
 
 /// For as long as no other form holds all of them in fewer bytes.

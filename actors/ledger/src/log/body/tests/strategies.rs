@@ -22,6 +22,7 @@ use billing::{
     session::Session,
     subscription::{AtEnd, Status, Subscription},
     time::Month,
+    timings::Timings,
 };
 use proptest::{collection::vec, option, prelude::*, sample::select};
 use rust_decimal::Decimal;
@@ -233,6 +234,17 @@ fn usage() -> BoxedStrategy<UsageRecord> {
         ended_at: time(),
         attempts: prop_oneof![3 => Just(Vec::new()), 1 => vec(attempt(), 1..4)],
         session: session(),
+        timings: option::of(timings()),
+    })
+}
+
+fn timings() -> BoxedStrategy<Timings> {
+    fields!(Timings {
+        admission_ms: any::<u64>(),
+        load_ms: any::<u64>(),
+        queue_ms: any::<u64>(),
+        run_ms: any::<u64>(),
+        first_ms: option::of(any::<u64>()),
     })
 }
 

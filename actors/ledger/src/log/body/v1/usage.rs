@@ -9,7 +9,7 @@ use billing::{
 use rust_decimal::Decimal;
 
 use super::{
-    super::{v2::Attempt, v7},
+    super::{v2::Attempt, v7, v8::Timings},
     BadBody,
     context::{Reading, Writing},
     each, malformed,
@@ -54,6 +54,9 @@ pub(super) struct Usage {
     /// In form 7.
     #[prost(string, optional, tag = "17")]
     session: Option<String>,
+    /// In form 8.
+    #[prost(message, optional, tag = "18")]
+    timings: Option<Timings>,
 }
 
 /// An exact amount of dollars: a number of 96 bits, and how many of its digits are decimals.
@@ -88,6 +91,7 @@ impl Usage {
             ended_at,
             attempts,
             session,
+            timings,
         } = usage;
         Self {
             request_id: to.id(request_id.0),
@@ -107,6 +111,7 @@ impl Usage {
             ended_at: to.time(*ended_at),
             attempts: attempts.iter().map(|attempt| Attempt::write(attempt, to)).collect(),
             session: v7::written(session.as_ref()),
+            timings: timings.map(Timings::write),
         }
     }
 
@@ -129,6 +134,7 @@ impl Usage {
             ended_at,
             attempts,
             session,
+            timings,
         } = self;
         let parts = parts.parse().map_err(|error| BadBody::Malformed(format!("usage.parts: {error}")))?;
         Ok(entry::UsageRecord {
@@ -148,6 +154,7 @@ impl Usage {
             ended_at: from.time(ended_at),
             attempts: each(attempts, |attempt| attempt.read(from))?,
             session: v7::read(session, "usage.session")?,
+            timings: timings.map(Timings::read),
         })
     }
 }
