@@ -7,6 +7,7 @@
 
 pub(super) mod assets;
 mod cards;
+mod chart;
 mod credits;
 mod events;
 mod keys;

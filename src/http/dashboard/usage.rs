@@ -1,5 +1,7 @@
 //! Usage: sums, a chart of minutes, hours or days, and tables by model, by key, by member, by session and by time.
 
+use std::collections::HashMap;
+
 use actix_web::{HttpRequest, HttpResponse};
 use askama::Template;
 use billing::{
@@ -11,6 +13,7 @@ use billing::{
 use uuid::Uuid;
 
 use super::{
+    chart::{Bar, Chart},
     page::{Frame, Visitor, visited},
     text::{count, minute},
 };
@@ -62,11 +65,6 @@ const RANGES: [Length; 5] = [
 const USUAL: &str = "30";
 /// The sessions that are shown: those used last.
 const SESSIONS: u64 = 50;
-/// The height of the chart's highest bar.
-const HEIGHT: i64 = 110;
-/// The distance between bars.
-const STEP: i64 = 10;
-
 struct Sums {
     requests: String,
     failed: String,
@@ -109,15 +107,6 @@ struct Choice {
     is_chosen: bool,
 }
 
-#[derive(Debug, PartialEq, Eq)]
-struct Bar {
-    x: i64,
-    y: i64,
-    height: i64,
-    at: String,
-    cost: Nanos,
-}
-
 #[derive(Template)]
 #[template(path = "dashboard/usage.html")]
 struct Usage {
@@ -134,8 +123,8 @@ struct Usage {
     total: Sums,
     saved: Nanos,
     span: &'static str,
-    width: i64,
-    bars: Vec<Bar>,
+    /// `None` where nothing was spent.
+    chart: Option<Chart>,
     models: Vec<Row>,
     by_key: Vec<Row>,
     by_member: Vec<Row>,
@@ -227,7 +216,11 @@ async fn made(state: &Shared, request: &HttpRequest, visitor: &Visitor) -> Resul
         times.groups.rows.iter().filter_map(|(group, sums)| Some((group.starts_at?, sums.cost))).collect();
     let saved = models.iter().map(|(group, sums)| saved(state, group.model.as_deref(), sums).get()).sum();
     let (keys, members) = names(state, account).await?;
-    let count = length.ms / length.bar_ms;
+    let span = match length.span {
+        Span::Minute => "minute",
+        Span::Hour => "hour",
+        Span::Day => "day",
+    };
     let row = |name, filter: Option<(&str, String)>, sums: usage::Sums| Row {
         name,
         provider: String::new(),
@@ -251,13 +244,8 @@ async fn made(state: &Shared, request: &HttpRequest, visitor: &Visitor) -> Resul
         session: asked.only.session.unwrap_or_default(),
         total: times.total.unwrap_or_default().into(),
         saved: Nanos::new(saved),
-        span: match length.span {
-            Span::Minute => "minute",
-            Span::Hour => "hour",
-            Span::Day => "day",
-        },
-        width: count * STEP,
-        bars: bars(from, count, length.bar_ms, &costs),
+        span,
+        chart: Chart::of(&bars(from, length, &costs), &format!("Dollars by {span}")),
         models: models.into_iter().map(of_model).collect(),
         by_key: by_key
             .into_iter()
@@ -340,18 +328,18 @@ fn label(at: Timestamp, length: i64) -> String {
     if length == DAY_MS { at.date() } else { minute(at) }
 }
 
-/// The bars of the chart: one for each minute, hour or day that something was spent in.
-fn bars(from: Timestamp, count: i64, length: i64, costs: &[(Timestamp, Nanos)]) -> Vec<Bar> {
-    let most = costs.iter().map(|(_, cost)| cost.get()).max().unwrap_or(0).max(1);
+/// The bars of the chart, one for each minute, hour or day of the range.
+fn bars(from: Timestamp, length: &Length, costs: &[(Timestamp, Nanos)]) -> Vec<Bar> {
+    let costs: HashMap<_, _> = costs.iter().copied().collect();
     let bar = |place: i64| {
-        let starts_at = from.plus_ms(place * length);
-        let (_, cost) = *costs.iter().find(|(at, cost)| *at == starts_at && *cost > Nanos::ZERO)?;
-        // What was spent is seen, however little it was.
-        let height = (i128::from(cost.get()) * i128::from(HEIGHT) / i128::from(most)).max(1);
-        let height = i64::try_from(height).unwrap_or(HEIGHT);
-        Some(Bar { x: place * STEP + 1, y: HEIGHT + STEP - height, height, at: label(starts_at, length), cost })
+        let starts_at = from.plus_ms(place * length.bar_ms);
+        let at = label(starts_at, length.bar_ms);
+        // The day of the year, or the time of the day.
+        let short = if length.bar_ms == DAY_MS { at.get(5..) } else { at.get(11..16) };
+        let short = short.unwrap_or_default().to_owned();
+        Bar { at, short, cost: costs.get(&starts_at).copied().unwrap_or_default() }
     };
-    (0..count).filter_map(bar).collect()
+    (0..length.ms / length.bar_ms).map(bar).collect()
 }
 
 #[cfg(test)]
@@ -359,25 +347,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn bars_are_as_high_as_their_days_cost() {
+    fn a_range_has_a_bar_for_each_of_its_times() {
         let from: Timestamp = "2026-11-27T00:00:00Z".parse().unwrap();
-        let costs = [
-            (from, Nanos::dollars(2)),
-            (from.plus_ms(2 * DAY_MS), Nanos::dollars(1)),
-            (from.plus_ms(DAY_MS), Nanos::new(1)),
-        ];
-        let bars = bars(from, 3, DAY_MS, &costs);
-        let of = |bar: &Bar| (bar.x, bar.y, bar.height, bar.at.clone());
-        assert_eq!(
-            bars.iter().map(of).collect::<Vec<_>>(),
-            [
-                (1, 10, 110, "2026-11-27".to_owned()),
-                (11, 119, 1, "2026-11-28".to_owned()),
-                (21, 65, 55, "2026-11-29".to_owned())
-            ]
-        );
-        assert_eq!(super::bars(from, 30, DAY_MS, &[]), []);
-        let of_hours = super::bars(from, 24, HOUR_MS, &[(from.plus_ms(HOUR_MS), Nanos::new(1))]);
-        assert_eq!((of_hours[0].x, &*of_hours[0].at), (11, "2026-11-27 01:00 UTC"));
+        let [hours, day, week, ..] = &RANGES;
+        let of = |length, costs: &[_]| bars(from, length, costs);
+        let days = of(week, &[(from.plus_ms(2 * DAY_MS), Nanos::dollars(1)), (from, Nanos::new(1))]);
+        let costs: Vec<_> = days.iter().map(|bar| (bar.short.as_str(), bar.cost.get())).collect();
+        assert_eq!(costs[..4], [("11-27", 1), ("11-28", 0), ("11-29", 1_000_000_000), ("11-30", 0)]);
+        assert_eq!((days.len(), days[6].at.as_str()), (7, "2026-12-03"));
+        let hour = &of(day, &[(from.plus_ms(HOUR_MS), Nanos::new(1))])[1];
+        assert_eq!((&*hour.at, &*hour.short, hour.cost.get()), ("2026-11-27 01:00 UTC", "01:00", 1));
+        assert_eq!(of(hours, &[]).len(), 120);
     }
 }
