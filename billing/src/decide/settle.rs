@@ -21,8 +21,14 @@ pub(super) fn accrue(draft: &mut Draft<'_>, id: RequestId, accrued: Nanos, slice
         return Ok(Reply::Accrued { held, claimed: hold.claimed });
     }
     let room = draft.account.room_of(hold.key_id, draft.now);
-    // The most that the key allows, including the amount held now. A claim never shrinks.
-    let claimed = room.map(|room| claim.max((accrued + slice).min(claim + room)));
+    // The most that the key allows, including the amount held now. A claim never shrinks, and no cost beyond it makes it grow.
+    let allowed = hold.claimed.unwrap_or(claim);
+    let claimed = room.map(|room| allowed.max((accrued + slice).min(allowed + room)));
+    // A second of an open model beyond its claim began because a token took long. It is not billed.
+    let accrued = match (hold.work, claimed) {
+        (Work::Open { .. }, Some(claimed)) => accrued.min(claimed),
+        (Work::Open { .. }, None) | (Work::Closed, _) => accrued,
+    };
     let wanted = claimed.map_or(accrued + slice, |claimed| (accrued + slice).min(claimed));
     let missing = (wanted - held).max(Nanos::ZERO);
     if !missing.is_positive() && claimed == hold.claimed && !hold.wants_checkpoint(accrued, draft.now) {

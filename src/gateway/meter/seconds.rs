@@ -45,9 +45,10 @@ impl SecondsMeter {
     /// Meters and accrues a second that has begun, and decides whether another may follow.
     pub(super) fn second(&mut self, second: u64, bounds: Bounds, now: Instant) -> Step {
         self.seconds = self.seconds.max(second);
-        let metered = Metered::open(self.terms.model.class, self.seconds, self.seconds * 1_000, &self.tokens());
+        let billed = self.billed(self.seconds, bounds.claimed);
+        let metered = Metered::open(self.terms.model.class, billed, self.seconds * 1_000, &self.tokens());
         let cost_of = |seconds| self.terms.cost(seconds);
-        let (cost, next) = (cost_of(self.seconds), cost_of(self.seconds.saturating_add(1)));
+        let (cost, next) = (cost_of(billed), cost_of(self.seconds.saturating_add(1)));
         let end = now + LAST_SECOND;
         if self.terms.allowed.is_some_and(|allowed| self.seconds >= allowed) {
             self.stop_at = Some((end, Stop::MaxCost));
@@ -93,6 +94,13 @@ impl SecondsMeter {
         parts.into_iter().collect()
     }
 
+    /// The seconds that are billed of those that began. One beyond the caller's or the key's limit began only because a token took
+    /// long.
+    fn billed(&self, began: u64, claimed: Option<Nanos>) -> u64 {
+        let pays = claimed.map_or(u64::MAX, |claimed| self.terms.model.class.seconds_paid_by(claimed));
+        began.min(self.terms.allowed.unwrap_or(u64::MAX)).min(pays)
+    }
+
     /// The charge: nothing if compute never began, the engine failed before any output, or the scores were not finite
     /// numbers; at most the amount that the key's limits pay for.
     pub(super) fn charged(&self, failure: Option<&Failure>, claimed: Option<Nanos>) -> Metered {
@@ -101,9 +109,7 @@ impl SecondsMeter {
             return Metered::NOTHING;
         }
         let counted = if self.compute_ms > 0 { meter::billed_seconds(self.compute_ms) } else { self.seconds };
-        // A second beyond the caller's or the key's limit began only because a token took long. It is not billed.
-        let pays = claimed.map_or(u64::MAX, |claimed| self.terms.model.class.seconds_paid_by(claimed));
-        let seconds = counted.min(self.terms.allowed.unwrap_or(u64::MAX)).min(pays);
+        let seconds = self.billed(counted, claimed);
         let compute_ms = if self.compute_ms > 0 { self.compute_ms } else { self.seconds * 1_000 };
         Metered::open(self.terms.model.class, seconds, compute_ms, &self.tokens())
     }
