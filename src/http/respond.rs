@@ -3,6 +3,7 @@
 use actix_web::{HttpRequest, HttpResponse, http::StatusCode};
 use bytes::Bytes;
 use serde::Serialize;
+use wire::object::Object;
 
 use super::{
     arrival::Arrival,
@@ -58,9 +59,8 @@ pub fn read<T: serde::de::DeserializeOwned>(state: &Shared, body: Body) -> Resul
 /// The body is not JSON of the type, or more follows it. The error names the field.
 pub fn parse_body<T: serde::de::DeserializeOwned>(body: &[u8]) -> Result<T, ApiError> {
     let text = if body.is_empty() { b"{}" } else { body };
-    is_object(text).then_some(()).ok_or_else(|| ApiError::invalid("body", "must be a JSON object"))?;
     let mut reader = serde_json::Deserializer::from_slice(text);
-    let parsed = serde_path_to_error::deserialize(&mut reader).map_err(|error| {
+    let Object(parsed) = serde_path_to_error::deserialize(&mut reader).map_err(|error| {
         let (path, message) = (error.path().to_string(), error.inner().to_string());
         // A missing or unknown field is named by the message alone; an invalid one by its path.
         let named = message.split("field `").nth(1).and_then(|rest| rest.split('`').next());
@@ -73,11 +73,6 @@ pub fn parse_body<T: serde::de::DeserializeOwned>(body: &[u8]) -> Result<T, ApiE
     })?;
     reader.end().map_err(|error| ApiError::invalid("body", error))?;
     Ok(parsed)
-}
-
-/// Whether JSON begins as an object. Serde takes a list for a struct as well: its fields by their places, without their names.
-pub(super) fn is_object(text: &[u8]) -> bool {
-    text.trim_ascii_start().first() == Some(&b'{')
 }
 
 #[cfg(test)]

@@ -21,6 +21,16 @@ async fn stage() -> (FakeOpenAi, Server, Customer) {
     (fake, server, customer)
 }
 
+#[tokio::test]
+async fn limits_are_an_object() {
+    let server = Server::start(Options::default()).await;
+    let customer = server.admin().customer("payg", "5").await;
+    for limits in [json!(["1", null, null, null]), json!([]), json!("1"), Value::Null] {
+        let refused = customer.api.post("/v1/keys", &json!({"name": "n", "limits": limits})).await;
+        assert_eq!((refused.status, &refused.json()["field"]), (400, &json!("limits")), "{limits} {}", refused.body);
+    }
+}
+
 async fn limited(server: &Server, customer: &Customer, limits: Value) -> (String, Api) {
     let made = customer.api.post("/v1/keys", &json!({"limits": limits})).await.ok();
     (made["id"].as_str().unwrap().to_owned(), server.api(made["key"].as_str().unwrap()))

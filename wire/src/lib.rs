@@ -9,6 +9,7 @@ pub mod fields;
 pub mod format;
 pub mod inference;
 pub mod multipart;
+pub mod object;
 pub mod recording;
 pub mod sse;
 pub mod tokens;

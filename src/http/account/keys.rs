@@ -11,6 +11,8 @@ use serde::Deserialize;
 use serde_json::Value;
 use utoipa::ToSchema;
 
+use wire::object::Object;
+
 use crate::{
     http::{
         arrival::{self, Arrival},
@@ -39,7 +41,8 @@ pub struct Wanted {
     name: String,
     /// The spending limits.
     #[serde(default)]
-    limits: Limits,
+    #[schema(value_type = Limits)]
+    limits: Object<Limits>,
     /// The models that the key may use; all models by default. A bare name is any provider's model of the name, one behind a
     /// provider's name and a slash that provider's alone, an alias what it stands for where a request names it.
     #[serde(default)]
@@ -80,7 +83,7 @@ impl TryFrom<Wanted> for keys::NewKey {
     type Error = ApiError;
 
     fn try_from(wanted: Wanted) -> Result<Self, ApiError> {
-        let Wanted { name, limits, models, scopes, expires_at } = wanted;
+        let Wanted { name, limits: Object(limits), models, scopes, expires_at } = wanted;
         if let Some(fault) = models.iter().find_map(|model| text_fault(model)) {
             return Err(ApiError::invalid("models", format!("a name {fault}")));
         }

@@ -3,15 +3,13 @@
 
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
+use wire::object::Object;
 
 use super::{
     surfaces::{SURFACES, Surface},
     topics::Topic,
 };
-use crate::{
-    http::{error::ApiError, respond::is_object},
-    words,
-};
+use crate::{http::error::ApiError, words};
 
 /// The longest id that a client chooses, in bytes.
 const LONGEST_ID: usize = 128;
@@ -99,11 +97,8 @@ impl Frame {
     /// Reads a frame.
     pub(super) fn read(text: &str) -> Result<Self, Unread> {
         let unread = |why: &str| Unread { id: None, error: ApiError::invalid("frame", why) };
-        if !is_object(text.as_bytes()) {
-            return Err(unread("must be a JSON object"));
-        }
         let read = serde_json::from_str(text);
-        let mut written: Written = read.map_err(|error| match error.to_string() {
+        let Object(mut written): Object<Written> = read.map_err(|error| match error.to_string() {
             // The message names the field.
             text if text.contains("field `") => unread(&text),
             text => unread(&words::plain(&text)),
@@ -181,7 +176,7 @@ mod tests {
     fn what_is_wrong_with_a_frame_is_named() {
         for (text, field) in [
             ("[]", "frame"),
-            (r#"["ping",null,null,null,null,null,null,null]"#, "frame: must be a JSON object"),
+            (r#"["ping",null,null,null,null,null,null,null]"#, "frame: must be a JSON object, not a list"),
             (r#"{"type":1}"#, "frame: must be a string, not integer `1`"),
             ("{", "frame"),
             (r#"{"id":"a"}"#, "frame"),

@@ -16,6 +16,7 @@ use super::{
 use crate::{
     fields::Fields,
     inference::{Delta, Embedding, EmbeddingInput, Event, Failure, Format, Made, Request, VectorEncoding, Work},
+    object::Object,
     usage::Report,
 };
 
@@ -292,9 +293,9 @@ pub(super) fn floats(delta: &Delta) -> Vec<Vec<f32>> {
         return vectors.to_vec();
     }
     let data = delta.raw.of(Format::OpenAiEmbeddings).and_then(|raw| raw.present("data"));
-    let mut entries: Vec<Entry> = data.and_then(read_as).unwrap_or_default();
-    entries.sort_by_key(|entry| entry.index);
-    entries.into_iter().map(|entry| entry.embedding).collect()
+    let mut entries: Vec<Object<Entry>> = data.and_then(read_as).unwrap_or_default();
+    entries.sort_by_key(|Object(entry)| entry.index);
+    entries.into_iter().map(|Object(entry)| entry.embedding).collect()
 }
 
 /// Little-endian 32-bit floats in base64 (RFC 4648).

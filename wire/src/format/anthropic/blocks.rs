@@ -9,6 +9,7 @@ use crate::{
         proof::hidden,
     },
     inference::{Content, File, Image, Media, Part, Reasoning, ToolCall, ToolKind, ToolResult, Unread},
+    object::Object,
 };
 
 /// A block by its members.
@@ -118,11 +119,11 @@ fn words(json: &str) -> Option<String> {
     if let Some(text) = read_text(json) {
         return Some(text);
     }
-    let blocks: Vec<Words> = read_as(json)?;
-    if blocks.iter().any(|block| block.kind != "text") {
+    let blocks: Vec<Object<Words>> = read_as(json)?;
+    if blocks.iter().any(|Object(block)| block.kind != "text") {
         return None;
     }
-    Some(blocks.into_iter().map(|block| block.text).collect::<Vec<_>>().join("\n"))
+    Some(blocks.into_iter().map(|Object(block)| block.text).collect::<Vec<_>>().join("\n"))
 }
 
 /// A search's result as its text: other formats have no words for one.
@@ -244,6 +245,8 @@ mod tests {
         let url = json!({"type": "url", "url": "https://x/y.pdf"});
         let (_, unread) = of(json!({"type": "document", "title": "t", "context": "c", "source": url}));
         assert_eq!(unread, ["messages[0].content[0].context"], "a file has no place for it");
+        let (part, _) = of(json!({"type": "search_result", "title": "t", "source": "u", "content": [["text", "w"]]}));
+        assert_eq!(part.content, Content::Unknown { kind: "search_result".into() }, "a list is no block");
         let (_, unread) = of(json!({"type": "text", "text": "x", "citations": [], "y": null}));
         assert_eq!(unread, ["messages[0].content[0].citations"]);
     }

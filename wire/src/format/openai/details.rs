@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use crate::{
     format::proof::{HIDDEN, hidden},
     inference::{Delta, Reasoning},
+    object::Object,
 };
 
 /// The most entries of one message.
@@ -26,8 +27,8 @@ struct Entry {
 
 /// The reasoning of a message; `None` where an entry has no proof, or another form.
 pub(super) fn read(json: &str) -> Option<Vec<Reasoning>> {
-    let entries: Vec<Entry> = serde_json::from_str(json).ok()?;
-    let one = |entry: Entry| match &*entry.kind {
+    let entries: Vec<Object<Entry>> = serde_json::from_str(json).ok()?;
+    let one = |Object(entry): Object<Entry>| match &*entry.kind {
         "reasoning.text" => {
             let signature = entry.signature.filter(|proof| !proof.is_empty())?;
             Some(Reasoning { text: entry.text.unwrap_or_default(), signature: Some(signature) })

@@ -12,6 +12,7 @@ use crate::{
     fields::{BadRequest, Fields},
     format::{ClientFormat, refused},
     inference::{ImageEdit, Request, Upload},
+    object::Object,
 };
 
 /// The most images of a request, and the most bytes of one, as the API has it.
@@ -71,8 +72,10 @@ impl Reference {
 
 /// The images of an object: those to edit, and the mask.
 fn references(body: &Fields) -> Result<(Vec<Reference>, Option<Reference>), BadRequest> {
-    let images: Vec<Reference> = body.read(IMAGES, "an array of objects with an image_url")?.unwrap_or_default();
-    Ok((images, body.read(MASK, Reference::MUST)?))
+    let images: Option<Vec<Object<_>>> = body.read(IMAGES, "an array of objects with an image_url")?;
+    let mask: Option<Object<_>> = body.read(MASK, Reference::MUST)?;
+    let images = images.unwrap_or_default().into_iter().map(|Object(image)| image);
+    Ok((images.collect(), mask.map(|Object(mask)| mask)))
 }
 
 /// Reads an object that asks for edits.
@@ -200,6 +203,18 @@ mod tests {
         let sent: Vec<_> = sent.parts.iter().map(|part| (&*part.name, &part.bytes[..])).collect();
         let expected = [("model", &b"up"[..]), PROMPT, ("n", b"2"), ("image[]", PNG), ("image[]", JPEG), ("mask", PNG)];
         assert_eq!(sent, expected);
+    }
+
+    #[test]
+    fn a_list_is_no_image() {
+        for fields in [r#","images":[["https://x/y.png",null]]"#, r#","images":[{"image_url":"x"}],"mask":["x",null]"#]
+        {
+            let refused = of_object(fields).unwrap_err();
+            assert!(
+                refused.to_string().contains(Reference::MUST) || refused.to_string().contains("objects"),
+                "{refused}"
+            );
+        }
     }
 
     #[test]
