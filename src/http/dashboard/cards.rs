@@ -23,7 +23,7 @@ use uuid::Uuid;
 use super::{
     assets, credits,
     page::{Frame, Visitor, page, sent, visited},
-    text::minute,
+    text::{Minute, minute},
 };
 use crate::{
     http::{
@@ -219,7 +219,7 @@ enum Asked {
 struct Payment {
     frame: Frame,
     id: Uuid,
-    at: String,
+    at: Minute,
     amount: Nanos,
     status: &'static str,
     decline: String,

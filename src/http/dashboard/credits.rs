@@ -14,7 +14,7 @@ use uuid::Uuid;
 use super::{
     cards,
     page::{Frame, Visitor, answered, page, sent, visited},
-    text::{dollars, dollars_given, minute},
+    text::{Minute, dollars, dollars_given, minute},
 };
 use crate::{
     http::{
@@ -46,8 +46,8 @@ const OFFERED: &str = "10.00";
 
 struct Grant {
     source: &'static str,
-    at: String,
-    expires: String,
+    at: Minute,
+    expires: Minute,
     amount: Nanos,
     available: Nanos,
     held: Nanos,
@@ -59,13 +59,13 @@ struct Card {
     id: Uuid,
     name: String,
     expires: String,
-    since: String,
+    since: Minute,
     is_default: bool,
 }
 
 struct Payment {
     id: Uuid,
-    at: String,
+    at: Minute,
     purpose: &'static str,
     amount: Nanos,
     state: &'static str,
@@ -102,7 +102,7 @@ struct Credits {
     payments: Vec<Payment>,
     /// The address of the calendar, which was just made.
     calendar: Option<String>,
-    calendar_since: Option<String>,
+    calendar_since: Option<Minute>,
 }
 
 /// What a page says after a form was carried out, by a word in its address.

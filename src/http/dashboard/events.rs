@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use super::{
     page::{Frame, Visitor, visited},
-    text::minute,
+    text::{Minute, minute},
 };
 use crate::{
     http::{query::Query, state::Shared},
@@ -15,7 +15,7 @@ use crate::{
 };
 
 struct Row {
-    at: String,
+    at: Minute,
     kind: String,
     data: String,
 }

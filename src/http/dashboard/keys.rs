@@ -11,7 +11,7 @@ use uuid::Uuid;
 
 use super::{
     page::{Frame, Visitor, failed, page, sent},
-    text::{dollars_given, minute},
+    text::{Minute, dollars_given, minute},
 };
 use crate::{
     gateway::serve::Caller,
@@ -35,7 +35,7 @@ struct Row {
     scopes: String,
     limits: String,
     models: String,
-    made: String,
+    made: Minute,
     state: String,
     works: bool,
 }

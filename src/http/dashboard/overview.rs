@@ -12,7 +12,7 @@ use uuid::Uuid;
 
 use super::{
     page::{Frame, Visitor, visited},
-    text::minute,
+    text::{Minute, minute},
 };
 use crate::{
     http::{error::ApiError, query::Query, state::Shared},
@@ -36,7 +36,7 @@ struct Step {
 
 struct Run {
     id: Uuid,
-    since: String,
+    since: Minute,
     model: String,
     provider: String,
     accrued: Nanos,
@@ -50,13 +50,13 @@ struct Overview {
     email: String,
     plan: &'static str,
     /// Since when an operator has the account admit no requests.
-    frozen: Option<String>,
+    frozen: Option<Minute>,
     available: Nanos,
     held: Nanos,
     debt: Nanos,
     units_used: String,
     units: String,
-    expiry: Option<(String, Nanos)>,
+    expiry: Option<(Minute, Nanos)>,
     burn: String,
     purchased: Nanos,
     largest: &'static str,
@@ -65,7 +65,7 @@ struct Overview {
     /// Whether the key may end requests.
     may_stop: bool,
     /// What members ask for, for who may buy.
-    wishes: Vec<(String, String)>,
+    wishes: Vec<(Minute, String)>,
     may_ask: bool,
     has_asked: bool,
 }

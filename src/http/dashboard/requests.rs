@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use super::{
     page::{Frame, Visitor, sent, visited},
-    text::{count, millis, minute},
+    text::{Minute, count, millis, minute},
 };
 use crate::{
     gateway::{plan::OURS, session},
@@ -37,7 +37,7 @@ const ROWS: u64 = 50;
 
 struct Row {
     id: Uuid,
-    ended: String,
+    ended: Minute,
     model: String,
     provider: String,
     ending: String,
@@ -145,7 +145,7 @@ struct Part {
 }
 
 struct Attempt {
-    began: String,
+    began: Minute,
     model: String,
     outcome: String,
     charged: Nanos,
@@ -172,7 +172,7 @@ fn stages(timings: Timings, is_open: bool) -> Vec<Stage> {
 
 struct Drawn {
     source: String,
-    expires: String,
+    expires: Minute,
     amount: Nanos,
 }
 
@@ -185,8 +185,8 @@ struct One {
     session: Option<String>,
     provider: String,
     ending: String,
-    began: String,
-    ended: String,
+    began: Minute,
+    ended: Minute,
     base: String,
     fee: String,
     cost: Nanos,

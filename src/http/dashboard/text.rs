@@ -1,5 +1,7 @@
 //! Amounts and times as pages show them, and amounts as people type them.
 
+use std::fmt;
+
 use billing::{Nanos, Timestamp};
 use serde_json::Value;
 
@@ -23,12 +25,30 @@ pub(in crate::http) fn dollars_given(field: &str, text: Option<&str>) -> Result<
     text.map(|text| dollars(field, text)).transpose()
 }
 
-/// A time to the minute, in UTC.
-pub(super) fn minute(at: Timestamp) -> String {
-    let text = at.to_string();
-    match (text.get(..10), text.get(11..16)) {
-        (Some(day), Some(minute)) => format!("{day} {minute} UTC"),
-        _ => text,
+/// A time to the minute, in UTC, as people read it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Minute(Timestamp);
+
+/// A time to the minute.
+pub(super) const fn minute(at: Timestamp) -> Minute {
+    Minute(at)
+}
+
+impl Minute {
+    /// The same time as machines read it: a "valid global date and time string" of the HTML standard.
+    pub(super) fn machine(self) -> String {
+        let text = self.0.to_string();
+        text.get(..16).map_or_else(|| text.clone(), |minute| format!("{minute}Z"))
+    }
+}
+
+impl fmt::Display for Minute {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let text = self.0.to_string();
+        match (text.get(..10), text.get(11..16)) {
+            (Some(day), Some(minute)) => write!(f, "{day} {minute} UTC"),
+            _ => f.write_str(&text),
+        }
     }
 }
 
@@ -64,6 +84,7 @@ mod tests {
         assert_eq!([0, 9_999, 10_099].map(millis), ["0 ms", "9\u{202f}999 ms", "10.0 s"]);
         assert_eq!(count(-1_000), "-1\u{202f}000");
         let at: Timestamp = "2026-11-29T10:12:13Z".parse().unwrap();
-        assert_eq!((minute(at).as_str(), at.date().as_str()), ("2026-11-29 10:12 UTC", "2026-11-29"));
+        assert_eq!((minute(at).to_string().as_str(), at.date().as_str()), ("2026-11-29 10:12 UTC", "2026-11-29"));
+        assert_eq!(minute(at).machine(), "2026-11-29T10:12Z");
     }
 }

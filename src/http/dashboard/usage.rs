@@ -325,7 +325,7 @@ fn saved(state: &Shared, model: Option<&str>, sums: &usage::Sums) -> Nanos {
 
 /// The beginning of a minute, an hour or a day, as the chart and its table show it.
 fn label(at: Timestamp, length: i64) -> String {
-    if length == DAY_MS { at.date() } else { minute(at) }
+    if length == DAY_MS { at.date() } else { minute(at).to_string() }
 }
 
 /// The bars of the chart, one for each minute, hour or day of the range.

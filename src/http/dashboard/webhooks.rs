@@ -15,7 +15,7 @@ use uuid::Uuid;
 
 use super::{
     page::{Frame, Visitor, answered, page, sent, visited},
-    text::minute,
+    text::{Minute, minute},
     ticked::{self, Fields, Kind, choices, field, ticked},
 };
 use crate::{
@@ -52,7 +52,7 @@ struct Row {
     keys: String,
     state: String,
     is_on: bool,
-    made: String,
+    made: Minute,
 }
 
 impl Row {
@@ -199,7 +199,7 @@ impl Typed {
 
 /// A delivery in words.
 struct Sent {
-    at: String,
+    at: Minute,
     event: Uuid,
     kind: String,
     state: String,
@@ -221,7 +221,7 @@ impl From<webhooks::Delivery> for Sent {
                 _ => status,
             },
             attempts,
-            last: attempted_at.map(minute).unwrap_or_default(),
+            last: attempted_at.map(|at| minute(at).to_string()).unwrap_or_default(),
             answer: answered_with(answer.map(|(status, body)| (status, body.unwrap_or_default())), error),
         }
     }

@@ -12,7 +12,7 @@ use uuid::Uuid;
 
 use super::super::{
     page::{Frame, Visitor, answered, failed, visited},
-    text::minute,
+    text::{Minute, minute},
 };
 use crate::{
     http::{
@@ -35,7 +35,7 @@ struct Row {
     name: String,
     email: String,
     role: &'static str,
-    since: String,
+    since: Minute,
 }
 
 impl From<Member> for Row {
@@ -53,7 +53,7 @@ struct Open {
     id: Uuid,
     email: String,
     role: &'static str,
-    until: String,
+    until: Minute,
 }
 
 impl From<Invitation> for Open {
@@ -63,7 +63,7 @@ impl From<Invitation> for Open {
 }
 
 struct Change {
-    at: String,
+    at: Minute,
     says: String,
 }
 

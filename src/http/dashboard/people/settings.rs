@@ -8,7 +8,7 @@ use uuid::Uuid;
 use super::super::{
     page::{Frame, Signed, failed},
     sign_in::by_issuer,
-    text::minute,
+    text::{Minute, minute},
 };
 use crate::{
     http::{
@@ -30,8 +30,8 @@ use crate::{
 struct Row {
     id: Uuid,
     device: String,
-    began: String,
-    used: String,
+    began: Minute,
+    used: Minute,
     is_this: bool,
 }
 
@@ -40,8 +40,8 @@ struct Way {
     id: Uuid,
     label: String,
     email: String,
-    since: String,
-    used: String,
+    since: Minute,
+    used: Minute,
 }
 
 impl From<WayIn> for Way {
