@@ -82,6 +82,39 @@ async fn an_answer_is_charged_its_usage_and_two_percent() {
     stage.server.admin().assert_audit().await;
 }
 
+/// What a client writes is kept as far as a database can hold it, and stops no account: PostgreSQL's texts have no NUL.
+#[tokio::test]
+async fn a_name_that_no_database_holds_stops_no_account() {
+    let mut stage = Stage::set().await;
+    for name in ["m\0", "\0", "m\u{1}\u{7f}", "\u{fffd}\u{202e}'; --"] {
+        let answer =
+            stage.chat(json!({"model": name, "models": ["gpt-4o-mini"], "user": name, "metadata": {"a": name}})).await;
+        assert_eq!(answer.status, 200, "{name:?}: {}", answer.body);
+        let refused = stage.chat(json!({"model": name})).await;
+        assert_eq!(refused.status, 404, "{name:?}: {}", refused.body);
+        let act = json!({"reason": name});
+        let acted = stage.server.admin().0.post("/admin/v1/models/%00/load", &act).await;
+        assert!((400..500).contains(&acted.status), "{name:?}: {}", acted.body);
+    }
+    stage.server.restart().await;
+    let api = stage.server.api(&stage.customer.key);
+    let records = api.get("/v1/requests").await.ok();
+    let id = records["data"][3]["id"].as_str().unwrap();
+    let record = api.get(&format!("/v1/requests/{id}")).await.ok();
+    assert_eq!(record["attempts"][0]["model"], "m\u{fffd}", "{record}");
+    // What operators did later is kept, too.
+    let paused = stage.server.admin().0.post("/admin/v1/providers/openai/pause", &json!({"reason": "to see it"})).await;
+    assert_eq!(paused.status, 200, "{}", paused.body);
+    let acts = stage.server.admin().0.get("/admin/v1/operations").await.ok();
+    let told: Vec<_> = acts["data"].as_array().unwrap().iter().map(|act| (&act["act"], &act["subject"])).collect();
+    assert_eq!(
+        told,
+        [(&json!("pause"), &json!("provider openai")), (&json!("load"), &json!("model \u{fffd}"))],
+        "{acts}"
+    );
+    stage.server.admin().assert_audit().await;
+}
+
 #[tokio::test]
 async fn a_stream_ends_with_usage_and_cost_after_it_is_durable() {
     let stage = Stage::set().await;

@@ -248,6 +248,10 @@ impl Ledger {
 
     /// A statement written with `?`, in the placeholders of the current database.
     fn statement(&self, sql: &str, values: impl IntoIterator<Item = Value>) -> Statement {
+        let values = values.into_iter().map(|value| match value {
+            Value::String(Some(text)) => rows::storable(&text).unwrap_or(text).into(),
+            value => value,
+        });
         Statement::from_sql_and_values(self.backend, rows::placeholders(self.backend, sql), values)
     }
 

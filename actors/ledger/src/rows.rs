@@ -86,26 +86,32 @@ impl From<Option<Uuid>> for Cell<'_> {
 
 impl<'a> From<&'a str> for Cell<'a> {
     fn from(text: &'a str) -> Self {
-        Self::Text(Some(Cow::Borrowed(text)))
+        Self::from(Some(text))
     }
 }
 
 impl<'a> From<Option<&'a str>> for Cell<'a> {
     fn from(text: Option<&'a str>) -> Self {
-        Self::Text(text.map(Cow::Borrowed))
+        Self::Text(text.map(|text| storable(text).map_or(Cow::Borrowed(text), Cow::Owned)))
     }
 }
 
 impl From<String> for Cell<'_> {
     fn from(text: String) -> Self {
-        Self::Text(Some(Cow::Owned(text)))
+        Self::from(Some(text))
     }
 }
 
 impl From<Option<String>> for Cell<'_> {
     fn from(text: Option<String>) -> Self {
-        Self::Text(text.map(Cow::Owned))
+        Self::Text(text.map(|text| Cow::Owned(storable(&text).unwrap_or(text))))
     }
+}
+
+/// A text as tables can hold it, where it is another one: PostgreSQL's texts have no NUL, so it stands as U+FFFD in each table. A row
+/// that could not be written would stop its account, and a log that has it can't lose it.
+pub(super) fn storable(text: &str) -> Option<String> {
+    text.contains('\0').then(|| text.replace('\0', "\u{fffd}"))
 }
 
 impl<'a> From<&'a [u8]> for Cell<'a> {
