@@ -22,6 +22,8 @@ use crate::{
 
 /// How long before a tier falls the owner is notified, in milliseconds.
 pub const TIER_NOTICE_MS: i64 = 3 * DAY_MS;
+/// The proofs that an account remembers: more than are asked for while their rows are made.
+const PROVEN: usize = 64;
 
 /// The row of an account: its state without grants and holds.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -214,6 +216,8 @@ pub struct Account {
     pub(crate) fall_told: Option<Timestamp>,
     /// Nothing is due before this time, abandoned holds excepted.
     pub(crate) due_at: Timestamp,
+    /// The requests that were proven last, the newest last. The tables have all of them, but later.
+    pub(crate) proven: Vec<RequestId>,
 }
 
 impl Account {
@@ -249,6 +253,7 @@ impl Account {
             free_until: free_until.unwrap_or_default(),
             fall_told: None,
             due_at: Timestamp(0),
+            proven: Vec::new(),
         };
         for hold in holds {
             account.insert_hold(hold);
@@ -459,6 +464,14 @@ impl Account {
     /// The most by which a key's limits let a running request grow; `None` without limits.
     pub(crate) fn room_of(&self, key: Option<KeyId>, now: Timestamp) -> Option<Nanos> {
         self.keys.get(&key?)?.left(now)
+    }
+
+    /// Notes that a request was carried out.
+    pub(crate) fn prove(&mut self, id: RequestId) {
+        if self.proven.len() >= PROVEN {
+            self.proven.remove(0);
+        }
+        self.proven.push(id);
     }
 
     /// Notes a new key, which has spent nothing.

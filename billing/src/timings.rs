@@ -10,7 +10,7 @@ pub struct Timings {
     pub admission_ms: u64,
     /// Open models: the wait for the model's load.
     pub load_ms: u64,
-    /// Open models: the wait behind other requests.
+    /// Open models: the wait behind other requests, and that for a load which the request did not live to see.
     pub queue_ms: u64,
     /// Open models: the time since the first engine step. Closed ones: the provider's, network included.
     pub run_ms: u64,

@@ -35,7 +35,7 @@ use crate::{
 /// The header.
 const HEADER: HeaderName = HeaderName::from_static("idempotency-key");
 /// The header of replayed answers.
-const REPLAYED: HeaderName = HeaderName::from_static("idempotency-replayed");
+pub(super) const REPLAYED: HeaderName = HeaderName::from_static("idempotency-replayed");
 /// The most pieces of a stream that wait for a slow reader. Few, because a piece may be as large as an answer.
 const PIECES: usize = 2;
 /// How long an answer is recorded after its client has left.

@@ -5,7 +5,7 @@ use actix_web::{
     FromRequest, Handler, HttpRequest, HttpResponse, Resource, Responder,
     http::{
         Method, StatusCode,
-        header::{CACHE_CONTROL, ContentType, LOCATION},
+        header::{CACHE_CONTROL, ContentType, LOCATION, RETRY_AFTER},
     },
     web,
 };
@@ -15,6 +15,7 @@ use serde::de::DeserializeOwned;
 use super::{
     arrival::Arrival,
     error::{ApiError, Shape},
+    once::Once,
     query::Query,
     respond::Body,
     routes::wrong_method,
@@ -52,11 +53,12 @@ pub(super) fn form<T: DeserializeOwned>(
     body: Body,
     is_token: impl FnOnce(&str) -> bool,
 ) -> Result<T, ApiError> {
-    let fields = fields(body)?;
+    let mut fields = fields(body)?;
     let shown = fields.iter().find(|(name, _)| name == "csrf").map(|(_, value)| value.as_str());
     if !session::is_ours(request) || !shown.is_some_and(is_token) {
         return Err(ApiError::forbidden("This form is not from a page of this session: open the page again."));
     }
+    Once::bind(request.path(), &mut fields);
     read(fields)
 }
 
@@ -138,6 +140,14 @@ pub(super) fn whole(request: &HttpRequest, status: StatusCode, page: &impl Templ
             .body(text),
         Err(error) => ApiError::internal(&error).response(Shape::Native, &id),
     }
+}
+
+/// A page about an error, with how long to wait where that helps.
+pub(super) fn after(mut page: HttpResponse, error: &ApiError) -> HttpResponse {
+    if let Some(seconds) = error.wait() {
+        page.headers_mut().insert(RETRY_AFTER, seconds.into());
+    }
+    page
 }
 
 #[cfg(test)]

@@ -1,11 +1,15 @@
 //! What goes into an account's audit log: requests by a key or a session that have changed the account. Each route that
-//! does is in one table, so that none can forget it; what the operator changes is in the operator's own history.
+//! does is in one table, so that none can forget it. What operators change of accounts, people and requests is in a table of its own,
+//! and goes into their own history, but for what leaves a proof in the ledger with its effect.
 
 use actix_web::{HttpMessage as _, HttpRequest, dev::ServiceResponse, http::Method};
 use billing::ids::AccountId;
 
-use super::{arrival::Arrival, state::State};
-use crate::service::trail::{self, By, Made};
+use super::{arrival::Arrival, idempotency::REPLAYED, state::State};
+use crate::service::{
+    operators::{self, Asked, KnownBy},
+    trail::{self, By, Made},
+};
 
 /// What routes change: method, pattern, and the act's name.
 const ACTS: &[(&str, &str, &str)] = &[
@@ -47,6 +51,19 @@ const ACTS: &[(&str, &str, &str)] = &[
     ("POST", "/dashboard/members/{person}/remove", "members.remove"),
 ];
 
+/// What operators change, and no proof in the ledger tells: method, pattern, the act's name, and what the request makes.
+const OPERATED: &[(&str, &str, &str, Option<&str>)] = &[
+    ("POST", "/admin/v1/accounts", "create_account", Some("account")),
+    ("POST", "/admin/v1/accounts/{account}/keys", "create_key", Some("key")),
+    ("DELETE", "/admin/v1/accounts/{account}/keys/{key}", "revoke_key", None),
+    ("POST", "/admin/v1/people/invite", "invite_person", None),
+    ("DELETE", "/admin/v1/people/{person}", "forget_person", None),
+    ("POST", "/admin/v1/people/{person}/reset-link", "make_reset_link", None),
+    ("POST", "/admin/v1/people/{person}/disable", "disable_person", None),
+    ("POST", "/admin/v1/people/{person}/enable", "enable_person", None),
+    ("POST", "/operator/requests/{id}/cancel", "cancel_request", None),
+];
+
 /// How the paths of those begin, by which other requests are told apart quickly.
 const BEGINNINGS: &[&str] = &[
     "/dashboard/",
@@ -68,6 +85,8 @@ struct Asks(AccountId, By);
 struct Said {
     subject: Option<String>,
     detail: Option<String>,
+    /// Whether the object is made by a form, which makes it once however often it is sent.
+    is_made_once: bool,
 }
 
 /// Whether a request may change an account: most do not, and cost nothing here.
@@ -86,13 +105,20 @@ pub(super) fn asks(request: &HttpRequest, account: AccountId, by: By) {
 /// Notes on a request what it is about: the object, where the path does not name it, and what is to be known of it.
 pub(super) fn about(request: &HttpRequest, subject: Option<&dyn std::fmt::Display>, detail: &str) {
     let detail = Some(detail.to_owned()).filter(|detail| !detail.is_empty());
-    request.extensions_mut().insert(Said { subject: subject.map(ToString::to_string), detail });
+    request.extensions_mut().insert(Said { subject: subject.map(ToString::to_string), detail, is_made_once: false });
+}
+
+/// Notes on a form what it makes, which it makes once however often it is sent.
+pub(super) fn makes(request: &HttpRequest, id: &dyn std::fmt::Display, detail: &str) {
+    let said = Said { subject: Some(id.to_string()), detail: Some(detail.to_owned()), is_made_once: true };
+    request.extensions_mut().insert(said);
 }
 
 /// Notes what a request has changed, if it has.
 pub(super) async fn note<B>(state: &State, response: &ServiceResponse<B>) {
     let request = response.request();
-    if let Some(act) = act(request).filter(|_| response.status().as_u16() < 400) {
+    let is_done = response.status().as_u16() < 400 && !response.headers().contains_key(&REPLAYED);
+    if let Some(act) = act(request).filter(|_| is_done) {
         let (asks, said) = {
             let extensions = request.extensions();
             (extensions.get::<Asks>().copied(), extensions.get::<Said>().cloned().unwrap_or_default())
@@ -103,8 +129,38 @@ pub(super) async fn note<B>(state: &State, response: &ServiceResponse<B>) {
         // What a request of the API makes has the request's id.
         let made = (request.method() == Method::POST && request.path().starts_with("/v1/")).then(|| id.to_string());
         let subject = said.subject.or(named).or(made);
-        trail::note(&state.service, Made { id, account, by, act, subject, detail: said.detail }).await;
+        let made = Made { id, account, by, act, subject, detail: said.detail, once: said.is_made_once };
+        trail::note(&state.service, made).await;
     }
+}
+
+/// Notes what an operator has changed, if the request has.
+pub(super) async fn operated<B>(state: &State, response: &ServiceResponse<B>) {
+    let request = response.request();
+    let is_operators = ["/admin/v1/", "/operator/"].iter().any(|root| request.path().starts_with(root));
+    if !is_operators || request.method() == Method::GET || response.status().as_u16() >= 400 {
+        return;
+    }
+    if response.headers().contains_key(&REPLAYED) {
+        return;
+    }
+    let Some(pattern) = request.match_pattern() else { return };
+    let method = request.method().as_str();
+    let Some((.., act, makes)) = OPERATED.iter().find(|(its, of, ..)| *its == method && *of == pattern) else { return };
+    let said = request.extensions().get::<Said>().and_then(|said| said.subject.clone());
+    let made = makes.map(|what| format!("{what} {}", Arrival::of(request).id));
+    // In a path of requests the id is the request's. A person may be named by an address, which is forgotten with the person: who
+    // carried the request out says the id.
+    let named = request.match_info().iter().filter(|(name, _)| *name != "person").map(|(name, value)| match name {
+        "id" => format!("request {value}"),
+        name => format!("{name} {value}"),
+    });
+    let subject: Vec<_> = named.chain(made).chain(said).collect();
+    let known_by = if request.path().starts_with("/operator/") { KnownBy::Session } else { KnownBy::Token };
+    let node = state.cluster.as_ref().map(|cluster| cluster.me().0);
+    let reason = "none given".to_owned();
+    let asked = Asked { node, known_by, act, subject: subject.join(", "), reason, failed: None };
+    operators::keep(&state.service, asked).await;
 }
 
 fn act(request: &HttpRequest) -> Option<&'static str> {
@@ -158,6 +214,23 @@ mod tests {
             assert!(is_noted("POST", path) != OTHERS.contains(&path), "{path}: say whether it changes the account");
         }
         assert!(forms > 35, "{forms}");
+    }
+
+    #[test]
+    fn every_route_by_which_operators_change_accounts_or_people_is_in_their_history() {
+        let table = include_str!("routes.rs").split("PROOFS").nth(1).unwrap_or_default();
+        let mut changing = 0;
+        for row in table.lines().map(str::trim).filter(|row| row.starts_with("(\"") && row.contains("\"/admin/v1/")) {
+            let parts: Vec<&str> = row.split('"').collect();
+            let (method, path, effect) = (parts[1], parts[3], parts[4]);
+            // A grant, and what stands beside the log, have their proof, with a reason.
+            let is_proven = effect.contains("Beside(") || path.ends_with("/grants");
+            let changes = !is_proven && (effect.contains("Changed") || effect.contains("Made("));
+            changing += usize::from(changes);
+            let is_noted = OPERATED.iter().any(|(its, of, ..)| *its == method && *of == path);
+            assert_eq!(is_noted, changes, "{method} {path}");
+        }
+        assert_eq!(changing + 1, OPERATED.len(), "and the form that cancels a request");
     }
 
     #[test]

@@ -67,6 +67,10 @@ pub(super) async fn carry_out(
     if origin.is_done() {
         return Ok(look().await?);
     }
+    // A form that is sent again may come after its first time was carried out.
+    if origin.life == Life::Again && matches!(service.ledger().trace(account, origin.id).await?, Trace::Done { .. }) {
+        return Ok(look().await?);
+    }
     let proven = Command::Proven { proof: act.proof(origin), command: Box::new(command) };
     let failed: ServiceError = match accounts.decide(account, proven).await {
         Ok(Answer { result: Ok(_), balance }) => return Ok(balance),

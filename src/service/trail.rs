@@ -43,11 +43,13 @@ pub struct Made {
     pub subject: Option<String>,
     /// What else is to be known of it.
     pub detail: Option<String>,
+    /// Whether the object is made once: it is noted once, too.
+    pub once: bool,
 }
 
 /// Notes a change that was made. One that can't be noted is in the process's log: the change itself is durable.
 pub async fn note(service: &Service, made: Made) {
-    let Made { id, account, by, act, subject, detail } = made;
+    let Made { id, account, by, act, subject, detail, once } = made;
     let (by_kind, by) = match by {
         By::Key(key) => ("key", key),
         By::Member(person) => ("member", person.0),
@@ -63,7 +65,7 @@ pub async fn note(service: &Service, made: Made) {
         subject: subject.map(short),
         detail: detail.map(short),
     };
-    match tokio::time::timeout(WITHIN, service.ledger().note_change(&entry)).await {
+    match tokio::time::timeout(WITHIN, service.ledger().note_change(&entry, once)).await {
         Ok(Ok(())) => {}
         Ok(Err(error)) => {
             tracing::error!(account.id = %account, request.id = %id, act, %error, "a change was not noted");

@@ -208,9 +208,15 @@ async fn who_changed_what_is_in_the_audit_log() {
     let log = async |query: &str| customer.api.get(&format!("/v1/audit-log{query}")).await.ok();
     assert_eq!(log("").await["data"], json!([]));
     // By a key, as the owner, and as a member; what is refused is not there.
-    let key = customer.api.post("/v1/keys", &json!({"name": "<i>ci</i>"})).await.ok();
+    let make = customer.api.request(Method::POST, "/v1/keys").header("idempotency-key", "ci");
+    let make = make.json(&json!({"name": "<i>ci</i>"}));
+    let key = answer(make.try_clone().unwrap()).await.ok();
+    // An answer that is given again has changed nothing.
+    assert_eq!(answer(make).await.header("idempotency-replayed"), Some("true"));
     let once = bob.once("/credits").await;
     let buy = [("once", once.as_str()), ("amount", "10"), ("card", "pm_card_visa")];
+    // Sent again it is one act.
+    assert_eq!(bob.send("/credits/buy", &buy).await.status, 303);
     assert_eq!(bob.send("/credits/buy", &buy).await.status, 303);
     assert_eq!(
         bob.send("/credits/buy", &[("once", "none"), ("amount", "10"), ("card", "pm_card_visa")]).await.status,
@@ -233,11 +239,12 @@ async fn who_changed_what_is_in_the_audit_log() {
         ["by", "by_name", "act", "subject", "detail"].map(|name| row[name].as_str().unwrap_or("-").to_owned())
     };
     let key_id = key["id"].as_str().unwrap();
+    let bought = customer.api.get("/v1/payments").await.ok()["data"][0]["id"].as_str().unwrap().to_owned();
     let expected = [
         ["key", "test", "keys.revoke", key_id, "-"],
         ["member", "ada@example.com", "members.change_role", &bob_id, "reader"],
         ["key", "test", "auto_reload.set", "-", "-"],
-        ["member", "bob@example.com", "credits.purchase", &once, "$10.00"],
+        ["member", "bob@example.com", "credits.purchase", &bought, "$10.00"],
         ["key", "test", "keys.create", key_id, "<i>ci</i>"],
     ];
     assert_eq!(rows.iter().map(told).collect::<Vec<_>>(), expected, "{listed}");
@@ -264,4 +271,26 @@ async fn who_changed_what_is_in_the_audit_log() {
     assert_eq!(after["data"].as_array().unwrap().len(), 5, "{after}");
     assert_eq!((&after["data"][3]["by_name"], &after["data"][3]["by_id"]), (&json!(null), &json!(bob_id)));
     server.admin().assert_audit().await;
+}
+
+/// What operators do to accounts and people stands in their history, without the addresses that are forgotten with a person.
+#[tokio::test]
+async fn what_operators_do_is_in_their_history() {
+    let (server, customer, _ada) = stage(Options::default()).await;
+    let admin = server.admin().0;
+    let key = admin.post(&format!("/admin/v1/accounts/{}/keys", customer.id), &json!({"name": "k"})).await.ok();
+    let key = key["id"].as_str().unwrap();
+    let revoke = admin.request(Method::DELETE, &format!("/admin/v1/accounts/{}/keys/{key}", customer.id));
+    assert_eq!(answer(revoke).await.status, 200);
+    for act in ["disable", "enable", "reset-link"] {
+        let done = admin.post(&format!("/admin/v1/people/ada@example.com/{act}"), &json!({})).await;
+        assert_eq!(done.status, 200, "{act}: {}", done.body);
+    }
+    assert_eq!(admin.post("/admin/v1/people/nobody@example.com/disable", &json!({})).await.status, 404);
+    let kept = admin.get("/admin/v1/operations?limit=6").await.ok();
+    let told: Vec<_> = kept["data"].as_array().unwrap().iter().map(|act| act["act"].as_str().unwrap()).collect();
+    assert_eq!(told[..5], ["make_reset_link", "enable_person", "disable_person", "revoke_key", "create_key"], "{kept}");
+    let subject = |place: usize| kept["data"][place]["subject"].as_str().unwrap();
+    assert_eq!(subject(4), format!("account {}, key {key}", customer.id));
+    assert!(subject(0).starts_with("person ") && !kept.to_string().contains("ada@example.com"), "{kept}");
 }

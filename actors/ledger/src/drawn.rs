@@ -29,10 +29,12 @@ impl Ledger {
     /// The database can't be read now: try again later.
     pub async fn drawn(&self, account: AccountId, id: RequestId) -> Result<Vec<Drawn>, LedgerError> {
         // Both kinds of ends are named, as the index is of both.
-        let sql = "SELECT journal.grant_id, credit_grant.source, credit_grant.expires_at, journal.d_spent FROM journal \
+        let sql = "SELECT journal.grant_id, credit_grant.source, credit_grant.expires_at, \
+                   CAST(SUM(journal.d_spent) AS BIGINT) FROM journal \
                    JOIN credit_grant ON credit_grant.id = journal.grant_id \
                    WHERE journal.request_id = ? AND (journal.kind = 'hold_captured' OR journal.kind = 'hold_released') \
-                   AND journal.account_id = ? AND journal.d_spent > 0 ORDER BY journal.line";
+                   AND journal.account_id = ? AND journal.d_spent > 0 \
+                   GROUP BY journal.grant_id, credit_grant.source, credit_grant.expires_at ORDER BY MIN(journal.line)";
         self.rows(sql, [id.0.into(), account.0.into()]).await?.iter().map(drawn).collect()
     }
 }

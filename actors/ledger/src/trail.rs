@@ -31,13 +31,20 @@ pub struct Entry {
 const COLUMNS: &str = "id, account_id, at, by_kind, by_id, act, subject, detail";
 
 impl Ledger {
-    /// Notes a change. One that is noted already stays as it is.
+    /// Notes a change. One that is noted already stays as it is, and so does, with `once`, the same act upon the same object.
     ///
     /// # Errors
     ///
     /// The database can't be written now, or the outcome is unknown: a repetition is safe.
-    pub async fn note_change(&self, entry: &Entry) -> Result<(), LedgerError> {
+    pub async fn note_change(&self, entry: &Entry, once: bool) -> Result<(), LedgerError> {
         let Entry { id, account_id, at, by_kind, by, act, subject, detail } = entry;
+        if once {
+            let sql = "SELECT 1 FROM trail WHERE account_id = ? AND act = ? AND subject = ? LIMIT 1";
+            let values = [account_id.0.into(), act.as_str().into(), subject.as_deref().into()];
+            if !self.rows_of(Sql::new(sql, values)).await?.is_empty() {
+                return Ok(());
+            }
+        }
         let sql = format!("INSERT INTO trail ({COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO NOTHING");
         let values = [
             (*id).into(),
@@ -97,8 +104,11 @@ mod tests {
         };
         let (first, second, other) = (entry(1, 1), entry(2, 1), entry(3, 2));
         for change in [&first, &second, &first, &other] {
-            ledger.note_change(change).await.unwrap();
+            ledger.note_change(change, false).await.unwrap();
         }
+        // What a form made is noted once, whatever the request.
+        let again = Entry { id: Uuid::from_u128(4), ..second.clone() };
+        ledger.note_change(&again, true).await.unwrap();
         let of = async |account: u128, before, limit| {
             ledger.trail(AccountId(Uuid::from_u128(account)), before, limit).await.unwrap()
         };

@@ -82,8 +82,11 @@ fn run(draft: &mut Draft<'_>, command: Command) -> Result<Reply, Refusal> {
             draft.notice = Some(notice);
             Ok(reply)
         }
+        // It was carried out a moment ago: a second proof would be refused, and its account be thrown out with it.
+        Command::Proven { proof, .. } if draft.account.proven.contains(&proof.request_id) => Ok(Reply::Done),
         Command::Proven { proof, command } => {
             let reply = run(draft, *command)?;
+            draft.account.prove(proof.request_id);
             draft.proof = Some(proof);
             Ok(reply)
         }

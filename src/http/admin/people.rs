@@ -12,7 +12,7 @@ use crate::{
         query::Query,
         respond::{Body, answer, read},
         state::Shared,
-        values,
+        trail, values,
         views::{
             List, Page,
             people::{AccountMember, ForgottenPerson, Person, PersonLink, PersonState},
@@ -84,6 +84,9 @@ pub async fn invite(state: Shared, request: HttpRequest, body: Body) -> HttpResp
             None if named.is_some() => return Err(ApiError::invalid("role", "takes an account")),
             None => None,
         };
+        if let Some((account, role)) = to {
+            trail::about(&request, Some(&format!("account {account}, {}", role.name())), "");
+        }
         Ok(PersonLink { link: operator::invite(&state.service, &email, to, mail).await? })
     };
     answer(&request, work.await)
@@ -94,6 +97,7 @@ pub async fn reset_link(state: Shared, request: HttpRequest, person: web::Path<S
     let work = async {
         auth::operator(&state, &request)?;
         let found = operator::named(&state.service, &person).await?;
+        trail::about(&request, Some(&format!("person {}", found.person.id)), "");
         Ok(PersonLink { link: operator::reset_link(&state.service, &found.person).await? })
     };
     answer(&request, work.await)
@@ -112,6 +116,7 @@ pub async fn enable(state: Shared, request: HttpRequest, person: web::Path<Strin
 async fn set(state: &Shared, request: &HttpRequest, person: &str, disabled: bool) -> Result<PersonState, ApiError> {
     auth::operator(state, request)?;
     let id = operator::named(&state.service, person).await?.person.id;
+    trail::about(request, Some(&format!("person {id}")), "");
     operator::disable(&state.service, id, disabled).await?;
     Ok(PersonState { id: id.0, disabled })
 }
@@ -122,6 +127,7 @@ pub async fn forget(state: Shared, request: HttpRequest, person: web::Path<Strin
         auth::operator(&state, &request)?;
         let keys = values::made_keys(Query::of(&request, &["keys"])?.get("keys"))?;
         let found = operator::named(&state.service, &person).await?;
+        trail::about(&request, Some(&format!("person {}", found.person.id)), "");
         let revoked = operator::forget(&state.service, &found, keys).await?;
         for public in &revoked {
             state.keys.forget(public);

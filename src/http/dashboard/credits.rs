@@ -240,7 +240,7 @@ pub(super) async fn buy(state: Shared, request: HttpRequest, body: Body) -> Http
     let act = async |visitor: &Visitor, Purchase { amount, card, once }| {
         let (account, card) = (visitor.caller.account_id, card.as_deref());
         let (amount, origin) = (dollars("amount", &amount)?, state.onces.origin(account, once, Life::First)?);
-        trail::about(&request, Some(&origin.id), &format!("${amount}"));
+        trail::makes(&request, &origin.id, &format!("${amount}"));
         let bought = purchases::credits(&state.service, origin, account, amount, card).await?;
         Ok(match &bought.action {
             Some(_) => to(&cards::path_of(bought.payment.id)),

@@ -147,7 +147,7 @@ pub(super) async fn create(state: Shared, request: HttpRequest, body: Body) -> H
         let (Caller { account_id, scopes, key_id }, expires_at) = (visitor.caller, visitor.expires_at);
         let opener = Opener { account_id, scopes, expires_at, by: Some(key_id) };
         let name = wanted.name.clone();
-        trail::about(&request, Some(&origin.id), &name);
+        trail::makes(&request, &origin.id, &name);
         let (_, text) = keys::create(&state.service, origin, &opener, wanted, None).await?;
         Ok(shown(&state, &request, visitor, Some(Made { name, text }), None).await)
     };

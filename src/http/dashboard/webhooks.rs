@@ -177,7 +177,7 @@ pub(super) async fn create(state: Shared, request: HttpRequest, body: Body) -> H
             enabled: true,
         };
         let (Endpoint { id, url, .. }, secret) = webhooks::create(&state.service, origin, account, wanted).await?;
-        trail::about(&request, Some(&id), &url);
+        trail::makes(&request, &id, &url);
         let shown = made(&state, &request, visitor, Typed::default(), Some(Made { id, url, secret }), None).await?;
         Ok(page(&state, &request, visitor, StatusCode::OK, &shown).await)
     };

@@ -124,9 +124,13 @@ pub(super) fn operator() -> Vec<Operation> {
             .body::<admin::payments::Compare>()
             .errors(&[Code::CardRefused])
             .answers::<Reconciled>(),
-        get("/admin/v1/operations", OPERATOR, "What operators did to models, providers and actors, at all nodes")
-            .paged()
-            .pages::<views::acts::Operation>(),
+        get(
+            "/admin/v1/operations",
+            OPERATOR,
+            "What operators did to models, providers, actors, keys, people and running requests, at all nodes",
+        )
+        .paged()
+        .pages::<views::acts::Operation>(),
         acts_on_other("/admin/v1/providers/{name}/pause", "Call a provider no more; what runs there goes on"),
         acts_on_other("/admin/v1/providers/{name}/resume", "Call a provider again"),
         post("/admin/v1/actors/restart", OPERATOR, "Have a new life take an actor's place, without a failed request")

@@ -4,6 +4,7 @@ use billing::{
     Timestamp,
     command::{Admit, Answer, Command, Reply},
     decide::{self, Decision, decide},
+    ids::PaymentId,
     key::KeyWindow,
     payment::Payment,
 };
@@ -59,15 +60,25 @@ impl<A: Askers> Machine<A> {
 
     pub(super) fn buy(&mut self, payment: Payment, reply: A::Reply<Bought>, now: Moment, out: &mut impl Outputs<A>) {
         let id = payment.id;
+        // The same request, sent twice at once: both get the one payment's end.
+        if let Some(buyers) = self.purchases.get_mut(&id) {
+            buyers.push(reply);
+            return;
+        }
         // Kept before the decision, which may end the purchase.
-        self.purchases.insert(id, reply);
+        self.purchases.insert(id, vec![reply]);
         let refused = match self.decide(Command::BeginPayment(payment.clone()), now, out) {
             Ok(answer) if answer.result.is_ok() => return,
             Ok(answer) => Ok(Bought { payment, answer, action: None }),
             Err(error) => Err(error),
         };
-        if let Some(reply) = self.purchases.remove(&id) {
-            self.leave(Departure::Bought(reply, Box::new(refused)), out);
+        self.bought(id, &refused, out);
+    }
+
+    /// Tells the end of a payment, or that its owner must act, to all that wait for it.
+    pub(super) fn bought(&mut self, id: PaymentId, bought: &Result<Bought, AccountError>, out: &mut impl Outputs<A>) {
+        for buyer in self.purchases.remove(&id).unwrap_or_default() {
+            self.leave(Departure::Bought(buyer, Box::new(bought.clone())), out);
         }
     }
 
@@ -148,9 +159,6 @@ impl<A: Askers> Machine<A> {
         let State::Ready(account) = &self.state else { return };
         let Some(payment) = account.pending_payment(payment_id).cloned() else { return };
         let answer = Answer { result: Ok(Reply::Done), balance: account.balance(now.ledger) };
-        if let Some(buyer) = self.purchases.remove(&payment_id) {
-            let bought = Bought { payment, answer, action: Some(action) };
-            self.leave(Departure::Bought(buyer, Box::new(Ok(bought))), out);
-        }
+        self.bought(payment_id, &Ok(Bought { payment, answer, action: Some(action) }), out);
     }
 }

@@ -65,7 +65,7 @@ pub struct Machine<A: Askers> {
     holds: BTreeSet<RequestId>,
     /// The requests whose holds have ended.
     ended: Ended,
-    purchases: BTreeMap<PaymentId, A::Reply<Bought>>,
+    purchases: BTreeMap<PaymentId, Vec<A::Reply<Bought>>>,
     watchers: Vec<A::Watcher>,
     line: Queue<A>,
     /// Whether another node answers for the account from now on.
@@ -328,10 +328,8 @@ impl<A: Askers> Machine<A> {
         match payment.status {
             PaymentStatus::Pending => self.charge(payment, out),
             PaymentStatus::Succeeded | PaymentStatus::Declined => {
-                if let Some(buyer) = self.purchases.remove(&payment.id) {
-                    let bought = Bought { payment, answer: answer.clone(), action: None };
-                    self.leave(Departure::Bought(buyer, Box::new(Ok(bought))), out);
-                }
+                let bought = Bought { payment, answer: answer.clone(), action: None };
+                self.bought(bought.payment.id, &Ok(bought), out);
             }
         }
     }
