@@ -37,6 +37,9 @@ struct Cli {
     command: Command,
 }
 
+/// The exit status of a command whose output is not read to its end: that of a program that SIGPIPE ends.
+const UNREAD: i32 = 141;
+
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Fetch ONNX Runtime and a demo model, create a demo account, serve, and print example calls.
@@ -131,6 +134,9 @@ enum Command {
 /// The settings are invalid, or the command failed. The caller prints the error and exits with a status other than 0.
 pub fn run() -> Result<i32> {
     let Cli { overrides, command } = Cli::parse();
+    if !matches!(command, Command::Serve(_) | Command::Quickstart(_)) {
+        end_with_the_reader();
+    }
     let settings = Settings::load(&overrides)?;
     match command {
         Command::Quickstart(args) => quickstart::run(&settings, &args),
@@ -158,4 +164,16 @@ pub fn run() -> Result<i32> {
         Command::Operations(args) => running::operations(&settings, &args),
         Command::Top(args) => top::run(&settings, &args),
     }
+}
+
+/// Ends a command quietly whose output nobody reads any more, as in `farebox top --once | head`: printing panics then.
+fn end_with_the_reader() {
+    let usual = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        let says = panic.payload().downcast_ref::<String>();
+        if says.is_some_and(|says| says.starts_with("failed printing to stdout")) {
+            std::process::exit(UNREAD);
+        }
+        usual(panic);
+    }));
 }

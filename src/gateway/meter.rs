@@ -10,7 +10,7 @@ mod seconds;
 mod tests;
 mod usage;
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use actors::admission::Metered;
 use billing::{
@@ -135,6 +135,14 @@ impl Meter {
         match self {
             Self::Usage(_) | Self::Again(_) => {}
             Self::Seconds(meter) => meter.finished(compute_ms),
+        }
+    }
+
+    /// The time that an engine has computed, as far as it has told.
+    pub(super) fn computed(&self) -> Duration {
+        match self {
+            Self::Usage(_) | Self::Again(_) => Duration::ZERO,
+            Self::Seconds(meter) => meter.computed(),
         }
     }
 

@@ -76,12 +76,16 @@ impl Course {
         }
     }
 
-    /// The stages of a run that has ended, as its record keeps them.
-    pub(super) fn timings(&self, stages: Stages) -> Timings {
+    /// The stages of a run that has ended, as its record keeps them. `computed` is an engine's own time, which is longer than what
+    /// was seen from here where its first step was told late.
+    pub(super) fn timings(&self, stages: Stages, computed: Duration) -> Timings {
         let ms = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
         let (load, queue, run) = match stages {
             Stages::Closed { upstream } => (Duration::ZERO, Duration::ZERO, upstream),
-            Stages::Open { load, queue, compute } => (load, queue, compute),
+            Stages::Open { load, queue, compute } => {
+                let late = computed.saturating_sub(compute).min(queue);
+                (load, queue - late, compute + late)
+            }
         };
         Timings {
             admission_ms: ms(self.admission),
@@ -116,12 +120,14 @@ mod tests {
         course.started(at(103));
         assert_eq!(course.stages(at(108)), open(100, 3, 5));
         let kept = Timings { admission_ms: 2, load_ms: 100, queue_ms: 3, run_ms: 5, first_ms: None };
-        assert_eq!(course.timings(course.stages(at(108))), kept);
+        assert_eq!(course.timings(course.stages(at(108)), Duration::ZERO), kept);
         course.answered(at(106));
-        assert_eq!(course.timings(course.stages(at(108))), Timings { first_ms: Some(106), ..kept });
+        assert_eq!(course.timings(course.stages(at(108)), Duration::ZERO), Timings { first_ms: Some(106), ..kept });
+        let told_late = Timings { queue_ms: 1, run_ms: 7, first_ms: Some(106), ..kept };
+        assert_eq!(course.timings(course.stages(at(108)), Duration::from_millis(7)), told_late);
         assert_eq!(course.writing(at(108)), Some(Duration::from_millis(2)));
         let closed = Stages::Closed { upstream: Duration::from_micros(7_900) };
         let kept = Timings { load_ms: 0, queue_ms: 0, run_ms: 7, first_ms: Some(106), ..kept };
-        assert_eq!(course.timings(closed), kept);
+        assert_eq!(course.timings(closed, Duration::ZERO), kept);
     }
 }

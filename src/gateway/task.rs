@@ -56,6 +56,8 @@ pub(super) struct Task {
     drain_of_provider: Arc<Drain>,
     cancel: Arc<Notify>,
     is_cancelled: bool,
+    /// Whether that cut its answer short: the model had not finished.
+    is_cut: bool,
     /// `None` once the client has left.
     updates: Option<Teller>,
     /// Held, until that time at most, while the rest of an unwatched stream is read for its usage.
@@ -115,6 +117,7 @@ impl Task {
             runner,
             cancel,
             is_cancelled: false,
+            is_cut: false,
             updates: Some(updates),
             drain: None,
             has_begun: false,
@@ -154,6 +157,7 @@ impl Task {
                 Woken::ClientLeft => self.client_left(),
                 Woken::Cancelled => {
                     self.is_cancelled = true;
+                    self.is_cut = self.finish.is_none();
                     self.admission.is_at(Stage::Draining);
                     self.runner.cancel();
                 }
@@ -312,7 +316,7 @@ impl Task {
     /// The rule of Farebox that ended the request, if one did.
     fn stop(&mut self) -> Option<String> {
         let stop = self.farebox_stop.take();
-        stop.or_else(|| self.runner.ended_by(self.finish.as_ref(), self.is_cancelled).map(str::to_owned))
+        stop.or_else(|| self.runner.ended_by(self.finish.as_ref(), self.is_cancelled, self.is_cut).map(str::to_owned))
     }
 
     /// The final charge. Where debt may not arise, a cost beyond the hold draws on what is available, and no further.
@@ -356,7 +360,7 @@ impl Task {
         let stages = self.stages(now);
         self.measure.stages(stages, self.course.elapsed(now), failure.as_ref());
         self.trace_run(stages, failure.as_ref(), now);
-        self.admission.took(self.course.timings(stages));
+        self.admission.took(self.course.timings(stages, self.meter.computed()));
         let charged = self.charged(failure.as_ref()).await;
         if let Some(key) = self.meter.unpriced(&charged) {
             tracing::error!(request.id = %self.admission.request_id(), %key, "a provider reports what has no price");

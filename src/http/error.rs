@@ -92,7 +92,7 @@ impl ApiError {
     }
 
     /// The seconds to wait before a retry, where a retry may help.
-    fn wait(&self) -> Option<u64> {
+    pub(in crate::http) fn wait(&self) -> Option<u64> {
         let usual =
             (self.status == StatusCode::TOO_MANY_REQUESTS || self.status.is_server_error()).then_some(USUAL_WAIT_S);
         self.retry_after.or(usual).map(|seconds| seconds.clamp(1, LONGEST_WAIT_S))

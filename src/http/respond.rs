@@ -58,7 +58,15 @@ pub fn read<T: serde::de::DeserializeOwned>(state: &Shared, body: Body) -> Resul
 ///
 /// The body is not JSON of the type, or more follows it. The error names the field.
 pub fn parse_body<T: serde::de::DeserializeOwned>(body: &[u8]) -> Result<T, ApiError> {
-    let text = if body.is_empty() { b"{}" } else { body };
+    parse("body", if body.is_empty() { b"{}" } else { body })
+}
+
+/// Reads JSON that has this name as a whole, as [`parse_body`] does.
+///
+/// # Errors
+///
+/// As for [`parse_body`].
+pub fn parse<T: serde::de::DeserializeOwned>(whole: &str, text: &[u8]) -> Result<T, ApiError> {
     let mut reader = serde_json::Deserializer::from_slice(text);
     let Object(parsed) = serde_path_to_error::deserialize(&mut reader).map_err(|error| {
         let (path, message) = (error.path().to_string(), error.inner().to_string());
@@ -66,12 +74,12 @@ pub fn parse_body<T: serde::de::DeserializeOwned>(body: &[u8]) -> Result<T, ApiE
         let named = message.split("field `").nth(1).and_then(|rest| rest.split('`').next());
         let field = match (named, path.as_str()) {
             (Some(named), _) => named.to_owned(),
-            (None, "." | "?") => "body".to_owned(),
+            (None, "." | "?") => whole.to_owned(),
             (None, _) => path,
         };
         ApiError::invalid(&field, words::plain(&message))
     })?;
-    reader.end().map_err(|error| ApiError::invalid("body", error))?;
+    reader.end().map_err(|error| ApiError::invalid(whole, error))?;
     Ok(parsed)
 }
 

@@ -191,7 +191,7 @@ async fn what_is_wrong_is_refused_in_words_and_the_socket_stays() {
         (json!({"type": "transcriptions.create", "id": "a", "body": {}}), "type"),
         (json!({"type": "cancel", "id": "a"}), "id"),
         (json!({"type": "subscribe", "topics": ["money"]}), "topics"),
-        (create("a", &json!({"colour": 1})), "frame"),
+        (create("a", &json!({"colour": 1})), "colour"),
         (
             json!({"type": "messages.create", "id": "a", "body": {"model": "gpt-4o-mini", "messages": chat()["messages"]}}),
             "max_tokens",

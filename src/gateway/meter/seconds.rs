@@ -69,6 +69,10 @@ impl SecondsMeter {
         self.compute_ms = compute_ms;
     }
 
+    pub(super) const fn computed(&self) -> Duration {
+        Duration::from_millis(self.compute_ms)
+    }
+
     pub(super) fn due_at(&self) -> Option<Instant> {
         self.stop_at.map(|(at, _)| at)
     }

@@ -109,11 +109,18 @@ impl Runner {
     }
 
     /// The rule that ended an answer, where no engine has reported one.
-    pub(super) fn ended_by(&self, finish: Option<&FinishReason>, is_cancelled: bool) -> Option<&'static str> {
+    /// A provider's answer is read to its end behind a cancellation, for its usage: `is_cut` says that the client has not got all of
+    /// it.
+    pub(super) fn ended_by(
+        &self,
+        finish: Option<&FinishReason>,
+        is_cancelled: bool,
+        is_cut: bool,
+    ) -> Option<&'static str> {
         match self {
             Self::Provider { clamped, .. } => {
                 let clamped = clamped.filter(|_| finish == Some(&FinishReason::Length));
-                clamped.or((is_cancelled && finish.is_none()).then_some(CANCELLED))
+                if is_cancelled && is_cut { Some(CANCELLED) } else { clamped }
             }
             Self::Engine { .. } => is_cancelled.then_some(CANCELLED),
         }
@@ -129,12 +136,14 @@ mod tests {
     #[test]
     fn a_lowered_limit_is_the_reason_of_an_answer_that_reached_it_and_of_no_other() {
         let provider = Runner::Provider { clamped: Some("credits"), is_streamed: true, speaks_as_client: true };
-        assert_eq!(provider.ended_by(Some(&FinishReason::Length), false), Some("credits"));
-        assert_eq!(provider.ended_by(Some(&FinishReason::Stop), false), None);
-        assert_eq!(provider.ended_by(None, true), Some(CANCELLED));
-        assert_eq!(provider.ended_by(Some(&FinishReason::Stop), true), None, "it was whole already");
+        assert_eq!(provider.ended_by(Some(&FinishReason::Length), false, false), Some("credits"));
+        assert_eq!(provider.ended_by(Some(&FinishReason::Stop), false, false), None);
+        assert_eq!(provider.ended_by(None, true, true), Some(CANCELLED));
+        let late = provider.ended_by(Some(&FinishReason::Stop), true, true);
+        assert_eq!(late, Some(CANCELLED), "its client got no more of it");
+        assert_eq!(provider.ended_by(Some(&FinishReason::Stop), true, false), None, "it was whole already");
         let provider = Runner::Provider { clamped: None, is_streamed: true, speaks_as_client: true };
-        assert_eq!(provider.ended_by(Some(&FinishReason::Length), false), None);
+        assert_eq!(provider.ended_by(Some(&FinishReason::Length), false, false), None);
     }
 
     #[test]
@@ -145,6 +154,6 @@ mod tests {
         engine.cancel();
         engine.stop(Stop::MaxCost);
         assert_eq!(stop.get(), Stop::Cancelled);
-        assert_eq!((engine.ended_by(None, true), engine.ended_by(None, false)), (Some(CANCELLED), None));
+        assert_eq!((engine.ended_by(None, true, true), engine.ended_by(None, false, false)), (Some(CANCELLED), None));
     }
 }

@@ -41,8 +41,8 @@ struct Size {
 
 const LARGE: Size = Size { class: "large", width: 1_000, height: 220, times: 10, has_names: true };
 const SMALL: Size = Size { class: "small", width: 340, height: 200, times: 4, has_names: false };
-/// The room of an amount at the axis, and that of times below it.
-const LEFT: u32 = 72;
+/// The room of a letter at the axis, and that of times below it.
+const LETTER: usize = 8;
 const BELOW: u32 = 28;
 /// `plotters` sizes a font by its line: this is 12 pixels of letters.
 const LETTERS: f64 = 15.0;
@@ -67,6 +67,13 @@ fn amount(of: Nanos) -> i128 {
     of.get().into()
 }
 
+/// The room of amounts at the axis, the longest of which has as many decimals as a fifth of the largest one.
+fn left(most: Nanos) -> u32 {
+    let step = 10_i64.pow((most.get() / 5).checked_ilog10().unwrap_or(0));
+    let letters = [most.get() - most.get() % step, step].map(|amount| format!("${}", Nanos::new(amount)).len());
+    u32::try_from((letters[0].max(letters[1]) + 1) * LETTER).unwrap_or(u32::MAX)
+}
+
 fn drawn(bars: &[Bar], most: Nanos, says: &str, size: &Size) -> Result<String, DrawingAreaErrorKind<std::io::Error>> {
     let Size { class, width, height, times, has_names } = *size;
     let mut image = String::new();
@@ -74,7 +81,7 @@ fn drawn(bars: &[Bar], most: Nanos, says: &str, size: &Size) -> Result<String, D
     {
         let root = SVGBackend::with_string(&mut image, (width, height)).into_drawing_area();
         let mut builder = ChartBuilder::on(&root);
-        builder.margin(8).y_label_area_size(LEFT).x_label_area_size(BELOW);
+        builder.margin(8).y_label_area_size(left(most)).x_label_area_size(BELOW);
         let mut chart = builder.build_cartesian_2d(0..bars.len(), 0..amount(most))?;
         chart
             .configure_mesh()
@@ -150,6 +157,18 @@ mod tests {
         }
         assert!(chart.large.contains("<title>2026-11-03: $1.00</title>") && !chart.small.contains("<title>"));
         assert!(!chart.large.contains("2026-11-02"), "nothing was spent then");
+    }
+
+    #[test]
+    fn amounts_at_the_axis_have_room() {
+        for most in [1, 7, 4_743, 999_999, 1_000_000_000, 123_456_789_012, i64::MAX] {
+            let chart = Chart::of(&bars(&[most]), "").unwrap();
+            let room = left(Nanos::new(most));
+            for amount in chart.large.split('>').filter(|text| text.trim_start().starts_with('$')) {
+                let letters = amount.split('<').next().unwrap().trim().len();
+                assert!(letters * 7 <= room as usize, "{amount} in {room}");
+            }
+        }
     }
 
     #[test]

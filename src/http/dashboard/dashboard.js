@@ -59,7 +59,9 @@ async function run(form, answer, cost, signal) {
     stream_options: { include_usage: true },
     messages: [{ role: "user", content: form.prompt.value }],
   };
-  if (form.max.value.trim() !== "") body.max_tokens = Number(form.max.value);
+  const max = form.max.value.trim();
+  if (max !== "" && !/^[1-9][0-9]*$/.test(max)) throw new Error("The tokens of the answer must be a whole number.");
+  if (max !== "") body.max_tokens = Number(max);
   const response = await fetch("/v1/chat/completions", {
     method: "POST",
     headers: { "content-type": "application/json", "x-csrf-token": token },

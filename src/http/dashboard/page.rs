@@ -16,7 +16,7 @@ use crate::{
         arrival::Arrival,
         auth::{self, person},
         error::ApiError,
-        pages::{form, to, to_sign_in, whole},
+        pages::{after, form, to, to_sign_in, whole},
         respond::Body,
         session::{Session, Sessions, Shown},
         state::Shared,
@@ -348,5 +348,5 @@ pub(in crate::http) fn failed(request: &HttpRequest, error: &ApiError) -> HttpRe
         message: error.message().to_owned(),
         request_id: Arrival::of(request).id.to_string(),
     };
-    whole(request, error.status(), &page)
+    after(whole(request, error.status(), &page), error)
 }

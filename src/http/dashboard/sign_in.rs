@@ -10,7 +10,7 @@ use crate::{
         attempts::Attempt,
         auth,
         error::ApiError,
-        pages::{Empty, form, form_of_stranger, ours, to, whole},
+        pages::{Empty, after, form, form_of_stranger, ours, to, whole},
         query::Query,
         respond::Body,
         session::{Sessions, Shown},
@@ -59,7 +59,7 @@ fn shown(
 /// The page with the reason why somebody was not signed in.
 pub(super) fn refused(state: &Shared, request: &HttpRequest, error: &ApiError, next: &str) -> HttpResponse {
     let wrong = (error.status(), Some(error.message().to_owned()));
-    shown(state, request, wrong, String::new(), next.to_owned())
+    after(shown(state, request, wrong, String::new(), next.to_owned()), error)
 }
 
 /// `GET /dashboard/sign-in`.
@@ -96,7 +96,8 @@ pub(super) async fn sign_in(state: Shared, request: HttpRequest, body: Body) -> 
         None => by_key(&state, &request, wanted.key.as_deref().unwrap_or_default().trim(), &next).await,
     };
     signed.unwrap_or_else(|error| {
-        shown(&state, &request, (error.status(), Some(error.message().to_owned())), email, next)
+        let wrong = (error.status(), Some(error.message().to_owned()));
+        after(shown(&state, &request, wrong, email, next), &error)
     })
 }
 

@@ -9,7 +9,7 @@ use super::{
     surfaces::{SURFACES, Surface},
     topics::Topic,
 };
-use crate::{http::error::ApiError, words};
+use crate::http::{error::ApiError, respond::parse};
 
 /// The longest id that a client chooses, in bytes.
 const LONGEST_ID: usize = 128;
@@ -65,6 +65,12 @@ struct Written {
     topics: Option<Vec<String>>,
 }
 
+/// The id of a frame whose other fields may be wrong.
+#[derive(Deserialize)]
+struct Named {
+    id: Option<String>,
+}
+
 impl Written {
     /// The first field that is there, and none of these.
     fn beside(&self, fields: &[&str]) -> Option<&'static str> {
@@ -96,14 +102,12 @@ pub(super) struct Unread {
 impl Frame {
     /// Reads a frame.
     pub(super) fn read(text: &str) -> Result<Self, Unread> {
-        let unread = |why: &str| Unread { id: None, error: ApiError::invalid("frame", why) };
-        let read = serde_json::from_str(text);
-        let Object(mut written): Object<Written> = read.map_err(|error| match error.to_string() {
-            // The message names the field.
-            text if text.contains("field `") => unread(&text),
-            text => unread(&words::plain(&text)),
+        let is_one = |id: &String| (1..=LONGEST_ID).contains(&id.len());
+        let mut written: Written = parse("frame", text.as_bytes()).map_err(|error| {
+            let named = serde_json::from_str::<Object<Named>>(text).ok();
+            Unread { id: named.and_then(|Object(Named { id })| id).filter(is_one), error }
         })?;
-        let id = written.id.clone().filter(|id| (1..=LONGEST_ID).contains(&id.len()));
+        let id = written.id.clone().filter(is_one);
         Self::of(&mut written).map_err(|error| Unread { id, error })
     }
 
@@ -177,10 +181,10 @@ mod tests {
         for (text, field) in [
             ("[]", "frame"),
             (r#"["ping",null,null,null,null,null,null,null]"#, "frame: must be a JSON object, not a list"),
-            (r#"{"type":1}"#, "frame: must be a string, not integer `1`"),
+            (r#"{"type":1}"#, "type: must be a string, not integer `1`"),
             ("{", "frame"),
-            (r#"{"id":"a"}"#, "frame"),
-            (r#"{"type":"ping","colour":1}"#, "frame"),
+            (r#"{"id":"a"}"#, "type"),
+            (r#"{"type":"ping","colour":1}"#, "colour"),
             (r#"{"type":"ping","id":"a"}"#, "id"),
             (r#"{"type":"pong"}"#, "type"),
             (r#"{"type":"transcriptions.create","id":"a","body":{}}"#, "type"),
@@ -190,13 +194,13 @@ mod tests {
             (r#"{"type":"chat.create","id":"a"}"#, "body"),
             (r#"{"type":"chat.create","id":"a","body":{},"after":1}"#, "after"),
             (r#"{"type":"chat.create","id":"a","body":{},"provider_key":"a\nb"}"#, "provider_key"),
-            (r#"{"type":"chat.create","id":"a","body":{},"on_disconnect":"wait"}"#, "frame"),
+            (r#"{"type":"chat.create","id":"a","body":{},"on_disconnect":"wait"}"#, "on_disconnect"),
             (
                 r#"{"type":"chat.create","id":"a","body":{},"idempotency_key":"k","on_disconnect":"cancel"}"#,
                 "on_disconnect",
             ),
             (r#"{"type":"cancel"}"#, "id"),
-            (r#"{"type":"resume","id":"a","after":-1}"#, "frame"),
+            (r#"{"type":"resume","id":"a","after":-1}"#, "after"),
             (r#"{"type":"subscribe"}"#, "topics"),
             (r#"{"type":"subscribe","topics":[]}"#, "topics"),
             (r#"{"type":"subscribe","topics":["weather"]}"#, "topics"),
@@ -206,6 +210,9 @@ mod tests {
             let told = if field.contains(": ") { field.to_owned() } else { format!("{field}: ") };
             assert!(unread.error.message().starts_with(&told), "{text}: {}", unread.error.message());
         }
+        let of = |text: &str| Frame::read(text).err().and_then(|unread| unread.id);
+        assert_eq!(of(r#"{"type":"chat.create","id":"a","body":{},"on_disconnect":7}"#).as_deref(), Some("a"));
+        assert_eq!((of(r#"{"type":7,"id":""}"#), of("{")), (None, None));
         let long = format!(r#"{{"type":"cancel","id":"{}"}}"#, "x".repeat(LONGEST_ID + 1));
         assert!(Frame::read(&long).is_err_and(|unread| unread.id.is_none()));
         let Ok(Frame::Create(create)) =

@@ -14,7 +14,7 @@ function put(fresh) {
 }
 
 async function refresh() {
-  const response = await fetch(location.href, { headers: { accept: "text/html" }, redirect: "manual" });
+  const response = await fetch(document.body.dataset.page || location.href, { headers: { accept: "text/html" }, redirect: "manual" });
   if (response.type === "opaqueredirect") {
     location.reload();
     return;

@@ -1,6 +1,9 @@
 //! What all of the operator's pages have in common: who visits, the frame around the page, forms, and errors in words.
 
-use actix_web::{HttpRequest, HttpResponse, http::StatusCode, http::header::CACHE_CONTROL};
+use actix_web::{
+    HttpRequest, HttpResponse,
+    http::{Method, StatusCode, header::CACHE_CONTROL},
+};
 use askama::Template;
 use billing::Timestamp;
 use serde::de::DeserializeOwned;
@@ -14,7 +17,7 @@ use crate::http::{
     arrival::Arrival,
     dashboard::assets as common,
     error::ApiError,
-    pages::{form, to, to_sign_in, whole},
+    pages::{after, form, to, to_sign_in, whole},
     respond::Body,
     session::is_same,
     state::Shared,
@@ -45,6 +48,8 @@ pub(super) struct Operator {
 pub(super) struct Frame {
     pub(super) title: String,
     pub(super) csrf: String,
+    /// Where the page is, where its own address takes a form alone.
+    pub(super) page: String,
     pub(super) version: &'static str,
     pub(super) common: &'static str,
     pub(super) style: &'static str,
@@ -57,6 +62,7 @@ impl Frame {
         Self {
             title: title.into(),
             csrf: String::new(),
+            page: String::new(),
             version: env!("CARGO_PKG_VERSION"),
             common: &common::STYLE,
             style: &assets::STYLE,
@@ -147,7 +153,9 @@ pub(super) async fn sent<T: DeserializeOwned>(
         Err(error) => error,
     };
     match again().await {
-        Ok(content) => page(state, request, &operator, title, error.status(), content.after(Some(&error))),
+        Ok(content) => {
+            after(page(state, request, &operator, title, error.status(), content.after(Some(&error))), &error)
+        }
         Err(_) => failed(request, &error),
     }
 }
@@ -161,7 +169,8 @@ fn page(
     status: StatusCode,
     content: Content,
 ) -> HttpResponse {
-    let frame = Frame { csrf: operator.session.csrf.clone(), ..Frame::of_stranger(title) };
+    let csrf = operator.session.csrf.clone();
+    let frame = Frame { csrf, page: page_of(request).unwrap_or_default(), ..Frame::of_stranger(title) };
     let mut response = whole(request, status, &Page { frame, content });
     let now = state.service.now();
     if operator.session.is_old(now)
@@ -174,6 +183,14 @@ fn page(
     response
 }
 
+/// The page that a form is on, where the address of the form is below that of the page: `/operator/accounts/{account}/grant`.
+fn page_of(request: &HttpRequest) -> Option<String> {
+    let pattern = request.match_pattern().filter(|_| request.method() == Method::POST)?;
+    // Another page takes its forms itself.
+    let (page, _) = request.path().rsplit_once('/').filter(|_| pattern.matches('/').count() > 2)?;
+    Some(page.to_owned())
+}
+
 /// A page that says what is wrong.
 pub(in crate::http) fn failed(request: &HttpRequest, error: &ApiError) -> HttpResponse {
     let page = Failed {
@@ -181,5 +198,5 @@ pub(in crate::http) fn failed(request: &HttpRequest, error: &ApiError) -> HttpRe
         message: error.message().to_owned(),
         request_id: Arrival::of(request).id.to_string(),
     };
-    whole(request, error.status(), &page)
+    after(whole(request, error.status(), &page), error)
 }

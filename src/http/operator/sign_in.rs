@@ -11,7 +11,7 @@ use super::{
 use crate::http::{
     auth, edge,
     error::ApiError,
-    pages::{Empty, form_of_stranger, ours, to, whole},
+    pages::{Empty, after, form_of_stranger, ours, to, whole},
     query::Query,
     respond::Body,
     state::Shared,
@@ -54,7 +54,7 @@ pub(super) async fn sign_in(state: Shared, request: HttpRequest, body: Body) -> 
     let next = ours(ROOT, next.as_deref()).to_owned();
     let judged = edge::guessed(&state, &request, auth::token_is_right(&state, token.trim())).await;
     if let Err(error) = judged {
-        return shown(&request, error.status(), Some(error.message().to_owned()), next);
+        return after(shown(&request, error.status(), Some(error.message().to_owned()), next), &error);
     }
     match state.operators.begin(&request, state.service.now()) {
         Some(cookie) => {

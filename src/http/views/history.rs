@@ -10,7 +10,7 @@ use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::{Dollars, Time};
-use crate::service::history;
+use crate::{gateway::serve::CANCELLED, service::history};
 
 /// The hold of a running request.
 #[derive(Debug, Serialize, ToSchema)]
@@ -163,7 +163,7 @@ pub(in crate::http) struct Timings {
     admission_ms: u64,
     /// Open models: the wait for the model's load.
     load_ms: u64,
-    /// Open models: the wait behind other requests.
+    /// Open models: the wait behind other requests, and that for a load which the request did not live to see.
     queue_ms: u64,
     /// Open models: the time since the first engine step. Closed ones: the provider's, network included.
     run_ms: u64,
@@ -328,6 +328,8 @@ pub struct RequestOutput {
 pub enum OutputStatus {
     /// It ended as it should.
     Completed,
+    /// It was cancelled: the rest of its answer is missing.
+    Cancelled,
     /// Its last frame says why it failed.
     Failed,
     /// It ended, and had more frames than are kept.
@@ -338,7 +340,11 @@ impl RequestOutput {
     /// The output of a request with these frames, its last one among them.
     pub fn of(request_id: Uuid, frames: Vec<Value>) -> Self {
         let last = frames.last().cloned().unwrap_or_default();
-        let status = if last["type"] == "error" { OutputStatus::Failed } else { OutputStatus::Completed };
+        let status = match (last["type"].as_str(), last["stop"].as_str()) {
+            (Some("error"), _) => OutputStatus::Failed,
+            (_, Some(CANCELLED)) => OutputStatus::Cancelled,
+            _ => OutputStatus::Completed,
+        };
         let of_first = frames.iter().filter(|frame| frame["choice"] == 0);
         let text: String = of_first.filter_map(|frame| frame["delta"].as_str()).collect();
         Self {
@@ -377,6 +383,8 @@ mod tests {
         let told = (&output["text"], &output["status"], &output["id"], &output["answer"]);
         assert_eq!(told, (&json!("Good day"), &json!("completed"), &json!("a"), &Value::Null));
         assert_eq!(output["frames"], json!(frames));
+        let cancelled = vec![json!({"type": "chat.done", "id": "a", "stop": "cancelled"})];
+        assert_eq!(RequestOutput::of(Uuid::nil(), cancelled).status, OutputStatus::Cancelled);
         let failed = RequestOutput::of(Uuid::nil(), vec![json!({"type": "error", "id": "a"})]);
         assert_eq!((failed.status, failed.text), (OutputStatus::Failed, None));
     }
