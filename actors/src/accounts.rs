@@ -1,6 +1,7 @@
 //! Where an account lives: finds its actor, spawns it on the first message and again after it ended, and asks it. The
 //! meaning of a question is not known here.
 
+pub mod asking;
 mod elsewhere;
 mod restart;
 mod watching;

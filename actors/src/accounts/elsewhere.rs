@@ -15,7 +15,10 @@ use futures::future::BoxFuture;
 use ledger::log::Shard;
 use tokio::{runtime::Handle, sync::mpsc};
 
-use super::{Accounts, DEADLINE};
+use super::{
+    Accounts, DEADLINE,
+    asking::{Asking, Next},
+};
 use crate::{
     account::{AccountError, Asked, Live, Question, Said},
     running::Amounts,
@@ -75,8 +78,7 @@ impl Accounts {
         deadline: Duration,
     ) -> Result<Q::Answer, AccountError> {
         let (shard, until) = (self.shard_of(id), Instant::now() + deadline);
-        // What was handled, perhaps, without an answer. What a later try fails with says nothing of that.
-        let mut unknown = None;
+        let mut asking = Asking::new(&question);
         loop {
             let left = until.saturating_duration_since(Instant::now());
             let answer = if elsewhere.is_here(shard) {
@@ -84,19 +86,8 @@ impl Accounts {
             } else {
                 self.ask_there(elsewhere, id, question.clone().into(), left).await.and_then(Q::Answer::try_from)
             };
-            match answer {
-                Err(AccountError::Moved) if left > MOVED => {}
-                // It was waiting at an account that left meanwhile.
-                Err(error @ AccountError::Unavailable(_))
-                    if left > MOVED && question.is_repeatable() && !elsewhere.is_here(shard) =>
-                {
-                    unknown = Some(error);
-                }
-                Err(AccountError::Moved) => {
-                    return Err(AccountError::Unavailable("no node answers for the account now".into()));
-                }
-                Err(error) => return Err(unknown.unwrap_or(error)),
-                answer => return answer,
+            if let Next::Done(answer) = asking.next(answer, elsewhere.is_here(shard), left > MOVED) {
+                return answer;
             }
             tokio::time::sleep(MOVED).await;
         }
