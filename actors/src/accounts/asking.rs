@@ -1,7 +1,15 @@
 //! One question to an account that other nodes may answer for, pure: whether it is asked again after an answer. It knows no
 //! node, no clock and no channel.
 
-use crate::account::{AccountError, Asked};
+use billing::{
+    command::{Answer, Command, Reply},
+    ids::RequestId,
+};
+
+use crate::{
+    account::{AccountError, Asked, Question},
+    running::Amounts,
+};
 
 /// What follows an answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -46,10 +54,27 @@ impl Asking {
     }
 }
 
+/// The request whose hold grows by a question.
+pub fn grows(question: &Question) -> Option<RequestId> {
+    match question {
+        Question::Decide(command) => match **command {
+            Command::Accrue { request_id, .. } => Some(request_id),
+            _ => None,
+        },
+        _ => None,
+    }
+}
+
+/// What a hold grew to: it is published where its request runs, which is where the question was asked.
+pub fn grown(answer: &Answer) -> Option<Amounts> {
+    match answer.result {
+        Ok(Reply::Accrued { held, claimed }) => Some(Amounts { held, claimed }),
+        _ => None,
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use billing::command::Command;
-
     use super::*;
 
     fn unavailable(why: &str) -> AccountError {

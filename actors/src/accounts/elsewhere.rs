@@ -8,21 +8,21 @@ use std::{
 };
 
 use billing::{
-    command::{Answer, Command, Reply},
+    command::{Answer, Command},
     ids::AccountId,
 };
 use futures::future::BoxFuture;
 use ledger::log::Shard;
-use tokio::{runtime::Handle, sync::mpsc};
+use tokio::{
+    runtime::Handle,
+    sync::{mpsc, oneshot},
+};
 
 use super::{
     Accounts, DEADLINE,
-    asking::{Asking, Next},
+    asking::{Asking, Next, grown, grows},
 };
-use crate::{
-    account::{AccountError, Asked, Live, Question, Said},
-    running::Amounts,
-};
+use crate::account::{AccountError, Asked, Live, Question, Said};
 
 /// How long after it was told to ask elsewhere a question is asked again. A shard has no owner for about so long when it
 /// is handed over.
@@ -101,30 +101,29 @@ impl Accounts {
         question: Question,
         within: Duration,
     ) -> Result<Said, AccountError> {
-        let grows = match &question {
-            Question::Decide(command) => match **command {
-                Command::Accrue { request_id, .. } => Some(request_id),
-                _ => None,
-            },
-            _ => None,
-        };
+        let grows = grows(&question);
         let said = elsewhere.ask(self.shard_of(id), id, question, within).await?;
         if let (Some(request_id), Said::Answer(answer)) = (grows, &said)
-            && let Ok(Reply::Accrued { held, claimed }) = answer.result
+            && let Some(amounts) = grown(answer)
         {
-            self.running().holds(request_id, Amounts { held, claimed });
+            self.running().holds(request_id, amounts);
         }
         Ok(said)
     }
 
-    /// Posts a command to an account, wherever it is.
-    pub(crate) fn post_anywhere(&self, id: AccountId, command: Command) {
+    /// Posts a command to an account, wherever it is. What it returns ends once the command is handled, or nobody knows
+    /// whether it is: of two that are posted the second may be handled first.
+    pub(crate) fn post_anywhere(&self, id: AccountId, command: Command) -> oneshot::Receiver<()> {
+        let (handled, ends) = oneshot::channel();
         // Whoever posts runs in a task of a worker's.
-        let Ok(handle) = Handle::try_current() else { return };
-        let accounts = self.clone();
-        handle.spawn(async move {
-            let _: Result<Answer, _> = accounts.ask_anywhere(id, command, DEADLINE).await;
-        });
+        if let Ok(handle) = Handle::try_current() {
+            let accounts = self.clone();
+            handle.spawn(async move {
+                let _: Result<Answer, _> = accounts.ask_anywhere(id, command, DEADLINE).await;
+                drop(handled);
+            });
+        }
+        ends
     }
 
     /// Answers another node's question from an account of this process.
