@@ -1,6 +1,7 @@
 //! Where an account lives: finds its actor, spawns it on the first message and again after it ended, and asks it. The
 //! meaning of a question is not known here.
 
+pub mod asking;
 mod elsewhere;
 mod restart;
 mod watching;
@@ -29,6 +30,7 @@ use runtime::{
     health::{ExitReason, Health, Kind, Name, Waiting},
     mailbox::{self, Ask, AskError},
 };
+use tokio::sync::oneshot;
 
 use crate::{
     account::{AccountActor, AccountError, Asked, End, Enter, Entered, Leave, Tick},
@@ -338,14 +340,21 @@ impl Accounts {
     /// Posts a command without waiting for an answer. Bounded by the running requests: each posts one command a second,
     /// one at its end, and one for each permit that it gets.
     pub fn post(&self, id: AccountId, command: Command) {
+        // Nobody waits for it.
+        drop(self.post_in_order(id, command));
+    }
+
+    /// The same. What it returns, if anything, ends once the command is handled, or nobody knows whether it is: what is asked
+    /// before may be handled before. Otherwise it precedes in the account's mailbox what is asked later.
+    pub(crate) fn post_in_order(&self, id: AccountId, command: Command) -> Option<oneshot::Receiver<()>> {
         if self.is_shared() {
-            self.post_anywhere(id, command);
-            return;
+            return Some(self.post_anywhere(id, command));
         }
-        let (reply, _) = tokio::sync::oneshot::channel::<Result<Answer, AccountError>>();
+        let (reply, _) = oneshot::channel::<Result<Answer, AccountError>>();
         let (address, waiting) = self.living(id);
         let posted = self.health().posted_to(Kind::Account, &waiting).named(command.name());
         mailbox::tell(&address, Ask::of(command, reply, posted));
+        None
     }
 
     /// Sends an account of this process a message without an answer. The caller names the bound of such messages.

@@ -7,7 +7,10 @@ pub mod bill;
 mod replay;
 mod settling;
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 use bill::{Bill, LetIn};
 use billing::{
@@ -162,6 +165,8 @@ pub struct Admission {
     weight: u32,
     /// The balance with the hold placed.
     balance: Option<Box<Balance>>,
+    /// Ends once the account has handled that the permit was given back.
+    parked: Mutex<Option<oneshot::Receiver<()>>>,
     accounts: Accounts,
 }
 
@@ -177,6 +182,7 @@ impl Admission {
             amounts: accounts.running().insert(admit.request_id, about),
             weight: 1,
             balance: None,
+            parked: Mutex::default(),
             accounts: accounts.clone(),
         }
     }
@@ -255,7 +261,8 @@ impl Admission {
     /// Gives the request's permit back, because it stands still. One way. It may not run before [`Admission::resume`] has
     /// completed.
     pub fn park(&self) {
-        self.accounts.post(self.account_id, Command::Park { request_id: self.request_id() });
+        let parked = self.accounts.post_in_order(self.account_id, Command::Park { request_id: self.request_id() });
+        *self.parked.lock().unwrap_or_else(PoisonError::into_inner) = parked;
     }
 
     /// Takes the permit again, in its turn, as long as that takes: completes once that is durable. An account that does not
@@ -266,7 +273,13 @@ impl Admission {
     /// The hold was ended elsewhere: the request may not run any more.
     pub fn resume(&self) -> impl Future<Output = Result<(), Refusal>> + use<> {
         let (accounts, account_id, request_id) = (self.accounts.clone(), self.account_id, self.request_id());
+        let parked = self.parked.lock().unwrap_or_else(PoisonError::into_inner).take();
         async move {
+            // Another node may handle the question for the permit before it hears that it was given back: then the request
+            // would run without one.
+            if let Some(parked) = parked {
+                let _ = parked.await;
+            }
             loop {
                 match accounts.resume(account_id, request_id).await {
                     Ok(Answer { result: Ok(_), .. }) => return Ok(()),

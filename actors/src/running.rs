@@ -126,13 +126,13 @@ impl Running {
     }
 
     /// Notes which other nodes live.
-    pub(crate) fn others(&self, nodes: impl Iterator<Item = NodeId>) {
+    pub fn others(&self, nodes: impl Iterator<Item = NodeId>) {
         let marks = nodes.map(|node| mark(node.0)).collect();
         *self.others.write().unwrap_or_else(PoisonError::into_inner) = Some(marks);
     }
 
     /// Where a request is, as far as that is known here.
-    pub(crate) fn whereabouts(&self, id: RequestId) -> Whereabouts {
+    pub fn whereabouts(&self, id: RequestId) -> Whereabouts {
         let others = self.others.read().unwrap_or_else(PoisonError::into_inner);
         match (others.as_ref(), self.node.get()) {
             _ if self.contains(id) || self.is_unsettled(id) => Whereabouts::Runs,
@@ -143,7 +143,7 @@ impl Running {
     }
 
     /// This process is one of several nodes from now on.
-    pub(crate) fn is_node(&self, node: NodeId) {
+    pub fn is_node(&self, node: NodeId) {
         // A process is one node.
         let _ = self.node.set(node);
     }

@@ -45,7 +45,7 @@ pub struct Header {
     /// When the account has work due without a command (expiring credits, a renewal, a notice), abandoned holds
     /// excepted.
     pub wake_at: Option<Timestamp>,
-    /// The number of changes of the account's keys, saved cards and webhooks.
+    /// The number of changes of the account's keys, saved cards, webhooks and members, and of its payments' reversals.
     pub revision: u64,
     /// Since when an operator has the account admit no requests; `None` where it does.
     pub frozen_at: Option<Timestamp>,

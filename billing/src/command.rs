@@ -85,6 +85,9 @@ pub struct Reverse {
     pub card: Option<String>,
     /// Of a plan's fee: the time until which other fees pay the plan.
     pub paid_until: Option<Timestamp>,
+    /// The account's revision before all of this was read; `None` from a node that does not name it yet.
+    #[serde(default)]
+    pub revision: Option<u64>,
 }
 
 /// A command to an account.

@@ -439,6 +439,7 @@ fn command(step: &Step, account: &Account, replay: &Replay, serial: u128, now: T
                 listing: Listing::All,
                 card: None,
                 paid_until: replay.paid_until(Some(payment.id)),
+                revision: Some(account.header.revision),
             }))
         }
         Step::Void { which, amount } => Command::VoidGrant {

@@ -165,6 +165,7 @@ impl Story {
             listing,
             card: Some("card".into()),
             paid_until,
+            revision: Some(self.account.header.revision),
         }))
     }
 
@@ -278,6 +279,25 @@ fn what_expired_unused_counts_before_what_was_spent() {
     story.refund(payment, "re_1", 7, State::Failed);
     assert_eq!(story.money(), (0, 0), "what had expired does not come back");
     assert_eq!(story.grant_of(payment).taken.total(), Nanos::ZERO);
+}
+
+#[test]
+fn what_two_nodes_decide_from_the_same_rows_is_taken_once() {
+    let mut story = Story::new();
+    let payment = story.buy(10);
+    story.spend(3);
+    story.pass_days(29);
+    let (reference, amount) = (Some("dp_1".to_owned()), Nanos::dollars(10));
+    let news = News { id: None, kind: Kind::Dispute, reference, amount, state: State::Open };
+    // The grant is not in memory, so that only the revision tells that the rows are old.
+    let [first, second] = [(); 2].map(|()| story.reverse(payment, vec![news.clone()], Listing::All));
+    story.say(first).result.unwrap();
+    assert_eq!(story.money(), (0, 3));
+    assert!(matches!(story.say(second).result, Err(Refusal::GrantMoved(_))));
+    let again = story.reverse(payment, vec![news], Listing::All);
+    story.say(again).result.unwrap();
+    assert_eq!(story.money(), (0, 3));
+    story.check(payment);
 }
 
 #[test]

@@ -151,6 +151,7 @@ impl Story {
             listing: Listing::All,
             card: None,
             paid_until: None,
+            revision: None,
         })))
         .unwrap();
     }

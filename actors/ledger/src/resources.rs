@@ -1,4 +1,5 @@
-//! The revision of an account's keys, saved cards and webhooks. A change of them is decided from rows read after it.
+//! The revision of an account's keys, saved cards, webhooks and reversals. A change of them is decided from rows read after
+//! it.
 
 use billing::ids::AccountId;
 

@@ -39,6 +39,8 @@ pub struct StoredPayment {
     pub reversals: Vec<Reversal>,
     /// The time until which other fees pay the plan.
     pub paid_until: Option<Timestamp>,
+    /// The account's revision. It was read first: all else may be newer, never older.
+    pub revision: Option<u64>,
 }
 
 /// A refund requested here, without an answer.
@@ -75,10 +77,11 @@ impl Ledger {
         account: AccountId,
         id: PaymentId,
     ) -> Result<Option<StoredPayment>, LedgerError> {
+        let revision = self.revision(account).await?;
         let Some(payment) = self.payment(account, id).await? else { return Ok(None) };
         let grant = self.grant_of(account, &payment.grant_key()).await?;
         let (reversals, paid_until) = (self.reversals(id).await?, self.paid_until_otherwise(account, id).await?);
-        Ok(Some(StoredPayment { payment, grant, reversals, paid_until }))
+        Ok(Some(StoredPayment { payment, grant, reversals, paid_until, revision }))
     }
 
     /// The time until which an account's plan is paid without one fee: by other fees, or by a cycle that an operator

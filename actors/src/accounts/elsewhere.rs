@@ -8,18 +8,21 @@ use std::{
 };
 
 use billing::{
-    command::{Answer, Command, Reply},
+    command::{Answer, Command},
     ids::AccountId,
 };
 use futures::future::BoxFuture;
 use ledger::log::Shard;
-use tokio::{runtime::Handle, sync::mpsc};
-
-use super::{Accounts, DEADLINE};
-use crate::{
-    account::{AccountError, Asked, Live, Question, Said},
-    running::Amounts,
+use tokio::{
+    runtime::Handle,
+    sync::{mpsc, oneshot},
 };
+
+use super::{
+    Accounts, DEADLINE,
+    asking::{Asking, Next, grown, grows},
+};
+use crate::account::{AccountError, Asked, Live, Question, Said};
 
 /// How long after it was told to ask elsewhere a question is asked again. A shard has no owner for about so long when it
 /// is handed over.
@@ -75,8 +78,7 @@ impl Accounts {
         deadline: Duration,
     ) -> Result<Q::Answer, AccountError> {
         let (shard, until) = (self.shard_of(id), Instant::now() + deadline);
-        // What was handled, perhaps, without an answer. What a later try fails with says nothing of that.
-        let mut unknown = None;
+        let mut asking = Asking::new(&question);
         loop {
             let left = until.saturating_duration_since(Instant::now());
             let answer = if elsewhere.is_here(shard) {
@@ -84,19 +86,8 @@ impl Accounts {
             } else {
                 self.ask_there(elsewhere, id, question.clone().into(), left).await.and_then(Q::Answer::try_from)
             };
-            match answer {
-                Err(AccountError::Moved) if left > MOVED => {}
-                // It was waiting at an account that left meanwhile.
-                Err(error @ AccountError::Unavailable(_))
-                    if left > MOVED && question.is_repeatable() && !elsewhere.is_here(shard) =>
-                {
-                    unknown = Some(error);
-                }
-                Err(AccountError::Moved) => {
-                    return Err(AccountError::Unavailable("no node answers for the account now".into()));
-                }
-                Err(error) => return Err(unknown.unwrap_or(error)),
-                answer => return answer,
+            if let Next::Done(answer) = asking.next(answer, elsewhere.is_here(shard), left > MOVED) {
+                return answer;
             }
             tokio::time::sleep(MOVED).await;
         }
@@ -110,30 +101,29 @@ impl Accounts {
         question: Question,
         within: Duration,
     ) -> Result<Said, AccountError> {
-        let grows = match &question {
-            Question::Decide(command) => match **command {
-                Command::Accrue { request_id, .. } => Some(request_id),
-                _ => None,
-            },
-            _ => None,
-        };
+        let grows = grows(&question);
         let said = elsewhere.ask(self.shard_of(id), id, question, within).await?;
         if let (Some(request_id), Said::Answer(answer)) = (grows, &said)
-            && let Ok(Reply::Accrued { held, claimed }) = answer.result
+            && let Some(amounts) = grown(answer)
         {
-            self.running().holds(request_id, Amounts { held, claimed });
+            self.running().holds(request_id, amounts);
         }
         Ok(said)
     }
 
-    /// Posts a command to an account, wherever it is.
-    pub(crate) fn post_anywhere(&self, id: AccountId, command: Command) {
+    /// Posts a command to an account, wherever it is. What it returns ends once the command is handled, or nobody knows
+    /// whether it is: of two that are posted the second may be handled first.
+    pub(crate) fn post_anywhere(&self, id: AccountId, command: Command) -> oneshot::Receiver<()> {
+        let (handled, ends) = oneshot::channel();
         // Whoever posts runs in a task of a worker's.
-        let Ok(handle) = Handle::try_current() else { return };
-        let accounts = self.clone();
-        handle.spawn(async move {
-            let _: Result<Answer, _> = accounts.ask_anywhere(id, command, DEADLINE).await;
-        });
+        if let Ok(handle) = Handle::try_current() {
+            let accounts = self.clone();
+            handle.spawn(async move {
+                let _: Result<Answer, _> = accounts.ask_anywhere(id, command, DEADLINE).await;
+                drop(handled);
+            });
+        }
+        ends
     }
 
     /// Answers another node's question from an account of this process.

@@ -24,10 +24,11 @@ use uuid::Uuid;
 
 use super::{
     balances::ByRedis,
+    hearing::is_alive,
     lease::{Held, Leases, Rules},
     neighbours::{Answers, Neighbours, hear_all, tell_all},
     relay::{Desk, Offers, tell_offers},
-    task::{Event, Nudge, Task, is_alive},
+    task::{Event, Nudge, Task},
     view::View,
 };
 use crate::{accounts::Accounts, journal::Journal};

@@ -21,7 +21,7 @@ use link::{Forwarded, Link, LinkError, NotSent, Pieces, Sent, Tell};
 use runtime::node::NodeId;
 use tokio::sync::watch;
 
-use super::{Cluster, lease::Rules, neighbours::News, place::Offer, task::is_alive};
+use super::{Cluster, hearing::is_alive, lease::Rules, neighbours::News, place::Offer};
 use crate::running::Running;
 
 /// How often a node says what it has, where nothing changed: what is told may be lost.

@@ -22,9 +22,10 @@ use tokio::{
 
 use super::{
     clocks,
+    hearing::{Hearing, is_alive, may_live, others},
     lease::{
-        Command, Commands, Held, Lease, Leases, Member, Picture, Reading, Rules, Stage, Standing, Statement, Taken,
-        Unknown, Why,
+        Command, Commands, Held, Lease, Leases, Member, Picture, Reading, Rules, Standing, Statement, Taken, Unknown,
+        Why,
     },
     view::{Owner, View},
 };
@@ -81,29 +82,6 @@ pub(super) struct Task {
     pub(super) has_left: watch::Sender<bool>,
     pub(super) sees: watch::Sender<Option<Nodes>>,
     pub(super) hearing: Arc<Mutex<Hearing>>,
-}
-
-/// Since when the rows are read without a break, and the newest reading. Statements that run at once end in any order: what
-/// an older one has read is not shown after a newer one.
-#[derive(Debug, Default)]
-pub(super) struct Hearing {
-    since: Duration,
-    last: Option<(Statement, Duration)>,
-}
-
-impl Hearing {
-    /// A statement has read the rows now. Returns for how long they are read without a break; `None` where a newer
-    /// statement has read them.
-    fn read(&mut self, statement: Statement, now: Duration, rules: &Rules) -> Option<Duration> {
-        if self.last.is_some_and(|(newest, _)| newest > statement) {
-            return None;
-        }
-        if self.last.is_none_or(|(_, last)| now.saturating_sub(last) > 2 * rules.renew) {
-            self.since = now;
-        }
-        self.last = Some((statement, now));
-        Some(now.saturating_sub(self.since))
-    }
 }
 
 /// A shard that is begun, or handed over, and what does that.
@@ -203,13 +181,9 @@ impl Task {
 
     /// Shows until when each shard is answered for here.
     fn show(&self) {
-        let mut until = BTreeMap::new();
-        for (held, stage, stop_at) in self.leases.held() {
-            let is_begun = self.begun.get(&held.shard).is_some_and(|begun| begun.held == held && begun.is_done);
-            if stage == Stage::Used && is_begun {
-                until.insert(held.shard, stop_at);
-            }
-        }
+        let is_begun =
+            |held: Held| self.begun.get(&held.shard).is_some_and(|begun| begun.held == held && begun.is_done);
+        let until: BTreeMap<_, _> = self.leases.answers(is_begun).collect();
         for shard in self.ledger.shards().all() {
             self.view.answers_until(shard, until.get(&shard).copied());
         }
@@ -224,6 +198,12 @@ impl Task {
         let (ledger, journal, accounts) = (Arc::clone(&self.ledger), Arc::clone(&self.journal), self.accounts.clone());
         let (events, on_begin) = (self.events.clone(), Arc::clone(&self.on_begin));
         let begin = async move {
+            // What an earlier use of the shard has sent is decided before the log is read: it may be on its way there, and
+            // would else come behind rows that it does not know.
+            if let Err(error) = journal.decided().await {
+                tracing::warn!(shard = held.shard.0, %error, "a shard can't be served");
+                return;
+            }
             let tail = loop {
                 match ledger.begin_shard(held.shard, held.epoch).await {
                     Ok(tail) => break tail,
@@ -335,10 +315,8 @@ impl Task {
                     // Held while it is shown: no older one is shown after it.
                     let mut hearing = hearing.lock().unwrap_or_else(PoisonError::into_inner);
                     if let Some(heard_for) = hearing.read(statement, now(), &rules) {
-                        let lives = |node: &&nodes::Node| may_live(node, &nodes, &rules, heard_for);
-                        show_owners(&view, &link, &nodes, |node| !lives(&node));
-                        let others = nodes.nodes.iter().filter(lives).filter(|node| node.id != me);
-                        running.others(others.map(|node| NodeId(node.id)));
+                        show_owners(&view, &link, &nodes, |node| !may_live(node, &nodes, &rules, heard_for));
+                        running.others(others(NodeId(me), &nodes, &rules, heard_for));
                         sees.send_replace(Some(nodes));
                     }
                     Ok(reading)
@@ -404,23 +382,6 @@ async fn listen(ledger: Arc<Ledger>, news: mpsc::Sender<()>) {
     }
 }
 
-/// How long a node that lives may be silent.
-fn longest_silence(rules: &Rules) -> Duration {
-    rules.lease + 2 * rules.renew
-}
-
-/// Whether a node has been heard of lately.
-pub fn is_alive(node: &nodes::Node, seen: &Nodes, rules: &Rules) -> bool {
-    let silent = seen.now.0.saturating_sub(node.beat_at.0);
-    u128::try_from(silent).unwrap_or_default() < longest_silence(rules).as_millis()
-}
-
-/// Whether a node may live, of which rows without a break tell that are read for so long. The requests of one that does not
-/// count as gone. After the database was away nobody has been heard of, and those who live come again in a moment.
-fn may_live(node: &nodes::Node, seen: &Nodes, rules: &Rules, heard_for: Duration) -> bool {
-    is_alive(node, seen, rules) || heard_for < longest_silence(rules)
-}
-
 fn reading(nodes: &Nodes, renewed: Vec<(Shard, i64)>) -> Reading {
     let member = |node: &nodes::Node| Member {
         node: NodeId(node.id),
@@ -454,38 +415,5 @@ fn show_owners(view: &View, link: &Link, nodes: &Nodes, is_gone: impl Fn(&nodes:
     }
     for gone in nodes.nodes.iter().filter(|node| is_gone(node)) {
         link.forget(NodeId(gone.id));
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use billing::Timestamp;
-
-    use super::*;
-
-    #[test]
-    fn who_could_not_be_heard_may_live_until_it_has_had_time_to_be_heard() {
-        let node = nodes::Node {
-            id: uuid::Uuid::from_u128(1),
-            name: String::new(),
-            address: String::new(),
-            version: String::new(),
-            leaves: false,
-            beat: 1,
-            beat_at: Timestamp(0),
-            since: Timestamp(0),
-            ahead_ms: 0,
-        };
-        let seen = |ms| Nodes { now: Timestamp(ms), nodes: vec![node.clone()], leases: Vec::new() };
-        // A lease of ten seconds, renewed each three.
-        let (rules, mut hearing, s) = (Rules::default(), Hearing::default(), Duration::from_secs);
-        assert_eq!(hearing.read(1, s(100), &rules), Some(s(0)), "nothing was read before");
-        assert_eq!(hearing.read(3, s(103), &rules), Some(s(3)));
-        assert_eq!(hearing.read(2, s(104), &rules), None, "it began before");
-        assert_eq!(hearing.read(4, s(109), &rules), Some(s(9)), "one reading was missed");
-        assert_eq!(hearing.read(5, s(120), &rules), Some(s(0)), "the database was away");
-        let lives = |ms, heard_for| may_live(&node, &seen(ms), &rules, heard_for);
-        assert!(lives(15_999, s(3_600)) && !lives(16_000, s(3_600)));
-        assert!(lives(3_600_000, s(15)) && !lives(3_600_000, s(16)));
     }
 }

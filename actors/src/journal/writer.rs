@@ -184,14 +184,23 @@ impl Journal {
     ///
     /// [`LedgerError::Away`]: the tables did not get so far in time.
     pub async fn drained(&self) -> Result<(), LedgerError> {
+        self.decided().await?;
+        self.projector.caught_up().await
+    }
+
+    /// Waits until everything that was sent before is decided.
+    ///
+    /// # Errors
+    ///
+    /// [`LedgerError::Away`]: the journal has ended.
+    pub async fn decided(&self) -> Result<(), LedgerError> {
         // Nobody's account: its entry stands behind all that wait.
         let (nobody, incarnation) = (AccountId(uuid::Uuid::nil()), 0);
-        let (ready, drained) = oneshot::channel();
+        let (ready, decided) = oneshot::channel();
         self.open(nobody, incarnation, ready);
-        let drained = drained.await;
+        let decided = decided.await;
         self.ended(nobody, incarnation);
-        drained.map_err(|_| LedgerError::Away("the journal has ended".into()))?;
-        self.projector.caught_up().await
+        decided.map_err(|_| LedgerError::Away("the journal has ended".into()))
     }
 
     /// Has it die of a panic.

@@ -19,7 +19,8 @@ use super::{
 };
 use crate::accounts::Accounts;
 
-/// The lock that orders reversals. They are few, and no holder waits for a processor.
+/// The lock that orders this process's reversals. They are few, and no holder waits for a processor. Those of other nodes the
+/// account's revision orders.
 static TURN: Mutex<()> = Mutex::const_new(());
 
 /// The cause of a report, written with its changes.
@@ -89,10 +90,12 @@ pub(super) async fn tell(
     let mut stored = Some(stored);
     let mut readings = Readings::default();
     loop {
-        let Some(StoredPayment { payment, grant, reversals, paid_until }) = stored.take() else { return Ok(()) };
+        let Some(StoredPayment { payment, grant, reversals, paid_until, revision }) = stored.take() else {
+            return Ok(());
+        };
         let id = payment.id;
         let (grant, known, news, card) = (grant.map(Box::new), reversals, news.clone(), card.clone());
-        let reverse = Reverse { payment, grant, known, news, listing, card, paid_until };
+        let reverse = Reverse { payment, grant, known, news, listing, card, paid_until, revision };
         let command = because.clone().wrap(Command::Reverse(Box::new(reverse)));
         match accounts.decide(account, command).await?.result {
             Ok(_) => return Ok(()),

@@ -1,4 +1,5 @@
-//! The database: its rows, its clock, and what a statement does. The shell of the product writes the same in SQL.
+//! The database of the leases: its rows, its clock, and what a statement does. The shell of the product writes the same in
+//! SQL. The accounts' simulation has it, too.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -7,10 +8,24 @@ use billing::Timestamp;
 use ledger::log::Shard;
 use runtime::node::NodeId;
 
-use crate::{
-    check::{Checked, check},
-    world::Mutant,
-};
+/// A fault of the database.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Fault {
+    /// A take does not look at the row.
+    TakeUnfenced,
+    /// A take does not raise the epoch.
+    EpochKept,
+    /// A renewal does not look whose the shard is.
+    RenewalUnfenced,
+    /// A release does not look whose the shard is.
+    ReleaseUnfenced,
+    /// A release is not carried out.
+    ReleaseForgotten,
+    /// A node that leaves does not say so.
+    LeavingUnsaid,
+    /// Heartbeats are not written.
+    HeartbeatLost,
+}
 
 /// What a statement answers.
 #[derive(Debug, Clone)]
@@ -21,7 +36,7 @@ pub(crate) enum Answer {
 }
 
 pub(crate) struct Database {
-    pub(crate) mutant: Option<Mutant>,
+    fault: Option<Fault>,
     lease: Duration,
     /// Millionths by which its clock is faster.
     ppm: i64,
@@ -33,10 +48,10 @@ pub(crate) struct Database {
 }
 
 impl Database {
-    pub(crate) fn new(shards: i64, lease: Duration, ppm: i64, mutant: Option<Mutant>) -> Self {
+    pub(crate) fn new(shards: i64, lease: Duration, ppm: i64, fault: Option<Fault>) -> Self {
         let free = |shard| Lease { shard: Shard(shard), owner: None, epoch: 0, expires_at: Timestamp(0), version: 0 };
         Self {
-            mutant,
+            fault,
             lease,
             ppm,
             offset_ms: 1_800_000_000_000,
@@ -61,8 +76,8 @@ impl Database {
         &self.leases
     }
 
-    fn is(&self, mutant: Mutant) -> bool {
-        self.mutant == Some(mutant)
+    fn is(&self, fault: Fault) -> bool {
+        self.fault == Some(fault)
     }
 
     fn picture(&self, at: u64) -> Picture {
@@ -89,8 +104,8 @@ impl Database {
     }
 
     fn beat(&mut self, at: u64, node: NodeId, beat: u64, standing: Standing) {
-        let is_unsaid = self.is(Mutant::LeavingUnsaid);
-        if self.is(Mutant::HeartbeatLost) || self.members.get(&node).is_some_and(|member| member.beat >= beat) {
+        let is_unsaid = self.is(Fault::LeavingUnsaid);
+        if self.is(Fault::HeartbeatLost) || self.members.get(&node).is_some_and(|member| member.beat >= beat) {
             return;
         }
         let standing = if is_unsaid { Standing::Serving } else { standing };
@@ -98,7 +113,7 @@ impl Database {
     }
 
     fn renew(&mut self, node: NodeId, held: Held, until: Timestamp) -> bool {
-        let is_unfenced = self.is(Mutant::RenewalUnfenced);
+        let is_unfenced = self.is(Fault::RenewalUnfenced);
         let Some(row) = self.leases.iter_mut().find(|row| row.shard == held.shard) else { return false };
         let is_own = row.owner == Some(node) && row.epoch == held.epoch;
         if is_own {
@@ -109,7 +124,7 @@ impl Database {
     }
 
     fn take(&mut self, node: NodeId, seen: &Lease, until: Timestamp) -> Result<Taken, String> {
-        let (is_unfenced, is_kept) = (self.is(Mutant::TakeUnfenced), self.is(Mutant::EpochKept));
+        let (is_unfenced, is_kept) = (self.is(Fault::TakeUnfenced), self.is(Fault::EpochKept));
         let Some(row) = self.leases.iter_mut().find(|row| row.shard == seen.shard) else {
             return Err(format!("{:?} is no shard", seen.shard));
         };
@@ -123,8 +138,8 @@ impl Database {
     }
 
     fn release(&mut self, node: NodeId, held: Held) {
-        let is_unfenced = self.is(Mutant::ReleaseUnfenced);
-        let is_forgotten = self.is(Mutant::ReleaseForgotten);
+        let is_unfenced = self.is(Fault::ReleaseUnfenced);
+        let is_forgotten = self.is(Fault::ReleaseForgotten);
         let Some(row) = self.leases.iter_mut().find(|row| row.shard == held.shard) else { return };
         if (row.owner == Some(node) && row.epoch == held.epoch || is_unfenced) && !is_forgotten {
             row.owner = None;
@@ -134,12 +149,13 @@ impl Database {
     }
 
     /// Each of these nodes has as many shards as any other, or one more or less.
-    pub(crate) fn is_even(&self, nodes: &[NodeId]) -> Checked {
+    pub(crate) fn is_even(&self, nodes: &[NodeId]) -> Result<(), String> {
         let count = |node: &NodeId| self.leases.iter().filter(|row| row.owner == Some(*node)).count();
         let counts: Vec<usize> = nodes.iter().map(count).collect();
         let (least, most) = (counts.iter().min().copied().unwrap_or(0), counts.iter().max().copied().unwrap_or(0));
-        check(most <= least + 1 && counts.iter().sum::<usize>() == self.leases.len(), || {
-            format!("the nodes have {counts:?} of {} shards", self.leases.len())
-        })
+        if most <= least + 1 && counts.iter().sum::<usize>() == self.leases.len() {
+            return Ok(());
+        }
+        Err(format!("the nodes have {counts:?} of {} shards", self.leases.len()))
     }
 }

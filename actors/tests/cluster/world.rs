@@ -12,7 +12,7 @@ use uuid::Uuid;
 
 use crate::{
     check::{Checked, Stats, Truth, check},
-    database::{Answer, Database},
+    database::{Answer, Database, Fault},
     node::Node,
     random::Random,
 };
@@ -67,6 +67,26 @@ impl Mutant {
         Self::NoTicks,
         Self::IntrusionUnheard,
     ];
+
+    /// The fault of the database that it is, if it is one.
+    const fn fault(self) -> Option<Fault> {
+        match self {
+            Self::TakeUnfenced => Some(Fault::TakeUnfenced),
+            Self::EpochKept => Some(Fault::EpochKept),
+            Self::RenewalUnfenced => Some(Fault::RenewalUnfenced),
+            Self::ReleaseUnfenced => Some(Fault::ReleaseUnfenced),
+            Self::ReleaseForgotten => Some(Fault::ReleaseForgotten),
+            Self::LeavingUnsaid => Some(Fault::LeavingUnsaid),
+            Self::HeartbeatLost => Some(Fault::HeartbeatLost),
+            Self::LeaseOverstated
+            | Self::UnknownIsRenewed
+            | Self::TimeNotAsked
+            | Self::NudgeUnsaid
+            | Self::OwnClock
+            | Self::NoTicks
+            | Self::IntrusionUnheard => None,
+        }
+    }
 }
 
 /// How long a node waits for a statement, in milliseconds.
@@ -136,7 +156,8 @@ impl World {
         let mut random = Random::new(seed);
         let rules = Rules::default();
         let shards = random.pick(&[1, 3, 16, 16]).unwrap_or(16);
-        let database = Database::new(shards, rules.lease, random.between(-5_000, 5_000), mutant);
+        let database =
+            Database::new(shards, rules.lease, random.between(-5_000, 5_000), mutant.and_then(Mutant::fault));
         let mut own = rules;
         if mutant == Some(Mutant::LeaseOverstated) {
             own.lease = Duration::from_secs(14);

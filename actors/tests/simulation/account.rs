@@ -11,7 +11,7 @@ use std::{
 use actors::{
     account::machine::{self, Askers, Input, Machine, Moment, Output, Outputs, Stop},
     journal::protocol::Pending,
-    running::Whereabouts,
+    running::{Running, Whereabouts},
 };
 use billing::{
     Nanos, Timestamp,
@@ -125,7 +125,10 @@ pub(crate) struct Shell<'a> {
     pub(crate) now: Moment,
     pub(crate) journal: &'a mut VecDeque<ForJournal>,
     pub(crate) running: &'a BTreeSet<RequestId>,
+    pub(crate) others: &'a Running,
     pub(crate) departures: &'a mut Vec<Departure>,
+    /// Requests whose holds were settled as abandoned.
+    pub(crate) abandoned: &'a mut Vec<(AccountId, RequestId)>,
     pub(crate) mutant: Option<Mutant>,
 }
 
@@ -134,10 +137,15 @@ impl<'a> Shell<'a> {
         self.mutant == Some(mutant)
     }
 
-    /// Whether a request runs here. A mutant claims that every request does.
-    fn runs(&self) -> impl Fn(RequestId) -> bool + use<'a> {
-        let (running, is_blind) = (self.running, self.is(Mutant::HoldsForgotten));
-        move |id| is_blind || running.contains(&id)
+    /// Where a request is, as far as its node knows. A mutant claims that every request runs there.
+    fn whereabouts(&self) -> impl Fn(RequestId) -> Whereabouts + use<'a> {
+        let (running, others, is_blind) = (self.running, self.others, self.is(Mutant::HoldsForgotten));
+        let is_alone = self.is(Mutant::OthersForgotten);
+        move |id| match others.whereabouts(id) {
+            _ if is_blind || running.contains(&id) => Whereabouts::Runs,
+            Whereabouts::Elsewhere if is_alone => Whereabouts::Gone,
+            whereabouts => whereabouts,
+        }
     }
 }
 
@@ -231,13 +239,13 @@ impl Actor {
         if let Ok(account) = &loaded {
             self.seen.witness.loaded(account);
         }
-        let (now, runs) = (shell.now, shell.runs());
-        self.give(shell, |machine, hands| machine.loaded(loaded.map(Some), whereabouts(runs), now, hands))
+        let (now, whereabouts) = (shell.now, shell.whereabouts());
+        self.give(shell, |machine, hands| machine.loaded(loaded.map(Some), whereabouts, now, hands))
     }
 
     pub(crate) fn tick(&mut self, shell: &mut Shell<'_>) -> Checked {
-        let (now, runs) = (shell.now, shell.runs());
-        self.give(shell, |machine, hands| machine.tick(whereabouts(runs), now, hands))
+        let (now, whereabouts) = (shell.now, shell.whereabouts());
+        self.give(shell, |machine, hands| machine.tick(whereabouts, now, hands))
     }
 
     /// Leaves the account to another node.
@@ -381,7 +389,10 @@ impl Outputs<Ways> for Hands<'_, '_> {
                 self.alarms.push(self.shell.now.elapsed + after);
                 Ok(())
             }
-            Output::Abandoned { .. } => Ok(()),
+            Output::Abandoned { request_id, .. } => {
+                self.shell.abandoned.push((self.life.account, request_id));
+                Ok(())
+            }
             Output::Stop(stop) => {
                 self.seen.stopped = Some(stop);
                 Ok(())
@@ -429,7 +440,8 @@ impl Outputs<Ways> for Nowhere {
     fn handled(&mut self, _: AskId) {}
 }
 
-fn asked(input: &Input<Ways>) -> Option<AskId> {
+/// The question of an input, if somebody waits for its answer.
+pub(crate) fn asked(input: &Input<Ways>) -> Option<AskId> {
     match input {
         Input::Enter(_, way)
         | Input::Decide(_, way)
@@ -518,9 +530,4 @@ fn second_grant(payment: PaymentId, grant_id: GrantId) -> Fund {
 /// A machine's time, with the time that has really passed.
 pub(crate) fn moment(ledger: Timestamp, elapsed: Timestamp) -> Moment {
     Moment { ledger, elapsed: Duration::from_millis(elapsed.0.unsigned_abs()) }
-}
-
-/// Where requests are, for one process that owns everything.
-fn whereabouts(runs: impl Fn(RequestId) -> bool) -> impl Fn(RequestId) -> Whereabouts {
-    move |id| if runs(id) { Whereabouts::Runs } else { Whereabouts::Unknown }
 }

@@ -2,7 +2,6 @@
 //! that is alive then. An act without an answer may have been carried out: before it is repeated, its account is asked
 //! to write everything pending, and its proof is looked for.
 
-use actors::account::machine::Input;
 use billing::{
     Nanos,
     command::{Command, Fund},
@@ -13,8 +12,10 @@ use billing::{
 
 use crate::{
     answers::{Answered, Got},
+    asks::Who,
+    marks::Mark,
     mutants::Mutant,
-    world::{Who, World},
+    world::World,
 };
 
 /// The stage of an act.
@@ -26,8 +27,8 @@ enum Stage {
     Unknown,
     /// This owner was asked to write everything pending.
     Looking(u64),
-    /// Everything pending was written: this owner looks for the proof in the tables, from this row of the log on.
-    Reading(u64, u64),
+    /// Everything pending was written: this owner looks for the proof in the tables, with this mark.
+    Reading(u64, Mark),
     /// Everything pending was written, and there is no proof.
     Undone,
     /// The caller knows that the act was carried out.
@@ -69,11 +70,11 @@ impl World {
         self.say(|| format!("act {id} of {account} for {amount}"));
         self.stats.acts += 1;
         self.acts.insert(id, Act { account, amount, stage: Stage::Undone });
-        self.carry_out(owner, id);
+        self.attempt(owner, id);
     }
 
     /// Carries an act out. Each attempt would make a grant of its own.
-    fn carry_out(&mut self, owner: u64, id: RequestId) {
+    fn attempt(&mut self, owner: u64, id: RequestId) {
         let grant_id = GrantId(self.new_id());
         let Some(act) = self.acts.get_mut(&id) else { return };
         act.stage = Stage::Asked(owner);
@@ -90,7 +91,7 @@ impl World {
         let proof =
             Proof { request_id: id, act: "grant".into(), subject: String::new(), amount: Some(amount), reason: None };
         let command = Command::Proven { proof, command: Box::new(Command::Fund(fund)) };
-        self.ask(owner, account, Who::Acting(id), |way| Input::Decide(command, way));
+        self.ask(owner, account, Who::Acting(id), command);
     }
 
     /// Repeats or looks for an act without an answer.
@@ -112,7 +113,7 @@ impl World {
             Stage::Undone => {
                 self.say(|| format!("act {id} is asked again of owner {owner}"));
                 self.stats.acts_again += 1;
-                self.carry_out(owner, id);
+                self.attempt(owner, id);
             }
             Stage::Reading(..) => {
                 self.say(|| format!("act {id} is proved: {is_proved}"));
@@ -120,7 +121,7 @@ impl World {
             }
             Stage::Unknown | Stage::Asked(_) | Stage::Looking(_) | Stage::Told | Stage::Refused => {
                 self.end_act(id, Stage::Looking(owner));
-                self.ask(owner, account, Who::Acting(id), |way| Input::Decide(Command::Sweep, way));
+                self.ask(owner, account, Who::Acting(id), Command::Sweep);
             }
         }
         true

@@ -4,10 +4,11 @@ use actors::account::{AccountError, Bought, Entered, machine};
 use billing::command::Answer;
 
 use crate::{
-    account::{AskId, Departure},
+    account::Departure,
+    asks::Who,
     check::{Checked, OUTBOX, ensure},
     pursuits::Chase,
-    world::{Asked, Who, World},
+    world::World,
 };
 
 /// An answer as its caller receives it.
@@ -35,7 +36,7 @@ impl World {
             machine::Departure::Charge(payment) => {
                 let is_there = self.disk.rows(account).payments.contains_key(&payment.id);
                 ensure(is_there, OUTBOX, || format!("{payment:?} is to be charged and is not on disk"))?;
-                let now = self.now_of(owner);
+                let now = self.shown();
                 // A dead payment actor takes up the pending payments when it is started again.
                 if let Some(owner) = self.owner(owner).filter(|owner| owner.has_payments()) {
                     owner.pursuits.entry(payment.id).or_insert_with(|| Chase::new(account, *payment, now));
@@ -55,11 +56,11 @@ impl World {
     }
 
     /// Gives a caller its answer, or tells it that none will come.
-    pub(crate) fn resolve(&mut self, id: AskId, got: Got) -> Checked {
-        let Some(Asked { owner, who, .. }) = self.asks.remove(&id) else { return Ok(()) };
+    pub(crate) fn answered(&mut self, owner: u64, who: Who, got: Got) -> Checked {
         match who {
             Who::Entering(request) => self.entered(request, got),
             Who::Settling(request) => self.settled(request, got)?,
+            Who::Parking(request) => self.is_parked(request),
             Who::Resuming(request) => self.resumed(request, got),
             Who::Buying(account) => {
                 if let Ok(Answered::Bought(bought)) = got {
@@ -69,6 +70,7 @@ impl World {
             Who::Pursuing(payment) => self.pursued(owner, payment, got),
             Who::Task(task) => self.task_answered(task, got),
             Who::Acting(act) => self.acted(act, got),
+            Who::Nobody => {}
         }
         Ok(())
     }

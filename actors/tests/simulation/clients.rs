@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use actors::{
-    account::{AccountError, Enter, machine::Input},
+    account::{AccountError, Buy, Enter},
     admission::{
         Metered,
         bill::{Bill, LetIn, Settling, Tried},
@@ -26,12 +26,16 @@ use billing::{
     subscription::FEE,
 };
 use rust_decimal::Decimal;
+use uuid::Uuid;
 
 use crate::{
     answers::{Answered, Got},
+    asks::Who,
     check::{Checked, DURABLE, HOLD_FIRST, PERMITS, ensure},
+    marks::Mark,
     mutants::Mutant,
-    world::{Who, World},
+    owner,
+    world::World,
 };
 
 /// The stage of a request.
@@ -42,6 +46,8 @@ pub(crate) enum Stage {
     /// Sent to the provider or the engine.
     Running,
     /// It stands still, because its reader is slow, and gives its permit back.
+    Parking,
+    /// It has given its permit back.
     Parked,
     /// It has asked for its permit.
     Resuming,
@@ -49,8 +55,8 @@ pub(crate) enum Stage {
     Settling,
     /// It asks to settle again at this time.
     Waiting(Timestamp),
-    /// It looks for its record in the tables, from this row of the log on.
-    Reading(u64),
+    /// It looks for its record in the tables, with this mark.
+    Reading(Mark),
 }
 
 /// A request and its guard.
@@ -66,9 +72,6 @@ pub(crate) struct Request {
     /// The amounts that the account holds for the request.
     amounts: Amounts,
     bill: Bill,
-    /// The question by which it is let in, and whether one may have been handled whose answer was lost.
-    enter: Enter,
-    is_unsure: bool,
     /// The record to settle, once the request ends, and the progress of settling.
     record: Option<UsageRecord>,
     settling: Settling,
@@ -84,6 +87,11 @@ impl Request {
             Work::Open { class, .. } => class.cost(self.seconds),
             Work::Closed => price().cost(&self.tokens).expect("text has a price"),
         }
+    }
+
+    /// Whether it runs now.
+    pub(crate) fn runs(&self) -> bool {
+        self.stage == Stage::Running
     }
 
     /// Reduces the usage until the cost is within the claim. Returns whether that was needed.
@@ -133,7 +141,8 @@ impl World {
     pub(crate) fn request(&mut self) -> bool {
         let Some(owner) = self.any_owner() else { return false };
         let account = self.any_account();
-        let id = RequestId(self.new_id());
+        // It tells which node runs the request.
+        let id = RequestId(Uuid::from_u128(self.new_id().as_u128() | owner::name(owner).0.as_u128()));
         let work = if self.random.percent(50) {
             let class = if self.random.percent(70) {
                 SizeClass::B7
@@ -150,7 +159,7 @@ impl World {
         let hold =
             HoldRequest { minimum: Nanos::new(minimum), expected: Nanos::new(expected), worst_case: Nanos::new(worst) };
         let auto_scale = self.random.percent(30).then_some(Switch::On);
-        let started_at = self.now_of(owner);
+        let started_at = self.shown();
         let tokens = Quantities::plain(self.random.below(30_000).unsigned_abs(), 0);
         let admit = Admit {
             request_id: id,
@@ -166,7 +175,8 @@ impl World {
             session: session_of(id),
         };
         let max_wait = if self.random.percent(50) { Duration::ZERO } else { self.some_wait() };
-        let enter = Enter { admit: admit.clone(), max_wait };
+        let bill = Bill::asking(&admit, started_at);
+        let enter = Enter { admit, max_wait };
         let request = Request {
             id,
             account,
@@ -176,9 +186,7 @@ impl World {
             tokens,
             seconds: 0,
             amounts: Amounts::NOTHING,
-            bill: Bill::asking(&admit, started_at),
-            enter: enter.clone(),
-            is_unsure: false,
+            bill,
             record: None,
             settling: Settling::default(),
         };
@@ -187,7 +195,7 @@ impl World {
         if let Some(owner) = self.owner(owner) {
             owner.running.insert(id);
         }
-        self.ask(owner, account, Who::Entering(id), |way| Input::Enter(enter, way));
+        self.ask(owner, account, Who::Entering(id), enter);
         true
     }
 
@@ -198,22 +206,7 @@ impl World {
 
     /// Takes the outcome of an admission.
     pub(crate) fn entered(&mut self, id: RequestId, got: Got) {
-        let asks_again = match &got {
-            Err(AccountError::Moved) => true,
-            Err(AccountError::Unavailable(_)) => self.random.percent(50),
-            Ok(_) | Err(_) => false,
-        };
         let Some(request) = self.requests.get_mut(&id) else { return };
-        request.is_unsure |= matches!(&got, Err(AccountError::Unavailable(_)));
-        if asks_again {
-            let (owner, account, enter) = (request.owner, request.account, request.enter.clone());
-            self.stats.asked_again += 1;
-            self.say(|| format!("request {id} asks again"));
-            self.ask(owner, account, Who::Entering(id), |way| Input::Enter(enter, way));
-            return;
-        }
-        let unsure = || AccountError::Unavailable("an earlier question may have been handled".to_owned());
-        let got = got.map_err(|error| if request.is_unsure { unsure() } else { error });
         let entered = match got {
             Ok(Answered::Entered(entered)) => Ok(*entered),
             Ok(_) => Err(AccountError::Unavailable("the answer to another question".to_owned())),
@@ -251,7 +244,7 @@ impl World {
     pub(crate) fn request_goes_on(&mut self) -> Checked<bool> {
         let works = |it: &&Request| {
             let is_able = match it.stage {
-                Stage::Entering | Stage::Settling => false,
+                Stage::Entering | Stage::Parking | Stage::Settling => false,
                 Stage::Resuming => !self.is_resting,
                 Stage::Waiting(until) => self.elapsed >= until,
                 Stage::Reading(mark) => self.may_read(it.owner, mark),
@@ -274,7 +267,7 @@ impl World {
             Stage::Admitted | Stage::Running => self.end(id, Ending::Failed),
             Stage::Waiting(_) => self.settle(id),
             Stage::Reading(_) => self.read_record(id)?,
-            Stage::Entering | Stage::Settling | Stage::Parked | Stage::Resuming => {}
+            Stage::Entering | Stage::Parking | Stage::Settling | Stage::Parked | Stage::Resuming => {}
         }
         Ok(true)
     }
@@ -293,14 +286,33 @@ impl World {
         matches!(self.requests[&id].work, Work::Open { .. })
     }
 
-    /// The request stands still, and gives its permit back without waiting for an answer.
+    /// The request stands still, and gives its permit back.
     fn park(&mut self, id: RequestId) {
+        let is_hasty = self.mutant == Some(Mutant::ResumedBeforeParked);
         let request = self.requests.get_mut(&id).expect("it goes on");
-        request.stage = Stage::Parked;
+        request.stage = if is_hasty { Stage::Parked } else { Stage::Parking };
         let (owner, account) = (request.owner, request.account);
         self.say(|| format!("request {id} is parked"));
         self.stats.parked += 1;
-        self.post(owner, account, Command::Park { request_id: id });
+        self.ask(owner, account, Who::Parking(id), Command::Park { request_id: id });
+        if is_hasty {
+            self.reads_on(id);
+        }
+    }
+
+    /// The reader of a parked request often goes on at once.
+    fn reads_on(&mut self, id: RequestId) {
+        if !self.is_resting && self.random.percent(50) {
+            self.resume(id);
+        }
+    }
+
+    /// What the request has asked to give its permit back is handled, or nobody knows: only now it may take it again.
+    pub(crate) fn is_parked(&mut self, id: RequestId) {
+        if let Some(request) = self.requests.get_mut(&id).filter(|it| it.stage == Stage::Parking) {
+            request.stage = Stage::Parked;
+            self.reads_on(id);
+        }
     }
 
     /// The request asks for its permit, and runs once it has it.
@@ -308,7 +320,7 @@ impl World {
         let request = self.requests.get_mut(&id).expect("it goes on");
         request.stage = Stage::Resuming;
         let (owner, account) = (request.owner, request.account);
-        self.ask(owner, account, Who::Resuming(id), |way| Input::Decide(Command::Resume { request_id: id }, way));
+        self.ask(owner, account, Who::Resuming(id), Command::Resume { request_id: id });
     }
 
     /// Takes the answer to a request that asked for its permit. One without an answer asks again.
@@ -362,8 +374,7 @@ impl World {
     }
 
     fn end(&mut self, id: RequestId, ending: Ending) {
-        let owner = self.requests[&id].owner;
-        let now = self.now_of(owner);
+        let now = self.shown();
         let request = self.requests.get_mut(&id).expect("it goes on");
         if request.stage == Stage::Running && request.seconds == 0 {
             request.seconds = 1;
@@ -395,21 +406,24 @@ impl World {
         let record = request.record.clone().expect("it ended");
         let (owner, account) = (request.owner, request.account);
         self.say(|| format!("request {id} is settled for {}", record.charged));
-        self.ask(owner, account, Who::Settling(id), |way| Input::Decide(Command::Settle(record), way));
+        self.ask(owner, account, Who::Settling(id), Command::Settle(record));
     }
 
     /// Drops the guard because the task panicked or gave up: the metered cost is charged.
     fn drop_guard(&mut self, id: RequestId) {
+        let now = self.shown();
         let Some(request) = self.requests.get_mut(&id) else { return };
-        let owner = request.owner;
-        let now = self.now_of(owner);
-        let Some(request) = self.requests.get_mut(&id) else { return };
-        let (account, record) = (request.account, request.bill.abandoned(request.amounts.held, now));
+        let record = request.bill.abandoned(request.amounts.held, now);
+        let is_over = record.is_none();
+        (request.record, request.settling) = (record, Settling::default());
         self.say(|| format!("the guard of {id} is dropped"));
-        if let Some(record) = record {
-            self.post(owner, account, Command::Settle(record));
+        if is_over {
+            self.forget(id);
+        } else {
+            // Nobody waits, and it counts as running no more; it is settled all the same.
+            self.forget_running(id);
+            self.try_to_settle(id);
         }
-        self.forget(id);
     }
 
     /// Takes the outcome of a settlement.
@@ -466,9 +480,9 @@ impl World {
             Purpose::Subscription => FEE,
             _ => Nanos::dollars(self.random.between(1, 40)),
         };
-        let payment = Payment::new(id, purpose, amount, "card".to_owned(), self.now_of(owner));
+        let payment = Payment::new(id, purpose, amount, "card".to_owned(), self.shown());
         self.say(|| format!("{account} buys {purpose:?} of {amount} at owner {owner}: {id}"));
-        self.ask(owner, account, Who::Buying(account), |way| Input::Buy(payment, way));
+        self.ask(owner, account, Who::Buying(account), Buy(payment));
     }
 
     /// Takes a buyer's answer.

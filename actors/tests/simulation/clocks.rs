@@ -25,7 +25,7 @@ impl World {
         let starts = owners.clone().filter_map(Owner::payments_start).map(|at| at.ms_since(self.elapsed));
         let waits = owners.flat_map(|owner| owner.pursuits.values().filter_map(Chase::waits_until));
         let tasks = self.tasks.values().filter_map(|task| task.waits_until);
-        let waits = waits.chain(tasks.filter(|at| *at > self.time)).map(|at| at.ms_since(self.time));
+        let waits = waits.chain(tasks.filter(|at| *at > self.shown())).map(|at| at.ms_since(self.time));
         let settling = self.requests.values().filter_map(|request| match request.stage {
             Stage::Waiting(until) => Some(until.ms_since(self.elapsed)),
             _ => None,
@@ -68,6 +68,7 @@ impl World {
     pub(crate) fn clocks_are_set(&mut self) -> bool {
         let most = if self.has_wild_clock { 40 * DAY_MS } else { 120_000 };
         let skew = -self.random.below(most);
+        self.latest = self.shown();
         self.time = self.time.plus_ms(skew - self.skew_ms);
         let by = (skew - self.skew_ms) / 1_000;
         self.say(|| format!("clocks are set by {by} s"));

@@ -9,7 +9,7 @@ use billing::{
     resource::{Change, Resource},
 };
 
-use crate::{mutants::Mutant, rows::Rows, world::World};
+use crate::{marks::Mark, mutants::Mutant, rows::Rows, world::World};
 
 /// The most working keys of an account, here.
 pub(crate) const MOST_KEYS: usize = 1;
@@ -21,8 +21,8 @@ const MOST_WISHES: usize = 6;
 pub(crate) struct Wish {
     owner: u64,
     account: AccountId,
-    /// The row of the log that the tables must have when they are read.
-    mark: u64,
+    /// What the tables must have when they are read.
+    mark: Mark,
     /// The change, once the tables were read.
     change: Option<Change>,
 }
@@ -41,11 +41,11 @@ impl World {
         match change {
             Some(change) => {
                 self.wishes.swap_remove(place);
-                self.send(owner, account, change);
+                self.sends(owner, account, change);
             }
             None if self.owners.iter().all(|it| it.id != owner) => drop(self.wishes.swap_remove(place)),
             None if self.may_read(owner, mark) => {
-                let at = self.now_of(owner);
+                let at = self.shown();
                 let id = KeyId(self.new_id());
                 let working: Vec<KeyId> = self.disk.tables.rows(account).working.iter().copied().collect();
                 let revision = self.disk.tables.rows(account).header.revision;
@@ -59,7 +59,7 @@ impl World {
         }
     }
 
-    fn send(&mut self, owner: u64, account: AccountId, mut change: Change) {
+    fn sends(&mut self, owner: u64, account: AccountId, mut change: Change) {
         if self.mutant == Some(Mutant::RevisionUnchecked) {
             change.revision = self.disk.rows(account).header.revision;
         }

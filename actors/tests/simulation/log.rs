@@ -1,4 +1,4 @@
-//! The log on the disk: rows that the owner with the lease's epoch appends, each at its place, once. A row's content is
+//! A shard's log on the disk: rows that the owner with the lease's epoch appends, each at its place, once. A row's content is
 //! not looked at. Somebody may change the log behind its owners' backs.
 
 use ledger::log::{Head, Row};

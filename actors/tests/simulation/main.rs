@@ -1,28 +1,35 @@
 //! The simulation: the product's own machines (the account's with `decide` in it, the journal's protocol, a request's
-//! bill, a payment's pursuit, the supervisor's back-off, the log's chain and its bodies), with owners that crash,
-//! sleep and are taken over, a log whose appends fail or have unknown outcomes, tables that are made from it behind
-//! the answers, cards that answer late, twice or never, webhooks that repeat and come in any order, and clocks that
+//! bill, a payment's pursuit, the supervisor's back-off, the log's chain and its bodies, the leases and what nodes know of
+//! one another), with several nodes that own several shards, crash, sleep, leave and are taken over, logs whose appends
+//! fail or have unknown outcomes, tables that are made from them behind the answers, cards that answer late, twice or never, webhooks that repeat and come in any order, and clocks that
 //! are set. Everything follows from one seed: no thread, no clock, no I/O.
 //!
-//! `FAREBOX_TEST_SEEDS=100000` runs more seeds; `FAREBOX_TEST_SEED=17` runs that one and prints its events.
+//! `FAREBOX_TEST_SEEDS=100000` runs more seeds; `FAREBOX_TEST_SEED=17` runs that one and prints its events;
+//! `FAREBOX_TEST_MUTANT=NoFence` looks for that mutant alone.
 
 #![expect(clippy::expect_used, clippy::panic, reason = "how a test fails")]
 
 mod account;
 mod acts;
 mod answers;
+mod asks;
 mod breakers;
 mod cards;
 mod check;
 mod clients;
 mod clocks;
+#[path = "../cluster/database.rs"]
+#[expect(dead_code, reason = "the leases' simulation has more faults")]
+mod database;
 mod disk;
 mod journal;
 mod keys;
 mod lives;
 mod log;
 mod luck;
+mod marks;
 mod mutants;
+mod nodes;
 mod operators;
 mod owner;
 mod projector;
@@ -48,10 +55,10 @@ use mutants::Mutant;
 use stats::Stats;
 use world::{Story, World};
 
-/// The default number of seeds.
-const SEEDS: u64 = 5_000;
+/// The default number of seeds: what a debug build runs in some minutes.
+const SEEDS: u64 = 3_000;
 /// Events of one seed before it comes to rest.
-const STEPS: u32 = 800;
+const STEPS: u32 = 1_200;
 /// The number of seeds within which a mutant must be caught.
 const CAUGHT_WITHIN: u64 = 500;
 /// Events shown of a failing seed.
@@ -136,28 +143,35 @@ fn the_invariants_hold_in_every_seed() {
 
 /// Runs seeds until a mutant is caught by its invariant. Returns that seed, and the number of seeds that failed
 /// otherwise before.
-fn catch(mutant: Mutant) -> (u64, u64) {
+fn catch(mutant: Mutant) -> Result<(u64, u64), String> {
     let (reason, others) = mutant.breaks();
     let mut failed = 0;
     for seed in 0..CAUGHT_WITHIN {
         let Err(Violation { rule, what }) = run_seed(seed, Some(mutant)) else { continue };
         if rule == reason {
-            return (seed, failed);
+            return Ok((seed, failed));
         }
         failed += 1;
-        assert!(
-            others.contains(&rule),
-            "{mutant:?} was caught by another invariant in seed {seed}: {rule}: {what}\n{}",
-            story(seed, Some(mutant), SHOWN)
-        );
+        if !others.contains(&rule) {
+            let story = story(seed, Some(mutant), SHOWN);
+            let caught = format!("{mutant:?} was caught by another invariant in seed {seed}: {rule}: {what}");
+            return Err(format!("{caught}\n{story}"));
+        }
     }
-    panic!("{mutant:?} did not break \"{reason}\" within {CAUGHT_WITHIN} seeds");
+    Err(format!("{mutant:?} did not break \"{reason}\" within {CAUGHT_WITHIN} seeds"))
 }
 
 #[test]
 fn every_mutant_is_caught_for_its_reason() {
-    for mutant in Mutant::ALL {
-        let (seed, failed) = catch(mutant);
-        println!("{mutant:?}: seed {seed}, after {failed} that broke otherwise: {}", mutant.breaks().0);
+    let (mut missed, only) = (Vec::new(), std::env::var("FAREBOX_TEST_MUTANT").ok());
+    let is_wanted = |mutant: &Mutant| only.as_ref().is_none_or(|only| only.contains(&format!("{mutant:?}")));
+    for mutant in Mutant::ALL.into_iter().filter(is_wanted) {
+        match catch(mutant) {
+            Ok((seed, failed)) => {
+                println!("{mutant:?}: seed {seed}, after {failed} that broke otherwise: {}", mutant.breaks().0);
+            }
+            Err(why) => missed.push(why),
+        }
     }
+    assert!(missed.is_empty(), "{}", missed.join("\n"));
 }

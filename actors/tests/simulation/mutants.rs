@@ -11,7 +11,10 @@ use billing::{
     payment::PaymentStatus,
 };
 
-use crate::check::{self, Rule};
+use crate::{
+    check::{self, Rule},
+    database::Fault,
+};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Mutant {
@@ -83,10 +86,32 @@ pub(crate) enum Mutant {
     PredecessorUntold,
     /// A frozen account forgets that it is.
     FrozenAdmits,
+    /// An append checks the epoch of another shard.
+    ForeignEpoch,
+    /// A take does not raise the epoch.
+    EpochKept,
+    /// A successor serves a shard before the tables have its whole log.
+    ServesBehind,
+    /// The tables' place is stored as that of another shard.
+    PlaceOfAnother,
+    /// A batch's transitions come into the rows of other shards.
+    ShardsMixed,
+    /// Accounts of a shard that has a newer owner are told that their transitions are durable.
+    LossUnheard,
+    /// A node answers for a shard until it hears that it must not, whatever the time.
+    TimeNotAsked,
+    /// A shard is begun while the journal has rows of an earlier use of it on their way.
+    BegunBesideAppend,
+    /// Requests that run at other nodes count as gone.
+    OthersForgotten,
+    /// A request takes its permit again before it is known that it was given back.
+    ResumedBeforeParked,
+    /// A reversal does not name the revision that it was decided from.
+    ReversedUnnamed,
 }
 
 impl Mutant {
-    pub(crate) const ALL: [Self; 34] = [
+    pub(crate) const ALL: [Self; 45] = [
         Self::AcknowledgeBeforeDurable,
         Self::NoFence,
         Self::NoCaptureUniqueness,
@@ -121,6 +146,17 @@ impl Mutant {
         Self::LeavesBeforeDurable,
         Self::PredecessorUntold,
         Self::FrozenAdmits,
+        Self::ForeignEpoch,
+        Self::EpochKept,
+        Self::ServesBehind,
+        Self::PlaceOfAnother,
+        Self::ShardsMixed,
+        Self::LossUnheard,
+        Self::TimeNotAsked,
+        Self::BegunBesideAppend,
+        Self::OthersForgotten,
+        Self::ResumedBeforeParked,
+        Self::ReversedUnnamed,
     ];
 
     /// The invariant that must catch the mutant, and others that may fail first.
@@ -142,7 +178,9 @@ impl Mutant {
             Self::ReloadOnRefund => (check::RELOAD, &[]),
             Self::VoidMissesHeld => (check::VOID, &[]),
             Self::FrozenAdmits => (check::FROZEN, &[]),
-            Self::PermitNotReleased | Self::PermitNotTakenAgain => (check::PERMITS, &[]),
+            // What a permit that is never released takes is not in the log.
+            Self::PermitNotReleased => (check::PERMITS, &[check::OUTBOX]),
+            Self::PermitNotTakenAgain | Self::ResumedBeforeParked => (check::PERMITS, &[]),
             Self::ParkingNotWritten | Self::AlertNotWritten => (check::MEMORY, &[]),
             Self::SessionNotWritten => (check::MEMORY, &[check::SESSION]),
             Self::CapNotReserved => (check::MONTH, &[]),
@@ -155,10 +193,25 @@ impl Mutant {
             Self::ProjectBeforeLog => (check::TABLES, &[]),
             Self::ChainUnchecked => (check::TABLES, &[check::PROJECTED, check::MEMORY]),
             Self::ReadWithoutWaiting | Self::UnknownForgotten => (check::MEMORY, &[check::FENCED]),
+            Self::ForeignEpoch => (check::FENCED, &[check::DENSE, check::MEMORY]),
+            Self::EpochKept => (check::FENCED, &[check::MEMORY, check::DURABLE, check::OUTBOX]),
+            Self::ServesBehind => (check::MEMORY, &[check::TABLES, check::FENCED, check::PROJECTED]),
+            Self::PlaceOfAnother => (check::TABLES, &[check::CHAIN, check::PROJECTED]),
+            Self::ShardsMixed => (check::SHARD, &[]),
+            Self::LossUnheard => (check::OUTBOX, &[check::DURABLE, check::HOLD_FIRST]),
+            Self::TimeNotAsked => (check::ALONE, &[]),
+            Self::BegunBesideAppend => (check::FENCED, &[check::PROJECTED, check::MEMORY, check::OUTBOX, check::DENSE]),
+            Self::OthersForgotten => (check::LIVES, &[]),
+            Self::ReversedUnnamed => (check::REPLAY, &[check::TAKEN, check::PAID, check::ADDS_UP]),
             Self::PlaceApart | Self::PlaceUnchecked | Self::ClaimsForgotten | Self::FaultsLogged => {
                 (check::PROJECTED, &[])
             }
         }
+    }
+
+    /// The fault of the leases' database that it is, if it is one.
+    pub(crate) fn of_database(self) -> Option<Fault> {
+        (self == Self::EpochKept).then_some(Fault::EpochKept)
     }
 
     /// Changes a transition before it is written. `leaked` remembers the credits released to expired grants so far.

@@ -6,11 +6,11 @@ use billing::{
     command::{Command, Fund},
     grant::Source,
     ids::{AccountId, GrantId},
-    payment::Purpose,
+    payment::{PaymentStatus, Purpose},
     time::DAY_MS,
 };
 
-use crate::world::World;
+use crate::{rows::Rows, world::World};
 
 impl World {
     /// A client or an operator does something with money.
@@ -34,20 +34,43 @@ impl World {
                 let settings = self.settings();
                 self.operate(owner, account, Command::SetAutomatic(settings.into()));
             }
-            53..65 => self.give(owner, account),
-            65..70 => self.give_again(owner),
+            53..63 => self.give(owner, account),
+            63..70 => self.give_again(owner),
             70..74 => self.act_once(owner, account),
             74..78 => {
                 let grants: Vec<GrantId> = self.disk.tables.rows(account).grants.keys().copied().collect();
                 let Some(grant_id) = self.random.pick(&grants) else { return false };
                 let amount = self.random.percent(50).then(|| Nanos::new(self.random.below(2_000_000_000)));
                 self.operate(owner, account, Command::VoidGrant { grant_id, amount });
+                // Whoever has given it may not have heard so, and does it again.
+                let given = self.gifts.iter().find(|(_, fund)| fund.grant_id == grant_id).cloned();
+                if let Some((account, fund)) = given.filter(|_| amount.is_none()) {
+                    let fund = Fund { grant_id: GrantId(self.new_id()), ..fund };
+                    self.operate(owner, account, Command::Fund(fund));
+                }
             }
-            78..85 => return self.refund(owner, account),
-            85..89 => return self.dispute(account),
-            _ => return self.reversal_moves_on(account),
+            78..83 => {
+                let account = self.a_payer();
+                return self.refund(owner, account);
+            }
+            83..89 => {
+                let account = self.a_payer();
+                return self.dispute(account);
+            }
+            _ => {
+                let account = self.a_payer();
+                return self.reversal_moves_on(account);
+            }
         }
         true
+    }
+
+    /// An account that has paid something, if there is one.
+    fn a_payer(&mut self) -> AccountId {
+        let paid = |rows: &Rows| rows.payments.values().any(|payment| payment.status == PaymentStatus::Succeeded);
+        let payers = self.disk.tables.accounts.iter().filter(|(_, rows)| paid(rows));
+        let payers: Vec<AccountId> = payers.map(|(account, _)| *account).collect();
+        self.random.pick(&payers).unwrap_or_else(|| self.any_account())
     }
 
     pub(crate) fn operate(&mut self, owner: u64, account: AccountId, command: Command) {
@@ -88,7 +111,7 @@ impl World {
             source_key: format!("gift {}", self.random.below(1_000)),
             amount: Nanos::new(self.random.between(1, 6_000_000_000)),
             paid: Nanos::ZERO,
-            expires_at: Some(self.now_of(owner).plus_ms(days * DAY_MS)),
+            expires_at: Some(self.shown().plus_ms(days * DAY_MS)),
             subscribed_until: None,
         };
         self.gifts.push((account, fund.clone()));
@@ -97,8 +120,10 @@ impl World {
 
     /// An operator without an answer repeats the request, with the same key.
     fn give_again(&mut self, owner: u64) {
-        if let Some((account, fund)) = self.random.pick(&self.gifts) {
-            let expires_at = Some(self.now_of(owner).plus_ms(DAY_MS));
+        // Most often soon.
+        let last = self.gifts.len().saturating_sub(if self.random.percent(60) { 1 } else { usize::MAX });
+        if let Some((account, fund)) = self.random.pick(&self.gifts[last..]) {
+            let expires_at = Some(self.shown().plus_ms(DAY_MS));
             let fund = Fund { grant_id: GrantId(self.new_id()), expires_at, ..fund };
             self.operate(owner, account, Command::Fund(fund));
         }

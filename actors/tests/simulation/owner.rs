@@ -1,36 +1,49 @@
-//! An owner process: its epoch, its journal and its projector, its accounts' actors, the requests that run in it, and
-//! the payments it pursues. The interleaving of its threads is the world's choice.
+//! An owner: a node, with the leases of the shards that it owns, its journal and its projector, its accounts' actors, the
+//! requests that run in it, and the payments it pursues. The interleaving of its threads is the world's choice.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
     time::Duration,
 };
 
-use actors::journal::protocol::Incarnation;
+use actors::{
+    cluster::{
+        hearing::Hearing,
+        lease::{Held, Leases, Rules},
+    },
+    journal::protocol::Incarnation,
+    running::Running,
+};
 use billing::{
     Timestamp,
     ids::{AccountId, PaymentId, RequestId},
 };
 use ledger::{
     Progress,
-    log::{Head, chain::BEFORE_THE_FIRST},
+    log::{Head, Shard, Shards, tail::Tail},
 };
-use runtime::supervisor::back_off::BackOff;
+use runtime::{node::NodeId, supervisor::back_off::BackOff};
+use uuid::Uuid;
 
 use crate::{
     account::{Actor, Mail},
-    journal::{ForJournal, Journal, Life},
+    asks::Letter,
+    journal::{ForJournal, Journal, Life, Order},
     mutants::Mutant,
     projector::Projector,
     pursuits::Chase,
 };
 
-/// The stage of a process.
+/// How an owner uses a shard.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Stage {
-    /// It brings the tables up to the log, and does nothing else.
+pub(crate) enum Use {
+    /// Its journal is to decide first what an earlier use has sent: all before this entry.
+    Waiting(Incarnation),
+    /// It brings the tables up to the log.
     Starting,
     Serving,
+    /// It hands the shard over: its accounts finish what they have begun.
+    Draining,
 }
 
 /// The payment actor and its supervisor. Times are those that have really passed.
@@ -44,18 +57,28 @@ struct Payments {
 
 pub(crate) struct Owner {
     pub(crate) id: u64,
-    pub(crate) epoch: i64,
+    pub(crate) node: NodeId,
+    pub(crate) leases: Leases,
+    /// The shards that are begun, or are being begun or handed over.
+    pub(crate) begun: BTreeMap<Shard, (Held, Use)>,
+    /// Shards whose logs have a row of somebody else, as the journal has said and the leases have not heard.
+    pub(crate) lost: Vec<Held>,
+    pub(crate) hearing: Hearing,
+    /// Which other nodes live, as far as the rows told.
+    pub(crate) others: Running,
+    /// Questions of other nodes that have arrived.
+    pub(crate) inbox: Vec<Letter>,
     /// The owner does nothing, but messages that it sent may still arrive.
     pub(crate) is_paused: bool,
-    /// The owner knows of a newer owner.
-    pub(crate) is_fenced: bool,
+    /// When its last heartbeat was, by the leases' clock; `None` once others may have taken it for dead.
+    pub(crate) heard_at: Option<u64>,
+    /// It was told to leave.
+    pub(crate) is_leaving: bool,
     /// Whether the sweeper has run once.
     pub(crate) has_swept: bool,
-    pub(crate) stage: Stage,
-    latest: Timestamp,
     pub(crate) journal: Journal,
     pub(crate) projector: Projector,
-    /// How far the tables are behind the log, as this process knows it.
+    /// How far the tables are behind what this process has appended.
     pub(crate) progress: Progress,
     pub(crate) actors: BTreeMap<AccountId, Actor>,
     /// Lives whose place was taken while they worked: they answer what they had sent to the journal, and end.
@@ -69,17 +92,30 @@ pub(crate) struct Owner {
     pub(crate) turn: Option<u64>,
 }
 
+/// The name of a node. Its requests have its mark in their ids, as the product's have.
+pub(crate) fn name(id: u64) -> NodeId {
+    NodeId(Uuid::from_u128(u128::from(id) << 40))
+}
+
 impl Owner {
-    pub(crate) fn new(id: u64, epoch: i64, [time, elapsed]: [Timestamp; 2], mutant: Option<Mutant>) -> Self {
-        Self {
+    pub(crate) fn new(id: u64, shards: Shards, elapsed: Timestamp, lease_ms: u64, mutant: Option<Mutant>) -> Self {
+        let node = name(id);
+        let others = Running::default();
+        others.is_node(node);
+        let mut owner = Self {
             id,
-            epoch,
+            node,
+            leases: Leases::new(node, Rules::default(), Duration::ZERO),
+            begun: BTreeMap::new(),
+            lost: Vec::new(),
+            hearing: Hearing::default(),
+            others,
+            inbox: Vec::new(),
             is_paused: false,
-            is_fenced: false,
+            heard_at: Some(lease_ms),
+            is_leaving: false,
             has_swept: false,
-            stage: Stage::Starting,
-            latest: time,
-            journal: Journal::new(Head { seq: 0, hash: BEFORE_THE_FIRST }, epoch, mutant),
+            journal: Journal::new(shards, mutant),
             projector: Projector::default(),
             progress: Progress::default(),
             actors: BTreeMap::new(),
@@ -89,13 +125,61 @@ impl Owner {
             pursuits: BTreeMap::new(),
             payments: Payments { starts_at: Some(elapsed), ..Payments::default() },
             turn: None,
+        };
+        owner.leases = Leases::new(node, Rules::default(), owner.clock(lease_ms));
+        owner
+    }
+
+    /// The owner's monotonic clock, by which its leases end.
+    pub(crate) fn clock(&self, lease_ms: u64) -> Duration {
+        Duration::from_millis(lease_ms + self.id * 77_777)
+    }
+
+    /// Whether the owner answers for a shard now. To be asked at each question.
+    pub(crate) fn answers_for(&self, shard: Shard, lease_ms: u64) -> bool {
+        let now = self.clock(lease_ms);
+        let is_begun = |held: Held| self.begun.get(&held.shard) == Some(&(held, Use::Serving));
+        let mut answers = self.leases.answers(is_begun);
+        answers.any(|(its, until)| its == shard && (now < until || self.journal.is(Mutant::TimeNotAsked)))
+    }
+
+    /// The epoch in which the owner has a shard, from its first question to the end of its last one's work.
+    pub(crate) fn owns(&self, shard: Shard) -> Option<i64> {
+        let is_owned = |(_, stage): &&(Held, Use)| matches!(stage, Use::Serving | Use::Draining);
+        self.begun.get(&shard).filter(is_owned).map(|(held, _)| held.epoch)
+    }
+
+    /// The shards that are being begun.
+    pub(crate) fn starting(&self) -> impl Iterator<Item = Held> + '_ {
+        self.begun.values().filter(|(_, stage)| *stage == Use::Starting).map(|(held, _)| *held)
+    }
+
+    /// Begins a shard, once the journal has decided what an earlier use of it has sent.
+    pub(crate) fn begins(&mut self, held: Held) {
+        if self.journal.is(Mutant::BegunBesideAppend) {
+            self.begun.insert(held.shard, (held, Use::Starting));
+            return;
+        }
+        self.incarnations += 1;
+        let nobodys = Life { account: AccountId(Uuid::nil()), incarnation: self.incarnations };
+        self.journal.mailbox.push_back(ForJournal::Open(nobodys));
+        self.begun.insert(held.shard, (held, Use::Waiting(self.incarnations)));
+    }
+
+    /// The journal has decided everything that was sent before nobody's entry.
+    pub(crate) fn has_decided(&mut self, nobodys: Life) {
+        self.journal.mailbox.push_back(ForJournal::Ended(nobodys));
+        for (_, stage) in self.begun.values_mut().filter(|(_, stage)| *stage == Use::Waiting(nobodys.incarnation)) {
+            *stage = Use::Starting;
         }
     }
 
-    /// The owner's clock, which never runs backwards, whatever the system's clock does.
-    pub(crate) fn now(&mut self, system: Timestamp) -> Timestamp {
-        self.latest = self.latest.max(system);
-        self.latest
+    /// A shard is begun: its log goes on after this row.
+    pub(crate) fn serves(&mut self, shard: Shard, head: Head) {
+        if let Some((held, stage)) = self.begun.get_mut(&shard) {
+            *stage = Use::Serving;
+            self.journal.orders.push(Order::Own(Tail { shard, head, epoch: held.epoch }));
+        }
     }
 
     /// Whether the payment actor is alive.
@@ -149,20 +233,16 @@ impl Owner {
         true
     }
 
-    /// The number of the last row that a read begun now must see.
+    /// The number of the last append of this process that a read begun now must see.
     pub(crate) fn mark(&self) -> u64 {
         if self.journal.is(Mutant::ReadWithoutWaiting) {
             return 0;
         }
-        self.progress.place() + self.progress.lag()
+        self.progress.last()
     }
 
-    /// Whether the tables have everything that a read begun at this mark must see.
+    /// Whether the tables have everything of this process that a read begun at this mark must see.
     pub(crate) fn may_read(&self, mark: u64) -> bool {
-        self.is_serving() && self.progress.place() >= mark
-    }
-
-    pub(crate) fn is_serving(&self) -> bool {
-        self.stage == Stage::Serving
+        self.progress.place() >= mark
     }
 }

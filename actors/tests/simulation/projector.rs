@@ -1,13 +1,10 @@
-//! The projector of an owner: it makes the tables from the rows that its journal has appended, some at a time, merged
+//! The projector of an owner: it makes the tables from the rows that its journal has appended, of all shards, some at a time, merged
 //! or one by one, and tries again what fails. A process that dies, or sleeps, may leave a transaction behind that
 //! arrives later.
 
 use std::collections::VecDeque;
 
-use ledger::{
-    log::Head,
-    project::{Logged, lacking},
-};
+use ledger::project::{Logged, lacking_of_all};
 
 use crate::{
     check::{PROJECTED, TABLES},
@@ -18,9 +15,17 @@ use crate::{
     world::World,
 };
 
+/// Rows that were appended together, and the number of that append.
+pub(crate) struct Appended {
+    pub(crate) number: u64,
+    pub(crate) rows: Vec<Logged>,
+}
+
 /// Rows that are projected together.
 #[derive(Debug, Clone)]
 pub(crate) struct Group {
+    /// The number of the last of their appends.
+    number: u64,
     pub(crate) rows: Vec<Logged>,
     pub(crate) manner: Manner,
 }
@@ -45,8 +50,8 @@ enum Projecting {
 
 #[derive(Default)]
 pub(crate) struct Projector {
-    /// Rows that are in the log and not on their way to the tables.
-    pub(crate) queue: VecDeque<Logged>,
+    /// Rows that are in the logs and not on their way to the tables.
+    pub(crate) queue: VecDeque<Appended>,
     projecting: Option<Projecting>,
 }
 
@@ -67,8 +72,12 @@ impl Projector {
         if self.projecting.is_some() || self.queue.is_empty() {
             return false;
         }
-        let rows: Vec<Logged> = self.queue.drain(..most.min(self.queue.len())).collect();
-        self.projecting = Some(Projecting::Sent(Group { rows, manner }));
+        let (mut number, mut rows) = (0, Vec::new());
+        for appended in self.queue.drain(..most.min(self.queue.len())) {
+            number = appended.number;
+            rows.extend(appended.rows);
+        }
+        self.projecting = Some(Projecting::Sent(Group { number, rows, manner }));
         true
     }
 }
@@ -106,19 +115,18 @@ impl Owner {
     fn group_is_heard(&mut self, tables: &mut Tables) -> Option<&'static str> {
         let projecting = &mut self.projector.projecting;
         let answered = projecting.take_if(|it| matches!(it, Projecting::Answered(..)));
-        let Some(Projecting::Answered(Group { rows, manner }, answer)) = answered else { return None };
-        let last = rows.last().map(|row| Head { seq: row.seq, hash: row.hash })?;
+        let Some(Projecting::Answered(Group { number, rows, manner }, answer)) = answered else { return None };
         if self.journal.is(Mutant::PlaceApart) && answer == Answer::Projected {
-            tables.place = Some(last);
+            tables.moves(&rows, |shard| shard);
         }
         // After anything else it looks how far the tables are.
-        let place = tables.place.filter(|_| answer != Answer::Projected).unwrap_or(last);
-        let Some(rows) = lacking(&rows, place).map(<[Logged]>::to_vec) else { return Some(ELSEWHERE) };
+        let left = if answer == Answer::Projected { Some(Vec::new()) } else { lacking_of_all(&rows, &tables.places) };
+        let Some(rows) = left else { return Some(ELSEWHERE) };
         if rows.is_empty() {
-            self.progress.projected(last.seq);
+            self.progress.projected(number);
             return Some("is done");
         }
-        self.projector.projecting = Some(Projecting::Sent(Group { rows, manner }));
+        self.projector.projecting = Some(Projecting::Sent(Group { number, rows, manner }));
         Some("tries again")
     }
 }
@@ -130,6 +138,7 @@ impl World {
         // A transaction that was sent arrives even if its owner sleeps.
         let sending: Vec<u64> = sending.map(|owner| owner.id).collect();
         if self.random.percent(40)
+            && !self.is_down()
             && let Some(id) = self.random.pick(&sending)
         {
             return self.a_group_arrives(id);
@@ -159,8 +168,8 @@ impl World {
             Err(refused) => self.disk.breaks(PROJECTED, format!("{refused:?}")),
         }
         self.stats.projections += 1;
-        let place = self.disk.tables.place.map_or(0, |place| place.seq);
-        self.say(|| format!("owner {id}: the projector's rows arrive, and the tables are at row {place}"));
+        let places: Vec<u64> = self.disk.tables.places.values().map(|place| place.seq).collect();
+        self.say(|| format!("owner {id}: the projector's rows arrive, and the tables are at rows {places:?}"));
         true
     }
 
@@ -177,6 +186,9 @@ impl World {
 
     /// A transaction arrives whose process has died or tried again.
     pub(crate) fn a_late_group_arrives(&mut self) -> bool {
+        if self.is_down() {
+            return false;
+        }
         let Some(group) = self.late_groups.pop() else { return false };
         let projected = self.disk.tables.project(&group.rows, group.manner, self.mutant);
         self.stats.late_projections += u64::from(projected.is_ok());

@@ -15,9 +15,11 @@ use cards::{CardError, ChargeOutcome, Refunded};
 
 use crate::{
     answers::{Answered, Got},
+    asks::Who,
     cards::{Order, Would},
+    marks::Mark,
     mutants::Mutant,
-    world::{Who, World},
+    world::World,
 };
 
 /// The longest time that an order is on its way.
@@ -32,8 +34,8 @@ pub(crate) struct Chase {
     pub(crate) step: Step,
     /// Whether the account has been told.
     pub(crate) is_telling: bool,
-    /// The account's answer, and the row of the log that the tables must have before it is understood.
-    heard: Option<(Answer, u64)>,
+    /// The account's answer, and what the tables must have before it is understood.
+    heard: Option<(Answer, Mark)>,
     pub(crate) tries: u32,
 }
 
@@ -77,20 +79,22 @@ impl Chase {
 impl World {
     /// Advances a payment's pursuit.
     pub(crate) fn pursuit_goes_on(&mut self) -> bool {
-        let (time, mutant) = (self.time, self.mutant);
-        let awake = self.owners.iter_mut().filter(|owner| !owner.is_paused);
-        let able: Vec<(u64, PaymentId)> = awake
+        let (now, mutant) = (self.shown(), self.mutant);
+        let world = &*self;
+        let able: Vec<(u64, PaymentId)> = world
+            .owners
+            .iter()
+            .filter(|owner| !owner.is_paused)
             .flat_map(|owner| {
-                let (now, owner) = (owner.now(time), &*owner);
                 let is_able = move |it: &Chase| match &it.heard {
-                    Some((_, mark)) => owner.may_read(*mark),
+                    Some((_, mark)) => world.may_read(owner.id, *mark),
                     None => it.is_able(now),
                 };
                 owner.pursuits.iter().filter(move |(_, it)| is_able(it)).map(|(id, _)| (owner.id, *id))
             })
             .collect();
         let Some((owner, id)) = self.random.pick(&able) else { return false };
-        let now = self.now_of(owner);
+        let now = self.shown();
         let Some(chase) = self.chase(owner, id) else { return false };
         if let Some((answer, _)) = chase.heard.take() {
             self.is_heard(owner, id, answer);
@@ -109,7 +113,7 @@ impl World {
 
     /// Carries out a pursuit's next step. The order or its answer may be late or lost.
     fn take_step(&mut self, owner: u64, chase: &Chase) {
-        let (id, account, now) = (chase.payment.id, chase.account, self.now_of(owner));
+        let (id, account, now) = (chase.payment.id, chase.account, self.shown());
         // Much is lost when the processor is about to forget the key.
         let left = chase.payment.created_at.plus_ms(SAME_KEY_MS).ms_since(now);
         let chance = if (0..60_000).contains(&left) { 80 } else { 25 };
@@ -178,11 +182,11 @@ impl World {
     }
 
     fn tell_account(&mut self, owner: u64, chase: &Chase, outcome: &ChargeOutcome) {
-        let (id, now) = (chase.payment.id, self.now_of(owner));
+        let (id, now) = (chase.payment.id, self.shown());
         let grant_id = GrantId(self.new_id());
         match pursuit::telling(&chase.payment, outcome, grant_id, None) {
             Telling::Command(command) => {
-                self.ask(owner, chase.account, Who::Pursuing(id), |way| Input::Decide(command, way));
+                self.ask(owner, chase.account, Who::Pursuing(id), command);
                 if let Some(chase) = self.chase(owner, id) {
                     chase.is_telling = true;
                 }
@@ -215,7 +219,7 @@ impl World {
 
     /// Takes the account's answer to an outcome.
     pub(crate) fn pursued(&mut self, owner: u64, id: PaymentId, got: Got) {
-        let now = self.now_of(owner);
+        let now = self.shown();
         let mark = self.mark_of(owner);
         let Some(chase) = self.chase(owner, id).filter(|chase| matches!(chase.step, Step::Tell(_))) else { return };
         let told = match got {
@@ -231,7 +235,7 @@ impl World {
 
     /// Understands the account's answer.
     fn is_heard(&mut self, owner: u64, id: PaymentId, answer: Answer) {
-        let now = self.now_of(owner);
+        let now = self.shown();
         let Some(chase) = self.chase(owner, id) else { return };
         let Step::Tell(outcome) = chase.step.clone() else { return };
         let (account, payment) = (chase.account, chase.payment.clone());

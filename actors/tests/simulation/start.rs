@@ -1,7 +1,8 @@
-//! The start of an owner: it compares the log with the tables' place, and serves once the tables have the whole log. A
-//! log that somebody has changed, or that does not belong to the tables, is refused.
+//! How an owner begins a shard: it compares its log with the tables' place in it, and serves once the tables have the whole
+//! log. A log that somebody has changed, or that does not belong to the tables, is refused.
 
-use billing::Timestamp;
+use actors::cluster::lease::Held;
+use billing::{Timestamp, command::Command};
 use ledger::{
     log::{
         Head, Row, Shard,
@@ -14,15 +15,13 @@ use uuid::Uuid;
 
 use crate::{
     check::{CHAIN, Checked, PROJECTED, ensure},
-    journal::Journal,
     log::Log,
     mutants::Mutant,
-    owner::Stage,
     tables::{NotProjected, logged},
     world::World,
 };
 
-/// What an owner that starts does next.
+/// What an owner that begins a shard does next.
 enum Next {
     /// The log has its first row, and the tables have no place yet.
     Begin(Head),
@@ -49,7 +48,8 @@ fn next(log: &Log, place: Option<Head>, most: usize, mutant: Option<Mutant>) -> 
     if log.row(place.seq).is_none_or(|row| row.hash != place.hash) {
         return Err("the tables were made from another log".to_owned());
     }
-    if place == head {
+    // A mutant leaves what is missing to be done later.
+    if place == head || mutant == Some(Mutant::ServesBehind) {
         return Ok(Next::Serve(head));
     }
     let (mut done, mut rows) = (place, Vec::new());
@@ -71,48 +71,51 @@ fn read(row: &Row) -> Result<Logged, String> {
 }
 
 impl World {
-    /// Begins the log of accounts that existed before it.
-    pub(crate) fn begin_log(&mut self, epoch: i64, at: Timestamp) {
+    /// Begins the log of a shard whose accounts existed before it.
+    fn begin_log(&mut self, shard: Shard, epoch: i64, at: Timestamp) {
         let genesis = Genesis { log_id: Uuid::from_u128(1), began: Began::AfterTables, schema: 1 };
-        let row = chain::genesis(Shard::FIRST, epoch, at, body::encode_genesis(&genesis));
+        let row = chain::genesis(shard, epoch, at, body::encode_genesis(&genesis));
         // Without an error the next step finds the row; a newer owner begins the log otherwise.
         let _ = self.disk.append(&row);
     }
 
-    /// An owner that starts takes its next step.
+    /// An owner that begins a shard takes its next step.
     pub(crate) fn a_start_goes_on(&mut self) -> Checked<bool> {
-        let starting = self.owners.iter().filter(|owner| !owner.is_paused && !owner.is_serving());
-        let starting: Vec<u64> = starting.map(|owner| owner.id).collect();
-        let Some(id) = self.random.pick(&starting) else { return Ok(false) };
-        if self.disk.log.head().is_none() {
-            let (epoch, now) = (self.disk.epoch, self.now_of(id));
-            self.begin_log(epoch, now);
+        let awake = self.owners.iter().filter(|owner| !owner.is_paused);
+        let starting = awake.flat_map(|owner| owner.starting().map(move |held| (owner.id, held)));
+        let starting: Vec<(u64, Held)> = starting.collect();
+        let able = self.random.pick(&starting).filter(|_| !self.is_down());
+        let Some((id, Held { shard, epoch })) = able else { return Ok(false) };
+        if self.disk.log(shard).head().is_none() {
+            let now = self.shown();
+            self.begin_log(shard, epoch, now);
             return Ok(true);
         }
         if !self.is_resting && self.random.percent(10) {
-            return self.a_changed_log_is_refused(id);
+            return self.a_changed_log_is_refused(id, shard);
         }
         let most = usize::try_from(self.random.between(1, 5)).unwrap_or(1);
-        match next(&self.disk.log, self.disk.tables.place, most, self.mutant) {
-            Ok(next) => self.takes_its_step(id, next),
-            Err(why) => ensure(false, CHAIN, || format!("owner {id} refuses the log: {why}"))?,
+        let place = self.disk.tables.places.get(&shard).copied();
+        match next(self.disk.log(shard), place, most, self.mutant) {
+            Ok(next) => self.takes_its_step(id, shard, next),
+            Err(why) => ensure(false, CHAIN, || format!("owner {id} refuses the log of {shard:?}: {why}"))?,
         }
         Ok(true)
     }
 
-    fn takes_its_step(&mut self, id: u64, next: Next) {
+    fn takes_its_step(&mut self, id: u64, shard: Shard, next: Next) {
         match next {
-            Next::Begin(head) => self.disk.tables.place = Some(head),
-            Next::Serve(head) => self.serves(id, head),
+            Next::Begin(head) => drop(self.disk.tables.places.insert(shard, head)),
+            Next::Serve(head) => self.serves(id, shard, head),
             Next::Project(rows) => {
                 let manner = self.some_manner();
                 let projected = self.disk.tables.project(&rows, manner, self.mutant);
-                self.say(|| format!("owner {id} brings {} rows into the tables: {projected:?}", rows.len()));
+                self.say(|| {
+                    format!("owner {id} brings {} rows of {shard:?} into the tables: {projected:?}", rows.len())
+                });
                 self.stats.caught_up += rows.len() as u64;
                 match projected {
-                    Ok(()) if self.mutant == Some(Mutant::PlaceApart) => {
-                        self.disk.tables.place = rows.last().map(|row| Head { seq: row.seq, hash: row.hash });
-                    }
+                    Ok(()) if self.mutant == Some(Mutant::PlaceApart) => self.disk.tables.moves(&rows, |shard| shard),
                     // A transaction of the former owner came between: its place is looked up again.
                     Ok(()) | Err(NotProjected::Elsewhere) => {}
                     Err(refused @ NotProjected::Refused(..)) => self.disk.breaks(PROJECTED, format!("{refused:?}")),
@@ -121,40 +124,45 @@ impl World {
         }
     }
 
-    fn serves(&mut self, id: u64, head: Head) {
-        let mutant = self.mutant;
+    /// An owner has begun a shard. It takes up what its former owner has left.
+    fn serves(&mut self, id: u64, shard: Shard, head: Head) {
         let Some(owner) = self.owner(id) else { return };
-        owner.stage = Stage::Serving;
-        owner.journal = Journal::new(head, owner.epoch, mutant);
-        owner.progress.appended(head.seq);
-        owner.progress.projected(head.seq);
-        self.say(|| format!("owner {id} serves from row {} on", head.seq));
+        owner.serves(shard, head);
+        self.say(|| format!("owner {id} serves {shard:?} from row {} on", head.seq));
+        let mut unfinished = self.disk.tables.unfinished();
+        unfinished.retain(|account| self.disk.shard_of(*account) == shard);
+        for account in unfinished {
+            self.post(id, account, Command::Sweep);
+        }
+        self.takes_up_payments(id, shard);
     }
 
     /// Somebody has changed the log that the tables do not have yet. The owner must notice, and an operator brings the
     /// log back. A mutant believes what it reads.
-    fn a_changed_log_is_refused(&mut self, id: u64) -> Checked<bool> {
-        let place = self.disk.tables.place;
-        let (saved, after) = (self.disk.log.clone(), place.map_or(0, |place| place.seq));
-        let Some(how) = self.disk.log.is_tampered_with(after, &mut self.random) else { return Ok(false) };
-        self.say(|| format!("a row of the log is {how}"));
+    fn a_changed_log_is_refused(&mut self, id: u64, shard: Shard) -> Checked<bool> {
+        let place = self.disk.tables.places.get(&shard).copied();
+        let (saved, after) = (self.disk.log(shard).clone(), place.map_or(0, |place| place.seq));
+        let mut log = saved.clone();
+        let Some(how) = log.is_tampered_with(after, &mut self.random) else { return Ok(false) };
+        self.say(|| format!("a row of the log of {shard:?} is {how}"));
         self.stats.tampered += 1;
-        let mut at = place;
+        let (mut at, mutant) = (place, self.mutant.filter(|mutant| *mutant != Mutant::ServesBehind));
         // The whole start, without writing.
         let found = loop {
-            match next(&self.disk.log, at, 3, self.mutant) {
+            match next(&log, at, 3, mutant) {
                 Err(why) => break Some(why),
                 Ok(Next::Project(rows)) => {
                     if self.mutant == Some(Mutant::ChainUnchecked) {
-                        self.takes_its_step(id, Next::Project(rows));
+                        *self.disk.log_mut(shard) = log;
+                        self.takes_its_step(id, shard, Next::Project(rows));
+                        *self.disk.log_mut(shard) = saved;
                         break None;
                     }
-                    at = rows.last().map(|row| Head { seq: row.seq, hash: row.hash });
+                    at = rows.last().map(Logged::head);
                 }
                 Ok(Next::Begin(_) | Next::Serve(_)) => break None,
             }
         };
-        self.disk.log = saved;
         let is_noticed = found.is_some() || self.mutant == Some(Mutant::ChainUnchecked);
         ensure(is_noticed, CHAIN, || format!("a row was {how}, and owner {id} did not notice"))?;
         Ok(true)

@@ -50,11 +50,16 @@ pub(crate) struct Stats {
     pub(crate) succeeded: u64,
     pub(crate) asked_again: u64,
     pub(crate) frozen: u64,
+    pub(crate) asked_elsewhere: u64,
+    pub(crate) handed_over: u64,
+    pub(crate) lapsed: u64,
+    pub(crate) left_nodes: u64,
+    pub(crate) outages: u64,
 }
 
 impl Stats {
     /// The counts with their names.
-    pub(crate) const fn named(&self) -> [(&'static str, u64); 40] {
+    pub(crate) const fn named(&self) -> [(&'static str, u64); 45] {
         [
             ("steps", self.steps),
             ("admitted", self.admitted),
@@ -70,7 +75,7 @@ impl Stats {
             ("refunds that were answered", self.refunded),
             ("refunded late", self.refunded_late),
             ("repeated webhooks", self.repeated_webhooks),
-            ("takeovers", self.takeovers),
+            ("shards that were begun", self.takeovers),
             ("crashes", self.crashes),
             ("fenced batches", self.fenced),
             ("appends of unknown outcome", self.lost),
@@ -94,8 +99,13 @@ impl Stats {
             ("changed logs", self.tampered),
             ("accounts that left to another node", self.left),
             ("accounts whose place another life took", self.succeeded),
-            ("requests that asked again to be let in", self.asked_again),
+            ("questions that were asked again", self.asked_again),
             ("freezes", self.frozen),
+            ("questions to other nodes", self.asked_elsewhere),
+            ("shards that were handed over", self.handed_over),
+            ("leases that were not renewed in time", self.lapsed),
+            ("nodes that were told to leave", self.left_nodes),
+            ("outages of the database", self.outages),
         ]
     }
 
@@ -140,6 +150,11 @@ impl Stats {
         self.succeeded += other.succeeded;
         self.asked_again += other.asked_again;
         self.frozen += other.frozen;
+        self.asked_elsewhere += other.asked_elsewhere;
+        self.handed_over += other.handed_over;
+        self.lapsed += other.lapsed;
+        self.left_nodes += other.left_nodes;
+        self.outages += other.outages;
     }
 }
 

@@ -1,5 +1,5 @@
-//! The tables on the disk, made from the log: the rows of all accounts, and the place in the log that they have been
-//! brought to. Rows of the log and the new place are written together or not at all, and only at the place that the
+//! The tables on the disk, made from the logs: the rows of all accounts, and the place in each shard's log that they have
+//! been brought to. Rows of logs and the new places are written together or not at all, and only at the places that the
 //! writer expects.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -11,7 +11,7 @@ use billing::{
 };
 use ledger::{
     claims::Claim,
-    log::{Head, Row},
+    log::{Head, Row, Shard},
     project::Logged,
 };
 
@@ -31,7 +31,7 @@ pub(crate) enum Manner {
 /// Why rows of the log were not projected.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum NotProjected {
-    /// The tables are at another place.
+    /// The tables are at other places.
     Elsewhere,
     /// A key or a check refuses a row.
     Refused(AccountId, Refused),
@@ -39,8 +39,8 @@ pub(crate) enum NotProjected {
 
 #[derive(Default)]
 pub(crate) struct Tables {
-    /// The last row of the log that the tables have.
-    pub(crate) place: Option<Head>,
+    /// The last row of each log that the tables have.
+    pub(crate) places: BTreeMap<Shard, Head>,
     pub(crate) accounts: BTreeMap<AccountId, Rows>,
     /// When the last delivery of each event was signed.
     webhooks: BTreeMap<String, Timestamp>,
@@ -70,7 +70,7 @@ impl Tables {
         &self.accounts[&id]
     }
 
-    /// Applies rows of the log and stores the new place, in one transaction. What refuses a row ends the simulation, so
+    /// Applies rows of some logs and stores the new places, in one transaction. What refuses a row ends the simulation, so
     /// nothing needs to be undone.
     pub(crate) fn project(
         &mut self,
@@ -78,9 +78,12 @@ impl Tables {
         manner: Manner,
         mutant: Option<Mutant>,
     ) -> Result<(), NotProjected> {
-        let Some((first, last)) = rows.first().zip(rows.last()) else { return Ok(()) };
-        let before = Head { seq: first.seq.saturating_sub(1), hash: first.prev_hash };
-        if self.place != Some(before) && mutant != Some(Mutant::PlaceUnchecked) {
+        let mut firsts = BTreeMap::new();
+        for row in rows {
+            firsts.entry(row.shard).or_insert(Head { seq: row.seq.saturating_sub(1), hash: row.prev_hash });
+        }
+        let is_elsewhere = firsts.iter().any(|(shard, before)| self.places.get(shard) != Some(before));
+        if is_elsewhere && mutant != Some(Mutant::PlaceUnchecked) {
             return Err(NotProjected::Elsewhere);
         }
         let entries: Vec<Entry<'_>> = rows
@@ -98,10 +101,17 @@ impl Tables {
         for notice in entries.iter().filter_map(|entry| entry.transition.notice.as_ref()) {
             self.note(&notice.id, notice.signed_at);
         }
-        if mutant != Some(Mutant::PlaceApart) {
-            self.place = Some(Head { seq: last.seq, hash: last.hash });
+        match mutant {
+            Some(Mutant::PlaceApart) => {}
+            Some(Mutant::PlaceOfAnother) => self.moves(rows, |shard| Shard(i64::from(shard.0 == 0))),
+            _ => self.moves(rows, |shard| shard),
         }
         Ok(())
+    }
+
+    /// Stores the places of rows, each as that of a shard.
+    pub(crate) fn moves(&mut self, rows: &[Logged], of: impl Fn(Shard) -> Shard) {
+        self.places.extend(rows.iter().map(|row| (of(row.shard), row.head())));
     }
 
     /// Records an event, or a later delivery of it.

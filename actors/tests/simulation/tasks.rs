@@ -1,11 +1,8 @@
 //! Webhooks and reversals, handled like the product's payment actor, with its decisions.
 
-use actors::{
-    account::machine::Input,
-    payment::{
-        pursuit::{self, BackOff, ReportResult, Telling},
-        reversing::{self, Asking, Beginning, Delivered, Hearing, Readings},
-    },
+use actors::payment::{
+    pursuit::{self, BackOff, ReportResult, Telling},
+    reversing::{self, Asking, Beginning, Delivered, Hearing, Readings},
 };
 use billing::{
     Nanos, Timestamp,
@@ -19,10 +16,12 @@ use cards::{ChargeOutcome, RefundOrder, Refunded};
 
 use crate::{
     answers::{Answered, Got},
+    asks::Who,
     cards::{About, Delivery},
+    marks::Mark,
     mutants::Mutant,
     owner::Owner,
-    world::{Who, World},
+    world::World,
 };
 
 /// A webhook being handled, or a reversal.
@@ -46,8 +45,8 @@ pub(crate) struct Task {
     is_asking: bool,
     /// The account's answer, until it is understood.
     heard: Option<Box<Answer>>,
-    /// The row of the log that the tables must have before the task reads them.
-    reads_from: u64,
+    /// What the tables must have before the task reads them.
+    reads_from: Mark,
     /// Whether everything that the account was asked before is durable.
     has_caught_up: bool,
 }
@@ -76,22 +75,33 @@ impl World {
         let delivery = self.cards.deliveries.remove(usize::try_from(place).unwrap_or(0));
         let signed_at = self.elapsed;
         let Some(account) = self.owner_of_payment(delivery.payment) else { return true };
+        let is_return = delivery.about == About::Return;
         if !self.is_resting && self.random.percent(25) {
             self.cards.deliveries.push(delivery.clone());
             self.stats.repeated_webhooks += 1;
         }
+        // Reversals often come twice, to two nodes at once.
+        if let Some(other) = self.random.pick(&hearing).filter(|_| is_return && !self.is_resting) {
+            self.is_delivered(other, account, delivery.clone(), signed_at);
+        }
+        self.is_delivered(owner, account, delivery, signed_at);
+        true
+    }
+
+    /// An event is handled at an owner.
+    fn is_delivered(&mut self, owner: u64, account: AccountId, delivery: Delivery, signed_at: Timestamp) {
         let before = self.disk.tables.signed_at(&delivery.event);
         match reversing::delivered(before, signed_at) {
             Delivered::First => {}
             Delivered::Again => {
                 self.disk.tables.note(&delivery.event, signed_at);
-                return true;
+                return;
             }
-            Delivered::Replayed => return true,
+            Delivered::Replayed => return,
         }
         let payment = delivery.payment;
         // The current state is fetched, because events may come out of order.
-        let Some(outcome) = self.cards.find(payment) else { return true };
+        let Some(outcome) = self.cards.find(payment) else { return };
         let is_again = self.mutant == Some(Mutant::ReversalCountedTwice);
         let then = (delivery.about == About::Return).then(|| {
             let mut news = self.cards.news(payment);
@@ -106,12 +116,11 @@ impl World {
         if let Some(task) = self.tasks.get_mut(&task) {
             (task.then, task.delivery) = (then, Some(delivery));
         }
-        true
     }
 
     /// Owners with a living payment actor.
     fn hearing(&self) -> Vec<u64> {
-        let is_able = |owner: &&Owner| !owner.is_paused && owner.is_serving() && owner.has_payments();
+        let is_able = |owner: &&Owner| !owner.is_paused && owner.has_payments();
         let able = self.owners.iter().filter(is_able);
         able.map(|owner| owner.id).collect()
     }
@@ -199,7 +208,7 @@ impl World {
             .accounts
             .iter()
             .flat_map(|(account, rows)| rows.unanswered().map(move |row| (*account, row.clone())))
-            .filter(|(_, row)| !self.is_carried(row.id))
+            .filter(|(account, row)| self.owns(owner, *account) && !self.is_carried(owner, row.id))
             .collect();
         let is_some = !unanswered.is_empty();
         for (account, row) in unanswered {
@@ -208,8 +217,14 @@ impl World {
         is_some
     }
 
-    fn is_carried(&self, id: ReversalId) -> bool {
-        self.tasks.values().any(|task| match &task.job {
+    fn owns(&self, owner: u64, account: AccountId) -> bool {
+        let shard = self.disk.shard_of(account);
+        self.owners.iter().any(|it| it.id == owner && it.owns(shard).is_some())
+    }
+
+    /// Whether an owner's payment actor carries a refund.
+    fn is_carried(&self, owner: u64, id: ReversalId) -> bool {
+        self.tasks.values().filter(|task| task.owner == owner).any(|task| match &task.job {
             Job::Begin(begun, _) => *begun == id,
             Job::AskRefund(row) => row.id == id,
             Job::Tell(news, _) => news.iter().any(|told| told.id == Some(id)) && task.delivery.is_none(),
@@ -223,7 +238,7 @@ impl World {
             .tasks
             .iter()
             .filter(|(id, it)| !it.is_asking && self.is_awake(it.owner) && self.has_turn(**id, it))
-            .filter(|(_, it)| it.waits_until.is_none_or(|until| self.time >= until))
+            .filter(|(_, it)| it.waits_until.is_none_or(|until| self.shown() >= until))
             .filter(|(_, it)| self.may_read(it.owner, it.reads_from))
             .map(|(id, _)| *id)
             .collect();
@@ -274,13 +289,13 @@ impl World {
         if let Some(task) = self.tasks.get_mut(&id) {
             task.is_asking = true;
         }
-        self.ask(task.owner, task.account, Who::Task(id), |way| Input::Decide(command, way));
+        self.ask(task.owner, task.account, Who::Task(id), command);
         true
     }
 
     /// Requests a refund from the processor under its id, or looks it up. The order or its answer may be lost.
     fn ask_for_refund(&mut self, id: u64, task: &Task, row: &Reversal) {
-        let now = self.now_of(task.owner);
+        let now = self.shown();
         let payment = self.disk.tables.rows(task.account).payments.get(&row.payment_id);
         let Some(reference) = payment.and_then(|payment| payment.reference.clone()) else { return };
         let order = RefundOrder { key: row.id.to_string(), id: Some(row.id), reference, amount: row.amount };
@@ -350,6 +365,7 @@ impl World {
             listing,
             card: Some("card".to_owned()),
             paid_until,
+            revision: Some(rows.header.revision).filter(|_| self.mutant != Some(Mutant::ReversedUnnamed)),
         })))
     }
 
@@ -428,7 +444,7 @@ impl World {
     fn end_task(&mut self, id: u64, heard: Noted) {
         self.give_turn(id);
         let Some(mut task) = self.tasks.remove(&id) else { return };
-        let now = self.now_of(task.owner);
+        let now = self.shown();
         if let (Noted::No, Some(row)) = (heard, task.refund.take()) {
             // The processor's answer could not be reported: request the refund again after a wait.
             task.job = Job::AskRefund(row);

@@ -1,9 +1,12 @@
-//! The world: its clock, its owners, its clients, the disk, the card processor, and a random source that picks the next
+//! The world: its clocks, its owners, its clients, the disk, the card processor, and a random source that picks the next
 //! event. After every step the invariants of everything that changed are checked.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    num::NonZeroU16,
+};
 
-use actors::account::{AccountError, machine::Input};
+use actors::cluster::lease::Rules;
 use billing::{
     Nanos, Timestamp,
     account::Header,
@@ -12,44 +15,28 @@ use billing::{
     key::KeyLimits,
     plan::Plan,
 };
-use ledger::log::Row;
+use ledger::log::{Row, Shards};
 use uuid::Uuid;
 
 use crate::{
-    account::{Actor, AskId, Departure, Mail, Shell, Waits, Way, Ways, moment, way},
+    account::{Actor, AskId, Departure, Shell, moment},
     acts::Act,
+    asks::{Asked, Asks},
     cards::Processor,
-    check::{self, Checked, DURABLE, MEMORY, ensure},
+    check::{self, Checked, DURABLE, MEMORY, PERMITS, ensure},
     clients::Request,
+    database::Database,
     disk::Disk,
     journal::{ForJournal, Journal},
     keys::{Wish, first_key},
     mutants::Mutant,
+    nodes::Statement,
     owner::Owner,
     projector::Group,
     random::Random,
     stats::Stats,
     tasks::Task,
 };
-
-/// A question without an answer yet.
-pub(crate) struct Asked {
-    pub(crate) owner: u64,
-    pub(crate) who: Who,
-    waits: Waits,
-}
-
-/// The caller of an account.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Who {
-    Entering(RequestId),
-    Settling(RequestId),
-    Resuming(RequestId),
-    Buying(AccountId),
-    Pursuing(PaymentId),
-    Task(u64),
-    Acting(RequestId),
-}
 
 /// Whether the story of a seed is told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -63,24 +50,36 @@ pub(crate) struct World {
     pub(crate) mutant: Option<Mutant>,
     /// The time that the systems' clocks show.
     pub(crate) time: Timestamp,
+    /// The time that all nodes show at least: their clocks agree, go on by themselves, and are not set back.
+    pub(crate) latest: Timestamp,
     /// The time that has really passed.
     pub(crate) elapsed: Timestamp,
+    /// The time of the leases, in milliseconds: it goes by itself.
+    pub(crate) lease_ms: u64,
+    /// Until when the database answers nobody, by the leases' clock.
+    pub(crate) down_until: u64,
     pub(crate) skew_ms: i64,
     /// Whether clocks are set back by days. Otherwise they are set back by minutes, and the processor forgets keys
     /// after a day.
     pub(crate) has_wild_clock: bool,
     seed: u64,
-    trouble: i64,
+    pub(crate) trouble: i64,
     pub(crate) is_resting: bool,
+    /// Until when it does not rest, by the leases' clock.
+    pub(crate) rests_at: u64,
     pub(crate) disk: Disk,
     pub(crate) owners: Vec<Owner>,
     pub(crate) born: u64,
     /// Rows and transactions that nobody waits for any more, and that may still arrive.
-    pub(crate) late_rows: Vec<Row>,
+    pub(crate) late_rows: Vec<Vec<Row>>,
     pub(crate) late_groups: Vec<Group>,
     pub(crate) serial: u128,
-    next_ask: AskId,
-    pub(crate) asks: BTreeMap<AskId, Asked>,
+    /// The leases' statements on their way to the database and back.
+    pub(crate) statements: Vec<Statement>,
+    pub(crate) next_ask: AskId,
+    pub(crate) asks: Asks,
+    /// Questions that nobody answered for, to be asked again.
+    pub(crate) moved: Vec<Asked>,
     pub(crate) requests: BTreeMap<RequestId, Request>,
     pub(crate) dispatched: BTreeMap<RequestId, AccountId>,
     /// The costs that clients were told for their requests, and the purchases that succeeded.
@@ -94,17 +93,18 @@ pub(crate) struct World {
     /// All acts of keyed requests, including those that have ended.
     pub(crate) acts: BTreeMap<RequestId, Act>,
     departures: Vec<Departure>,
+    pub(crate) abandoned: Vec<(AccountId, RequestId)>,
     /// Actors that acted in this step.
     touched: BTreeSet<(u64, AccountId)>,
     /// Whether a question was dropped in this step.
-    has_ended: bool,
+    pub(crate) has_ended: bool,
     pub(crate) stats: Stats,
     story: Story,
     pub(crate) events: Vec<String>,
 }
 
-/// The most processes at once: one owns the ledger, and the others believe that they do.
-const MOST_OWNERS: usize = 3;
+/// The most nodes at once.
+const MOST_OWNERS: usize = 4;
 /// 2026-11-24.
 const BEGIN: Timestamp = Timestamp(1_795_478_400_000);
 
@@ -116,8 +116,11 @@ impl World {
 
     pub(crate) fn new(seed: u64, mutant: Option<Mutant>, story: Story) -> Self {
         let mut random = Random::new(seed);
-        let mut disk = Disk::new(mutant);
-        for number in 1..=random.between(1, 3) {
+        let shards = random.between(2, 3);
+        let database = Database::new(shards, Rules::default().lease, 0, mutant.and_then(Mutant::of_database));
+        let shards = u16::try_from(shards).ok().and_then(NonZeroU16::new).map_or(Shards::ONE, Shards::new);
+        let mut disk = Disk::new(shards, database, mutant);
+        for number in 1..=random.between(2, 3) {
             let id = AccountId(Uuid::from_u128(u128::from(number.unsigned_abs())));
             disk.create(id, &Header::new(Plan::Free, BEGIN));
             if random.percent(40) {
@@ -134,20 +137,26 @@ impl World {
             random,
             mutant,
             time: BEGIN,
+            latest: BEGIN,
             elapsed: BEGIN,
+            lease_ms: 0,
+            down_until: 0,
             skew_ms: 0,
             has_wild_clock,
             seed,
             trouble,
             is_resting: false,
+            rests_at: 0,
             disk,
             owners: Vec::new(),
             born: 0,
             late_rows: Vec::new(),
             late_groups: Vec::new(),
             serial: 0,
+            statements: Vec::new(),
             next_ask: 0,
             asks: BTreeMap::new(),
+            moved: Vec::new(),
             requests: BTreeMap::new(),
             dispatched: BTreeMap::new(),
             told: BTreeMap::new(),
@@ -158,18 +167,27 @@ impl World {
             tasks: BTreeMap::new(),
             acts: BTreeMap::new(),
             departures: Vec::new(),
+            abandoned: Vec::new(),
             touched: BTreeSet::new(),
             has_ended: false,
             stats: Stats::default(),
             story,
             events: Vec::new(),
         };
-        world.take_over();
+        for _ in 0..world.random.between(2, 3) {
+            world.a_node_comes();
+        }
         world
     }
 
     /// Runs a number of steps, then lets everything come to rest.
     pub(crate) fn run(&mut self, steps: u32) -> Checked {
+        // Most stories begin with nodes that have their shards.
+        for _ in 0..if self.random.percent(80) { 40 } else { 0 } {
+            self.leases_go_on()?;
+            self.a_start_goes_on()?;
+            self.checked()?;
+        }
         for _ in 0..steps {
             self.step()?;
         }
@@ -193,7 +211,7 @@ impl World {
     }
 
     pub(crate) fn any_owner(&mut self) -> Option<u64> {
-        let able = self.owners.iter().filter(|it| !it.is_paused && it.is_serving());
+        let able = self.owners.iter().filter(|it| !it.is_paused);
         let awake: Vec<u64> = able.map(|it| it.id).collect();
         self.random.pick(&awake)
     }
@@ -211,41 +229,9 @@ impl World {
         if self.is_resting { 0 } else { self.trouble }
     }
 
-    /// The mark of a read that begins now at an owner.
-    pub(crate) fn mark_of(&self, id: u64) -> u64 {
-        self.owners.iter().find(|it| it.id == id).map_or(0, Owner::mark)
-    }
-
-    /// Whether an owner's tables have everything that a read begun at a mark must see.
-    pub(crate) fn may_read(&self, id: u64, mark: u64) -> bool {
-        self.owners.iter().any(|it| it.id == id && !it.is_paused && it.may_read(mark))
-    }
-
-    pub(crate) fn now_of(&mut self, id: u64) -> Timestamp {
-        let time = self.time;
-        self.owner(id).map_or(time, |owner| owner.now(time))
-    }
-
-    /// Sends an account at an owner a question.
-    pub(crate) fn ask(&mut self, owner: u64, account: AccountId, who: Who, input: impl FnOnce(Way) -> Input<Ways>) {
-        self.next_ask += 1;
-        let (way, waits) = way(self.next_ask);
-        self.asks.insert(self.next_ask, Asked { owner, who, waits });
-        self.mail(owner, account, input(way));
-    }
-
-    /// Sends a command without waiting for its answer.
-    pub(crate) fn post(&mut self, owner: u64, account: AccountId, command: Command) {
-        self.next_ask += 1;
-        let (way, _) = way(self.next_ask);
-        self.mail(owner, account, Input::Decide(command, way));
-    }
-
-    pub(crate) fn mail(&mut self, owner: u64, account: AccountId, input: Input<Ways>) {
-        match self.owner(owner) {
-            Some(owner) => owner.actor(account).mailbox.push_back(Mail::Input(input)),
-            None => self.has_ended = true,
-        }
+    /// The time that a node shows, now that it is looked at.
+    pub(crate) fn shown(&self) -> Timestamp {
+        self.latest.max(self.time)
     }
 
     /// Runs one event with its immediate consequences, and the checks.
@@ -261,48 +247,51 @@ impl World {
 
     /// Picks and runs an event. Returns whether it was possible.
     fn happens(&mut self) -> Checked<bool> {
-        let serves = |owner: &Owner| owner.is_serving() && !owner.is_paused;
-        if !self.owners.iter().any(serves) && self.random.percent(50) {
-            return self.a_start_goes_on();
-        }
-        match self.random.below(1_000) {
+        match self.random.below(1_430) {
             0..262 => self.mail_is_handled(),
             262..270 => Ok(self.act_goes_on()),
             270..510 => Ok(self.journal_goes_on()),
             510..590 => Ok(self.projector_goes_on()),
-            590..600 => self.a_start_goes_on(),
             600..640 => self.an_account_loads(),
             640..740 => self.request_goes_on(),
             740..790 => Ok(self.request()),
             790..840 => Ok(self.cards_actor_starts() || self.pursuit_goes_on()),
-            840..870 => Ok(self.task_goes_on()),
+            840..870 | 1_361..1_391 => Ok(self.task_goes_on()),
             870..895 => Ok(self.webhook_arrives()),
             895..930 => Ok(self.someone_acts()),
             930..960 => Ok(self.clocks_go_on()),
             960..970 => Ok(self.a_sweeper_looks()),
             970..980 => self.an_account_ticks(),
+            980..1_040 => self.leases_go_on().map(|()| true),
+            590..600 | 1_040..1_160 => self.a_start_goes_on(),
+            1_160..1_260 => self.a_question_arrives(),
+            1_260..1_280 => self.a_question_is_asked_again(),
+            1_280..1_360 => self.a_drain_goes_on(),
+            1_360 if self.random.percent(40) => Ok(self.the_database_goes_away()),
+            1_391..1_402 => self.an_owner_sleeps(),
             _ => self.trouble_comes(),
         }
     }
 
     fn trouble_comes(&mut self) -> Checked<bool> {
-        match self.random.below(26) {
-            0..4 => Ok(self.an_owner_sleeps()),
-            4 if self.owners.len() < MOST_OWNERS => {
-                self.take_over();
+        match self.random.below(30) {
+            0..6 => self.an_owner_sleeps(),
+            6..8 => Ok(self.a_late_row_arrives()),
+            8 if self.owners.len() < MOST_OWNERS => {
+                self.a_node_comes();
                 Ok(true)
             }
-            5 => Ok(self.an_owner_crashes()),
-            6..9 => Ok(self.an_account_ends()),
-            9..12 => self.someone_waits_no_longer(),
-            12..15 => self.an_alarm_rings(),
-            15 => Ok(self.cards_actor_panics()),
-            16 => Ok(self.refunds_are_taken_up()),
-            17 => Ok(self.cards_owner_acts()),
-            18 => Ok(self.a_journal_dies()),
-            19..21 => Ok(self.a_late_row_arrives()),
-            21..23 => Ok(self.a_late_group_arrives()),
+            9 if self.random.percent(50) => Ok(self.an_owner_crashes()),
+            9 => Ok(self.a_node_leaves()),
+            10..13 => Ok(self.an_account_ends()),
+            13..16 => self.someone_waits_no_longer(),
+            16..19 => self.an_alarm_rings(),
+            19 => Ok(self.cards_actor_panics()),
+            20 => Ok(self.refunds_are_taken_up()),
+            21 => Ok(self.cards_owner_acts()),
+            22 => Ok(self.a_journal_dies()),
             23..25 => self.an_account_leaves(),
+            25..27 => Ok(self.a_late_group_arrives()),
             _ => Ok(self.late_order_arrives()),
         }
     }
@@ -314,12 +303,13 @@ impl World {
         does: impl FnOnce(&mut Actor, &mut Shell<'_>) -> Checked,
     ) -> Checked<bool> {
         self.touched.insert((owner, account));
+        let shown = self.shown();
         let Some(owner) = self.owners.iter_mut().find(|it| it.id == owner) else { return Ok(false) };
-        let now = moment(owner.now(self.time), self.elapsed);
-        let Owner { id, actors, journal: Journal { mailbox, .. }, running, .. } = owner;
+        let now = moment(shown, self.elapsed);
+        let Owner { id, actors, journal: Journal { mailbox, .. }, running, others, .. } = owner;
         let Some(actor) = actors.get_mut(&account) else { return Ok(false) };
-        let (departures, mutant) = (&mut self.departures, self.mutant);
-        does(actor, &mut Shell { owner: *id, now, journal: mailbox, running, departures, mutant })?;
+        let (departures, abandoned, mutant) = (&mut self.departures, &mut self.abandoned, self.mutant);
+        does(actor, &mut Shell { owner: *id, now, journal: mailbox, running, others, departures, abandoned, mutant })?;
         Ok(true)
     }
 
@@ -330,12 +320,13 @@ impl World {
         place: usize,
         does: impl FnOnce(&mut Actor, &mut Shell<'_>) -> Checked,
     ) -> Checked<bool> {
+        let shown = self.shown();
         let Some(owner) = self.owners.iter_mut().find(|it| it.id == owner) else { return Ok(false) };
-        let now = moment(owner.now(self.time), self.elapsed);
-        let Owner { id, leaving, journal: Journal { mailbox, .. }, running, .. } = owner;
+        let now = moment(shown, self.elapsed);
+        let Owner { id, leaving, journal: Journal { mailbox, .. }, running, others, .. } = owner;
         let Some(life) = leaving.get_mut(place) else { return Ok(false) };
-        let (departures, mutant) = (&mut self.departures, self.mutant);
-        does(life, &mut Shell { owner: *id, now, journal: mailbox, running, departures, mutant })?;
+        let (departures, abandoned, mutant) = (&mut self.departures, &mut self.abandoned, self.mutant);
+        does(life, &mut Shell { owner: *id, now, journal: mailbox, running, others, departures, abandoned, mutant })?;
         if life.has_stopped() {
             let ended = leaving.remove(place).life;
             mailbox.push_back(ForJournal::Ended(ended));
@@ -384,15 +375,16 @@ impl World {
             owner.is_some_and(|it| it.actors[account].reads_from.is_some_and(|mark| it.may_read(mark)))
         });
         let Some((owner, account)) = self.random.pick(&able) else { return Ok(false) };
-        let now = self.now_of(owner);
+        let now = self.shown();
         if !self.is_resting && self.random.percent(5) {
             self.say(|| format!("owner {owner}: account {} could not be loaded", account.0.as_u128()));
             return self.act((owner, account), |actor, shell| actor.loaded(Err("away".to_owned()), shell));
         }
         let loaded = self.disk.tables.rows(account).load(account, now);
         let (seq, durable) = (loaded.header.seq, self.disk.rows(account).header.seq);
-        let is_former = self.owners.iter().any(|it| it.id == owner && it.epoch != self.disk.epoch);
-        ensure(is_former || seq == durable, MEMORY, || {
+        let (shard, epoch) = (self.disk.shard_of(account), self.disk.epoch(self.disk.shard_of(account)));
+        let is_owner = self.owners.iter().any(|it| it.id == owner && it.owns(shard) == Some(epoch));
+        ensure(!is_owner || seq == durable, MEMORY, || {
             format!("{account} is read at {seq}, and the log is at {durable}")
         })?;
         self.say(|| format!("owner {owner}: account {} is loaded at {}", account.0.as_u128(), loaded.header.seq));
@@ -422,13 +414,15 @@ impl World {
         if !self.may_read(id, self.mark_of(id)) {
             return false;
         }
-        let now = self.now_of(id);
+        let now = self.shown();
         let mut due = self.disk.tables.due(now);
         if let Some(owner) = self.owner(id)
             && !std::mem::replace(&mut owner.has_swept, true)
         {
             due.extend(self.disk.tables.unfinished());
         }
+        let owner = self.owners.iter().find(|it| it.id == id);
+        due.retain(|account| owner.is_some_and(|it| it.owns(self.disk.shard_of(*account)).is_some()));
         self.say(|| format!("owner {id} sweeps {} accounts", due.len()));
         for account in due {
             self.post(id, account, Command::Sweep);
@@ -462,35 +456,20 @@ impl World {
     }
 
     /// Ends an actor, and tells its callers that it is gone.
-    fn end_actor(&mut self, owner: u64, account: AccountId) {
+    pub(crate) fn end_actor(&mut self, owner: u64, account: AccountId) {
         self.has_ended = true;
         let Some(owner) = self.owner(owner) else { return };
         let Some(actor) = owner.actors.remove(&account) else { return };
         owner.journal.mailbox.push_back(ForJournal::Ended(actor.life));
     }
 
-    fn someone_waits_no_longer(&mut self) -> Checked<bool> {
-        let asks: Vec<AskId> = self.asks.keys().copied().collect();
-        let Some(id) = self.random.pick(&asks) else { return Ok(false) };
-        let who = self.asks.get(&id).map(|asked| asked.who);
-        self.say(|| format!("ask {id} is waited for no longer: {who:?}"));
-        self.resolve(id, Err(AccountError::Unavailable("no answer in time".to_owned())))?;
-        Ok(true)
-    }
-
-    /// Tells callers that can't be answered any more.
-    fn nobody_answers(&mut self) -> Checked<bool> {
-        let lost = self.asks.iter().find(|(_, asked)| !asked.waits.has_hope()).map(|(id, _)| *id);
-        let Some(id) = lost else { return Ok(false) };
-        self.resolve(id, Err(AccountError::Unavailable("the account is being rebuilt".to_owned())))?;
-        Ok(true)
-    }
-
     /// Runs the immediate consequences (departures arrive, failed actors end), then checks the invariants.
     pub(crate) fn checked(&mut self) -> Checked {
+        self.the_unsure_give_up()?;
         for departure in std::mem::take(&mut self.departures) {
             self.departed(departure)?;
         }
+        self.none_is_abandoned_alive()?;
         let has_stopped = |(id, account): &&(u64, AccountId)| {
             let owner = self.owners.iter().find(|owner| owner.id == *id);
             owner.and_then(|owner| owner.actors.get(account)).is_some_and(Actor::has_stopped)
@@ -510,6 +489,10 @@ impl World {
             for act in self.acts.values().filter(|act| act.account == id) {
                 check::act(rows, act.amount, act.is_told())?;
             }
+            let parked =
+                |it: &&Request| it.account == id && it.runs() && rows.holds.get(&it.id).is_some_and(|it| it.is_parked);
+            let parked = self.requests.values().find(parked).map(|it| it.id);
+            ensure(parked.is_none(), PERMITS, || format!("{parked:?} runs, and gave its permit back"))?;
             for (request, charged) in self.told.get(&id).into_iter().flatten() {
                 let recorded = rows.charged(*request);
                 ensure(recorded == Some(*charged), DURABLE, || {
@@ -518,10 +501,10 @@ impl World {
             }
         }
         for (owner, account) in std::mem::take(&mut self.touched) {
-            let time = self.time;
-            let epoch = self.disk.epoch;
-            let Some(owner) = self.owners.iter_mut().find(|it| it.id == owner && it.epoch == epoch) else { continue };
-            let now = owner.now(time);
+            let now = self.shown();
+            let (shard, epoch) = (self.disk.shard_of(account), self.disk.epoch(self.disk.shard_of(account)));
+            let is_owner = |it: &&Owner| it.id == owner && it.owns(shard) == Some(epoch);
+            let Some(owner) = self.owners.iter().find(is_owner) else { continue };
             let actor = owner.actors.get(&account).filter(|actor| actor.is_settled());
             if let Some(account) = actor.and_then(|actor| actor.machine.account()) {
                 account.assert_sound();

@@ -16,7 +16,7 @@ use crate::{
 };
 
 pub(super) fn reverse(draft: &mut Draft<'_>, reverse: Reverse) -> Result<Reply, Refusal> {
-    let Reverse { payment, grant, known, news, listing, card, paid_until } = reverse;
+    let Reverse { payment, grant, known, news, listing, card, paid_until, revision } = reverse;
     if payment.status != PaymentStatus::Succeeded {
         return Err(Refusal::NoPayment(payment.id));
     }
@@ -31,7 +31,7 @@ pub(super) fn reverse(draft: &mut Draft<'_>, reverse: Reverse) -> Result<Reply, 
     let before = Standing::of(&known, &payment);
     let after = Standing::of(&rows, &payment);
     check_cycle(draft, &payment, before, paid_until)?;
-    let id = find(draft, &payment, grant, before.reversed)?;
+    let id = find(draft, &payment, grant, before.reversed, revision)?;
     let Some(index) = draft.account.grant_index(id) else { return Err(Refusal::GrantMoved(id)) };
     let stood = |id| known.iter().any(|row| row.id == id && row.state.stands());
     let left_ms = taken::left_ms(draft, index);
@@ -55,6 +55,7 @@ pub(super) fn reverse(draft: &mut Draft<'_>, reverse: Reverse) -> Result<Reply, 
         tell(draft, row, stood(row.id));
         draft.write_reversal(row.clone());
     }
+    draft.account.header.revision += 1;
     draft.reschedule();
     draft.end_payment(Payment { reversed: after.reversed, ..payment });
     Ok(Reply::Done)
@@ -86,18 +87,21 @@ fn tell(draft: &mut Draft<'_>, row: &Reversal, stood: bool) {
 }
 
 /// Finds the payment's grant, and loads it into memory if it was no longer there. The credits taken from it must match
-/// the reversals in force. Otherwise the rows were read before an earlier reversal was written.
+/// the reversals in force. Otherwise the rows were read before an earlier reversal was written. Of a grant that is not in
+/// memory the account's revision alone says so: another node may have reported that one.
 fn find(
     draft: &mut Draft<'_>,
     payment: &Payment,
     stored: Option<Box<Grant>>,
     reversed: Nanos,
+    revision: Option<u64>,
 ) -> Result<GrantId, Refusal> {
     let key = payment.grant_key();
     let source = payment.purpose.source();
+    let is_current = revision.is_none_or(|revision| revision == draft.account.header.revision);
     let is_read = |grant: &Grant| {
         let missing = reversal::credits(grant.funded, reversed, payment.amount) - grant.taken.total();
-        (Nanos::ZERO..=reversal::ROUNDED).contains(&missing)
+        is_current && (Nanos::ZERO..=reversal::ROUNDED).contains(&missing)
     };
     if let Some(grant) = draft.account.grants.iter().find(|grant| grant.source == source && *grant.source_key == *key) {
         return if is_read(grant) { Ok(grant.id) } else { Err(Refusal::GrantMoved(grant.id)) };

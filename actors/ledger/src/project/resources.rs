@@ -40,7 +40,7 @@ pub(super) struct Resources<'a> {
 
 impl<'a> Resources<'a> {
     pub(super) fn add(&mut self, transition: &'a Transition) {
-        if transition.resources.is_empty() {
+        if transition.resources.is_empty() && transition.reversals.is_empty() {
             return;
         }
         let account = transition.account_id;

@@ -214,6 +214,13 @@ impl Leases {
         self.held.iter().map(|(shard, hold)| (Held { shard: *shard, epoch: hold.epoch }, hold.stage, hold.stop_at))
     }
 
+    /// The shards that this node answers for, each until then, of those that are begun. One that is handed over is asked
+    /// elsewhere from now on, though it is used to finish what has begun.
+    pub fn answers(&self, is_begun: impl Fn(Held) -> bool) -> impl Iterator<Item = (Shard, Duration)> {
+        let used = self.held().filter(move |(held, stage, _)| *stage == Stage::Used && is_begun(*held));
+        used.map(|(held, _, stop_at)| (held.shard, stop_at))
+    }
+
     /// Whether the node was told to leave, has handed over all, and has said so.
     pub fn has_left(&self) -> bool {
         self.is_told_to_leave && self.is_known_to_leave && self.held.is_empty() && self.taking.is_empty()

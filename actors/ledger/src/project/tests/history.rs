@@ -328,6 +328,7 @@ impl Story {
             listing: Listing::All,
             card: None,
             paid_until: None,
+            revision: None,
             payment,
         })))
     }
