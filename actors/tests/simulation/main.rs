@@ -56,7 +56,7 @@ use stats::Stats;
 use world::{Story, World};
 
 /// The default number of seeds: what a debug build runs in some minutes.
-const SEEDS: u64 = 3_000;
+const SEEDS: u64 = 5_000;
 /// Events of one seed before it comes to rest.
 const STEPS: u32 = 1_200;
 /// The number of seeds within which a mutant must be caught.
