@@ -69,15 +69,17 @@ async fn request(accounts: &Accounts, id: AccountId) {
 }
 
 async fn opening(ledger: &Ledger, accounts: &Accounts, id: AccountId, clock: &Clock) {
+    // A cycle of its plan: without one, the limit is ten requests a second.
+    let begun = clock.now();
+    let ends = begun.plus_ms(28 * DAY_MS);
     let fund = Fund {
         grant_id: GrantId(Uuid::now_v7()),
-        source: Source::Promo,
-        source_key: "bench".into(),
+        source: Source::Plan,
+        source_key: format!("cycle {}", begun.0),
         amount: Nanos::dollars(10),
         paid: Nanos::ZERO,
-        expires_at: None,
-        // Without a subscription, the limit is ten requests a second.
-        subscribed_until: Some(clock.now().plus_ms(DAY_MS)),
+        expires_at: Some(ends),
+        subscribed_until: Some(ends),
     };
     accounts.decide(id, Command::Fund(fund)).await.unwrap().result.unwrap();
     stream::iter(0..REQUESTS).for_each_concurrent(64, |_| request(accounts, id)).await;
