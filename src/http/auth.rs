@@ -312,6 +312,8 @@ pub struct Opened {
     pub holder: Holder,
     /// The key's expiry.
     pub expires_at: Option<Timestamp>,
+    /// Whether it was opened by a person's session instead of a key.
+    pub is_session: bool,
 }
 
 /// Opens a connection by a key.
@@ -320,8 +322,10 @@ pub struct Opened {
 ///
 /// The key is unknown, revoked or expired, or the ledger can't be read just now.
 pub async fn opened(state: &Shared, key: &str) -> Result<Opened, ApiError> {
-    let known = holds(state, Shown::read(state, key)?).await?;
-    Ok(Opened { caller: known.caller, holder: known.holder(), expires_at: known.expires_at })
+    let shown = Shown::read(state, key)?;
+    let known = holds(state, shown).await?;
+    let is_session = matches!(shown, Shown::Session(..));
+    Ok(Opened { caller: known.caller, holder: known.holder(), expires_at: known.expires_at, is_session })
 }
 
 /// Whether a request shows a key in a header.

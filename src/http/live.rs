@@ -85,13 +85,15 @@ struct By {
     holder: Holder,
     key: Arc<str>,
     expires_at: Option<Timestamp>,
+    /// Whether it is a person's session instead of a key.
+    is_session: bool,
 }
 
 impl By {
     /// Who has this key.
     async fn of(state: &Shared, key: String) -> Result<Self, ApiError> {
-        let Opened { caller, holder, expires_at } = auth::opened(state, &key).await?;
-        Ok(Self { caller, holder, key: key.into(), expires_at })
+        let Opened { caller, holder, expires_at, is_session } = auth::opened(state, &key).await?;
+        Ok(Self { caller, holder, key: key.into(), expires_at, is_session })
     }
 
     /// Completes when the key ends, and says how.
@@ -102,10 +104,11 @@ impl By {
                 None => std::future::pending().await,
             }
         };
-        tokio::select! {
+        let ended = tokio::select! {
             () = revocations.of(state, &self.key) => Close::KeyRevoked,
             () = expired => Close::KeyExpired,
-        }
+        };
+        if self.is_session { Close::SessionOver } else { ended }
     }
 }
 

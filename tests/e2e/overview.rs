@@ -257,7 +257,7 @@ async fn a_provider_is_paused_and_resumed_and_an_actor_restarted_without_a_faile
     }
     let done = admin.0.get("/admin/v1/operations").await.ok();
     let done = done["data"].as_array().unwrap();
-    assert_eq!(done.len(), 10, "{done:#?}");
+    assert_eq!(done.len(), 12, "ten, and the customer and its key: {done:#?}");
     assert_eq!((&done[9]["act"], &done[9]["reason"]), (&json!("pause"), &json!("their invoice")));
     assert!(done[0]["failed"].is_string() && done[9]["failed"].is_null(), "{done:#?}");
     admin.assert_audit().await;

@@ -49,7 +49,7 @@ impl Close {
             Self::Stopping => (1001, "the server stops"),
             Self::Protocol => (1002, "a frame is against the protocol"),
             Self::NotText => (1007, "a text frame is not UTF-8"),
-            Self::KeyRevoked => (1008, "the key was revoked, or the session ended"),
+            Self::KeyRevoked => (1008, "the key was revoked"),
             Self::KeyExpired => (1008, "the key has expired"),
             Self::SessionOver => (1008, "the session is over"),
             Self::SlowFrame => (1008, "a frame did not come in time"),
