@@ -11,7 +11,7 @@ use std::{
         Arc, Mutex, MutexGuard, OnceLock, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use actix::{Actor, Arbiter, ArbiterHandle, Handler, Message};
@@ -389,6 +389,18 @@ impl Accounts {
         }
     }
 
+    /// Waits, for a while, until no actor of a shard's accounts is left: what one still has in its mailbox comes before its end.
+    pub async fn gone(&self, shard: Shard) {
+        let until = Instant::now() + GONE_WITHIN;
+        while !self.of_shard(shard).is_empty() {
+            if Instant::now() > until {
+                tracing::warn!(shard = shard.0, "accounts of an earlier use of a shard do not end");
+                return;
+            }
+            tokio::time::sleep(LEAVES_WITHIN).await;
+        }
+    }
+
     fn of_shard(&self, shard: Shard) -> Vec<Addr<AccountActor>> {
         let shards = self.ledger().shards();
         let accounts = self.accounts();
@@ -403,6 +415,8 @@ impl Accounts {
     }
 }
 
+/// How long the end of a shard's accounts is waited for before the shard is used again.
+const GONE_WITHIN: Duration = Duration::from_secs(5);
 /// How often it is looked whether the last account of a shard has ended.
 const LEAVES_WITHIN: Duration = Duration::from_millis(5);
 

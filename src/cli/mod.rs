@@ -37,6 +37,8 @@ struct Cli {
     command: Command,
 }
 
+/// How the error of a pipe is told that nobody reads (EPIPE).
+const BROKEN_PIPE: &str = "os error 32";
 /// The exit status of a command whose output is not read to its end: that of a program that SIGPIPE ends.
 const UNREAD: i32 = 141;
 
@@ -171,7 +173,7 @@ fn end_with_the_reader() {
     let usual = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |panic| {
         let says = panic.payload().downcast_ref::<String>();
-        if says.is_some_and(|says| says.starts_with("failed printing to stdout")) {
+        if says.is_some_and(|says| says.starts_with("failed printing to stdout") && says.contains(BROKEN_PIPE)) {
             std::process::exit(UNREAD);
         }
         usual(panic);

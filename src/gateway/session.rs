@@ -7,6 +7,7 @@ use std::borrow::Cow;
 use billing::session::{NoSession, Session};
 use serde::Deserialize;
 use wire::inference::Request;
+use wire::object::Object;
 
 /// What a request is kept together by: the session that it names, else its end user.
 pub(super) fn named(request: &Request) -> Option<Cow<'_, str>> {
@@ -34,7 +35,7 @@ fn of_end_user(name: &str) -> Option<Cow<'_, str>> {
         session_id: Cow<'a, str>,
     }
     let behind = || name.rsplit_once("_session_").map(|(_, session)| Cow::Borrowed(session));
-    serde_json::from_str(name).ok().map(|User { session_id }| session_id).or_else(behind)
+    serde_json::from_str(name).ok().map(|Object(User { session_id })| session_id).or_else(behind)
 }
 
 /// A field's text, where it is one. Most texts have no escapes, and are not copied.

@@ -58,7 +58,7 @@ pub(super) fn form<T: DeserializeOwned>(
     if !session::is_ours(request) || !shown.is_some_and(is_token) {
         return Err(ApiError::forbidden("This form is not from a page of this session: open the page again."));
     }
-    Once::bind(request.path(), &mut fields);
+    Once::bind(request.match_info().as_str(), &mut fields);
     read(fields)
 }
 

@@ -110,8 +110,10 @@ pub(super) fn about(request: &HttpRequest, subject: Option<&dyn std::fmt::Displa
 
 /// Notes on a form what it makes, which it makes once however often it is sent.
 pub(super) fn makes(request: &HttpRequest, id: &dyn std::fmt::Display, detail: &str) {
-    let said = Said { subject: Some(id.to_string()), detail: Some(detail.to_owned()), is_made_once: true };
-    request.extensions_mut().insert(said);
+    about(request, Some(id), detail);
+    if let Some(said) = request.extensions_mut().get_mut::<Said>() {
+        said.is_made_once = true;
+    }
 }
 
 /// Notes what a request has changed, if it has.
@@ -134,10 +136,13 @@ pub(super) async fn note<B>(state: &State, response: &ServiceResponse<B>) {
     }
 }
 
-/// Notes what an operator has changed, if the request has.
+/// Notes what an operator has changed, if the request has. What is done to models, providers and actors is kept where it is done, with
+/// its reason and whether it failed; these requests take no reason, and one that fails changes nothing.
 pub(super) async fn operated<B>(state: &State, response: &ServiceResponse<B>) {
     let request = response.request();
-    let is_operators = ["/admin/v1/", "/operator/"].iter().any(|root| request.path().starts_with(root));
+    // As routes match it: `%61dmin` is `admin`.
+    let path = request.match_info().as_str();
+    let is_operators = ["/admin/v1/", "/operator/"].iter().any(|root| path.starts_with(root));
     if !is_operators || request.method() == Method::GET || response.status().as_u16() >= 400 {
         return;
     }
@@ -149,14 +154,14 @@ pub(super) async fn operated<B>(state: &State, response: &ServiceResponse<B>) {
     let Some((.., act, makes)) = OPERATED.iter().find(|(its, of, ..)| *its == method && *of == pattern) else { return };
     let said = request.extensions().get::<Said>().and_then(|said| said.subject.clone());
     let made = makes.map(|what| format!("{what} {}", Arrival::of(request).id));
-    // In a path of requests the id is the request's. A person may be named by an address, which is forgotten with the person: who
-    // carried the request out says the id.
-    let named = request.match_info().iter().filter(|(name, _)| *name != "person").map(|(name, value)| match name {
-        "id" => format!("request {value}"),
-        name => format!("{name} {value}"),
+    // People and accounts may be named by addresses, which are forgotten with the people: who carried the request out says the id.
+    let named = request.match_info().iter().filter_map(|(name, value)| match name {
+        "account" | "person" => None,
+        "id" => Some(format!("request {value}")),
+        name => Some(format!("{name} {value}")),
     });
-    let subject: Vec<_> = named.chain(made).chain(said).collect();
-    let known_by = if request.path().starts_with("/operator/") { KnownBy::Session } else { KnownBy::Token };
+    let subject: Vec<_> = said.into_iter().chain(named).chain(made).collect();
+    let known_by = if path.starts_with("/operator/") { KnownBy::Session } else { KnownBy::Token };
     let node = state.cluster.as_ref().map(|cluster| cluster.me().0);
     let reason = "none given".to_owned();
     let asked = Asked { node, known_by, act, subject: subject.join(", "), reason, failed: None };

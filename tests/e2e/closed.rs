@@ -107,11 +107,10 @@ async fn a_name_that_no_database_holds_stops_no_account() {
     assert_eq!(paused.status, 200, "{}", paused.body);
     let acts = stage.server.admin().0.get("/admin/v1/operations").await.ok();
     let told: Vec<_> = acts["data"].as_array().unwrap().iter().map(|act| (&act["act"], &act["subject"])).collect();
-    assert_eq!(
-        told[..2],
-        [(&json!("pause"), &json!("provider openai")), (&json!("load"), &json!("model \u{fffd}"))],
-        "{acts}"
-    );
+    let of_names = [(&json!("pause"), &json!("provider openai")), (&json!("load"), &json!("model \u{fffd}"))];
+    assert_eq!(told[..2], of_names, "{acts}");
+    assert_eq!([told[2].0, told[3].0], ["create_key", "create_account"], "{acts}");
+    assert_eq!(told.len(), 4, "{acts}");
     stage.server.admin().assert_audit().await;
 }
 

@@ -293,4 +293,11 @@ async fn what_operators_do_is_in_their_history() {
     let subject = |place: usize| kept["data"][place]["subject"].as_str().unwrap();
     assert_eq!(subject(4), format!("account {}, key {key}", customer.id));
     assert!(subject(0).starts_with("person ") && !kept.to_string().contains("ada@example.com"), "{kept}");
+    // So it is where the account is named by its address, and the path is spelled in another way.
+    let account = admin.get(&format!("/admin/v1/accounts/{}", customer.id)).await.ok();
+    let email = account["email"].as_str().unwrap();
+    admin.post(&format!("/%61dmin/v1/accounts/{email}/keys"), &json!({"name": "k"})).await.ok();
+    let kept = admin.get("/admin/v1/operations?limit=1").await.ok();
+    let subject = kept["data"][0]["subject"].as_str().unwrap();
+    assert!(subject.starts_with(&format!("account {}, key ", customer.id)), "{kept}");
 }

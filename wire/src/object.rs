@@ -7,7 +7,7 @@ use serde::{
     de::{MapAccess, Visitor, value::MapAccessDeserializer},
 };
 
-/// A struct that is read from an object alone. Each struct of what others send is behind one, those within others too.
+/// A struct that is read from an object alone. Each struct of what clients send is behind one, those within others too.
 #[derive(Debug, Default)]
 pub struct Object<T>(pub T);
 

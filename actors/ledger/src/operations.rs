@@ -1,5 +1,5 @@
-//! What operators did to models, providers and actors. It stands beside the log: no money moves by it, and what is lost of it
-//! changes nothing. What operators do to accounts is in the log, with its effect.
+//! What operators did to models, providers and actors, to keys, people and running requests. It stands beside the log: no money
+//! moves by it, and what is lost of it changes nothing. What operators do to credits is in the log, with its effect.
 
 use billing::Timestamp;
 use sea_orm::QueryResult;

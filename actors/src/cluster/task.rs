@@ -198,6 +198,7 @@ impl Task {
         let (ledger, journal, accounts) = (Arc::clone(&self.ledger), Arc::clone(&self.journal), self.accounts.clone());
         let (events, on_begin) = (self.events.clone(), Arc::clone(&self.on_begin));
         let begin = async move {
+            accounts.gone(held.shard).await;
             // What an earlier use of the shard has sent is decided before the log is read: it may be on its way there, and
             // would else come behind rows that it does not know.
             if let Err(error) = journal.decided().await {

@@ -87,8 +87,9 @@ fn tell(draft: &mut Draft<'_>, row: &Reversal, stood: bool) {
 }
 
 /// Finds the payment's grant, and loads it into memory if it was no longer there. The credits taken from it must match
-/// the reversals in force. Otherwise the rows were read before an earlier reversal was written. Of a grant that is not in
-/// memory the account's revision alone says so: another node may have reported that one.
+/// the reversals in force, and the account's revision must be the one that was read. Otherwise the rows were read before an
+/// earlier reversal was written. Of a grant that is not in memory the revision alone says so: another node may have reported
+/// that one.
 fn find(
     draft: &mut Draft<'_>,
     payment: &Payment,

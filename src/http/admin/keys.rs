@@ -9,6 +9,7 @@ use crate::{
         auth,
         respond::{Body, answer},
         state::Shared,
+        trail,
     },
     service::{accounts, keys::Opener},
 };
@@ -19,7 +20,9 @@ pub async fn create(state: Shared, request: HttpRequest, account: web::Path<Stri
         auth::operator(&state, &request)?;
         let account_id = accounts::named(&state.service, &account).await?;
         let opener = Opener { account_id, scopes: Scopes::ALL, expires_at: None, by: None };
-        make(&state, &request, &opener, body).await
+        let made = make(&state, &request, &opener, body).await?;
+        trail::about(&request, Some(&format!("account {account_id}")), "");
+        Ok(made)
     };
     answer(&request, work.await)
 }
@@ -29,7 +32,9 @@ pub async fn delete(state: Shared, request: HttpRequest, path: web::Path<(String
     let work = async {
         auth::operator(&state, &request)?;
         let (account, key) = path.into_inner();
-        revoke(&state, accounts::named(&state.service, &account).await?, &key).await
+        let account_id = accounts::named(&state.service, &account).await?;
+        trail::about(&request, Some(&format!("account {account_id}")), "");
+        revoke(&state, account_id, &key).await
     };
     answer(&request, work.await)
 }

@@ -84,9 +84,11 @@ pub async fn invite(state: Shared, request: HttpRequest, body: Body) -> HttpResp
             None if named.is_some() => return Err(ApiError::invalid("role", "takes an account")),
             None => None,
         };
-        if let Some((account, role)) = to {
-            trail::about(&request, Some(&format!("account {account}, {}", role.name())), "");
-        }
+        let place = to.map_or_else(
+            || "an account of its own".to_owned(),
+            |(account, role)| format!("account {account}, {}", role.name()),
+        );
+        trail::about(&request, Some(&place), "");
         Ok(PersonLink { link: operator::invite(&state.service, &email, to, mail).await? })
     };
     answer(&request, work.await)

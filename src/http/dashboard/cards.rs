@@ -35,7 +35,7 @@ use crate::{
         respond::Body,
         routes::get,
         state::Shared,
-        values,
+        trail, values,
     },
     idempotency::Life,
     service::{
@@ -112,7 +112,10 @@ async fn save(state: Shared, request: HttpRequest, body: Body) -> HttpResponse {
         let wanted = Save { card, setup_intent, default: false };
         let origin = state.onces.origin(account, once, Life::First)?;
         match cards::save(&state.service, origin, account, &wanted).await? {
-            Saved::Card(_) => Ok("saved"),
+            Saved::Card(card) => {
+                trail::makes(&request, &card.id, "");
+                Ok("saved")
+            }
             Saved::Begun { .. } => Err(ApiError::invalid("setup_intent", "is missing: begin with \"Add a card\"")),
         }
     })

@@ -1,4 +1,4 @@
-//! What operators did to models, providers and actors.
+//! What operators did to models, providers, actors, keys, people and running requests.
 
 use serde::Serialize;
 use utoipa::ToSchema;

@@ -11,7 +11,7 @@ use billing::{
 
 use super::{
     super::{AccountError, Bought, KeyUse, Open, Picture, Waits},
-    IDLE_TICKS, Machine, State, WATCHERS, holds_that,
+    BUYERS, IDLE_TICKS, Machine, State, WATCHERS, holds_that,
     port::{Askers, Departure, Moment, Output, Outputs},
 };
 use crate::running::Amounts;
@@ -62,7 +62,11 @@ impl<A: Askers> Machine<A> {
         let id = payment.id;
         // The same request, sent twice at once: both get the one payment's end.
         if let Some(buyers) = self.purchases.get_mut(&id) {
-            buyers.push(reply);
+            if buyers.len() < BUYERS {
+                buyers.push(reply);
+            } else {
+                self.leave(Departure::Bought(reply, Box::new(Err(AccountError::Overloaded))), out);
+            }
             return;
         }
         // Kept before the decision, which may end the purchase.

@@ -42,6 +42,8 @@ const WAITING: usize = 16_384;
 const QUIET_TICKS: u32 = 5;
 /// Ticks without a message after which an account without running requests ends.
 const IDLE_TICKS: u32 = 300;
+/// The most that wait for the end of one payment.
+const BUYERS: usize = 64;
 /// How long after its hold's deadline a request counts as running at another node that lives. A call that says nothing renews
 /// no hold, and may be waited for an hour (`providers.*.first_byte_seconds`); what ends it may have been lost on its way.
 const SILENT_MS: i64 = 2 * 60 * 60_000;
