@@ -53,7 +53,7 @@ export FAREBOX_TEST_REQUIRE_SERVERS ?= 1
 test:
 	tests/setup.sh
 	cargo test --workspace
-	FAREBOX_TEST_DATABASE=postgres cargo test --test e2e -- closed idempotency payments:: plans:: webhooks:: usage:: people:: notices:: letters:: operated:: forms:: rights:: restarts::
+	FAREBOX_TEST_DATABASE=postgres cargo test --test e2e -- closed idempotency payments:: plans:: webhooks:: usage:: people:: notices:: letters:: operated:: forms:: rights:: restarts:: timings::
 
 # The unit tests, the architecture, and the simulation with a tenth of its seeds.
 test-fast: export FAREBOX_TEST_SEEDS ?= 500

@@ -22,6 +22,7 @@ use billing::{
     price::Price,
     quantity::Quantities,
     time::{FOUR_WEEKS_MS, HOUR_MS},
+    timings::Timings,
 };
 use clap::Args;
 use ledger::{Ledger, Opening, log::tail::Tail, project::Logged};
@@ -246,5 +247,6 @@ fn usage(Kind { key, model }: Kind, request_id: RequestId, started_at: Timestamp
         ended_at,
         attempts: Vec::new(),
         session: None,
+        timings: Some(Box::new(Timings { admission_ms: 1, run_ms: 700, first_ms: Some(120), ..Timings::default() })),
     }
 }

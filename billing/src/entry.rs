@@ -186,7 +186,7 @@ pub struct UsageRecord {
     pub session: Option<Session>,
     /// Where its time went; `None` where its task did not live to its end.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub timings: Option<Timings>,
+    pub timings: Option<Box<Timings>>,
 }
 
 impl UsageRecord {

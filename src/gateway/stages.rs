@@ -84,7 +84,7 @@ impl Course {
             Stages::Closed { upstream } => (Duration::ZERO, Duration::ZERO, upstream),
             Stages::Open { load, queue, compute } => {
                 let late = computed.saturating_sub(compute).min(queue);
-                (load, queue - late, compute + late)
+                (load, queue.saturating_sub(late), compute + late)
             }
         };
         Timings {

@@ -64,7 +64,7 @@ pub struct Bill {
     session: Option<Session>,
     admitted_at: Timestamp,
     metered: Metered,
-    timings: Option<Timings>,
+    timings: Option<Box<Timings>>,
     stage: Stage,
 }
 
@@ -143,8 +143,8 @@ impl Bill {
     }
 
     /// Notes where the request's time went, for the record.
-    pub const fn took(&mut self, timings: Timings) {
-        self.timings = Some(timings);
+    pub fn took(&mut self, timings: Timings) {
+        self.timings = Some(Box::new(timings));
     }
 
     /// The use noted last.
@@ -193,7 +193,7 @@ impl Bill {
             ended_at: now,
             attempts: self.attempts.clone(),
             session: self.session.clone(),
-            timings: self.timings,
+            timings: self.timings.clone(),
         }
     }
 }

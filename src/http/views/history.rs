@@ -157,6 +157,7 @@ impl From<history::Drawn> for DrawnGrant {
 }
 
 /// The time of each stage of a request, in milliseconds.
+#[expect(clippy::struct_field_names, reason = "the unit of each")]
 #[derive(Debug, Serialize, ToSchema)]
 pub(in crate::http) struct Timings {
     /// From the question to its account until its hold was durable: the waiting line, where it had to wait, and the log.

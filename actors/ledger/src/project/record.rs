@@ -63,7 +63,7 @@ pub(super) fn usage_rows<'a>(entries: &[Entry<'a>]) -> Rows<'a> {
     for Entry { transition, .. } in entries {
         let Some(usage) = &transition.usage else { continue };
         let UsageRecord { parts, cost, timings, .. } = usage;
-        let ms = |of: fn(&Timings) -> u64| timings.as_ref().map(of);
+        let ms = |of: fn(&Timings) -> u64| timings.as_deref().map(of);
         rows.push([
             transition.account_id.0.into(),
             usage.request_id.0.into(),
@@ -91,7 +91,7 @@ pub(super) fn usage_rows<'a>(entries: &[Entry<'a>]) -> Rows<'a> {
             ms(|of| of.load_ms).into(),
             ms(|of| of.queue_ms).into(),
             ms(|of| of.run_ms).into(),
-            timings.and_then(|of| of.first_ms).into(),
+            timings.as_deref().and_then(|of| of.first_ms).into(),
         ]);
     }
     rows

@@ -8,6 +8,7 @@ pub(super) fn is_needed(transition: &entry::Transition) -> bool {
     transition.usage.as_ref().is_some_and(|usage| usage.timings.is_some())
 }
 
+#[expect(clippy::struct_field_names, reason = "the unit of each")]
 #[derive(Clone, Copy, PartialEq, prost::Message)]
 pub(super) struct Timings {
     #[prost(uint64, tag = "1")]

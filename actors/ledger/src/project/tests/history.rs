@@ -308,7 +308,7 @@ impl Story {
             ended_at: now,
             attempts: Vec::new(),
             session: session(request_id.0),
-            timings: request_id.0.as_u128().is_multiple_of(3).then(Timings::default),
+            timings: request_id.0.as_u128().is_multiple_of(3).then(Box::<Timings>::default),
         }
     }
 

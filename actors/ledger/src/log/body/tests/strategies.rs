@@ -234,7 +234,7 @@ fn usage() -> BoxedStrategy<UsageRecord> {
         ended_at: time(),
         attempts: prop_oneof![3 => Just(Vec::new()), 1 => vec(attempt(), 1..4)],
         session: session(),
-        timings: option::of(timings()),
+        timings: option::of(timings().prop_map(Box::new)),
     })
 }
 

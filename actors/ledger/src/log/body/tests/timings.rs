@@ -11,7 +11,7 @@ use super::examples::settlement;
 pub(in crate::log::body) fn timings() -> Vec<Transition> {
     let stream = Timings { admission_ms: 3, load_ms: 1_500, queue_ms: 120, run_ms: 7_999, first_ms: Some(1_702) };
     let timed = |timings| {
-        let usage = settlement().usage.map(|usage| UsageRecord { timings: Some(timings), ..usage });
+        let usage = settlement().usage.map(|usage| UsageRecord { timings: Some(Box::new(timings)), ..usage });
         Transition { usage, ..settlement() }
     };
     vec![timed(stream), timed(Timings::default())]

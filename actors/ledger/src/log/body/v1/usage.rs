@@ -111,7 +111,7 @@ impl Usage {
             ended_at: to.time(*ended_at),
             attempts: attempts.iter().map(|attempt| Attempt::write(attempt, to)).collect(),
             session: v7::written(session.as_ref()),
-            timings: timings.map(Timings::write),
+            timings: timings.as_deref().copied().map(Timings::write),
         }
     }
 
@@ -154,7 +154,7 @@ impl Usage {
             ended_at: from.time(ended_at),
             attempts: each(attempts, |attempt| attempt.read(from))?,
             session: v7::read(session, "usage.session")?,
-            timings: timings.map(Timings::read),
+            timings: timings.map(Timings::read).map(Box::new),
         })
     }
 }
