@@ -142,7 +142,8 @@ impl World {
         let Some(owner) = self.any_owner() else { return false };
         let account = self.any_account();
         // It tells which node runs the request.
-        let id = RequestId(Uuid::from_u128(self.new_id().as_u128() | owner::name(owner).0.as_u128()));
+        let mark = if self.is_alone { 0 } else { owner::name(owner).0.as_u128() };
+        let id = RequestId(Uuid::from_u128(self.new_id().as_u128() | mark));
         let work = if self.random.percent(50) {
             let class = if self.random.percent(70) {
                 SizeClass::B7
@@ -288,13 +289,19 @@ impl World {
 
     /// The request stands still, and gives its permit back.
     fn park(&mut self, id: RequestId) {
-        let is_hasty = self.mutant == Some(Mutant::ResumedBeforeParked);
+        // Where there is one process, the account handles it before what is asked later.
+        let is_hasty = self.is_alone || self.mutant == Some(Mutant::ResumedBeforeParked);
         let request = self.requests.get_mut(&id).expect("it goes on");
         request.stage = if is_hasty { Stage::Parked } else { Stage::Parking };
         let (owner, account) = (request.owner, request.account);
         self.say(|| format!("request {id} is parked"));
         self.stats.parked += 1;
-        self.ask(owner, account, Who::Parking(id), Command::Park { request_id: id });
+        let command = Command::Park { request_id: id };
+        if self.is_alone {
+            self.post(owner, account, command);
+        } else {
+            self.ask(owner, account, Who::Parking(id), command);
+        }
         if is_hasty {
             self.reads_on(id);
         }

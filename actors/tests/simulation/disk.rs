@@ -4,6 +4,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use actors::cluster::lease::{Command, Held, Taken};
 use billing::{
     account::Header,
     ids::{AccountId, KeyId, RequestId},
@@ -14,10 +15,11 @@ use ledger::log::{
     body::{self, Body},
     chain,
 };
+use runtime::node::NodeId;
 
 use crate::{
     check::{Checked, DENSE, PROJECTED, Rule, SHARD, TABLES, Violation, ensure},
-    database::Database,
+    database::{Answer, Database},
     log::{Fence, Fenced, Log},
     mutants::Mutant,
     rows::{Entry, Rows},
@@ -83,6 +85,17 @@ impl Disk {
     /// The epoch of a shard's newest owner.
     pub(crate) fn epoch(&self, shard: Shard) -> i64 {
         self.leases.leases().iter().find(|lease| lease.shard == shard).map_or(0, |lease| lease.epoch)
+    }
+
+    /// The one process takes every shard as it starts.
+    pub(crate) fn takes_all(&mut self, at: u64, node: NodeId) -> Vec<Held> {
+        let taken = self.leases.leases().to_vec().into_iter().map(|lease| {
+            match self.leases.execute(at, node, &Command::Take(0, lease)) {
+                Ok(Answer::Took(shard, Taken::Taken(epoch))) => Some(Held { shard, epoch }),
+                _ => None,
+            }
+        });
+        taken.flatten().collect()
     }
 
     pub(crate) fn log(&self, shard: Shard) -> &Log {

@@ -62,9 +62,10 @@ impl World {
         self.lease_ms += self.random.between(20, 1_200).unsigned_abs();
         let lease_ms = self.lease_ms;
         for owner in &mut self.owners {
-            owner.heard_at = owner.heard_at.filter(|at| lease_ms <= at + SILENT_FOR_MS);
+            owner.heard_at = owner.heard_at.filter(|at| owner.is_alone || lease_ms <= at + SILENT_FOR_MS);
         }
-        let awake: Vec<u64> = self.owners.iter().filter(|owner| !owner.is_paused).map(|owner| owner.id).collect();
+        let nodes = self.owners.iter().filter(|owner| !owner.is_paused && !owner.is_alone);
+        let awake: Vec<u64> = nodes.map(|owner| owner.id).collect();
         for id in awake {
             let (mut commands, lease_ms) = (Commands::new(), self.lease_ms);
             let Some(owner) = self.owner(id) else { continue };
