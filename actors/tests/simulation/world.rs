@@ -475,6 +475,8 @@ impl World {
 
     /// Runs the immediate consequences (departures arrive, failed actors end), then checks the invariants.
     pub(crate) fn checked(&mut self) -> Checked {
+        // Before what follows from it.
+        self.disk.is_sound()?;
         self.the_unsure_give_up()?;
         for departure in std::mem::take(&mut self.departures) {
             self.departed(departure)?;
