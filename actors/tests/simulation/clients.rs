@@ -160,7 +160,7 @@ impl World {
         let hold =
             HoldRequest { minimum: Nanos::new(minimum), expected: Nanos::new(expected), worst_case: Nanos::new(worst) };
         let auto_scale = self.random.percent(30).then_some(Switch::On);
-        let started_at = self.shown();
+        let started_at = self.now_of(owner);
         let tokens = Quantities::plain(self.random.below(30_000).unsigned_abs(), 0);
         let admit = Admit {
             request_id: id,
@@ -381,7 +381,7 @@ impl World {
     }
 
     fn end(&mut self, id: RequestId, ending: Ending) {
-        let now = self.shown();
+        let now = self.now_of(self.requests[&id].owner);
         let request = self.requests.get_mut(&id).expect("it goes on");
         if request.stage == Stage::Running && request.seconds == 0 {
             request.seconds = 1;
@@ -418,7 +418,8 @@ impl World {
 
     /// Drops the guard because the task panicked or gave up: the metered cost is charged.
     fn drop_guard(&mut self, id: RequestId) {
-        let now = self.shown();
+        let Some(owner) = self.requests.get(&id).map(|request| request.owner) else { return };
+        let now = self.now_of(owner);
         let Some(request) = self.requests.get_mut(&id) else { return };
         let record = request.bill.abandoned(request.amounts.held, now);
         let is_over = record.is_none();
@@ -487,7 +488,7 @@ impl World {
             Purpose::Subscription => FEE,
             _ => Nanos::dollars(self.random.between(1, 40)),
         };
-        let payment = Payment::new(id, purpose, amount, "card".to_owned(), self.shown());
+        let payment = Payment::new(id, purpose, amount, "card".to_owned(), self.now_of(owner));
         self.say(|| format!("{account} buys {purpose:?} of {amount} at owner {owner}: {id}"));
         self.ask(owner, account, Who::Buying(account), Buy(payment));
     }

@@ -1,6 +1,6 @@
 //! The lives of processes and their payment actors: they come, sleep, leave, die, and start again.
 
-use actors::cluster::lease::Commands;
+use actors::cluster::{clocks::MOST_APART, lease::Commands};
 use ledger::log::Shard;
 
 use crate::{
@@ -43,6 +43,9 @@ impl World {
         }
         let mut owner = Owner::new(id, self.disk.shards, self.elapsed, self.lease_ms, self.mutant);
         owner.is_alone = self.is_alone;
+        // No two clocks are further apart than nodes' may be.
+        let most = i64::try_from(MOST_APART.as_millis()).unwrap_or(0) / 2;
+        owner.ahead_ms = self.random.between(-most, most);
         if self.is_alone {
             // Nobody else has it: it is taken without a lease.
             self.disk.takes_all(self.lease_ms, owner.node).into_iter().for_each(|held| owner.begins(held));
@@ -147,7 +150,7 @@ impl World {
 
     /// The payment actor takes up the pending payments of a shard that its node owns.
     pub(crate) fn takes_up_payments(&mut self, id: u64, shard: Shard) {
-        let now = self.shown();
+        let now = self.now_of(id);
         let rows = self.disk.tables.accounts.iter().filter(|(account, _)| self.disk.shard_of(**account) == shard);
         let payments = rows.flat_map(|(account, rows)| rows.pending().map(move |payment| (*account, payment)));
         let pending: Vec<Chase> =

@@ -96,11 +96,11 @@ impl World {
 
     /// Checks that no request is settled as abandoned which runs at a node that was always heard of.
     pub(crate) fn none_is_abandoned_alive(&mut self) -> Checked {
-        for (account, id) in std::mem::take(&mut self.abandoned) {
+        for (by, account, id) in std::mem::take(&mut self.abandoned) {
             let Some(request) = self.requests.get(&id) else { continue };
             let lives = |it: &Owner| it.id == request.owner && it.running.contains(&id) && it.heard_at.is_some();
             let deadline = self.disk.rows(account).holds.get(&id).map(|hold| hold.deadline);
-            let is_late = deadline.is_none_or(|at| at.plus_ms(SILENT_MS) <= self.shown());
+            let is_late = deadline.is_none_or(|at| at.plus_ms(SILENT_MS) <= self.now_of(by));
             ensure(is_late || !self.owners.iter().any(lives), LIVES, || {
                 format!("{id} runs at owner {}", request.owner)
             })?;

@@ -71,6 +71,8 @@ pub(crate) struct Owner {
     pub(crate) inbox: Vec<Letter>,
     /// It is the one process, and no node of several: it has its shard from its start to its end.
     pub(crate) is_alone: bool,
+    /// By how much its clock is ahead of the true time.
+    pub(crate) ahead_ms: i64,
     /// The owner does nothing, but messages that it sent may still arrive.
     pub(crate) is_paused: bool,
     /// When its last heartbeat was, by the leases' clock; `None` once others may have taken it for dead.
@@ -113,6 +115,7 @@ impl Owner {
             others: Running::default(),
             inbox: Vec::new(),
             is_alone: false,
+            ahead_ms: 0,
             is_paused: false,
             heard_at: Some(lease_ms),
             is_leaving: false,

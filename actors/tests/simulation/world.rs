@@ -51,7 +51,7 @@ pub(crate) struct World {
     pub(crate) mutant: Option<Mutant>,
     /// The time that the systems' clocks show.
     pub(crate) time: Timestamp,
-    /// The time that all nodes show at least: their clocks agree, go on by themselves, and are not set back.
+    /// The time that no node's clock is set back from while it runs: it goes on by itself.
     pub(crate) latest: Timestamp,
     /// The time that has really passed.
     pub(crate) elapsed: Timestamp,
@@ -96,7 +96,7 @@ pub(crate) struct World {
     /// All acts of keyed requests, including those that have ended.
     pub(crate) acts: BTreeMap<RequestId, Act>,
     departures: Vec<Departure>,
-    pub(crate) abandoned: Vec<(AccountId, RequestId)>,
+    pub(crate) abandoned: Vec<(u64, AccountId, RequestId)>,
     /// Actors that acted in this step.
     touched: BTreeSet<(u64, AccountId)>,
     /// Whether a question was dropped in this step.
@@ -235,9 +235,15 @@ impl World {
         if self.is_resting { 0 } else { self.trouble }
     }
 
-    /// The time that a node shows, now that it is looked at.
+    /// The time that a node shows whose clock is neither ahead nor behind.
     pub(crate) fn shown(&self) -> Timestamp {
         self.latest.max(self.time)
+    }
+
+    /// The time that a node shows, now that it is looked at.
+    pub(crate) fn now_of(&self, id: u64) -> Timestamp {
+        let owner = self.owners.iter().find(|owner| owner.id == id);
+        self.shown().plus_ms(owner.map_or(0, |owner| owner.ahead_ms))
     }
 
     /// Runs one event with its immediate consequences, and the checks.
@@ -309,9 +315,8 @@ impl World {
         does: impl FnOnce(&mut Actor, &mut Shell<'_>) -> Checked,
     ) -> Checked<bool> {
         self.touched.insert((owner, account));
-        let shown = self.shown();
+        let now = moment(self.now_of(owner), self.elapsed);
         let Some(owner) = self.owners.iter_mut().find(|it| it.id == owner) else { return Ok(false) };
-        let now = moment(shown, self.elapsed);
         let Owner { id, actors, journal: Journal { mailbox, .. }, running, others, .. } = owner;
         let Some(actor) = actors.get_mut(&account) else { return Ok(false) };
         let (departures, abandoned, mutant) = (&mut self.departures, &mut self.abandoned, self.mutant);
@@ -326,9 +331,8 @@ impl World {
         place: usize,
         does: impl FnOnce(&mut Actor, &mut Shell<'_>) -> Checked,
     ) -> Checked<bool> {
-        let shown = self.shown();
+        let now = moment(self.now_of(owner), self.elapsed);
         let Some(owner) = self.owners.iter_mut().find(|it| it.id == owner) else { return Ok(false) };
-        let now = moment(shown, self.elapsed);
         let Owner { id, leaving, journal: Journal { mailbox, .. }, running, others, .. } = owner;
         let Some(life) = leaving.get_mut(place) else { return Ok(false) };
         let (departures, abandoned, mutant) = (&mut self.departures, &mut self.abandoned, self.mutant);
@@ -381,7 +385,7 @@ impl World {
             owner.is_some_and(|it| it.actors[account].reads_from.is_some_and(|mark| it.may_read(mark)))
         });
         let Some((owner, account)) = self.random.pick(&able) else { return Ok(false) };
-        let now = self.shown();
+        let now = self.now_of(owner);
         if !self.is_resting && self.random.percent(5) {
             self.say(|| format!("owner {owner}: account {} could not be loaded", account.0.as_u128()));
             return self.act((owner, account), |actor, shell| actor.loaded(Err("away".to_owned()), shell));
@@ -420,7 +424,7 @@ impl World {
         if !self.may_read(id, self.mark_of(id)) {
             return false;
         }
-        let now = self.shown();
+        let now = self.now_of(id);
         let mut due = self.disk.tables.due(now);
         if let Some(owner) = self.owner(id)
             && !std::mem::replace(&mut owner.has_swept, true)
@@ -513,7 +517,7 @@ impl World {
             }
         }
         for (owner, account) in std::mem::take(&mut self.touched) {
-            let now = self.shown();
+            let now = self.now_of(owner);
             let (shard, epoch) = (self.disk.shard_of(account), self.disk.epoch(self.disk.shard_of(account)));
             let is_owner = |it: &&Owner| it.id == owner && it.owns(shard) == Some(epoch);
             let Some(owner) = self.owners.iter().find(is_owner) else { continue };
