@@ -164,8 +164,10 @@ fn catch(mutant: Mutant) -> Result<(u64, u64), String> {
 #[test]
 fn every_mutant_is_caught_for_its_reason() {
     let (mut missed, only) = (Vec::new(), std::env::var("FAREBOX_TEST_MUTANT").ok());
-    let is_wanted = |mutant: &Mutant| only.as_ref().is_none_or(|only| only.contains(&format!("{mutant:?}")));
-    for mutant in Mutant::ALL.into_iter().filter(is_wanted) {
+    let is_wanted = |mutant: &Mutant| only.as_ref().is_none_or(|only| *only == format!("{mutant:?}"));
+    let wanted: Vec<Mutant> = Mutant::ALL.into_iter().filter(is_wanted).collect();
+    assert!(!wanted.is_empty(), "FAREBOX_TEST_MUTANT is no mutant: {only:?}");
+    for mutant in wanted {
         match catch(mutant) {
             Ok((seed, failed)) => {
                 println!("{mutant:?}: seed {seed}, after {failed} that broke otherwise: {}", mutant.breaks().0);
