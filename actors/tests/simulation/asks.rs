@@ -8,7 +8,7 @@ use std::{collections::BTreeMap, time::Duration};
 use actors::{
     account::{AccountError, Asked as Question, Question as Any, machine::Input},
     accounts::{
-        DEADLINE,
+        DEADLINE, IN_LINE,
         asking::{Asking, Next, grown, grows},
     },
 };
@@ -63,9 +63,6 @@ pub(crate) struct Letter {
     account: AccountId,
     question: Any,
 }
-
-/// How long a request waits in line for its permit.
-const IN_LINE: Duration = Duration::from_mins(30);
 
 /// How long an asker asks again.
 fn patience(question: &Any) -> Duration {

@@ -2,9 +2,12 @@
 //! that begins, drains and ends shards. The leases' clock goes by itself: in the days that pass between two events of an
 //! account, leases would be renewed thousands of times, which changes nothing.
 
-use actors::cluster::{
-    hearing::others,
-    lease::{Command, Commands, Held, Picture, Rules, Standing, Statement as Number, Why},
+use actors::{
+    account::machine::SILENT_MS,
+    cluster::{
+        hearing::others,
+        lease::{Command, Commands, Held, Picture, Rules, Standing, Statement as Number, Why},
+    },
 };
 use billing::ids::AccountId;
 use ledger::{
@@ -47,8 +50,6 @@ fn rows(picture: &Picture) -> Nodes {
 
 /// After how long a node that is not heard of may count as gone.
 const SILENT_FOR_MS: u64 = 10_000;
-/// For how long after its hold's deadline a request at another node keeps it.
-const SILENT_MS: i64 = 2 * 60 * 60_000;
 
 impl World {
     /// The database carries statements out, nodes hear of theirs, and time passes for the leases.
