@@ -1,8 +1,8 @@
 //! The simulation: the product's own machines (the account's with `decide` in it, the journal's protocol, a request's
 //! bill, a payment's pursuit, the supervisor's back-off, the log's chain and its bodies, the leases and what nodes know of
-//! one another), with several nodes that own several shards, crash, sleep, leave and are taken over, logs whose appends
-//! fail or have unknown outcomes, tables that are made from them behind the answers, cards that answer late, twice or never, webhooks that repeat and come in any order, and clocks that
-//! are set. Everything follows from one seed: no thread, no clock, no I/O.
+//! one another), with several nodes that own several shards, crash, sleep, leave and are taken over, or with one process
+//! alone, logs whose appends fail or have unknown outcomes, tables that are made from them behind the answers, cards that
+//! answer late, twice or never, webhooks that repeat and come in any order, and clocks that are set. Everything follows from one seed: no thread, no clock, no I/O.
 //!
 //! `FAREBOX_TEST_SEEDS=100000` runs more seeds; `FAREBOX_TEST_SEED=17` runs that one and prints its events;
 //! `FAREBOX_TEST_MUTANT=NoFence` looks for that mutant alone.
