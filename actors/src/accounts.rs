@@ -48,7 +48,7 @@ pub(crate) use watching::BEHIND;
 pub const DEADLINE: Duration = Duration::from_secs(15);
 
 /// How long a running request waits for its permit before it asks again, at the end of the line.
-const IN_LINE: Duration = Duration::from_mins(30);
+pub const IN_LINE: Duration = Duration::from_mins(30);
 
 /// The turns that accounts share.
 const TURNS: usize = 1_024;

@@ -83,7 +83,7 @@ pub struct Nodes {
 
 /// How long a read waits for the tables of shards that other nodes own. A node that has died does not make them, until
 /// another one takes its shards over: then a read shows them as they are.
-const PATIENCE: Duration = Duration::from_secs(1);
+pub const PATIENCE: Duration = Duration::from_secs(1);
 /// How often it is looked how far they are.
 const LOOK: Duration = Duration::from_millis(10);
 

@@ -127,8 +127,8 @@ pub(crate) struct Shell<'a> {
     pub(crate) running: &'a BTreeSet<RequestId>,
     pub(crate) others: &'a Running,
     pub(crate) departures: &'a mut Vec<Departure>,
-    /// Requests whose holds were settled as abandoned.
-    pub(crate) abandoned: &'a mut Vec<(AccountId, RequestId)>,
+    /// Requests whose holds were settled as abandoned, with the owner that did it.
+    pub(crate) abandoned: &'a mut Vec<(u64, AccountId, RequestId)>,
     pub(crate) mutant: Option<Mutant>,
 }
 
@@ -390,7 +390,7 @@ impl Outputs<Ways> for Hands<'_, '_> {
                 Ok(())
             }
             Output::Abandoned { request_id, .. } => {
-                self.shell.abandoned.push((self.life.account, request_id));
+                self.shell.abandoned.push((self.shell.owner, self.life.account, request_id));
                 Ok(())
             }
             Output::Stop(stop) => {

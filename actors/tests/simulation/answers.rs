@@ -36,7 +36,7 @@ impl World {
             machine::Departure::Charge(payment) => {
                 let is_there = self.disk.rows(account).payments.contains_key(&payment.id);
                 ensure(is_there, OUTBOX, || format!("{payment:?} is to be charged and is not on disk"))?;
-                let now = self.shown();
+                let now = self.now_of(owner);
                 // A dead payment actor takes up the pending payments when it is started again.
                 if let Some(owner) = self.owner(owner).filter(|owner| owner.has_payments()) {
                     owner.pursuits.entry(payment.id).or_insert_with(|| Chase::new(account, *payment, now));

@@ -8,7 +8,7 @@ use std::{collections::BTreeMap, time::Duration};
 use actors::{
     account::{AccountError, Asked as Question, Question as Any, machine::Input},
     accounts::{
-        DEADLINE,
+        DEADLINE, IN_LINE,
         asking::{Asking, Next, grown, grows},
     },
 };
@@ -64,9 +64,6 @@ pub(crate) struct Letter {
     question: Any,
 }
 
-/// How long a request waits in line for its permit.
-const IN_LINE: Duration = Duration::from_mins(30);
-
 /// How long an asker asks again.
 fn patience(question: &Any) -> Duration {
     match question {
@@ -96,8 +93,13 @@ impl World {
         self.send(Asked { owner, who, account, question, asking, is_unsure: false, until });
     }
 
-    /// Sends a command without waiting for its answer.
+    /// Sends a command without waiting for its answer. Where there is one process, it precedes in the account's mailbox what is
+    /// asked later.
     pub(crate) fn post(&mut self, owner: u64, account: AccountId, command: Command) {
+        if self.is_alone {
+            self.next_ask += 1;
+            return self.mail(owner, account, input(command.into(), way(self.next_ask).0));
+        }
         self.ask(owner, account, Who::Nobody, command);
     }
 

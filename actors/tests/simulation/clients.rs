@@ -142,7 +142,8 @@ impl World {
         let Some(owner) = self.any_owner() else { return false };
         let account = self.any_account();
         // It tells which node runs the request.
-        let id = RequestId(Uuid::from_u128(self.new_id().as_u128() | owner::name(owner).0.as_u128()));
+        let mark = if self.is_alone { 0 } else { owner::name(owner).0.as_u128() };
+        let id = RequestId(Uuid::from_u128(self.new_id().as_u128() | mark));
         let work = if self.random.percent(50) {
             let class = if self.random.percent(70) {
                 SizeClass::B7
@@ -159,7 +160,7 @@ impl World {
         let hold =
             HoldRequest { minimum: Nanos::new(minimum), expected: Nanos::new(expected), worst_case: Nanos::new(worst) };
         let auto_scale = self.random.percent(30).then_some(Switch::On);
-        let started_at = self.shown();
+        let started_at = self.now_of(owner);
         let tokens = Quantities::plain(self.random.below(30_000).unsigned_abs(), 0);
         let admit = Admit {
             request_id: id,
@@ -288,13 +289,19 @@ impl World {
 
     /// The request stands still, and gives its permit back.
     fn park(&mut self, id: RequestId) {
-        let is_hasty = self.mutant == Some(Mutant::ResumedBeforeParked);
+        // Where there is one process, the account handles it before what is asked later.
+        let is_hasty = self.is_alone || self.mutant == Some(Mutant::ResumedBeforeParked);
         let request = self.requests.get_mut(&id).expect("it goes on");
         request.stage = if is_hasty { Stage::Parked } else { Stage::Parking };
         let (owner, account) = (request.owner, request.account);
         self.say(|| format!("request {id} is parked"));
         self.stats.parked += 1;
-        self.ask(owner, account, Who::Parking(id), Command::Park { request_id: id });
+        let command = Command::Park { request_id: id };
+        if self.is_alone {
+            self.post(owner, account, command);
+        } else {
+            self.ask(owner, account, Who::Parking(id), command);
+        }
         if is_hasty {
             self.reads_on(id);
         }
@@ -374,7 +381,7 @@ impl World {
     }
 
     fn end(&mut self, id: RequestId, ending: Ending) {
-        let now = self.shown();
+        let now = self.now_of(self.requests[&id].owner);
         let request = self.requests.get_mut(&id).expect("it goes on");
         if request.stage == Stage::Running && request.seconds == 0 {
             request.seconds = 1;
@@ -411,7 +418,8 @@ impl World {
 
     /// Drops the guard because the task panicked or gave up: the metered cost is charged.
     fn drop_guard(&mut self, id: RequestId) {
-        let now = self.shown();
+        let Some(owner) = self.requests.get(&id).map(|request| request.owner) else { return };
+        let now = self.now_of(owner);
         let Some(request) = self.requests.get_mut(&id) else { return };
         let record = request.bill.abandoned(request.amounts.held, now);
         let is_over = record.is_none();
@@ -480,7 +488,7 @@ impl World {
             Purpose::Subscription => FEE,
             _ => Nanos::dollars(self.random.between(1, 40)),
         };
-        let payment = Payment::new(id, purpose, amount, "card".to_owned(), self.shown());
+        let payment = Payment::new(id, purpose, amount, "card".to_owned(), self.now_of(owner));
         self.say(|| format!("{account} buys {purpose:?} of {amount} at owner {owner}: {id}"));
         self.ask(owner, account, Who::Buying(account), Buy(payment));
     }

@@ -23,9 +23,13 @@ impl World {
         let alarms = owners.clone().flat_map(|owner| owner.actors.values().filter_map(Actor::next_alarm));
         let alarms = alarms.map(|at| i64::try_from(at.saturating_sub(now).as_millis()).unwrap_or(i64::MAX));
         let starts = owners.clone().filter_map(Owner::payments_start).map(|at| at.ms_since(self.elapsed));
-        let waits = owners.flat_map(|owner| owner.pursuits.values().filter_map(Chase::waits_until));
-        let tasks = self.tasks.values().filter_map(|task| task.waits_until);
-        let waits = waits.chain(tasks.filter(|at| *at > self.shown())).map(|at| at.ms_since(self.time));
+        let waits = owners.flat_map(|owner| {
+            let until = owner.pursuits.values().filter_map(Chase::waits_until);
+            until.map(|at| at.ms_since(self.time.plus_ms(owner.ahead_ms)))
+        });
+        let tasks = self.tasks.values().filter_map(|task| Some((task.owner, task.waits_until?)));
+        let tasks = tasks.filter(|(id, at)| *at > self.now_of(*id));
+        let waits = waits.chain(tasks.map(|(id, at)| at.ms_since(self.time) + self.shown().ms_since(self.now_of(id))));
         let settling = self.requests.values().filter_map(|request| match request.stage {
             Stage::Waiting(until) => Some(until.ms_since(self.elapsed)),
             _ => None,

@@ -448,7 +448,7 @@ impl World {
     }
 
     pub(crate) fn a_batch_is_taken(&mut self, id: u64) -> bool {
-        let now = self.shown();
+        let now = self.now_of(id);
         let trouble = self.trouble_now();
         let mut luck = Luck { random: &mut self.random, trouble, mutant: self.mutant };
         let Some(owner) = self.owners.iter_mut().find(|it| it.id == id) else { return false };

@@ -45,7 +45,7 @@ impl World {
             }
             None if self.owners.iter().all(|it| it.id != owner) => drop(self.wishes.swap_remove(place)),
             None if self.may_read(owner, mark) => {
-                let at = self.shown();
+                let at = self.now_of(owner);
                 let id = KeyId(self.new_id());
                 let working: Vec<KeyId> = self.disk.tables.rows(account).working.iter().copied().collect();
                 let revision = self.disk.tables.rows(account).header.revision;

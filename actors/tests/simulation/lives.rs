@@ -1,6 +1,6 @@
 //! The lives of processes and their payment actors: they come, sleep, leave, die, and start again.
 
-use actors::cluster::lease::Commands;
+use actors::cluster::{clocks::MOST_APART, lease::Commands};
 use ledger::log::Shard;
 
 use crate::{
@@ -41,13 +41,24 @@ impl World {
         if self.owners.is_empty() {
             self.latest = self.time;
         }
-        self.owners.push(Owner::new(id, self.disk.shards, self.elapsed, self.lease_ms, self.mutant));
+        let mut owner = Owner::new(id, self.disk.shards, self.elapsed, self.lease_ms, self.mutant);
+        owner.is_alone = self.is_alone;
+        // No two clocks are further apart than nodes' may be.
+        let most = i64::try_from(MOST_APART.as_millis()).unwrap_or(0) / 2;
+        owner.ahead_ms = self.random.between(-most, most);
+        if self.is_alone {
+            // Nobody else has it: it is taken without a lease.
+            self.disk.takes_all(self.lease_ms, owner.node).into_iter().for_each(|held| owner.begins(held));
+        } else {
+            owner.others.is_node(owner.node);
+        }
+        self.owners.push(owner);
         self.say(|| format!("owner {id} comes"));
     }
 
     /// A node is told to leave: it hands its shards over, and finishes its requests.
     pub(crate) fn a_node_leaves(&mut self) -> bool {
-        let Some(id) = self.any_owner() else { return false };
+        let Some(id) = self.any_owner().filter(|_| !self.is_alone) else { return false };
         let lease_ms = self.lease_ms;
         let Some(owner) = self.owner(id).filter(|owner| !owner.is_leaving) else { return false };
         owner.is_leaving = true;
@@ -119,7 +130,10 @@ impl World {
     pub(crate) fn cards_actor_starts(&mut self) -> bool {
         let elapsed = self.elapsed;
         let is_due = |it: &&Owner| {
-            !it.is_paused && it.may_read(it.mark()) && it.payments_start().is_some_and(|at| at <= elapsed)
+            !it.is_paused
+                && it.takes_requests()
+                && it.may_read(it.mark())
+                && it.payments_start().is_some_and(|at| at <= elapsed)
         };
         let due: Vec<u64> = self.owners.iter().filter(is_due).map(|owner| owner.id).collect();
         let Some(id) = self.random.pick(&due) else { return false };
@@ -136,7 +150,7 @@ impl World {
 
     /// The payment actor takes up the pending payments of a shard that its node owns.
     pub(crate) fn takes_up_payments(&mut self, id: u64, shard: Shard) {
-        let now = self.shown();
+        let now = self.now_of(id);
         let rows = self.disk.tables.accounts.iter().filter(|(account, _)| self.disk.shard_of(**account) == shard);
         let payments = rows.flat_map(|(account, rows)| rows.pending().map(move |payment| (*account, payment)));
         let pending: Vec<Chase> =

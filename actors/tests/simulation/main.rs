@@ -1,8 +1,8 @@
 //! The simulation: the product's own machines (the account's with `decide` in it, the journal's protocol, a request's
 //! bill, a payment's pursuit, the supervisor's back-off, the log's chain and its bodies, the leases and what nodes know of
-//! one another), with several nodes that own several shards, crash, sleep, leave and are taken over, logs whose appends
-//! fail or have unknown outcomes, tables that are made from them behind the answers, cards that answer late, twice or never, webhooks that repeat and come in any order, and clocks that
-//! are set. Everything follows from one seed: no thread, no clock, no I/O.
+//! one another), with several nodes that own several shards, crash, sleep, leave and are taken over, or with one process
+//! alone, logs whose appends fail or have unknown outcomes, tables that are made from them behind the answers, cards that
+//! answer late, twice or never, webhooks that repeat and come in any order, and clocks that are set. Everything follows from one seed: no thread, no clock, no I/O.
 //!
 //! `FAREBOX_TEST_SEEDS=100000` runs more seeds; `FAREBOX_TEST_SEED=17` runs that one and prints its events;
 //! `FAREBOX_TEST_MUTANT=NoFence` looks for that mutant alone.
@@ -164,8 +164,10 @@ fn catch(mutant: Mutant) -> Result<(u64, u64), String> {
 #[test]
 fn every_mutant_is_caught_for_its_reason() {
     let (mut missed, only) = (Vec::new(), std::env::var("FAREBOX_TEST_MUTANT").ok());
-    let is_wanted = |mutant: &Mutant| only.as_ref().is_none_or(|only| only.contains(&format!("{mutant:?}")));
-    for mutant in Mutant::ALL.into_iter().filter(is_wanted) {
+    let is_wanted = |mutant: &Mutant| only.as_ref().is_none_or(|only| *only == format!("{mutant:?}"));
+    let wanted: Vec<Mutant> = Mutant::ALL.into_iter().filter(is_wanted).collect();
+    assert!(!wanted.is_empty(), "FAREBOX_TEST_MUTANT is no mutant: {only:?}");
+    for mutant in wanted {
         match catch(mutant) {
             Ok((seed, failed)) => {
                 println!("{mutant:?}: seed {seed}, after {failed} that broke otherwise: {}", mutant.breaks().0);

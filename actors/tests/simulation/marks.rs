@@ -1,12 +1,12 @@
 //! Reads of the tables: each sees what was in the logs when it began. What this process has appended it waits for; for the
 //! shards of other nodes it waits a second, and then reads what there is.
 
+use ledger::nodes::PATIENCE;
+
 use crate::{mutants::Mutant, owner::Owner, world::World};
 
 /// The most shards here.
 const SHARDS: usize = 3;
-/// How long a read waits for the tables of other nodes' shards, by the leases' clock.
-const PATIENCE_MS: u64 = 1_000;
 
 /// What a read must see.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -38,7 +38,7 @@ impl World {
         let is_able = |it: &&Owner| it.id == id && !it.is_paused && it.may_read(mark.own);
         let places = &self.disk.tables.places;
         let has_other = |(shard, other): (_, &u64)| places.get(&shard).is_some_and(|place| place.seq >= *other);
-        let is_over = self.lease_ms >= mark.since + PATIENCE_MS;
+        let is_over = u128::from(self.lease_ms - mark.since) >= PATIENCE.as_millis();
         let has_all = is_over || self.disk.shards.all().zip(&mark.others).all(has_other);
         has_all && self.owners.iter().any(|it| is_able(&it))
     }

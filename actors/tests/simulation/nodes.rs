@@ -2,9 +2,12 @@
 //! that begins, drains and ends shards. The leases' clock goes by itself: in the days that pass between two events of an
 //! account, leases would be renewed thousands of times, which changes nothing.
 
-use actors::cluster::{
-    hearing::others,
-    lease::{Command, Commands, Held, Picture, Rules, Standing, Statement as Number, Why},
+use actors::{
+    account::machine::SILENT_MS,
+    cluster::{
+        hearing::others,
+        lease::{Command, Commands, Held, Picture, Rules, Standing, Statement as Number, Why},
+    },
 };
 use billing::ids::AccountId;
 use ledger::{
@@ -47,8 +50,6 @@ fn rows(picture: &Picture) -> Nodes {
 
 /// After how long a node that is not heard of may count as gone.
 const SILENT_FOR_MS: u64 = 10_000;
-/// For how long after its hold's deadline a request at another node keeps it.
-const SILENT_MS: i64 = 2 * 60 * 60_000;
 
 impl World {
     /// The database carries statements out, nodes hear of theirs, and time passes for the leases.
@@ -62,9 +63,10 @@ impl World {
         self.lease_ms += self.random.between(20, 1_200).unsigned_abs();
         let lease_ms = self.lease_ms;
         for owner in &mut self.owners {
-            owner.heard_at = owner.heard_at.filter(|at| lease_ms <= at + SILENT_FOR_MS);
+            owner.heard_at = owner.heard_at.filter(|at| owner.is_alone || lease_ms <= at + SILENT_FOR_MS);
         }
-        let awake: Vec<u64> = self.owners.iter().filter(|owner| !owner.is_paused).map(|owner| owner.id).collect();
+        let nodes = self.owners.iter().filter(|owner| !owner.is_paused && !owner.is_alone);
+        let awake: Vec<u64> = nodes.map(|owner| owner.id).collect();
         for id in awake {
             let (mut commands, lease_ms) = (Commands::new(), self.lease_ms);
             let Some(owner) = self.owner(id) else { continue };
@@ -95,11 +97,11 @@ impl World {
 
     /// Checks that no request is settled as abandoned which runs at a node that was always heard of.
     pub(crate) fn none_is_abandoned_alive(&mut self) -> Checked {
-        for (account, id) in std::mem::take(&mut self.abandoned) {
+        for (by, account, id) in std::mem::take(&mut self.abandoned) {
             let Some(request) = self.requests.get(&id) else { continue };
             let lives = |it: &Owner| it.id == request.owner && it.running.contains(&id) && it.heard_at.is_some();
             let deadline = self.disk.rows(account).holds.get(&id).map(|hold| hold.deadline);
-            let is_late = deadline.is_none_or(|at| at.plus_ms(SILENT_MS) <= self.shown());
+            let is_late = deadline.is_none_or(|at| at.plus_ms(SILENT_MS) <= self.now_of(by));
             ensure(is_late || !self.owners.iter().any(lives), LIVES, || {
                 format!("{id} runs at owner {}", request.owner)
             })?;

@@ -111,7 +111,7 @@ impl World {
             source_key: format!("gift {}", self.random.below(1_000)),
             amount: Nanos::new(self.random.between(1, 6_000_000_000)),
             paid: Nanos::ZERO,
-            expires_at: Some(self.shown().plus_ms(days * DAY_MS)),
+            expires_at: Some(self.now_of(owner).plus_ms(days * DAY_MS)),
             subscribed_until: None,
         };
         self.gifts.push((account, fund.clone()));
@@ -123,7 +123,7 @@ impl World {
         // Most often soon.
         let last = self.gifts.len().saturating_sub(if self.random.percent(60) { 1 } else { usize::MAX });
         if let Some((account, fund)) = self.random.pick(&self.gifts[last..]) {
-            let expires_at = Some(self.shown().plus_ms(DAY_MS));
+            let expires_at = Some(self.now_of(owner).plus_ms(DAY_MS));
             let fund = Fund { grant_id: GrantId(self.new_id()), expires_at, ..fund };
             self.operate(owner, account, Command::Fund(fund));
         }

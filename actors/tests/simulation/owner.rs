@@ -55,6 +55,7 @@ struct Payments {
     starts_at: Option<Timestamp>,
 }
 
+#[expect(clippy::struct_excessive_bools, reason = "independent facts")]
 pub(crate) struct Owner {
     pub(crate) id: u64,
     pub(crate) node: NodeId,
@@ -68,6 +69,10 @@ pub(crate) struct Owner {
     pub(crate) others: Running,
     /// Questions of other nodes that have arrived.
     pub(crate) inbox: Vec<Letter>,
+    /// It is the one process, and no node of several: it has its shard from its start to its end.
+    pub(crate) is_alone: bool,
+    /// By how much its clock is ahead of the true time.
+    pub(crate) ahead_ms: i64,
     /// The owner does nothing, but messages that it sent may still arrive.
     pub(crate) is_paused: bool,
     /// When its last heartbeat was, by the leases' clock; `None` once others may have taken it for dead.
@@ -100,8 +105,6 @@ pub(crate) fn name(id: u64) -> NodeId {
 impl Owner {
     pub(crate) fn new(id: u64, shards: Shards, elapsed: Timestamp, lease_ms: u64, mutant: Option<Mutant>) -> Self {
         let node = name(id);
-        let others = Running::default();
-        others.is_node(node);
         let mut owner = Self {
             id,
             node,
@@ -109,8 +112,10 @@ impl Owner {
             begun: BTreeMap::new(),
             lost: Vec::new(),
             hearing: Hearing::default(),
-            others,
+            others: Running::default(),
             inbox: Vec::new(),
+            is_alone: false,
+            ahead_ms: 0,
             is_paused: false,
             heard_at: Some(lease_ms),
             is_leaving: false,
@@ -130,6 +135,11 @@ impl Owner {
         owner
     }
 
+    /// Whether it takes requests. The one process is not asked before it has begun its shard.
+    pub(crate) fn takes_requests(&self) -> bool {
+        !self.is_alone || self.begun.values().any(|(_, stage)| *stage == Use::Serving)
+    }
+
     /// The owner's monotonic clock, by which its leases end.
     pub(crate) fn clock(&self, lease_ms: u64) -> Duration {
         Duration::from_millis(lease_ms + self.id * 77_777)
@@ -138,6 +148,9 @@ impl Owner {
     /// Whether the owner answers for a shard now. To be asked at each question.
     pub(crate) fn answers_for(&self, shard: Shard, lease_ms: u64) -> bool {
         let now = self.clock(lease_ms);
+        if self.is_alone {
+            return self.takes_requests();
+        }
         let is_begun = |held: Held| self.begun.get(&held.shard) == Some(&(held, Use::Serving));
         let mut answers = self.leases.answers(is_begun);
         answers.any(|(its, until)| its == shard && (now < until || self.journal.is(Mutant::TimeNotAsked)))
@@ -156,7 +169,7 @@ impl Owner {
 
     /// Begins a shard, once the journal has decided what an earlier use of it has sent.
     pub(crate) fn begins(&mut self, held: Held) {
-        if self.journal.is(Mutant::BegunBesideAppend) {
+        if self.is_alone || self.journal.is(Mutant::BegunBesideAppend) {
             self.begun.insert(held.shard, (held, Use::Starting));
             return;
         }

@@ -79,13 +79,14 @@ impl Chase {
 impl World {
     /// Advances a payment's pursuit.
     pub(crate) fn pursuit_goes_on(&mut self) -> bool {
-        let (now, mutant) = (self.shown(), self.mutant);
+        let mutant = self.mutant;
         let world = &*self;
         let able: Vec<(u64, PaymentId)> = world
             .owners
             .iter()
             .filter(|owner| !owner.is_paused)
             .flat_map(|owner| {
+                let now = world.now_of(owner.id);
                 let is_able = move |it: &Chase| match &it.heard {
                     Some((_, mark)) => world.may_read(owner.id, *mark),
                     None => it.is_able(now),
@@ -94,7 +95,7 @@ impl World {
             })
             .collect();
         let Some((owner, id)) = self.random.pick(&able) else { return false };
-        let now = self.shown();
+        let now = self.now_of(owner);
         let Some(chase) = self.chase(owner, id) else { return false };
         if let Some((answer, _)) = chase.heard.take() {
             self.is_heard(owner, id, answer);
@@ -113,7 +114,7 @@ impl World {
 
     /// Carries out a pursuit's next step. The order or its answer may be late or lost.
     fn take_step(&mut self, owner: u64, chase: &Chase) {
-        let (id, account, now) = (chase.payment.id, chase.account, self.shown());
+        let (id, account, now) = (chase.payment.id, chase.account, self.now_of(owner));
         // Much is lost when the processor is about to forget the key.
         let left = chase.payment.created_at.plus_ms(SAME_KEY_MS).ms_since(now);
         let chance = if (0..60_000).contains(&left) { 80 } else { 25 };
@@ -182,7 +183,7 @@ impl World {
     }
 
     fn tell_account(&mut self, owner: u64, chase: &Chase, outcome: &ChargeOutcome) {
-        let (id, now) = (chase.payment.id, self.shown());
+        let (id, now) = (chase.payment.id, self.now_of(owner));
         let grant_id = GrantId(self.new_id());
         match pursuit::telling(&chase.payment, outcome, grant_id, None) {
             Telling::Command(command) => {
@@ -219,7 +220,7 @@ impl World {
 
     /// Takes the account's answer to an outcome.
     pub(crate) fn pursued(&mut self, owner: u64, id: PaymentId, got: Got) {
-        let now = self.shown();
+        let now = self.now_of(owner);
         let mark = self.mark_of(owner);
         let Some(chase) = self.chase(owner, id).filter(|chase| matches!(chase.step, Step::Tell(_))) else { return };
         let told = match got {
@@ -235,7 +236,7 @@ impl World {
 
     /// Understands the account's answer.
     fn is_heard(&mut self, owner: u64, id: PaymentId, answer: Answer) {
-        let now = self.shown();
+        let now = self.now_of(owner);
         let Some(chase) = self.chase(owner, id) else { return };
         let Step::Tell(outcome) = chase.step.clone() else { return };
         let (account, payment) = (chase.account, chase.payment.clone());

@@ -133,7 +133,7 @@ impl World {
             })?;
             let owned = owner.actors.iter().filter(|(id, _)| owner.owns(self.disk.shard_of(**id)).is_some());
             for account in owned.filter_map(|(_, actor)| actor.machine.account()) {
-                let used = account.balance(self.shown()).units_used.0;
+                let used = account.balance(self.now_of(owner.id)).units_used.0;
                 ensure(used == 0, PERMITS, || format!("{used} units of {} are in use at rest", account.id))?;
             }
             let (remembered, live) = (owner.journal.remembers(), owner.actors.len());

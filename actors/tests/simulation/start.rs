@@ -87,7 +87,7 @@ impl World {
         let able = self.random.pick(&starting).filter(|_| !self.is_down());
         let Some((id, Held { shard, epoch })) = able else { return Ok(false) };
         if self.disk.log(shard).head().is_none() {
-            let now = self.shown();
+            let now = self.now_of(id);
             self.begin_log(shard, epoch, now);
             return Ok(true);
         }

@@ -238,7 +238,7 @@ impl World {
             .tasks
             .iter()
             .filter(|(id, it)| !it.is_asking && self.is_awake(it.owner) && self.has_turn(**id, it))
-            .filter(|(_, it)| it.waits_until.is_none_or(|until| self.shown() >= until))
+            .filter(|(_, it)| it.waits_until.is_none_or(|until| self.now_of(it.owner) >= until))
             .filter(|(_, it)| self.may_read(it.owner, it.reads_from))
             .map(|(id, _)| *id)
             .collect();
@@ -295,7 +295,7 @@ impl World {
 
     /// Requests a refund from the processor under its id, or looks it up. The order or its answer may be lost.
     fn ask_for_refund(&mut self, id: u64, task: &Task, row: &Reversal) {
-        let now = self.shown();
+        let now = self.now_of(task.owner);
         let payment = self.disk.tables.rows(task.account).payments.get(&row.payment_id);
         let Some(reference) = payment.and_then(|payment| payment.reference.clone()) else { return };
         let order = RefundOrder { key: row.id.to_string(), id: Some(row.id), reference, amount: row.amount };
@@ -444,7 +444,7 @@ impl World {
     fn end_task(&mut self, id: u64, heard: Noted) {
         self.give_turn(id);
         let Some(mut task) = self.tasks.remove(&id) else { return };
-        let now = self.shown();
+        let now = self.now_of(task.owner);
         if let (Noted::No, Some(row)) = (heard, task.refund.take()) {
             // The processor's answer could not be reported: request the refund again after a wait.
             task.job = Job::AskRefund(row);

@@ -46,7 +46,7 @@ const IDLE_TICKS: u32 = 300;
 const BUYERS: usize = 64;
 /// How long after its hold's deadline a request counts as running at another node that lives. A call that says nothing renews
 /// no hold, and may be waited for an hour (`providers.*.first_byte_seconds`); what ends it may have been lost on its way.
-const SILENT_MS: i64 = 2 * 60 * 60_000;
+pub const SILENT_MS: i64 = 2 * 60 * 60_000;
 /// The most live watchers of one account.
 const WATCHERS: usize = 256;
 
