@@ -14,13 +14,14 @@ const TABLES: &[(&str, &[Module])] = &[
         "wire/src/",
         &[
             ("fields", &[], &[]),
+            ("object", &[], &[]),
             ("sse", &[], &[]),
             ("usage", &[], &[]),
             // The neutral words know no format.
             ("inference", &["fields", "usage"], &[]),
             ("multipart", &["fields", "inference"], &[]),
             ("recording", &[], &[]),
-            ("format", &["fields", "inference", "multipart", "recording", "sse", "usage"], &[]),
+            ("format", &["fields", "inference", "multipart", "object", "recording", "sse", "usage"], &[]),
             ("tokens", &["format", "inference"], &[]),
         ],
     ),
