@@ -80,7 +80,6 @@ pub async fn edge(
             let _counted = state.count_handled();
             let response = next.call(request).await?.map_into_boxed_body();
             trail::note(&state, &response).await;
-            trail::operated(&state, &response).await;
             response
         }
         Err(error) => {

@@ -13,6 +13,9 @@ use crate::{idempotency::Life, sealing::Sealer, service::acts::Origin};
 /// Where the proof begins: before it stand the time and 26 random bits, and it has 48 bits.
 const PROOF: usize = 10;
 
+/// What is said of a text that is no form's id.
+const MUST: &str = "must be the id of the form: open the page again";
+
 /// Makes and checks ids of forms.
 #[derive(Debug)]
 pub(in crate::http) struct Onces(Sealer);
@@ -23,11 +26,11 @@ pub(in crate::http) struct Onces(Sealer);
 pub(in crate::http) struct Once(Uuid, blake3::Hash);
 
 impl TryFrom<String> for Once {
-    type Error = &'static str;
+    type Error = String;
 
     fn try_from(text: String) -> Result<Self, Self::Error> {
         let parts = text.split_once('.').and_then(|(id, content)| Some((id.parse().ok()?, content.parse().ok()?)));
-        parts.map(|(id, content)| Self(id, content)).ok_or("once: must be the id of the form: open the page again")
+        parts.map(|(id, content)| Self(id, content)).ok_or_else(|| format!("once: {MUST}"))
     }
 }
 
@@ -53,8 +56,7 @@ impl Once {
     ///
     /// It is missing, or no id.
     pub(in crate::http) fn of_field(text: Option<&str>) -> Result<Self, ApiError> {
-        let must = "must be the id of the form: open the page again";
-        text.unwrap_or_default().to_owned().try_into().map_err(|_| ApiError::invalid("once", must))
+        text.unwrap_or_default().to_owned().try_into().map_err(|_| ApiError::invalid("once", MUST))
     }
 }
 

@@ -116,11 +116,15 @@ pub(super) fn makes(request: &HttpRequest, id: &dyn std::fmt::Display, detail: &
     }
 }
 
-/// Notes what a request has changed, if it has.
+/// Notes what a request has changed, if it has. An answer that is given again has changed nothing.
 pub(super) async fn note<B>(state: &State, response: &ServiceResponse<B>) {
     let request = response.request();
     let is_done = response.status().as_u16() < 400 && !response.headers().contains_key(&REPLAYED);
-    if let Some(act) = act(request).filter(|_| is_done) {
+    if request.method() == Method::GET || !is_done {
+        return;
+    }
+    operated(state, request).await;
+    if let Some(act) = act(request) {
         let (asks, said) = {
             let extensions = request.extensions();
             (extensions.get::<Asks>().copied(), extensions.get::<Said>().cloned().unwrap_or_default())
@@ -136,17 +140,12 @@ pub(super) async fn note<B>(state: &State, response: &ServiceResponse<B>) {
     }
 }
 
-/// Notes what an operator has changed, if the request has. What is done to models, providers and actors is kept where it is done, with
-/// its reason and whether it failed; these requests take no reason, and one that fails changes nothing.
-pub(super) async fn operated<B>(state: &State, response: &ServiceResponse<B>) {
-    let request = response.request();
+/// Notes what an operator has changed, if the request has. What is done to models, providers and actors is kept where it is
+/// done, with its reason and whether it failed; these requests take no reason, and one that fails changes nothing.
+async fn operated(state: &State, request: &HttpRequest) {
     // As routes match it: `%61dmin` is `admin`.
     let path = request.match_info().as_str();
-    let is_operators = ["/admin/v1/", "/operator/"].iter().any(|root| path.starts_with(root));
-    if !is_operators || request.method() == Method::GET || response.status().as_u16() >= 400 {
-        return;
-    }
-    if response.headers().contains_key(&REPLAYED) {
+    if !["/admin/v1/", "/operator/"].iter().any(|root| path.starts_with(root)) {
         return;
     }
     let Some(pattern) = request.match_pattern() else { return };

@@ -1,6 +1,6 @@
-//! What operators did to models, providers and actors, to keys, people and running requests, for whoever asks later. An act is done whether it can be kept or not: a
-//! provider is paused just when the ledger is in trouble, too. What can't be kept at once waits in memory, bounded, and is
-//! kept with the next act, or when somebody asks; it is in the process's log in any case.
+//! What operators did to models, providers and actors, to keys, people and running requests, for whoever asks later. An act is
+//! done whether it can be kept or not: a provider is paused just when the ledger is in trouble, too. What can't be kept at once
+//! waits in memory, bounded, and is kept with the next act, or when somebody asks; it is in the process's log in any case.
 
 use std::{
     collections::VecDeque,

@@ -17,7 +17,7 @@ pub(crate) enum Fault {
     EpochKept,
     /// A renewal does not look whose the shard is.
     RenewalUnfenced,
-    /// A release does not look whose the shard is.
+    /// A release does not look whose the shard is. In the leases' own story it comes once more, late.
     ReleaseUnfenced,
     /// A release is not carried out.
     ReleaseForgotten,

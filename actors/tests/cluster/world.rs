@@ -26,20 +26,8 @@ pub(crate) enum Mutant {
     UnknownIsRenewed,
     /// A node uses what it has begun until it hears that it must not, whatever the time.
     TimeNotAsked,
-    /// A take does not look at the row.
-    TakeUnfenced,
-    /// A take does not raise the epoch.
-    EpochKept,
-    /// A renewal does not look whose the shard is.
-    RenewalUnfenced,
-    /// A release comes once more, late, and does not look whose the shard is.
-    ReleaseUnfenced,
-    /// A release is not carried out.
-    ReleaseForgotten,
-    /// A node that leaves does not say so.
-    LeavingUnsaid,
-    /// Heartbeats are not written.
-    HeartbeatLost,
+    /// The database has a fault.
+    Database(Fault),
     /// Nobody is told that a shard is free.
     NudgeUnsaid,
     /// The node's wall clock passes for the database's.
@@ -55,13 +43,13 @@ impl Mutant {
         Self::LeaseOverstated,
         Self::UnknownIsRenewed,
         Self::TimeNotAsked,
-        Self::TakeUnfenced,
-        Self::EpochKept,
-        Self::RenewalUnfenced,
-        Self::ReleaseUnfenced,
-        Self::ReleaseForgotten,
-        Self::LeavingUnsaid,
-        Self::HeartbeatLost,
+        Self::Database(Fault::TakeUnfenced),
+        Self::Database(Fault::EpochKept),
+        Self::Database(Fault::RenewalUnfenced),
+        Self::Database(Fault::ReleaseUnfenced),
+        Self::Database(Fault::ReleaseForgotten),
+        Self::Database(Fault::LeavingUnsaid),
+        Self::Database(Fault::HeartbeatLost),
         Self::NudgeUnsaid,
         Self::OwnClock,
         Self::NoTicks,
@@ -70,22 +58,7 @@ impl Mutant {
 
     /// The fault of the database that it is, if it is one.
     const fn fault(self) -> Option<Fault> {
-        match self {
-            Self::TakeUnfenced => Some(Fault::TakeUnfenced),
-            Self::EpochKept => Some(Fault::EpochKept),
-            Self::RenewalUnfenced => Some(Fault::RenewalUnfenced),
-            Self::ReleaseUnfenced => Some(Fault::ReleaseUnfenced),
-            Self::ReleaseForgotten => Some(Fault::ReleaseForgotten),
-            Self::LeavingUnsaid => Some(Fault::LeavingUnsaid),
-            Self::HeartbeatLost => Some(Fault::HeartbeatLost),
-            Self::LeaseOverstated
-            | Self::UnknownIsRenewed
-            | Self::TimeNotAsked
-            | Self::NudgeUnsaid
-            | Self::OwnClock
-            | Self::NoTicks
-            | Self::IntrusionUnheard => None,
-        }
+        if let Self::Database(fault) = self { Some(fault) } else { None }
     }
 }
 
@@ -415,7 +388,7 @@ impl World {
         let is_lost = is_lost || node.is_cut;
         let gives_up = if is_lost && is_told { 5 } else { STATEMENT_MS };
         self.push(gives_up, Event::GiveUp(id, command.clone()));
-        if self.is(Mutant::ReleaseUnfenced) && matches!(command, Command::Release(..)) {
+        if self.is(Mutant::Database(Fault::ReleaseUnfenced)) && matches!(command, Command::Release(..)) {
             self.push(takes + 9_000, Event::Arrive(id, command.clone()));
         }
         if !is_lost {

@@ -120,7 +120,7 @@ impl Runner {
         match self {
             Self::Provider { clamped, .. } => {
                 let clamped = clamped.filter(|_| finish == Some(&FinishReason::Length));
-                if is_cancelled && is_cut { Some(CANCELLED) } else { clamped }
+                if is_cut { Some(CANCELLED) } else { clamped }
             }
             Self::Engine { .. } => is_cancelled.then_some(CANCELLED),
         }

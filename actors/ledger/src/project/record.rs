@@ -16,7 +16,7 @@ use super::{
 };
 use crate::{
     rollup::count,
-    rows::{Rows, Write},
+    rows::{Rows, Write, storable},
 };
 
 pub(super) fn journal_rows<'a>(entries: &[Entry<'a>]) -> Rows<'a> {
@@ -136,8 +136,13 @@ pub(super) fn event_rows<'a>(entries: &[Entry<'a>]) -> Rows<'a> {
     let mut rows = Rows::new(&WRITE, 6, 0);
     for Entry { transition, .. } in entries {
         for (place, event) in transition.events.iter().enumerate() {
-            let data: serde_json::Map<_, _> =
-                event.data.iter().map(|(name, text)| (name.clone().into_owned(), text.as_str().into())).collect();
+            let data: serde_json::Map<_, _> = event
+                .data
+                .iter()
+                .map(|(name, text)| {
+                    (name.clone().into_owned(), storable(text).map_or_else(|| text.as_str().into(), Into::into))
+                })
+                .collect();
             rows.push([
                 transition.account_id.0.into(),
                 event_id(transition, place, event).into(),
