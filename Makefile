@@ -52,7 +52,7 @@ export FAREBOX_TEST_REQUIRE_SERVERS ?= 1
 
 test:
 	tests/setup.sh
-	cargo test --workspace
+	cargo test --workspace --no-fail-fast
 	FAREBOX_TEST_DATABASE=postgres cargo test --test e2e -- closed idempotency payments:: plans:: webhooks:: usage:: people:: notices:: letters:: operated:: forms:: rights:: restarts:: timings::
 
 # The unit tests, the architecture, and the simulation with a tenth of its seeds.
