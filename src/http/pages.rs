@@ -75,7 +75,12 @@ pub(super) fn form_of_stranger<T: DeserializeOwned>(request: &HttpRequest, body:
     read(fields(body)?)
 }
 
-fn fields(body: Body) -> Result<Vec<(String, String)>, ApiError> {
+/// The fields of a form, in order.
+///
+/// # Errors
+///
+/// They did not arrive, or do not read.
+pub(super) fn fields(body: Body) -> Result<Vec<(String, String)>, ApiError> {
     let body = body.map_err(|error| ApiError::invalid("body", error))?;
     serde_urlencoded::from_bytes(&body).map_err(|error| ApiError::invalid("form", error))
 }

@@ -52,6 +52,20 @@ pub fn read<T: serde::de::DeserializeOwned>(state: &Shared, body: Body) -> Resul
     parse_body(&body.map_err(|_| ApiError::too_large(state.settings.limits.body_bytes))?)
 }
 
+/// Reads the body of a request that takes none: what it says would be ignored. An empty object is none.
+///
+/// # Errors
+///
+/// The body has a field, is no JSON object, or did not arrive.
+pub fn read_nothing(state: &Shared, body: Body) -> Result<(), ApiError> {
+    let Nothing {} = read(state, body)?;
+    Ok(())
+}
+
+#[derive(Debug, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Nothing {}
+
 /// Reads JSON, with errors that name the field.
 ///
 /// # Errors
@@ -119,5 +133,7 @@ mod tests {
         }
         let parsed: Body = parse_body(br#"{"amount": 1, "inner": {"names": ["a"]}}"#).unwrap();
         assert_eq!((parsed.amount, parsed.inner.unwrap().names.len()), (1, 1));
+        assert!(parse_body::<Nothing>(b"").is_ok() && parse_body::<Nothing>(b" {} ").is_ok());
+        assert_eq!(parse_body::<Nothing>(br#"{"all": true}"#).unwrap_err().body(Shape::Native, "r")["field"], "all");
     }
 }

@@ -107,6 +107,17 @@ pub async fn set_frozen(
     carry_out(service, origin, account, act, command).await
 }
 
+/// Whether an account admits no requests.
+///
+/// # Errors
+///
+/// There is no such account ([`NotFound`](ServiceError::NotFound)), or it can't be asked just now
+/// ([`NotReady`](ServiceError::NotReady)).
+pub async fn is_frozen(service: &Service, account: AccountId) -> Result<bool, ServiceError> {
+    let Picture { header, .. } = service.accounts.ask(account, Look).await?;
+    Ok(header.frozen_at.is_some())
+}
+
 /// The account with this email address, in its canonical spelling.
 ///
 /// # Errors

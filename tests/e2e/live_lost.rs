@@ -122,6 +122,9 @@ async fn a_detached_answer_is_fetched_whole_by_who_asked_and_nobody_else() {
     let id = frames[0]["request_id"].as_str().unwrap().to_owned();
     let path = format!("/v1/requests/{id}/output");
     let api = &stage.customer.api;
+    // A limited key's output is that key's alone, while its request runs as well.
+    let theirs = format!("/v1/requests/{}/output", of_limited[0]["request_id"].as_str().unwrap());
+    assert_eq!(api.get(&theirs).await.status, 404);
     let began = Instant::now();
     let output = loop {
         let answer = api.get(&path).await;
@@ -137,7 +140,6 @@ async fn a_detached_answer_is_fetched_whole_by_who_asked_and_nobody_else() {
     assert_eq!(all[..frames.len()], frames[..]);
     assert_eq!((&all.last().unwrap()["cost"], &output["request_id"]), (&json!(COST), &json!(id)));
     // Nobody else's; and a key with limits has its own.
-    let theirs = format!("/v1/requests/{}/output", of_limited[0]["request_id"].as_str().unwrap());
     let stranger = stage.server.admin().customer("payg", "5").await;
     let keyed = stage.server.api(limited);
     for (api, path, status) in

@@ -3,12 +3,15 @@
 use reqwest::{Method, StatusCode, header::LOCATION};
 use serde_json::json;
 
-use crate::support::{
-    browser::Browser,
-    client::{Customer, answer},
-    fake_openai::FakeOpenAi,
-    pages::{Visitor, client, hidden},
-    server::{Options, Server},
+use crate::{
+    operated,
+    support::{
+        browser::Browser,
+        client::{Customer, answer},
+        fake_openai::FakeOpenAi,
+        pages::{Visitor, client, hidden},
+        server::{Options, Server},
+    },
 };
 
 const PAGES: [&str; 10] =
@@ -154,8 +157,11 @@ async fn forms_of_other_pages_do_nothing_and_forms_sent_twice_act_once() {
     assert_eq!(customer.api.get("/v1/balance").await.ok()["available"], "20.00");
     // Without a reason nothing is done, and the page says what is missing.
     let once = hidden(&operator.get(&account).await.body, "once");
-    let unsaid = operator.send(&path, &[("once", &once), ("amount", "10"), ("source", "promo")]).await;
+    let unsaid = operator.send(&path, &[("once", &once), ("amount", "10.5<"), ("source", "promo")]).await;
     assert!(unsaid.status == 400 && unsaid.body.contains("role=\"alert\""), "{} {}", unsaid.status, unsaid.body);
+    for typed in ["name=\"amount\" value=\"10.5&#60;\"", "<option selected>promo</option>"] {
+        assert!(unsaid.body.contains(typed), "{typed} is lost: {}", unsaid.body);
+    }
     let wrong =
         operator.send(&path, &[("once", &once), ("amount", "1"), ("source", "purchase"), ("reason", "x")]).await;
     assert_eq!(wrong.status, 400, "{}", wrong.body);
@@ -173,6 +179,14 @@ async fn forms_of_other_pages_do_nothing_and_forms_sent_twice_act_once() {
     let refund = [("once", &*once), ("payment", &*payment), ("reason", "x")];
     let refunded = operator.send(&refund_path, &refund).await;
     assert_eq!(refunded.status, 303, "{}", refunded.body);
+    // A form whose act was undone since is not carried out again, and does not say that it was.
+    let once = hidden(&operator.get(&account).await.body, "once");
+    let frozen = [("once", &*once), ("reason", "to see it")];
+    assert_eq!(operator.send(&format!("{account}/freeze"), &frozen).await.status, 303);
+    assert_eq!(operated::freeze(&server, &customer.id, "unfreeze").await.status, 200);
+    let again = operator.send(&format!("{account}/freeze"), &frozen).await;
+    assert!(again.status == 409 && again.body.contains("not so any more"), "{} {}", again.status, again.body);
+    assert_eq!(customer.api.get("/v1/account").await.ok()["frozen_at"], json!(null));
     server.admin().assert_audit().await;
 }
 

@@ -15,4 +15,4 @@ pub use messages::{
     AccountError, Bought, Buy, Enter, Entered, KeyUse, Live, Look, Open, Picture, Placed, Preview, Subscribe, Waits,
 };
 pub(crate) use messages::{End, Leave, Retire, Tick};
-pub use questions::{Asked, Question, Said};
+pub use questions::{Asked, Question, Repeats, Said};

@@ -49,15 +49,27 @@ pub trait Asked: Clone + Into<Question> + Send + 'static {
     /// Its name, under which its times are summed.
     fn name(&self) -> &'static str;
 
-    /// Whether it may be asked again where nobody knows if it was handled: the account has it once, or changes nothing.
-    fn is_repeatable(&self) -> bool {
-        true
+    /// Whether it may be asked again where nobody knows if it was handled.
+    fn repeats(&self) -> Repeats {
+        Repeats::Always
     }
+}
+
+/// Whether a question may be asked again where nobody knows if it was handled.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Repeats {
+    /// Once may be enough.
+    Never,
+    /// Only as long as no other node can have counted this one as gone since the first try: what the question began would be
+    /// ended then, and it would begin once more.
+    WhileKnown,
+    /// The account has it once, or changes nothing.
+    Always,
 }
 
 /// Says how a question becomes an input, and a value that crosses nodes.
 macro_rules! asked {
-    ($question:ty => $answer:ty, $name:expr, |$asked:pat_param, $reply:ident| $input:expr, $sent:expr $(, $is_repeatable:expr)?) => {
+    ($question:ty => $answer:ty, $name:expr, |$asked:pat_param, $reply:ident| $input:expr, $sent:expr $(, $repeats:expr)?) => {
         impl Asked for $question {
             type Answer = $answer;
 
@@ -70,8 +82,8 @@ macro_rules! asked {
                 $input
             }
             $(
-                fn is_repeatable(&self) -> bool {
-                    $is_repeatable(self)
+                fn repeats(&self) -> Repeats {
+                    $repeats(self)
                 }
             )?
         }
@@ -106,15 +118,30 @@ macro_rules! said {
     };
 }
 
-asked!(Enter => Entered, |_: &Enter| "Enter", |enter, reply| Input::Enter(enter, reply), Self::Enter);
+asked!(
+    Enter => Entered,
+    |_: &Enter| "Enter",
+    |enter, reply| Input::Enter(enter, reply),
+    Self::Enter,
+    |_: &Enter| Repeats::WhileKnown
+);
 asked!(
     Command => Answer,
     Command::name,
     |command, reply| Input::Decide(command, reply),
     |command| Self::Decide(Box::new(command)),
-    |command: &Command| matches!(command, Command::Accrue { .. } | Command::Sweep)
+    |command: &Command| match command {
+        Command::Accrue { .. } | Command::Sweep => Repeats::Always,
+        _ => Repeats::Never,
+    }
 );
-asked!(Buy => Bought, |_: &Buy| "Buy", |Buy(payment), reply| Input::Buy(payment, reply), Self::Buy, |_: &Buy| false);
+asked!(
+    Buy => Bought,
+    |_: &Buy| "Buy",
+    |Buy(payment), reply| Input::Buy(payment, reply),
+    Self::Buy,
+    |_: &Buy| Repeats::Never
+);
 asked!(Open => Answer, |_: &Open| "Open", |open, reply| Input::Open(open, reply), Self::Open);
 asked!(Look => Picture, |_: &Look| "Look", |Look, reply| Input::Look(reply), Self::Look);
 asked!(Preview => Answer, |_: &Preview| "Preview", |Preview(admit), reply| Input::Preview(admit, reply), Self::Preview);

@@ -7,7 +7,7 @@ use billing::{
 };
 
 use crate::{
-    account::{AccountError, Asked, Question},
+    account::{AccountError, Asked, Question, Repeats},
     running::Amounts,
 };
 
@@ -23,7 +23,7 @@ pub enum Next<T> {
 /// A question that is asked until a node answers for its account.
 #[derive(Debug, Clone)]
 pub struct Asking {
-    is_repeatable: bool,
+    repeats: Repeats,
     /// What was handled, perhaps, without an answer. What a later try fails with says nothing of that.
     unknown: Option<AccountError>,
 }
@@ -31,7 +31,7 @@ pub struct Asking {
 impl Asking {
     /// A question that was not asked yet.
     pub fn new<Q: Asked>(question: &Q) -> Self {
-        Self { is_repeatable: question.is_repeatable(), unknown: None }
+        Self { repeats: question.repeats(), unknown: None }
     }
 
     /// Takes the answer to a try. `is_here` is whether this process answers for the account now, `has_time` whether the
@@ -40,17 +40,26 @@ impl Asking {
         match answer {
             Err(AccountError::Moved) if has_time => Next::Again,
             // It was waiting at an account that left meanwhile.
-            Err(error @ AccountError::Unavailable(_)) if has_time && self.is_repeatable && !is_here => {
+            Err(error @ AccountError::Unavailable(_)) if has_time && self.repeats != Repeats::Never && !is_here => {
                 self.unknown = Some(error);
                 Next::Again
             }
             Err(AccountError::Moved) => {
-                let nobody = AccountError::Unavailable("no node answers for the account now".into());
-                Next::Done(Err(nobody))
+                let nobody = || AccountError::Unavailable("no node answers for the account now".into());
+                Next::Done(Err(self.unknown.take().unwrap_or_else(nobody)))
             }
             Err(error) => Next::Done(Err(self.unknown.take().unwrap_or(error))),
             Ok(answer) => Next::Done(Ok(answer)),
         }
+    }
+
+    /// To be asked before each further try: the asker's answer where it may not be asked again. `is_known` is whether no other
+    /// node can have counted this one as gone since the first try.
+    pub fn gives_up<T>(&mut self, is_known: bool) -> Option<Result<T, AccountError>> {
+        if is_known || self.repeats != Repeats::WhileKnown {
+            return None;
+        }
+        self.unknown.take().map(Err)
     }
 }
 
@@ -79,6 +88,22 @@ mod tests {
 
     fn unavailable(why: &str) -> AccountError {
         AccountError::Unavailable(why.to_owned())
+    }
+
+    #[test]
+    fn who_may_count_as_gone_does_not_ask_again_whether_it_may_run() {
+        let ask = || Asking { repeats: Repeats::WhileKnown, unknown: None };
+        let mut moved = ask();
+        assert_eq!(moved.next::<()>(Err(AccountError::Moved), false, true), Next::Again);
+        assert_eq!(moved.gives_up::<()>(false), None, "nothing was begun");
+        let mut lost = ask();
+        assert_eq!(lost.next::<()>(Err(unavailable("lost")), false, true), Next::Again);
+        assert_eq!(lost.gives_up::<()>(true), None);
+        assert_eq!(lost.next::<()>(Err(AccountError::Moved), false, true), Next::Again);
+        assert_eq!(lost.gives_up::<()>(false), Some(Err(unavailable("lost"))));
+        let mut sweep = Asking::new(&Command::Sweep);
+        assert_eq!(sweep.next::<()>(Err(unavailable("lost")), false, true), Next::Again);
+        assert_eq!(sweep.gives_up::<()>(false), None, "the account has it once");
     }
 
     #[test]

@@ -2,10 +2,7 @@
 //! the node that owns it elsewhere; while a shard moves it is asked again. Where one process owns everything, nothing of
 //! this is used.
 
-use std::{
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{sync::Arc, time::Duration};
 
 use billing::{
     command::{Answer, Command},
@@ -13,6 +10,7 @@ use billing::{
 };
 use futures::future::BoxFuture;
 use ledger::log::Shard;
+use runtime::clock::since_boot as now;
 use tokio::{
     runtime::Handle,
     sync::{mpsc, oneshot},
@@ -32,6 +30,9 @@ const MOVED: Duration = Duration::from_millis(20);
 pub trait Elsewhere: Send + Sync {
     /// Whether this process answers for a shard now. To be asked each time: a lease ends by itself.
     fn is_here(&self, shard: Shard) -> bool;
+
+    /// Whether no other node has counted this one as gone from a time of [`since_boot`](now) until now.
+    fn is_known_since(&self, from: Duration) -> bool;
 
     /// Why this process may let nothing in, if it may not.
     fn fault(&self) -> Option<String>;
@@ -77,10 +78,10 @@ impl Accounts {
         question: Q,
         deadline: Duration,
     ) -> Result<Q::Answer, AccountError> {
-        let (shard, until) = (self.shard_of(id), Instant::now() + deadline);
+        let (shard, began) = (self.shard_of(id), now());
         let mut asking = Asking::new(&question);
         loop {
-            let left = until.saturating_duration_since(Instant::now());
+            let left = (began + deadline).saturating_sub(now());
             let answer = if elsewhere.is_here(shard) {
                 self.ask_here(id, question.clone(), left).await
             } else {
@@ -90,6 +91,9 @@ impl Accounts {
                 return answer;
             }
             tokio::time::sleep(MOVED).await;
+            if let Some(answer) = asking.gives_up(elsewhere.is_known_since(began)) {
+                return answer;
+            }
         }
     }
 

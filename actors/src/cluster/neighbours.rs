@@ -221,6 +221,10 @@ impl Elsewhere for Neighbours {
         self.view.is_here(shard)
     }
 
+    fn is_known_since(&self, from: Duration) -> bool {
+        self.view.is_known_since(from)
+    }
+
     fn fault(&self) -> Option<String> {
         self.view.fault()
     }

@@ -22,7 +22,7 @@ use tokio::{
 
 use super::{
     clocks,
-    hearing::{Hearing, is_alive, may_live, others},
+    hearing::{Hearing, is_alive},
     lease::{
         Command, Commands, Held, Lease, Leases, Member, Picture, Reading, Rules, Standing, Statement, Taken, Unknown,
         Why,
@@ -187,6 +187,7 @@ impl Task {
         for shard in self.ledger.shards().all() {
             self.view.answers_until(shard, until.get(&shard).copied());
         }
+        self.view.is_known(self.leases.known());
         if self.leases.has_left() {
             self.has_left.send_replace(true);
         }
@@ -315,9 +316,9 @@ impl Task {
                     let reading = reading(&nodes, renewed);
                     // Held while it is shown: no older one is shown after it.
                     let mut hearing = hearing.lock().unwrap_or_else(PoisonError::into_inner);
-                    if let Some(heard_for) = hearing.read(statement, now(), &rules) {
-                        show_owners(&view, &link, &nodes, |node| !may_live(node, &nodes, &rules, heard_for));
-                        running.others(others(NodeId(me), &nodes, &rules, heard_for));
+                    if hearing.read(statement, &nodes, now(), &rules) {
+                        show_owners(&view, &link, &nodes, |node| !hearing.may_live(node.id, &rules));
+                        running.others(hearing.others(NodeId(me), &rules));
                         sees.send_replace(Some(nodes));
                     }
                     Ok(reading)

@@ -13,6 +13,8 @@ use ledger::log::{Shard, Shards};
 use runtime::{clock::since_boot as now, node::NodeId};
 use tokio::sync::watch;
 
+use super::lease;
+
 /// The owner of a shard, as it was read last.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Owner {
@@ -35,6 +37,8 @@ struct Known {
 pub(super) struct View {
     shards: Vec<Known>,
     fault: RwLock<Option<String>>,
+    /// For how long the others have known of this node.
+    known: RwLock<Option<lease::Known>>,
     /// Told when a shard has another owner.
     moves: watch::Sender<()>,
 }
@@ -45,6 +49,7 @@ impl View {
         Self {
             shards: shards.all().map(|_| Known::default()).collect(),
             fault: RwLock::default(),
+            known: RwLock::default(),
             moves: watch::Sender::new(()),
         }
     }
@@ -65,6 +70,17 @@ impl View {
         if let Some(known) = self.of(shard) {
             known.until.store(until, Ordering::Release);
         }
+    }
+
+    /// The others know of this node for so long.
+    pub(super) fn is_known(&self, known: Option<lease::Known>) {
+        *self.known.write().unwrap_or_else(PoisonError::into_inner) = known;
+    }
+
+    /// Whether no other node has counted this one as gone from a time until now.
+    pub(super) fn is_known_since(&self, from: Duration) -> bool {
+        let known = *self.known.read().unwrap_or_else(PoisonError::into_inner);
+        known.is_some_and(|known| known.has_lasted(from, now()))
     }
 
     /// Why this node may not let anything in, if it may not.

@@ -11,6 +11,7 @@ use actors::{
         DEADLINE, IN_LINE,
         asking::{Asking, Next, grown, grows},
     },
+    cluster::lease::Known,
 };
 use billing::{
     Timestamp,
@@ -52,6 +53,8 @@ pub(crate) struct Asked {
     asking: Asking,
     /// Whether an earlier try may have been handled.
     is_unsure: bool,
+    /// When it was asked first, by the leases' clock.
+    began: u64,
     /// Until when the asker asks again by the leases' clock; in time that has really passed, where it is unsure.
     until: (Timestamp, u64),
 }
@@ -90,7 +93,8 @@ impl World {
         let (asking, question) = (Asking::new(&question), question.into());
         let ms = u64::try_from(patience(&question).as_millis()).unwrap_or(u64::MAX);
         let until = (self.elapsed.plus_ms(i64::try_from(ms).unwrap_or(i64::MAX)), self.lease_ms + ms);
-        self.send(Asked { owner, who, account, question, asking, is_unsure: false, until });
+        let began = self.lease_ms;
+        self.send(Asked { owner, who, account, question, asking, is_unsure: false, began, until });
     }
 
     /// Sends a command without waiting for its answer. Where there is one process, it precedes in the account's mailbox what is
@@ -125,6 +129,13 @@ impl World {
         (!asked.is_unsure || self.elapsed < asked.until.0) && self.lease_ms < asked.until.1
     }
 
+    /// Whether no other node has counted the asker's as gone since the question was asked first.
+    fn is_known_since(&self, asked: &Asked) -> bool {
+        let Some(owner) = self.owners.iter().find(|owner| owner.id == asked.owner) else { return false };
+        let has_lasted = |known: Known| known.has_lasted(owner.clock(asked.began), owner.clock(self.lease_ms));
+        owner.leases.known().is_some_and(has_lasted)
+    }
+
     fn waits_for(&mut self, asked: &Asked) -> Way {
         self.next_ask += 1;
         let (way, waits) = way(self.next_ask);
@@ -138,8 +149,14 @@ impl World {
         let Some(place) = self.random.pick(&able) else { return Ok(false) };
         let mut asked = self.moved.swap_remove(place);
         if self.has_time(&asked) {
-            self.stats.asked_again += 1;
-            self.send(asked);
+            let is_known = self.is_known_since(&asked);
+            match asked.asking.gives_up(is_known) {
+                Some(got) => self.answered(asked.owner, asked.who, got)?,
+                None => {
+                    self.stats.asked_again += 1;
+                    self.send(asked);
+                }
+            }
         } else if let Next::Done(got) = asked.asking.next(Err(AccountError::Moved), true, false) {
             self.answered(asked.owner, asked.who, got)?;
         }
@@ -191,7 +208,9 @@ impl World {
 
     /// Ends questions that were asked again, once their askers' time is over: no way and no mailbox keeps one for longer.
     pub(crate) fn the_unsure_give_up(&mut self) -> Checked {
-        let is_late = |(asked, _): &(Asked, Waits)| asked.is_unsure && !self.has_time(asked);
+        let may_begin_twice = |asked: &Asked| matches!(asked.question, Any::Enter(_)) && !self.is_known_since(asked);
+        let is_late =
+            |(asked, _): &(Asked, Waits)| asked.is_unsure && (!self.has_time(asked) || may_begin_twice(asked));
         let late: Vec<AskId> = self.asks.iter().filter(|(_, it)| is_late(it)).map(|(id, _)| *id).collect();
         for id in late {
             let Some((Asked { owner, who, mut asking, .. }, _)) = self.asks.remove(&id) else { continue };

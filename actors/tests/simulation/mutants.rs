@@ -104,6 +104,8 @@ pub(crate) enum Mutant {
     BegunBesideAppend,
     /// Requests that run at other nodes count as gone.
     OthersForgotten,
+    /// Nodes count as gone by the database's clock.
+    GoneByTheClock,
     /// A request takes its permit again before it is known that it was given back.
     ResumedBeforeParked,
     /// A reversal does not name the revision that it was decided from.
@@ -111,7 +113,7 @@ pub(crate) enum Mutant {
 }
 
 impl Mutant {
-    pub(crate) const ALL: [Self; 45] = [
+    pub(crate) const ALL: [Self; 46] = [
         Self::AcknowledgeBeforeDurable,
         Self::NoFence,
         Self::NoCaptureUniqueness,
@@ -155,6 +157,7 @@ impl Mutant {
         Self::TimeNotAsked,
         Self::BegunBesideAppend,
         Self::OthersForgotten,
+        Self::GoneByTheClock,
         Self::ResumedBeforeParked,
         Self::ReversedUnnamed,
     ];
@@ -201,7 +204,7 @@ impl Mutant {
             Self::LossUnheard => (check::OUTBOX, &[check::DURABLE, check::HOLD_FIRST]),
             Self::TimeNotAsked => (check::ALONE, &[]),
             Self::BegunBesideAppend => (check::FENCED, &[check::PROJECTED, check::MEMORY, check::OUTBOX, check::DENSE]),
-            Self::OthersForgotten => (check::LIVES, &[]),
+            Self::OthersForgotten | Self::GoneByTheClock => (check::LIVES, &[]),
             Self::ReversedUnnamed => (check::REPLAY, &[check::TAKEN, check::PAID, check::ADDS_UP]),
             Self::PlaceApart | Self::PlaceUnchecked | Self::ClaimsForgotten | Self::FaultsLogged => {
                 (check::PROJECTED, &[])

@@ -5,7 +5,7 @@
 use actors::{
     account::machine::SILENT_MS,
     cluster::{
-        hearing::others,
+        is_alive,
         lease::{Command, Commands, Held, Picture, Rules, Standing, Statement as Number, Why},
     },
 };
@@ -21,6 +21,7 @@ use crate::{
     check::{ALONE, Checked, FENCED, LIVES, ensure},
     database::Answer,
     journal::Order,
+    mutants::Mutant,
     owner::{Owner, Use},
     world::World,
 };
@@ -82,8 +83,15 @@ impl World {
         self.are_alone()
     }
 
-    /// The database is away for a while: nothing is appended or projected, and no lease is renewed.
+    /// The database is away for a while: nothing is appended or projected, and no lease is renewed. Or its clock is set.
     pub(crate) fn the_database_goes_away(&mut self) -> bool {
+        if self.random.percent(25) {
+            let by = self.random.pick(&[-3_600_000, -30_000, 8_000, 30_000, 3_600_000]).unwrap_or(0);
+            self.disk.leases.step(by);
+            self.stats.clocks_set += 1;
+            self.say(|| format!("the database's clock is set by {by} ms"));
+            return true;
+        }
         let lasts = self.random.between(1_000, 16_000).unsigned_abs();
         self.down_until = self.lease_ms + lasts;
         self.stats.outages += 1;
@@ -285,8 +293,12 @@ impl Owner {
     /// Learns which other nodes live, of rows that were read.
     fn sees(&mut self, statement: Number, picture: &Picture, lease_ms: u64) {
         let (rules, now) = (Rules::default(), self.clock(lease_ms));
-        if let Some(heard_for) = self.hearing.read(statement, now, &rules) {
-            self.others.others(others(self.node, &rows(picture), &rules, heard_for));
+        if self.hearing.read(statement, &rows(picture), now, &rules) {
+            let seen = rows(picture);
+            let by_clock = |id: &NodeId| seen.nodes.iter().any(|node| node.id == id.0 && is_alive(node, &seen, &rules));
+            let asks_clock = self.journal.is(Mutant::GoneByTheClock);
+            let others = self.hearing.others(self.node, &rules);
+            self.others.others(others.filter(|id| !asks_clock || by_clock(id)));
         }
     }
 }

@@ -55,11 +55,12 @@ pub(crate) struct Stats {
     pub(crate) lapsed: u64,
     pub(crate) left_nodes: u64,
     pub(crate) outages: u64,
+    pub(crate) clocks_set: u64,
 }
 
 impl Stats {
     /// The counts with their names.
-    pub(crate) const fn named(&self) -> [(&'static str, u64); 45] {
+    pub(crate) const fn named(&self) -> [(&'static str, u64); 46] {
         [
             ("steps", self.steps),
             ("admitted", self.admitted),
@@ -106,6 +107,7 @@ impl Stats {
             ("leases that were not renewed in time", self.lapsed),
             ("nodes that were told to leave", self.left_nodes),
             ("outages of the database", self.outages),
+            ("times that the database's clock was set", self.clocks_set),
         ]
     }
 
@@ -155,6 +157,7 @@ impl Stats {
         self.lapsed += other.lapsed;
         self.left_nodes += other.left_nodes;
         self.outages += other.outages;
+        self.clocks_set += other.clocks_set;
     }
 }
 

@@ -11,7 +11,7 @@ use crate::{
         arrival::Arrival,
         auth,
         error::ApiError,
-        respond::{Body, answer, read},
+        respond::{Body, answer, read, read_nothing},
         state::Shared,
         values,
         views::cards::{RemovedCard, Saved, SavedCard, SavedCards},
@@ -60,9 +60,10 @@ fn card_id(text: &str) -> Result<Uuid, ApiError> {
 }
 
 /// `PUT /v1/payment-methods/{id}/default`.
-pub async fn set_default(state: Shared, request: HttpRequest, id: web::Path<String>) -> HttpResponse {
+pub async fn set_default(state: Shared, request: HttpRequest, id: web::Path<String>, body: Body) -> HttpResponse {
     let work = async {
         let caller = auth::scoped(&state, &request, Scope::Billing).await?;
+        read_nothing(&state, body)?;
         Ok(SavedCard::from(cards::set_default(&state.service, caller.account_id, card_id(&id)?).await?))
     };
     answer(&request, work.await)

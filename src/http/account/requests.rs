@@ -11,7 +11,7 @@ use crate::http::{
     auth::{self, Sight},
     error::ApiError,
     query::Query,
-    respond::answer,
+    respond::{Body, answer, read_nothing},
     state::{Shared, State},
     values::id,
     views::{
@@ -44,9 +44,10 @@ pub async fn refused(state: Shared, request: HttpRequest) -> HttpResponse {
 }
 
 /// `POST /v1/requests/{id}/cancel`: ends a running request as if its client had left. What it used is charged.
-pub async fn cancel(state: Shared, request: HttpRequest, path: web::Path<String>) -> HttpResponse {
+pub async fn cancel(state: Shared, request: HttpRequest, path: web::Path<String>, body: Body) -> HttpResponse {
     let work = async {
         auth::scoped(&state, &request, Scope::Inference).await?;
+        read_nothing(&state, body)?;
         let Sight { caller, only } = auth::sight(&state, &request).await?;
         let id = RequestId(id("id", &path, "must be a request's id")?);
         end(&state, caller.account_id, only, id)

@@ -14,7 +14,7 @@ use crate::{
         auth,
         error::ApiError,
         query::Query,
-        respond::{Body, answer, read},
+        respond::{Body, answer, read, read_nothing},
         state::Shared,
         trail, values,
         views::{
@@ -139,9 +139,10 @@ pub async fn delete(state: Shared, request: HttpRequest, id: web::Path<String>) 
 }
 
 /// `POST /v1/webhooks/{id}/test`: calls it once, now, and returns the result.
-pub async fn test(state: Shared, request: HttpRequest, id: web::Path<String>) -> HttpResponse {
+pub async fn test(state: Shared, request: HttpRequest, id: web::Path<String>, body: Body) -> HttpResponse {
     let work = async {
         let caller = auth::scoped(&state, &request, Scope::Billing).await?;
+        read_nothing(&state, body)?;
         let (id, origin) = (webhook_id(&id)?, Arrival::origin(&request));
         Ok(WebhookTest::from(webhooks::test(&state.service, origin, caller.account_id, id).await?))
     };

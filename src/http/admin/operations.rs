@@ -9,7 +9,7 @@ use crate::{
     http::{
         auth,
         error::ApiError,
-        respond::{Body, answer, read},
+        respond::{Body, answer, read, read_nothing},
         state::Shared,
         views::operations::{Actors, Audit, Clock},
     },
@@ -26,9 +26,10 @@ pub async fn actors(state: Shared, request: HttpRequest) -> HttpResponse {
 }
 
 /// `POST /admin/v1/audit`.
-pub async fn audit(state: Shared, request: HttpRequest) -> HttpResponse {
+pub async fn audit(state: Shared, request: HttpRequest, body: Body) -> HttpResponse {
     let work = async {
         auth::operator(&state, &request)?;
+        read_nothing(&state, body)?;
         Ok(Audit::from(operations::audit(&state.service).await?))
     };
     answer(&request, work.await)

@@ -10,7 +10,7 @@ use crate::{
         auth,
         error::ApiError,
         query::Query,
-        respond::{Body, answer, read},
+        respond::{Body, answer, read, read_nothing},
         state::Shared,
         trail, values,
         views::{
@@ -95,9 +95,10 @@ pub async fn invite(state: Shared, request: HttpRequest, body: Body) -> HttpResp
 }
 
 /// `POST /admin/v1/people/{person}/reset-link`.
-pub async fn reset_link(state: Shared, request: HttpRequest, person: web::Path<String>) -> HttpResponse {
+pub async fn reset_link(state: Shared, request: HttpRequest, person: web::Path<String>, body: Body) -> HttpResponse {
     let work = async {
         auth::operator(&state, &request)?;
+        read_nothing(&state, body)?;
         let found = operator::named(&state.service, &person).await?;
         trail::about(&request, Some(&format!("person {}", found.person.id)), "");
         Ok(PersonLink { link: operator::reset_link(&state.service, &found.person).await? })
@@ -106,17 +107,23 @@ pub async fn reset_link(state: Shared, request: HttpRequest, person: web::Path<S
 }
 
 /// `POST /admin/v1/people/{person}/disable`.
-pub async fn disable(state: Shared, request: HttpRequest, person: web::Path<String>) -> HttpResponse {
-    answer(&request, set(&state, &request, &person, true).await)
+pub async fn disable(state: Shared, request: HttpRequest, person: web::Path<String>, body: Body) -> HttpResponse {
+    answer(&request, set(&state, &request, (&person, body), true).await)
 }
 
 /// `POST /admin/v1/people/{person}/enable`.
-pub async fn enable(state: Shared, request: HttpRequest, person: web::Path<String>) -> HttpResponse {
-    answer(&request, set(&state, &request, &person, false).await)
+pub async fn enable(state: Shared, request: HttpRequest, person: web::Path<String>, body: Body) -> HttpResponse {
+    answer(&request, set(&state, &request, (&person, body), false).await)
 }
 
-async fn set(state: &Shared, request: &HttpRequest, person: &str, disabled: bool) -> Result<PersonState, ApiError> {
+async fn set(
+    state: &Shared,
+    request: &HttpRequest,
+    (person, body): (&str, Body),
+    disabled: bool,
+) -> Result<PersonState, ApiError> {
     auth::operator(state, request)?;
+    read_nothing(state, body)?;
     let id = operator::named(&state.service, person).await?.person.id;
     trail::about(request, Some(&format!("person {id}")), "");
     operator::disable(&state.service, id, disabled).await?;

@@ -220,6 +220,15 @@ impl Ongoings {
         })
     }
 
+    /// Whether a request runs that somebody else has detached, by the id that it has with us.
+    pub(super) fn runs_for_another(&self, holder: Holder, id: RequestId) -> bool {
+        let is_it = |ongoing: &Ongoing| {
+            let progress = ongoing.progress();
+            progress.request_id == Some(id) && !progress.is_over
+        };
+        self.lock().iter().any(|((of, _), ongoing)| *of != holder && is_it(ongoing))
+    }
+
     /// A place for one more.
     ///
     /// # Errors

@@ -35,7 +35,9 @@ pub async fn output(state: Shared, request: HttpRequest, path: web::Path<String>
         let runs_here = seen.is_some_and(|seen| {
             seen.about.account_id == account && only.is_none_or(|key| seen.about.key_id == Some(key))
         });
-        if runs_here || state.ongoings.runs(holder, id) {
+        // The output of a limited key's request will be that key's alone.
+        let is_anothers = state.ongoings.runs_for_another(holder, id);
+        if (runs_here && !is_anothers) || state.ongoings.runs(holder, id) {
             let message = "The request still runs. Resume it on a live socket, or ask again when it has ended.";
             return Err(ApiError::conflict(message).after(1));
         }

@@ -355,6 +355,11 @@ async fn set_frozen(state: &Shared, request: &HttpRequest, path: &str, freezing:
         let origin = state.onces.origin(account, once, Life::Again)?;
         accounts::set_frozen(&state.service, origin, account, freezing, values::reason(reason)?).await?;
         let said = if freezing == Freezing::Freeze { "frozen" } else { "unfrozen" };
+        if accounts::is_frozen(&state.service, account).await? != (freezing == Freezing::Freeze) {
+            return Err(ApiError::conflict(format!(
+                "This form was carried out before: the account was {said}, and is not so any more. Open the page again."
+            )));
+        }
         Ok(format!("/operator/accounts/{account}?said={said}"))
     };
     sent(state, request, "Account", body, act, async || one(state, path).await).await

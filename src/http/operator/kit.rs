@@ -162,6 +162,27 @@ impl Content {
         Self { message: wrong.map(|error| error.message().to_owned()), ..self }
     }
 
+    /// The same content; the form that was sent there with these fields has in it what was typed.
+    pub(super) fn typed(mut self, action: &str, sent: &[(String, String)]) -> Self {
+        let value = |name: &str| sent.iter().find(|(known, _)| known == name).map(|(_, value)| value);
+        let is_it = |form: &Form| {
+            let mut hidden = form.fields.iter().filter(|field| field.label.is_none() && field.name != "once");
+            form.action == action && hidden.all(|field| value(field.name) == Some(&field.value))
+        };
+        for part in &mut self.parts {
+            let Part::Form(form) = part else { continue };
+            if !is_it(form) {
+                continue;
+            }
+            for field in form.fields.iter_mut().filter(|field| field.label.is_some()) {
+                if let Some(typed) = value(field.name) {
+                    field.value.clone_from(typed);
+                }
+            }
+        }
+        self
+    }
+
     pub(super) fn tile(mut self, name: &'static str, value: Cell) -> Self {
         self.tiles.push(Tile { name, value });
         self

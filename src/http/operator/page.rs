@@ -17,7 +17,7 @@ use crate::http::{
     arrival::Arrival,
     dashboard::assets as common,
     error::ApiError,
-    pages::{after, form, to, to_sign_in, whole},
+    pages::{after, fields, form, to, to_sign_in, whole},
     respond::Body,
     session::is_same,
     state::Shared,
@@ -147,6 +147,7 @@ pub(super) async fn sent<T: DeserializeOwned>(
         Ok(operator) => operator,
         Err(answer) => return answer,
     };
+    let typed = body.as_ref().ok().cloned();
     let work = async { act(operator.form(request, body)?).await };
     let error = match work.await {
         Ok(path) => return to(&path),
@@ -154,6 +155,9 @@ pub(super) async fn sent<T: DeserializeOwned>(
     };
     match again().await {
         Ok(content) => {
+            // What does not read as a form has typed nothing.
+            let typed = typed.and_then(|typed| fields(Ok(typed)).ok()).unwrap_or_default();
+            let content = content.typed(request.path(), &typed);
             after(page(state, request, &operator, title, error.status(), content.after(Some(&error))), &error)
         }
         Err(_) => failed(request, &error),

@@ -23,6 +23,7 @@
 //! The monotonic clock must count the time in which the process, or its machine, was stopped.
 
 mod decide;
+mod known;
 mod rows;
 mod share;
 mod sight;
@@ -32,6 +33,7 @@ use std::{collections::BTreeMap, time::Duration};
 use ledger::log::Shard;
 use runtime::node::NodeId;
 
+pub use self::known::Known;
 pub use self::rows::{Held, Lease, Member, Picture, Rules, Standing};
 use self::sight::{Sight, When};
 
@@ -165,6 +167,9 @@ pub struct Leases {
     given_back: BTreeMap<Shard, i64>,
     /// The reading that is under way.
     reading: Option<Asked>,
+    /// The last heartbeat that was sent.
+    last_beat: Statement,
+    known: Option<Known>,
     statements: Statement,
     beat_at: Duration,
     look_at: Option<Duration>,
@@ -184,6 +189,8 @@ impl Leases {
             taking: BTreeMap::new(),
             given_back: BTreeMap::new(),
             reading: None,
+            last_beat: 0,
+            known: None,
             statements: 0,
             beat_at: now,
             look_at: None,
@@ -202,6 +209,11 @@ impl Leases {
     pub fn owner(&self, shard: Shard) -> Option<(NodeId, i64)> {
         let lease = self.sight.picture()?.leases.iter().find(|lease| lease.shard == shard)?;
         Some((lease.owner?, lease.epoch))
+    }
+
+    /// For how long the others have known without a break that this node lives; `None` before its first heartbeat.
+    pub const fn known(&self) -> Option<Known> {
+        self.known
     }
 
     /// The rows as they were read last.
@@ -373,6 +385,9 @@ impl Leases {
         match reading {
             Ok(reading) => {
                 let when = When { sent: asked.sent, received: now };
+                if statement == self.last_beat {
+                    self.known = Some(Known::after(self.known, when, &self.rules));
+                }
                 let has_said = |member: &Member| member.node == self.me && member.standing == Standing::Leaving;
                 self.is_known_to_leave = reading.picture.members.iter().any(has_said);
                 self.sight.see(&reading.picture, when);
@@ -407,6 +422,7 @@ impl Leases {
             let kept = self.held.iter().filter(|(_, hold)| is_kept(hold));
             let keep = kept.map(|(shard, hold)| Held { shard: *shard, epoch: hold.epoch }).collect();
             let statement = self.number();
+            self.last_beat = statement;
             commands.push(Command::Beat { statement, standing: self.standing, keep });
             self.reading = Some(Asked { statement, sent: now });
             self.beat_at = now + self.rules.renew;
