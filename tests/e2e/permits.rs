@@ -148,7 +148,7 @@ async fn a_request_whose_reader_is_slow_lends_its_permit_and_goes_on_in_its_turn
     let body = ask(
         "Write a very long story about a lighthouse.",
         &json!({"stream": true, "temperature": 1, "seed": 7, "n": 8, "logprobs": true, "top_logprobs": 20,
-            "max_tokens": 100}),
+            "max_tokens": 300}),
     );
     let body = body.to_string();
     let more = format!("content-length: {}\r\nconnection: close\r\n", body.len());

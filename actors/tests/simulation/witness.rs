@@ -164,6 +164,8 @@ impl Witness {
         let has_taken =
             transition.reversals.iter().any(is_new) || self.at_hand.is_void && transition.lines.iter().any(is_void);
         self.at_hand.has_taken |= has_taken;
+        // Once loaded, an account handles all that waited: what it allowed before credits were taken is not known after that.
+        self.at_hand.has_resumed &= !has_taken;
         ensure(!has_taken || !self.may_buy, RELOAD, || format!("not paused: {transition:?}"))?;
         let may_begin = !has_begun || self.may_buy && !is_taking_back;
         ensure(may_begin, RELOAD, || format!("credits were taken back: {transition:?}"))
