@@ -95,6 +95,8 @@ pub struct Reverse {
 pub enum Command {
     /// Admit a request.
     Admit(Admit),
+    /// Admit a request before which others wait for permits: it is decided as if there were none left.
+    AdmitBehind(Admit),
     /// Report the cost so far of a running request, and hold that cost and one slice more.
     Accrue {
         /// The request.
@@ -181,6 +183,7 @@ impl Command {
     pub fn name(&self) -> &'static str {
         match self {
             Self::Admit(_) => "Admit",
+            Self::AdmitBehind(_) => "AdmitBehind",
             Self::Accrue { .. } => "Accrue",
             Self::Park { .. } => "Park",
             Self::Resume { .. } => "Resume",

@@ -42,6 +42,15 @@ id! {
     PersonId,
 }
 
+impl RequestId {
+    /// When the id was made, in milliseconds since 1970 by its maker's clock (RFC 9562, version 7); none of an id that does not
+    /// say.
+    pub fn begun_ms(self) -> Option<i64> {
+        let (seconds, nanos) = self.0.get_timestamp()?.to_unix();
+        i64::try_from(seconds.checked_mul(1_000)?.checked_add(u64::from(nanos) / 1_000_000)?).ok()
+    }
+}
+
 /// A map by ids that this program made itself.
 pub type IdMap<I, V> = HashMap<I, V, BuildHasherDefault<IdHasher>>;
 
@@ -131,6 +140,8 @@ mod tests {
         let account = AccountId(Uuid::from_u128(77));
         let id = derived(account, Timestamp(1_795_512_896_789), 1);
         assert_eq!((id.get_version_num(), id.get_variant()), (7, uuid::Variant::RFC4122));
+        assert_eq!(RequestId(id).begun_ms(), Some(1_795_512_896_789));
+        assert_eq!(RequestId(Uuid::from_u128(9)).begun_ms(), None);
         assert!(id < derived(account, Timestamp(1_795_512_896_790), 1));
         assert_ne!(id, derived(account, Timestamp(1_795_512_896_789), 2));
         assert_ne!(id, derived(AccountId(Uuid::from_u128(78)), Timestamp(1_795_512_896_789), 1));

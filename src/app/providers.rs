@@ -52,6 +52,7 @@ pub(super) fn start(
             base_url: set.base_url.clone().or_else(|| Some(known?.address.to_owned())).unwrap_or_default(),
             key_header: set.key_header.clone(),
             keys: set.api_key.iter().chain(&set.keys).filter_map(|key| WeightedKey::parse(key.expose())).collect(),
+            takes_own_keys: set.takes_own_keys(name),
             retries: set.retries,
             most_calls: set.calls,
             timeouts: Timeouts {

@@ -41,6 +41,9 @@ pub struct Provider {
     pub format: Option<ApiFormat>,
     /// The header that carries the key; the format's by default.
     pub key_header: Option<String>,
+    /// Whether callers may send a key of their own, with which nothing is charged here. By default they may at a provider that
+    /// is known: an endpoint of the operator's may ask for no key, and would be free.
+    pub own_keys: Option<bool>,
     /// How often a failed call is made again, where nothing was sent to the client.
     pub retries: u32,
     /// The most simultaneous calls.
@@ -61,6 +64,7 @@ impl Default for Provider {
             base_url: None,
             format: None,
             key_header: None,
+            own_keys: None,
             retries: 2,
             calls: 4_096,
             first_byte_seconds: 600,
@@ -86,6 +90,13 @@ pub enum ApiFormat {
     Mistral,
     /// Cohere's chat, version 2.
     Cohere,
+}
+
+impl Provider {
+    /// Whether callers may send keys of their own to the provider with this name.
+    pub fn takes_own_keys(&self, name: &str) -> bool {
+        self.own_keys.unwrap_or_else(|| KNOWN.contains(&name))
+    }
 }
 
 impl Providers {

@@ -48,6 +48,10 @@ pub fn check(gateway: &Gateway, model: &Model, payer: Payer) -> Result<(), Serve
                 let why = format!("{} is out of service here just now: an operator paused it", model.provider);
                 return Err(ServeError::Failed(Failure::Unavailable(why)));
             }
+            if payer == Payer::OwnKey && !handle.takes_own_keys() {
+                let message = format!("is not taken for models of {}: leave it out", model.provider);
+                return Err(ServeError::Invalid { field: "provider-key".into(), message });
+            }
             if payer == Payer::Credits && !handle.has_key() {
                 let name = &model.provider;
                 let message = format!("is needed: there is no API key for {name} here; send your own");

@@ -9,6 +9,7 @@ use std::{
 use actors::{
     account::{AccountError, Look},
     accounts::Accounts,
+    running::Whereabouts,
 };
 use billing::{
     Nanos,
@@ -42,6 +43,8 @@ pub const MOST: usize = 4_096;
 const MOST_WAITING: usize = 1_024;
 /// How long a duplicate waits for the first request.
 pub const LONGEST_WAIT: Duration = Duration::from_mins(1);
+/// The longest until a request that runs has a hold: its body comes, it is planned, and waits in line.
+const UNHELD_MS: i64 = 5 * 60_000;
 /// Attempts to write an answer before it is sent without.
 const ATTEMPTS: u32 = 4;
 /// From this status on the fault is not the request's.
@@ -251,11 +254,19 @@ impl Store {
         let first = match (self.trace(&first, earlier).await?, first.asked.repeat) {
             (Trace::Done { .. }, Repeat::Anew) => return Err(self.lost(&first, earlier, Lost::Interrupted).await?),
             (Trace::Done { .. }, Repeat::Resumed) => First { request_id: earlier, life: Life::Done, ..first },
+            (Trace::Nothing, Repeat::Anew) if self.may_begin_elsewhere(earlier) => return Err(Refused::InProgress),
             (Trace::Nothing, _) => First { request_id: earlier, life: Life::Again, ..first },
             (Trace::Undone, _) => first,
             (Trace::Pending, _) => return Err(Refused::InProgress),
         };
         if self.start(&first, earlier).await? { Ok(Begun::First(first)) } else { Err(Refused::InProgress) }
+    }
+
+    /// Whether a request may be about to be let in at another node that lives. Under its id it would run twice for one hold.
+    fn may_begin_elsewhere(&self, id: RequestId) -> bool {
+        let accounts = &self.accounts;
+        let age_ms = id.begun_ms().map(|begun| accounts.clock().now().0.saturating_sub(begun));
+        accounts.running().whereabouts(id) == Whereabouts::Elsewhere && age_ms.is_none_or(|age| age < UNHELD_MS)
     }
 
     /// What a request did. Where it seems to have done nothing, or not to have ended, its account is asked first: that

@@ -5,7 +5,7 @@ use std::fs;
 use serde_json::json;
 
 use crate::support::{
-    client::Customer,
+    client::{Customer, answer},
     fake_anthropic::FakeAnthropic,
     fake_openai::{Behaviour, FakeOpenAi},
     server::{Options, Server},
@@ -112,6 +112,16 @@ async fn any_surface_reaches_a_compatible_endpoint_at_the_operators_price() {
     let vectors = stage.customer.api.post("/v1/embeddings", &embedding).await.ok();
     assert_eq!((vectors["data"].as_array().unwrap().len(), &*stage.cost().await), (2, "0.00000306"));
     assert!(stage.openai.requests().is_empty());
+    // An endpoint of the operator's may ask for no key: a caller's own key is none there, and an empty one is none anywhere.
+    let calls = stage.groq.requests().len();
+    for (model, key) in [(NAME, "anything"), ("gpt-4o-mini", ""), ("gpt-4o-mini", " ")] {
+        let body = json!({"model": model, "messages": messages});
+        let request = stage.customer.api.request(reqwest::Method::POST, "/v1/chat/completions").json(&body);
+        let refused = answer(request.header("provider-key", key)).await;
+        let param = refused.json()["error"]["param"].clone();
+        assert_eq!((refused.status, param), (400, json!("provider-key")), "{model} {key:?}: {}", refused.body);
+    }
+    assert_eq!((stage.groq.requests().len(), stage.openai.requests().len()), (calls, 0));
     stage.server.admin().assert_audit().await;
 }
 

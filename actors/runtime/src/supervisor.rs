@@ -53,9 +53,26 @@ struct Life<A: Actor> {
     make: Box<dyn Fn(ExitGuard) -> A + Send + Sync>,
     handle: Handle<A>,
     back_off: Mutex<BackOff>,
+    /// The number of the life that has the place.
+    current: Mutex<u64>,
 }
 
 impl<A: Actor + OfKind> Life<A> {
+    /// The number of the life that has the place.
+    fn current(&self) -> u64 {
+        *self.current.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Gives the place of a life to a new one, and returns its number; none where another has it already.
+    fn succeed(&self, number: u64) -> Option<u64> {
+        let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
+        if *current != number {
+            return None;
+        }
+        *current += 1;
+        Some(*current)
+    }
+
     /// Notes that a life ended, and returns how long to wait before the next.
     fn ended(&self, began: Instant, reason: ExitReason) -> Duration {
         let mut back_off = self.back_off.lock().unwrap_or_else(PoisonError::into_inner);
@@ -130,12 +147,14 @@ impl<A: Actor<Context = Context<A>> + OfKind + Send> Vacancy<A> {
         let handle = life.handle.clone();
         health.is_replaceable(A::KIND, &name, move || {
             let old = life.handle.address();
+            let current = life.current();
             // One that has died is started again by the supervisor: two that began at once would both stay.
             if !old.connected() {
                 return false;
             }
+            let Some(next) = life.succeed(current) else { return false };
             let (address, mailbox) = open_mailbox();
-            begin(&life, mailbox);
+            begin(&life, next, mailbox);
             life.handle.replace(address);
             mailbox::tell(&old, Retire);
             true
@@ -158,8 +177,9 @@ impl<A: Actor<Context = Context<A>> + OfKind + Send> Vacancy<A> {
             make: Box::new(make),
             handle,
             back_off: Mutex::default(),
+            current: Mutex::default(),
         });
-        begin(&life, mailbox);
+        begin(&life, life.current(), mailbox);
         life
     }
 }
@@ -193,16 +213,24 @@ fn open_mailbox<A: Actor>() -> (Addr<A>, AddressReceiver<A>) {
     (Addr::new(sender), receiver)
 }
 
-/// Begins a life that reads this mailbox.
-fn begin<A: Actor<Context = Context<A>> + OfKind + Send>(life: &Arc<Life<A>>, mailbox: AddressReceiver<A>) {
+/// Begins a life that reads this mailbox. If it dies, and no other has taken its place, the next one is started.
+fn begin<A: Actor<Context = Context<A>> + OfKind + Send>(
+    life: &Arc<Life<A>>,
+    number: u64,
+    mailbox: AddressReceiver<A>,
+) {
     let (next, began) = (Arc::clone(life), Instant::now());
     let exit = ExitGuard::new(&life.health, A::KIND, Name::Text(life.name.clone()), move |reason| match reason {
         ExitReason::Stopped => {}
+        ExitReason::Panicked | ExitReason::Failed if next.current() != number => {
+            tracing::warn!(actor = A::KIND.name(), name = next.name, ?reason, "died after another life had its place");
+        }
         ExitReason::Panicked | ExitReason::Failed => {
             let (again, wait) = (Arc::clone(&next), next.ended(began, reason));
             let start = Box::new(move || {
+                let Some(following) = again.succeed(number) else { return };
                 let (address, mailbox) = open_mailbox();
-                begin(&again, mailbox);
+                begin(&again, following, mailbox);
                 again.handle.replace(address);
             });
             let posted = next.health.posted(Supervisor::KIND).named("Restart");
@@ -349,6 +377,44 @@ mod tests {
         let seen = seen.iter().find(|seen| seen.name == "counter").unwrap();
         assert_eq!((seen.verdict, seen.restarts, seen.observed.lost), (crate::health::Verdict::Ok, 0, 0));
         assert_eq!(health.replace(Kind::Payment, "other"), Err(crate::health::NotReplaced::Unknown));
+    }
+
+    #[derive(Message)]
+    #[rtype(result = "()")]
+    struct Die;
+
+    impl Handler<Die> for Counter {
+        type Result = ();
+
+        fn handle(&mut self, _: Die, _: &mut Self::Context) {
+            panic!("told to die");
+        }
+    }
+
+    #[actix::test]
+    async fn a_life_that_dies_after_another_has_its_place_has_no_successor() {
+        let (health, told, made) = (Health::default(), Arc::default(), Arc::new(AtomicUsize::new(0)));
+        let chief = Supervisor::new(&health).start();
+        let (counted, lives) = (Arc::clone(&told), Arc::clone(&made));
+        let make = move |exit| {
+            lives.fetch_add(1, Ordering::SeqCst);
+            Counter { told: Arc::clone(&counted), _exit: exit }
+        };
+        let handle = supervise_replaceable(&chief, actix::Arbiter::current(), &health, "counter", make);
+        mailbox::tell(&handle.address(), Die);
+        health.replace(Kind::Payment, "counter").unwrap();
+        let new = handle.address();
+        tokio::time::sleep(back_off::FIRST * 4).await;
+        let observed = health.observe_kind(Kind::Payment);
+        assert_eq!((observed.panics, observed.live, made.load(Ordering::SeqCst)), (1, 1, 2));
+        assert!(handle.address() == new && new.connected());
+        mailbox::tell(&new, Die);
+        let began = Instant::now();
+        while made.load(Ordering::SeqCst) < 3 || told.load(Ordering::SeqCst) < 1 {
+            assert!(began.elapsed() < Duration::from_secs(10), "the one that has the place is started again");
+            mailbox::tell(&handle.address(), Told);
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
     }
 
     #[actix::test]

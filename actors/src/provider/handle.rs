@@ -52,6 +52,8 @@ pub struct ProviderSettings {
     pub key_header: Option<String>,
     /// Our keys.
     pub keys: Vec<WeightedKey>,
+    /// Whether callers may send keys of their own.
+    pub takes_own_keys: bool,
     /// How often a failed call is made again, at most.
     pub retries: u32,
     /// The most simultaneous calls.
@@ -125,6 +127,11 @@ impl ProviderHandle {
             actor: RwLock::new(None),
             paused: RwLock::default(),
         }))
+    }
+
+    /// Whether callers may send keys of their own.
+    pub fn takes_own_keys(&self) -> bool {
+        self.0.settings.takes_own_keys
     }
 
     /// Has it called no more: whoever begins a request asks [`Self::paused`] first. What runs goes on.

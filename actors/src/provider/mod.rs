@@ -158,6 +158,7 @@ mod tests {
             format: &wire::format::openai::OpenAi,
             name: "test".into(),
             key_header: None,
+            takes_own_keys: true,
             base_url: "http://127.0.0.1:9".into(),
             keys: key.and_then(WeightedKey::parse).into_iter().collect(),
             retries: 0,

@@ -11,7 +11,16 @@ use crate::{
     tier::Tier,
 };
 
-pub(super) fn admit(draft: &mut Draft<'_>, admit: Admit) -> Result<Reply, Refusal> {
+/// The permits that a request may take.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Permits {
+    /// Those of its account's tier that nothing runs on.
+    OfTier,
+    /// None: they are those of requests that wait.
+    Others,
+}
+
+pub(super) fn admit(draft: &mut Draft<'_>, admit: Admit, permits: Permits) -> Result<Reply, Refusal> {
     let now = draft.now;
     if draft.account.hold(admit.request_id).is_some() {
         return Err(Refusal::AlreadyAdmitted(admit.request_id));
@@ -25,7 +34,7 @@ pub(super) fn admit(draft: &mut Draft<'_>, admit: Admit) -> Result<Reply, Refusa
     }
     let amount = size_hold(draft, &admit)?;
     if let Work::Open { units, .. } = admit.work {
-        check_permits(draft, &admit, units, tier)?;
+        check_permits(draft, &admit, (units, permits), tier)?;
     }
     let mut rate_remaining = None;
     if admit.work == Work::Closed && !draft.account.is_payg(now) {
@@ -49,8 +58,13 @@ fn check_class(draft: &Draft<'_>, class: crate::class::SizeClass, tier: Tier) ->
 }
 
 /// Checks the permits. Checked last, because this is the only limit that a purchase can lift.
-fn check_permits(draft: &mut Draft<'_>, admit: &Admit, needed: Units, tier: Tier) -> Result<(), Refusal> {
-    if draft.account.has_units(needed, tier) {
+fn check_permits(
+    draft: &mut Draft<'_>,
+    admit: &Admit,
+    (needed, permits): (Units, Permits),
+    tier: Tier,
+) -> Result<(), Refusal> {
+    if permits == Permits::OfTier && draft.account.has_units(needed, tier) {
         return Ok(());
     }
     let used = draft.account.units_used;

@@ -26,6 +26,7 @@ use crate::{
     entry::Transition,
     time::Timestamp,
 };
+use admit::Permits;
 use draft::Draft;
 pub use open::open;
 
@@ -58,7 +59,8 @@ pub fn decide(account: &mut Account, command: Command, now: Timestamp) -> Decisi
 
 fn run(draft: &mut Draft<'_>, command: Command) -> Result<Reply, Refusal> {
     match command {
-        Command::Admit(admit) => admit::admit(draft, admit),
+        Command::Admit(admit) => admit::admit(draft, admit, Permits::OfTier),
+        Command::AdmitBehind(admit) => admit::admit(draft, admit, Permits::Others),
         Command::Accrue { request_id, accrued, slice } => settle::accrue(draft, request_id, accrued, slice),
         Command::Park { request_id } => park::park(draft, request_id),
         Command::Resume { request_id } => park::resume(draft, request_id),

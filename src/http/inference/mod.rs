@@ -337,7 +337,11 @@ fn forward(request: &HttpRequest, parsed: &mut Request) {
 
 /// The caller's own key at the provider, if it sent one.
 fn own_key(request: &HttpRequest) -> Result<Option<String>, ApiError> {
-    header(request, &PROVIDER_KEY)
+    let key = header(request, &PROVIDER_KEY)?;
+    if key.as_ref().is_some_and(|key| key.trim().is_empty()) {
+        return Err(ApiError::invalid(PROVIDER_KEY.as_str(), "is empty: send a key, or leave it out"));
+    }
+    Ok(key)
 }
 
 fn header(request: &HttpRequest, name: &'static HeaderName) -> Result<Option<String>, ApiError> {

@@ -93,7 +93,7 @@ impl Route {
     pub(super) fn missed(&mut self, made: Made, missed: Missed, now: Timestamp) {
         let Made { id, model, provider, at } = made;
         let error = ApiError::from((*missed.error).clone());
-        if !is_not_for_key(&missed.error) {
+        if !self.is_of_reserve(&missed.error) {
             self.error = Some(missed.error);
         }
         self.attempts.push(Attempt {
@@ -108,13 +108,29 @@ impl Route {
         });
     }
 
-    /// Why a request failed whose last attempt failed so. That a key may not use the last model says nothing of one that it
-    /// may use.
+    /// Why a request failed whose last attempt failed so.
     pub(super) fn last(self, missed: Missed) -> Missed {
+        let is_of_reserve = self.is_of_reserve(&missed.error);
         match self.error {
-            Some(error) if is_not_for_key(&missed.error) => Missed { error, ..missed },
+            Some(error) if is_of_reserve => Missed { error, ..missed },
             Some(_) | None => missed,
         }
+    }
+
+    /// Whether a failure says nothing of the models before: the key may not use this one, or it is one in reserve that is not
+    /// known, has no price, or has no word for a field. Whoever asked for another one waits for that, and comes again.
+    fn is_of_reserve(&self, error: &ServeError) -> bool {
+        let is_unfit = match error {
+            ServeError::NoModel { .. } | ServeError::Unpriced(_) | ServeError::Invalid { .. } => true,
+            ServeError::Failed(failure) => matches!(failure, Failure::Invalid { .. } | Failure::TooLarge(_)),
+            ServeError::Refused(_)
+            | ServeError::FailedAndCharged { .. }
+            | ServeError::OutOfScope(_)
+            | ServeError::InLine { .. }
+            | ServeError::Account(_)
+            | ServeError::Unsettled(_) => false,
+        };
+        is_not_for_key(error) || is_unfit && !self.attempts.is_empty()
     }
 
     /// Whether another model may serve a request that failed so: the model or its provider is not there just now. What is
@@ -219,6 +235,26 @@ mod tests {
         assert!(matches!(*last.error, ServeError::Failed(Failure::Overloaded(_))));
         let poor = Refusal::RateLimit { limit: 1, retry_after_ms: 1 };
         assert!(!Route::of(true).may_go_on(&ServeError::Refused(poor)));
+    }
+
+    #[test]
+    fn a_model_in_reserve_that_does_not_fit_hides_no_failure_of_one_that_was_asked() {
+        let unknown = || ServeError::NoModel { name: "b".into(), why: Missing::Unknown(Vec::new()) };
+        let invalid = || ServeError::Invalid { field: "n".into(), message: String::new() };
+        let unfit = || ServeError::Failed(Failure::Invalid { field: "n".into(), message: String::new() });
+        for error in [unknown(), invalid(), unfit(), ServeError::Unpriced("b".into())] {
+            let text = format!("{error:?}");
+            let mut route = Route::of(false);
+            missed(&mut route, "a");
+            let last = route.last(Missed::unheld(error));
+            assert!(matches!(*last.error, ServeError::Failed(Failure::Overloaded(_))), "{text}");
+        }
+        let alone = Route::of(false).last(Missed::unheld(unknown()));
+        assert!(matches!(*alone.error, ServeError::NoModel { .. }), "the request's own model");
+        let mut route = Route::of(false);
+        missed(&mut route, "a");
+        let failed = Missed::unheld(ServeError::Failed(Failure::Timeout("x".into())));
+        assert!(matches!(*route.last(failed).error, ServeError::Failed(Failure::Timeout(_))), "the later failure");
     }
 
     #[test]

@@ -143,7 +143,7 @@ impl Frame {
         let id = written.id()?;
         let body = written.body.take().ok_or_else(|| ApiError::invalid("body", "is missing"))?;
         let (provider_key, idempotency_key) = (written.provider_key.take(), written.idempotency_key.take());
-        let is_header = |key: &String| !key.is_empty() && key.bytes().all(|byte| (0x20..0x7f).contains(&byte));
+        let is_header = |key: &String| !key.trim().is_empty() && key.bytes().all(|byte| (0x20..0x7f).contains(&byte));
         if provider_key.as_ref().is_some_and(|key| !is_header(key)) {
             return Err(ApiError::invalid("provider_key", "must be printable text, as in its header"));
         }

@@ -5,7 +5,6 @@
 use std::time::Duration;
 
 use billing::{
-    class::Units,
     command::{Admit, Answer, Command, Refusal, Reply, Scale},
     hold::{Hold, Work},
     ids::RequestId,
@@ -59,22 +58,38 @@ impl<A: Askers> Machine<A> {
     }
 
     fn visit(&mut self, visitor: Visitor<A>, now: Moment, out: &mut impl Outputs<A>) {
-        // No request overtakes one that waits for a permit.
-        if self.line.has_permits_wanted() && self.takes_permit(&visitor.wish) {
-            let refusal = self.in_line(&visitor, now);
+        if let Wish::Resume(id, _) = &visitor.wish
+            && self.is_behind(&visitor.wish)
+        {
+            let refusal = self.in_line(*id, now);
             match visitor.waits(&refusal) {
                 Some(what) => self.join(visitor, what, refusal, now, out),
                 None => self.refuse(visitor, refusal, now, out),
             }
             return;
         }
-        match self.decide(visitor.command(), now, out) {
+        match self.decide(self.command_of(&visitor.wish), now, out) {
             Err(error) => visitor.unanswered(error, out),
             Ok(Answer { result: Err(refusal), balance }) => match visitor.waits(&refusal) {
                 Some(what) => self.join(visitor, what, refusal, now, out),
                 None => self.answer(visitor, Answer { result: Err(refusal), balance }, now, out),
             },
             Ok(answer) => self.answer(visitor, answer, now, out),
+        }
+    }
+
+    /// Whether a request would overtake one that waits for a permit.
+    fn is_behind(&self, wish: &Wish<A>) -> bool {
+        self.line.has_permits_wanted() && self.takes_permit(wish)
+    }
+
+    /// The command that gives a request what it asks for. One behind others has no permit left for it; all other limits are its
+    /// own, and credits may be bought for it.
+    fn command_of(&self, wish: &Wish<A>) -> Command {
+        match wish {
+            Wish::Enter(admit, _) if self.is_behind(wish) => Command::AdmitBehind(admit.clone()),
+            Wish::Enter(admit, _) => Command::Admit(admit.clone()),
+            Wish::Resume(request_id, _) => Command::Resume { request_id: *request_id },
         }
     }
 
@@ -90,15 +105,10 @@ impl<A: Askers> Machine<A> {
         }
     }
 
-    /// The refusal of a request that would have to join the line.
-    fn in_line(&self, visitor: &Visitor<A>, now: Moment) -> Refusal {
-        let id = visitor.request_id();
+    /// The refusal of a request that runs, and has to wait in line for its permit.
+    fn in_line(&self, id: RequestId, now: Moment) -> Refusal {
         let State::Ready(account) = &self.state else { return Refusal::NoHold(id) };
-        let needed = match &visitor.wish {
-            Wish::Enter(Admit { work: Work::Open { units, .. }, .. }, _) => *units,
-            Wish::Enter(Admit { work: Work::Closed, .. }, _) => Units::default(),
-            Wish::Resume(..) => account.hold(id).map(Hold::weight).unwrap_or_default(),
-        };
+        let needed = account.hold(id).map(Hold::weight).unwrap_or_default();
         let tier = account.tier(now.ledger);
         let used = account.balance(now.ledger).units_used;
         Refusal::ConcurrencyLimit { allowed: tier.units, used, needed, next: None, scale: Scale::Off }
@@ -138,7 +148,7 @@ impl<A: Askers> Machine<A> {
                 Next::Try(visitor) => (visitor, true),
                 Next::Late(visitor) => (visitor, false),
             };
-            match self.decide(visitor.command(), now, out) {
+            match self.decide(self.command_of(&visitor.wish), now, out) {
                 Err(error) => visitor.unanswered(error, out),
                 Ok(answer) => match answer.result.as_ref().err().and_then(|refusal| visitor.waits(refusal)) {
                     Some((what, until)) if may_wait => {
@@ -199,21 +209,6 @@ fn is_of(hold: &Hold, admit: &Admit) -> bool {
 }
 
 impl<A: Askers> Visitor<A> {
-    const fn request_id(&self) -> RequestId {
-        match &self.wish {
-            Wish::Enter(admit, _) => admit.request_id,
-            Wish::Resume(id, _) => *id,
-        }
-    }
-
-    /// The command that gives the request what it asks for.
-    fn command(&self) -> Command {
-        match &self.wish {
-            Wish::Enter(admit, _) => Command::Admit(admit.clone()),
-            Wish::Resume(request_id, _) => Command::Resume { request_id: *request_id },
-        }
-    }
-
     /// Tells the request that the account can't decide now.
     pub(super) fn unanswered(self, error: AccountError, out: &mut impl Outputs<A>) {
         out.put(Output::Depart(match self.wish {

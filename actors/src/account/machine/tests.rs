@@ -5,12 +5,14 @@ use std::{collections::BTreeSet, time::Duration};
 use billing::{
     Nanos, Timestamp,
     account::{Account, Header, Stored},
+    automatic::Switch,
     class::{SizeClass, Units},
-    command::{Admit, Command},
+    command::{Admit, Command, Refusal},
     hold::{HoldRequest, Work},
     ids::{AccountId, RequestId},
     key::Names,
     learned::Learned,
+    payment::{Payment, PaymentStatus},
     plan::Plan,
 };
 use uuid::Uuid;
@@ -40,6 +42,8 @@ struct Noted {
     sent: u64,
     let_in: Vec<u32>,
     refused: Vec<u32>,
+    refusals: Vec<Refusal>,
+    begun: usize,
     answered: Vec<u32>,
     told: usize,
     alarms: Vec<Duration>,
@@ -50,9 +54,15 @@ struct Noted {
 impl Outputs<Numbers> for Noted {
     fn put(&mut self, output: Output<Numbers>) {
         match output {
-            Output::Append { ticket, .. } => self.sent = ticket,
+            Output::Append { ticket, transition } => {
+                let is_begun = |payment: &&Payment| payment.status == PaymentStatus::Pending;
+                (self.sent, self.begun) = (ticket, self.begun + transition.payments.iter().filter(is_begun).count());
+            }
             Output::Depart(Departure::Entered(who, Ok(entered))) if entered.placed.is_some() => self.let_in.push(who),
-            Output::Depart(Departure::Entered(who, _)) => self.refused.push(who),
+            Output::Depart(Departure::Entered(who, entered)) => {
+                self.refused.push(who);
+                self.refusals.extend(entered.ok().and_then(|entered| entered.answer.result.err()));
+            }
             Output::Depart(Departure::Answer(who, _)) => self.answered.push(who),
             Output::Depart(Departure::Balance(watchers, _)) => self.told += watchers.len(),
             Output::Depart(_) | Output::Abandoned { .. } => {}
@@ -276,6 +286,37 @@ fn a_frozen_account_refuses_who_waits_and_who_comes_however_many_wait_for_permit
     machine.handle(enter(8, Duration::ZERO), None, at(2), &mut noted);
     machine.committed(Ok(noted.sent), &mut noted);
     assert_eq!(noted.let_in, [2, 8]);
+}
+
+#[test]
+fn who_comes_behind_others_meets_the_own_limits_and_may_have_credits_bought() {
+    let (mut machine, mut noted) = loaded();
+    for who in [2, 4] {
+        machine.handle(enter(who, WAIT), None, at(0), &mut noted);
+    }
+    let asks = |who, change: &dyn Fn(&mut Admit)| {
+        let Input::Enter(mut enter, reply) = enter(who, Duration::ZERO) else { panic!("no request") };
+        change(&mut enter.admit);
+        Input::Enter(enter, reply)
+    };
+    let large = asks(6, &|admit| admit.work = Work::Open { class: SizeClass::B70, units: Units(6) });
+    let dollar = Nanos::dollars(1);
+    let one_dollar = HoldRequest { minimum: dollar, expected: dollar, worst_case: dollar };
+    let poor = asks(8, &|admit| admit.hold = one_dollar);
+    for (who, input) in [(6, large), (8, poor), (10, enter(10, Duration::ZERO))] {
+        machine.handle(input, None, at(1), &mut noted);
+        machine.committed(Ok(noted.sent), &mut noted);
+        assert_eq!(noted.refused.last(), Some(&who));
+    }
+    assert!(matches!(noted.refusals[0], Refusal::ModelLocked { class: SizeClass::B70, .. }), "{:?}", noted.refusals);
+    assert!(matches!(noted.refusals[1], Refusal::InsufficientCredits { .. }), "{:?}", noted.refusals);
+    assert!(matches!(noted.refusals[2], Refusal::ConcurrencyLimit { next: Some(_), .. }), "{:?}", noted.refusals);
+    for who in [12, 14] {
+        machine.handle(asks(who, &|admit| admit.auto_scale = Some(Switch::On)), None, at(2), &mut noted);
+    }
+    machine.committed(Ok(noted.sent), &mut noted);
+    assert_eq!((noted.begun, noted.refused.len()), (1, 3), "both wait for one purchase");
+    assert_eq!(noted.let_in, [2], "nobody overtakes who waits");
 }
 
 #[test]

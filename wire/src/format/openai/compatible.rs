@@ -5,7 +5,9 @@
 use super::{
     OpenAi, formats, media,
     provider::{limit_fields, own_body},
-    read_refusal, translate,
+    read_refusal,
+    request::USUAL_COMPLETION,
+    translate,
 };
 use crate::{
     fields::Fields,
@@ -89,6 +91,11 @@ impl ProviderFormat for OpenAiCompatible {
             }
         };
         let mut call = ProviderCall::forwarded(path, own_body(request, upstream.model));
+        let is_limited = ["max_tokens", "max_completion_tokens"].iter().any(|name| call.body.present(name).is_some());
+        if call.format == Format::OpenAiCompletions && !is_limited {
+            // Each server has a usual limit of its own, or none. The hold is for OpenAI's.
+            call.body.set("max_tokens", &USUAL_COMPLETION);
+        }
         // Each server has words of its own for the usual tier, and none that all would take.
         if upstream.tier == Some(Tier::Standard) {
             call.body.remove("service_tier");
@@ -130,7 +137,7 @@ mod tests {
     use super::*;
     use crate::format::{
         anthropic::read_messages,
-        openai::{read_chat, read_response},
+        openai::{read_chat, read_completion, read_response},
     };
 
     const UPSTREAM: Upstream<'_> = Upstream { model: "up", max_output: 99, tier: Some(Tier::Standard) };
@@ -166,6 +173,22 @@ mod tests {
         };
         assert_eq!(of(r#","service_tier":"auto","top_k":4"#), with(json!({"top_k": 4, "max_tokens": 5})));
         assert_eq!(of(r#","max_completion_tokens":9"#), with(json!({"max_completion_tokens": 5})));
+    }
+
+    #[test]
+    fn a_completion_without_a_limit_has_openais() {
+        let limit = |fields: &str| {
+            let body = format!(r#"{{"model":"m","prompt":"x"{fields}}}"#);
+            let request = read_completion(body.as_bytes()).unwrap();
+            let planned = request.generation().unwrap().limit.unwrap().largest;
+            let call = OpenAiCompatible.call(request, &UPSTREAM).unwrap();
+            let sent: Value = serde_json::from_str(&call.body.to_json()).unwrap();
+            (planned, sent["max_tokens"].as_u64(), sent["max_completion_tokens"].as_u64())
+        };
+        assert_eq!(limit(""), (16, Some(16), None));
+        assert_eq!(limit(r#","max_tokens":null"#), (16, Some(16), None));
+        assert_eq!(limit(r#","max_tokens":40"#), (40, Some(40), None));
+        assert_eq!(limit(r#","max_completion_tokens":40"#), (40, None, Some(40)));
     }
 
     #[test]

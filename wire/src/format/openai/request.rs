@@ -76,6 +76,9 @@ pub(super) fn usage_wanted(body: &Fields) -> Result<bool, BadRequest> {
     Ok(options.map(|options| options.boolean("include_usage")).transpose()?.flatten().unwrap_or(false))
 }
 
+/// The tokens of a completion whose request has no limit (OpenAI's API reference, "Create completion": `max_tokens`).
+pub(super) const USUAL_COMPLETION: u32 = 16;
+
 fn text_prompt(body: &Fields) -> Result<TextPrompt, BadRequest> {
     let prompt = match body.read("prompt", "a string")? {
         Some(Value::String(text)) => text,
@@ -96,6 +99,9 @@ fn text_prompt(body: &Fields) -> Result<TextPrompt, BadRequest> {
     if best_of.is_some_and(|best_of| best_of < generation.n) {
         return Err(BadRequest::new("best_of", "must be at least n"));
     }
+    // Other servers would write on to their model's end.
+    let usual = OutputLimit { tokens: USUAL_COMPLETION, largest: USUAL_COMPLETION, field: "max_tokens" };
+    let generation = Generation { limit: generation.limit.or(Some(usual)), ..generation };
     // The provider refuses a suffix that is no text.
     let suffix = body.string("suffix").ok().flatten();
     Ok(TextPrompt { prompt, suffix, echo, generation: Generation { best_of, ..generation } })
