@@ -7,7 +7,7 @@ use billing::{
 };
 use wire::usage::{Longer, Report, Tier};
 
-use crate::gateway::plan::{Bills, Media, Ranking, billed};
+use crate::gateway::plan::{Bills, Media, Ranking, billed, tier_of};
 
 /// The most tokens that a model can use for one request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -202,7 +202,7 @@ impl Known {
 
 /// The service tier used: as reported, or else the one requested.
 fn served(report: Option<&Report>, asked: ServiceTier) -> ServiceTier {
-    report.and_then(|report| report.tier).map_or(asked, of_tier)
+    report.map_or(asked, |report| of_tier(report.served(tier_of(asked))))
 }
 
 /// A provider's tier, as prices name it.
