@@ -42,6 +42,8 @@ pub struct Writer {
     custom: Vec<String>,
     /// Whether the client wants the provider's proof of reasoning.
     wants_signatures: bool,
+    /// Whether the client wants the tokens' log probabilities.
+    wants_logprobs: bool,
     /// What this one continues.
     continues: Option<Continues>,
     /// Whether the response is kept here, and whether it is made in the background.
@@ -78,6 +80,8 @@ enum IdOf {
 struct Item {
     id: String,
     content: ItemContent,
+    /// The log probabilities of a text's tokens.
+    logprobs: Vec<Value>,
     is_done: bool,
 }
 
@@ -122,6 +126,7 @@ impl Writer {
             repeated: REPEATED.iter().filter_map(|name| Some((*name, short(name)?))).collect(),
             custom,
             wants_signatures: includes(body, "reasoning.encrypted_content"),
+            wants_logprobs: request.generation().is_some_and(|generation| generation.logprobs.is_some()),
             continues: request.source.continues.clone(),
             is_kept: request.source.is_kept,
             is_background: request.source.is_background,
@@ -273,10 +278,10 @@ impl Writer {
 
 /// An item in a status, with the provider's proof of reasoning or without.
 fn item_with(item: &Item, status: &str, proofs: bool) -> Value {
-    let Item { id, content, .. } = item;
+    let Item { id, content, logprobs, .. } = item;
     match content {
         ItemContent::Text(_) | ItemContent::Refusal(_) => json!({
-            "id": id, "type": "message", "status": status, "role": "assistant", "content": [part(content)],
+            "id": id, "type": "message", "status": status, "role": "assistant", "content": [part(content, logprobs)],
         }),
         ItemContent::Reasoning { text, signature } => {
             let summary = if text.is_empty() { json!([]) } else { json!([{"type": "summary_text", "text": text}]) };
