@@ -74,7 +74,7 @@ impl Choice {
         let is_thought = was_thinking || self.transcript.is_thinking();
         let ended = match taken {
             _ if self.transcript.has_stopped() => {
-                Some(FinishReason::StopText(self.transcript.stop_text().map(str::to_owned)))
+                Some(FinishReason::StopText(self.transcript.stop_text().map(Box::from)))
             }
             Taken::Ended => Some(self.ending()),
             Taken::On | Taken::Refused => (self.written >= self.limit).then_some(FinishReason::Length),

@@ -27,7 +27,7 @@ pub enum FinishReason {
     /// The model ended it, or a stop text came of which nothing is told.
     Stop,
     /// A stop text came: the text, where it is told.
-    StopText(Option<String>),
+    StopText(Option<Box<str>>),
     /// The output limit, the context, the credits or the maximal cost ended it.
     Length,
     /// The model calls tools.

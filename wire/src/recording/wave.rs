@@ -47,21 +47,21 @@ pub(super) fn length(file: &[u8]) -> Option<Length> {
 mod tests {
     use super::super::milliseconds;
 
-    fn chunk(name: &[u8; 4], body: &[u8]) -> Vec<u8> {
+    fn chunk(name: [u8; 4], body: &[u8]) -> Vec<u8> {
         [&name[..], &u32::try_from(body.len()).unwrap_or(u32::MAX).to_le_bytes(), body].concat()
     }
 
     #[test]
     fn all_chunks_of_samples_count() {
         let format = [&[1, 0, 1, 0][..], &8_000_u32.to_le_bytes(), &16_000_u32.to_le_bytes(), &[2, 0, 16, 0]].concat();
-        let head = [&b"RIFF\xFF\xFF\xFF\xFFWAVE"[..], &chunk(b"fmt ", &format)].concat();
-        let second = chunk(b"data", &[0; 16_000]);
+        let head = [&b"RIFF\xFF\xFF\xFF\xFFWAVE"[..], &chunk(*b"fmt ", &format)].concat();
+        let second = chunk(*b"data", &[0; 16_000]);
         let of = |rest: &[&[u8]]| milliseconds(&[&head, &rest.concat()[..]].concat());
         assert_eq!(of(&[&second]), Some(1_000));
         assert_eq!(of(&[&second, &second]), Some(2_000));
-        assert_eq!(of(&[&second, &chunk(b"LIST", b"odd"), &[0], &second, &second]), Some(3_000));
+        assert_eq!(of(&[&second, &chunk(*b"LIST", b"odd"), &[0], &second, &second]), Some(3_000));
         assert_eq!(of(&[&second, b"tail"]), Some(1_000), "what is behind the samples takes nothing away");
-        assert_eq!(of(&[&chunk(b"data", &[0; 160]), b"data\0\0\0\0", &[0; 16_000]]), Some(1_010));
+        assert_eq!(of(&[&chunk(*b"data", &[0; 160]), b"data\0\0\0\0", &[0; 16_000]]), Some(1_010));
         assert_eq!(of(&[]), None);
     }
 }

@@ -6,7 +6,7 @@ use crate::inference::FinishReason;
 pub(super) fn read(word: &str, text: Option<String>) -> FinishReason {
     match word {
         "end_turn" => FinishReason::Stop,
-        "stop_sequence" => FinishReason::StopText(text),
+        "stop_sequence" => FinishReason::StopText(text.map(String::into_boxed_str)),
         // A paused turn goes on when its answer is sent back.
         "max_tokens" | "model_context_window_exceeded" | "pause_turn" => FinishReason::Length,
         "tool_use" => FinishReason::ToolCalls,

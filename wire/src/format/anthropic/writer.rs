@@ -108,9 +108,9 @@ impl Writer {
     }
 
     /// The stop text that ended an answer. Not all who tell that one came tell which.
-    fn stop_text(&self, finish: Option<&FinishReason>) -> Option<String> {
+    fn stop_text<'a>(&'a self, finish: Option<&'a FinishReason>) -> Option<&'a str> {
         match finish {
-            Some(FinishReason::StopText(text)) => text.clone().or_else(|| self.only_stop.clone()),
+            Some(FinishReason::StopText(text)) => text.as_deref().or(self.only_stop.as_deref()),
             Some(
                 FinishReason::Stop
                 | FinishReason::Length
@@ -196,7 +196,7 @@ impl WholeWriter for Writer {
         }
         let finish = deltas.iter().filter(|delta| delta.choice == 0).find_map(|delta| delta.finish.as_ref());
         let reason = finish.map_or("max_tokens", stop::word).to_owned();
-        let stop_text = self.stop_text(finish);
+        let stop_text = self.stop_text(finish).map(str::to_owned);
         deltas.iter().filter(|delta| delta.choice == 0).for_each(|delta| self.blocks.gather(delta));
         let mut fields = Fields::default();
         fields.set("id", &self.id);

@@ -186,7 +186,7 @@ fn a_stop_text_that_came_is_told_where_it_is_known() {
             r#"{{"model":"m","max_tokens":9,"stop_sequences":{stops},"messages":[{{"role":"user","content":"x"}}]}}"#
         );
         let asked = read_messages(body.as_bytes()).unwrap();
-        let finish = Some(FinishReason::StopText(text.map(str::to_owned)));
+        let finish = Some(FinishReason::StopText(text.map(Box::from)));
         let delta = Delta { text: "hi".into(), finish, ..Delta::default() };
         let whole: Value =
             serde_json::from_slice(&Writer::new(&asked, "0a").whole(vec![delta.clone()], &end(None))).unwrap();

@@ -1,7 +1,9 @@
 //! The calls of a streamed answer, told apart. OpenAI numbers them; some servers write no numbers, or the same one for all, and
 //! then a call with a name and another id is another call. An id that is new with each piece, without a name, is none.
 
-use crate::inference::{CallDelta, Delta, Event};
+use serde_json::Value;
+
+use crate::inference::{CallDelta, Delta, Event, Raw};
 
 /// The most calls of one answer. What comes beyond them belongs to the last.
 const MOST_CALLS: usize = 1_024;
@@ -41,6 +43,7 @@ impl Calls {
             call.id = call.id.take().filter(|id| !id.is_empty());
             call.index = self.index(choice, call);
         }
+        number_original(delta);
         let own = self.0.iter_mut().filter(|known| known.choice == choice);
         if let Some(finish) = delta.finish.take() {
             let own: Vec<_> = own.collect();
@@ -75,6 +78,31 @@ impl Calls {
         let index = u32::try_from(count).unwrap_or(u32::MAX);
         self.0.push(Known { choice, said: call.index, id: call.id.clone(), index, is_bare: call.arguments.is_empty() });
         index
+    }
+}
+
+/// Writes the numbers of a piece's calls to its original, where it has none or others: clients of its format join pieces by them.
+fn number_original(delta: &mut Delta) {
+    let Raw::Own(_, fields) = &mut delta.raw else { return };
+    if delta.calls.is_empty() {
+        return;
+    }
+    let choices = fields.present("choices").and_then(|json| serde_json::from_str::<Vec<Value>>(json).ok());
+    let Some(mut choices) = choices else { return };
+    let is_own =
+        |choice: &&mut Value| choice.get("index").and_then(Value::as_u64).unwrap_or(0) == u64::from(delta.choice);
+    let listed = choices.iter_mut().find(is_own).and_then(|choice| choice.pointer_mut("/delta/tool_calls"));
+    let listed = listed.and_then(Value::as_array_mut).into_iter().flatten();
+    let called = listed.filter(|call| ["function", "custom"].iter().any(|kind| call[*kind].is_object()));
+    let mut is_other = false;
+    for (said, call) in called.zip(&delta.calls) {
+        if said["index"] != call.index {
+            said["index"] = call.index.into();
+            is_other = true;
+        }
+    }
+    if is_other {
+        fields.set("choices", &choices);
     }
 }
 

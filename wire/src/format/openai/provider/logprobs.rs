@@ -14,7 +14,8 @@ struct Said {
 /// A token with its bytes, where they are told.
 #[derive(Deserialize)]
 struct Token {
-    token: String,
+    #[serde(rename = "token")]
+    text: String,
     #[serde(default)]
     bytes: Option<Vec<u8>>,
     #[serde(default)]
@@ -25,8 +26,8 @@ struct Token {
 
 impl Token {
     fn parts(self) -> (String, Vec<u8>, Option<f32>) {
-        let bytes = self.bytes.unwrap_or_else(|| self.token.clone().into_bytes());
-        (self.token, bytes, self.logprob)
+        let bytes = self.bytes.unwrap_or_else(|| self.text.clone().into_bytes());
+        (self.text, bytes, self.logprob)
     }
 }
 

@@ -185,7 +185,7 @@ fn of_marks(unread: &Unread, terms: &mut Terms) -> Result<(), BadRequest> {
         Some(_) | None => marks::within(json, at, &mut odd),
     };
     terms.keeps_long |= mark.and_then(|mark| mark.ttl).is_some_and(CacheTtl::is_long);
-    match odd.iter().find(|odd| odd.at.ends_with(".ttl")) {
+    match odd.iter().find(|odd| odd.at.rsplit('.').next() == Some("ttl")) {
         Some(odd) => Err(unpriced(short(&odd.at), "a cache may be kept for 30m or 12h")),
         None => Ok(()),
     }

@@ -4,7 +4,7 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::sse::encode;
+use crate::{fields::Fields, sse::encode};
 
 const USAGE: &str = r#"{"id":"c","choices":[],"usage":{"prompt_tokens":7,"completion_tokens":3,"total_tokens":10}}"#;
 
@@ -308,7 +308,18 @@ fn calls_of_other_ids_are_other_calls_however_they_are_numbered() {
         let pieces = [call(number, "a", "sky", "{\"a\""), call(number, "", "", ":1}"), call(number, "b", "sea", "")];
         let end = r#"{"choices":[{"index":0,"delta":{},"finish_reason":"stop"}]}"#;
         let body = stream_of(&[&pieces[0], &pieces[1], &pieces[2], end, "[DONE]"]);
-        assert_eq!(calls_of(&read(&[body.as_bytes()])), expected, "{number:?}");
+        let events = read(&[body.as_bytes()]);
+        assert_eq!(calls_of(&events), expected, "{number:?}");
+        // Clients of this format join the pieces by the numbers that the original says.
+        let originals = events.iter().filter_map(|event| match event {
+            Event::Delta(delta) => delta.raw.of(Format::OpenAiChat).map(Fields::to_json),
+            _ => None,
+        });
+        let numbers = originals.filter_map(|json| {
+            let chunk: Value = serde_json::from_str(&json).unwrap();
+            chunk.pointer("/choices/0/delta/tool_calls/0/index").cloned()
+        });
+        assert_eq!(numbers.collect::<Vec<_>>(), [0, 0, 1], "{number:?}");
         // The same as a whole answer, where the provider streamed though none was asked for.
         let (calls, finish) = calls_of(&read_answer(Format::OpenAiChat, body.as_bytes()));
         assert_eq!((calls.len(), finish), (2, expected.1.clone()), "{number:?}");

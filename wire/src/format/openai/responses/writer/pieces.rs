@@ -111,7 +111,7 @@ impl Writer {
             return;
         }
         let Delta { text, reasoning, signature, refusal, calls, logprobs, made, finish, .. } = delta;
-        let logprobs = if self.wants_logprobs { tokens(&logprobs) } else { Vec::new() };
+        let logprobs = if self.wants.logprobs { tokens(&logprobs) } else { Vec::new() };
         self.finish = finish.or_else(|| self.finish.take());
         if !reasoning.is_empty() {
             self.think(&reasoning, out);
@@ -181,7 +181,7 @@ impl Writer {
             self.close(out, ItemContent::is_reasoning);
         }
         let is_open = self.items.iter().any(|item| !item.is_done && item.content.is_reasoning());
-        if !is_open && !self.wants_signatures && !self.is_kept {
+        if !is_open && !self.wants.signatures && !self.is_kept {
             return;
         }
         let place = self.thought(out);
