@@ -462,6 +462,9 @@ mod tests {
         let plain = Report { reasoning: 0, ..super::tests::report(Some(7), Some(6)) };
         assert_eq!(said(&of(plain.clone(), ServiceTier::Priority)), "tokens.input.priority=7 tokens.output.priority=6");
         let told = Report { tier: Some(Tier::Standard), ..plain };
-        assert_eq!(said(&of(told, ServiceTier::Priority)), "tokens.input=7 tokens.output=6");
+        assert_eq!(said(&of(told.clone(), ServiceTier::Priority)), "tokens.input=7 tokens.output=6");
+        // Where speed is told apart, a word of the service tier says nothing of it.
+        let apart = Report { apart: Some(wire::usage::Apart::default()), ..told };
+        assert_eq!(said(&of(apart, ServiceTier::Priority)), "tokens.input.priority=7 tokens.output.priority=6");
     }
 }

@@ -19,9 +19,9 @@ use crate::{
 pub(super) fn prepare(request: &mut Request, upstream: &Upstream<'_>) -> Result<(), Failure> {
     pair(request)?;
     if let Work::Conversation(conversation) = &mut request.work {
-        if let Some(limit) = &mut conversation.generation.limit {
-            // Providers refuse a limit above what the model writes.
-            limit.tokens = limit.tokens.min(upstream.max_output.max(1));
+        // Providers refuse a limit above what the model writes. Of a model without a price that may not be known.
+        if let Some(limit) = conversation.generation.limit.as_mut().filter(|_| upstream.max_output > 0) {
+            limit.tokens = limit.tokens.min(upstream.max_output);
         }
         put_results_behind_calls(&mut conversation.messages);
     }

@@ -80,7 +80,19 @@ pub(super) fn body(request: &Request, upstream: &Upstream<'_>) -> Result<Fields,
     let mut body = Fields::default();
     body.set("model", upstream.model);
     let Work::Conversation(conversation) = &request.work else { return Ok(body) };
-    let limit = conversation.generation.limit.map_or(upstream.max_output, |limit| limit.tokens).max(1);
+    let limit = match (conversation.generation.limit, upstream.max_output) {
+        (Some(limit), _) => limit.tokens.max(1),
+        (None, 0) => {
+            let field = match request.source.format {
+                Format::OpenAiResponses => "max_output_tokens",
+                Format::Gemini => "generationConfig.maxOutputTokens",
+                _ => "max_tokens",
+            };
+            let message = "is needed: how much this model writes at most is not known here".to_owned();
+            return Err(Failure::Invalid { field: field.to_owned(), message });
+        }
+        (None, most) => most,
+    };
     body.set("max_tokens", &limit);
     let written = conversation::write(&conversation.messages, request.source.format)?;
     if !written.system.is_empty() {

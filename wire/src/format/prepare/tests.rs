@@ -67,6 +67,11 @@ fn no_more_output_is_asked_for_than_the_model_writes() {
             assert_eq!(sent(format, request).unwrap().pointer(place), Some(&json!(told)), "{name} {asked}");
         }
     }
+    let unknown = Upstream { model: "m", max_output: 0, tier: None };
+    let call = Anthropic.call(chat(&json!({"max_tokens": 64_000})), &unknown).unwrap();
+    assert_eq!(call.body.get("max_tokens"), Some("64000"), "how much it writes is not known");
+    let refused = Anthropic.call(chat(&json!({})), &unknown);
+    assert!(matches!(&refused, Err(Failure::Invalid { field, .. }) if field == "max_tokens"), "{refused:?}");
     let own = sent(&OpenAi, chat(&json!({"max_tokens": 64_000}))).unwrap();
     assert_eq!(own["max_tokens"], 64_000, "a client's own body stays as it came");
     assert_eq!(sent(&OpenAiCompatible, response(&json!("x"))).unwrap().get("max_tokens"), None);
