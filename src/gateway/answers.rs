@@ -327,8 +327,8 @@ impl Recorder {
 
 /// Whether a piece may be a part of an answer that is given again: neither a filter nor a rule of Farebox ended it.
 fn is_sound(delta: &Delta) -> bool {
-    let is_ended_well =
-        matches!(delta.finish, None | Some(FinishReason::Stop | FinishReason::Length | FinishReason::ToolCalls));
+    use FinishReason::{Length, Stop, StopText, ToolCalls};
+    let is_ended_well = matches!(delta.finish, None | Some(Stop | StopText(_) | Length | ToolCalls));
     is_ended_well && delta.farebox_stop.is_none()
 }
 

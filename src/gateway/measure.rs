@@ -68,7 +68,7 @@ pub(super) const fn error_type(failure: &Failure) -> &'static str {
 /// The reason why an answer ended, as the conventions' examples write it; a provider's own word where it has one.
 pub(super) fn finish_name(finish: &FinishReason) -> String {
     match finish {
-        FinishReason::Stop => "stop",
+        FinishReason::Stop | FinishReason::StopText(_) => "stop",
         FinishReason::Length => "length",
         FinishReason::ToolCalls => "tool_calls",
         FinishReason::ContentFilter => "content_filter",

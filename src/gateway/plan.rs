@@ -20,7 +20,7 @@ use billing::{
     price::Price,
     session::Session,
 };
-pub(super) use closed::{Limit, UsageTerms};
+pub(super) use closed::{Limit, UsageTerms, tier_of};
 pub(super) use media::{Bills, Media, Most};
 pub(super) use open::{SLICE_SECONDS, SecondsTerms};
 pub(super) use ranking::{Ranking, billed};

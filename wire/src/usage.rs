@@ -45,10 +45,28 @@ pub struct Report {
     pub images: Option<u64>,
     /// The service tier that served it, where that is said in words that are known.
     pub tier: Option<Tier>,
+    /// Speed and place, where the format tells each of them beside the service tier.
+    pub apart: Option<Apart>,
     /// Whether the provider bills none of it.
     pub is_free: bool,
     /// The provider's own object, as JSON and as it came, where it can be handed on to clients of its format.
     pub own: Option<Box<str>>,
+}
+
+/// What is told of speed and place, each by itself. `None` is not told.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Apart {
+    /// Whether it was served before others.
+    pub is_fast: Option<bool>,
+    /// Whether it was served in the United States alone.
+    pub is_us: Option<bool>,
+}
+
+impl Apart {
+    /// Joins what is told later. What is not told again stays.
+    fn gain(self, later: Self) -> Self {
+        Self { is_fast: later.is_fast.or(self.is_fast), is_us: later.is_us.or(self.is_us) }
+    }
 }
 
 /// How long a cache is kept that is kept for longer than usual.
@@ -92,6 +110,23 @@ impl Tier {
 }
 
 impl Report {
+    /// The tier that served a request for this one. What is not told counts as it was asked: no asked tier of speed or place is
+    /// cheaper than the usual one.
+    pub fn served(&self, asked: Tier) -> Tier {
+        let Some(Apart { is_fast, is_us }) = self.apart else { return self.tier.unwrap_or(asked) };
+        let is_fast = is_fast.unwrap_or(matches!(asked, Tier::Priority | Tier::PriorityUs));
+        let is_us = is_us.unwrap_or(matches!(asked, Tier::Us | Tier::PriorityUs));
+        match (is_fast, is_us) {
+            (true, true) => Tier::PriorityUs,
+            (true, false) => Tier::Priority,
+            (false, true) => Tier::Us,
+            (false, false) => self.tier.unwrap_or(match asked {
+                Tier::Priority | Tier::Us | Tier::PriorityUs => Tier::Standard,
+                Tier::Standard | Tier::Batch | Tier::Flex => asked,
+            }),
+        }
+    }
+
     /// The report with each part limited to its whole.
     #[must_use]
     pub fn fitted(mut self) -> Self {
@@ -139,6 +174,10 @@ impl Report {
             milliseconds: self.milliseconds.max(later.milliseconds),
             images: self.images.max(later.images),
             tier: later.tier.or(self.tier),
+            apart: match (self.apart, later.apart) {
+                (Some(known), Some(later)) => Some(known.gain(later)),
+                (known, later) => known.or(later),
+            },
             is_free: later.is_free,
             own,
         };
@@ -227,6 +266,36 @@ mod tests {
         assert_eq!((both.input, both.cached_input, both.output), (Some(100), 40, Some(7)));
         let own = r#"{"prompt_tokens":100,"details":{"cached":40,"audio":0},"x":1,"completion_tokens":7}"#;
         assert_eq!(both.own.as_deref(), Some(own));
+    }
+
+    #[test]
+    fn of_speed_place_and_service_tier_each_is_told_by_itself() {
+        let told = |is_fast, is_us| Report {
+            tier: Some(Tier::Standard),
+            apart: Some(Apart { is_fast, is_us }),
+            ..Report::default()
+        };
+        for (report, asked, served) in [
+            (told(None, None), Tier::Standard, Tier::Standard),
+            (told(None, None), Tier::Priority, Tier::Priority),
+            (told(None, None), Tier::Us, Tier::Us),
+            (told(None, None), Tier::PriorityUs, Tier::PriorityUs),
+            (told(Some(true), None), Tier::PriorityUs, Tier::PriorityUs),
+            (told(None, Some(true)), Tier::PriorityUs, Tier::PriorityUs),
+            (told(Some(false), None), Tier::PriorityUs, Tier::Us),
+            (told(None, Some(false)), Tier::PriorityUs, Tier::Priority),
+            (told(Some(false), None), Tier::Priority, Tier::Standard),
+            (told(Some(false), Some(false)), Tier::PriorityUs, Tier::Standard),
+            (told(Some(true), None), Tier::Standard, Tier::Priority),
+            (told(Some(true), Some(true)), Tier::Standard, Tier::PriorityUs),
+            (Report { tier: None, ..told(Some(false), None) }, Tier::Priority, Tier::Standard),
+            (Report { tier: Some(Tier::Standard), ..Report::default() }, Tier::Priority, Tier::Standard),
+            (Report::default(), Tier::Flex, Tier::Flex),
+        ] {
+            assert_eq!(report.served(asked), served, "{report:?} {asked:?}");
+        }
+        let begun = told(Some(true), None).gain(told(None, Some(true)));
+        assert_eq!(begun.apart, Some(Apart { is_fast: Some(true), is_us: Some(true) }));
     }
 
     #[test]

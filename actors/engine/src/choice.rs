@@ -73,7 +73,9 @@ impl Choice {
         let mut deltas = self.transcript.push(form.bytes(tokenizer, token), told);
         let is_thought = was_thinking || self.transcript.is_thinking();
         let ended = match taken {
-            _ if self.transcript.has_stopped() => Some(FinishReason::Stop),
+            _ if self.transcript.has_stopped() => {
+                Some(FinishReason::StopText(self.transcript.stop_text().map(Box::from)))
+            }
             Taken::Ended => Some(self.ending()),
             Taken::On | Taken::Refused => (self.written >= self.limit).then_some(FinishReason::Length),
         };

@@ -20,6 +20,8 @@ pub struct Piece {
 #[derive(Debug, Default)]
 pub struct Assembler {
     stops: Vec<String>,
+    /// The place of the stop text that was reached.
+    stopped_by: Option<usize>,
     /// Bytes of an incomplete character.
     partial: Vec<u8>,
     /// Text that may be the beginning of a stop text.
@@ -44,6 +46,11 @@ impl Assembler {
         Self { characters, ..self }
     }
 
+    /// The stop text that was reached.
+    pub fn stopped_by(&self) -> Option<&str> {
+        self.stops.get(self.stopped_by?).map(String::as_str)
+    }
+
     /// Takes a token.
     pub fn push(&mut self, bytes: &[u8], logprob: Option<TokenLogprob>) -> Piece {
         if let Some(mut logprob) = logprob {
@@ -54,7 +61,8 @@ impl Assembler {
         let before = self.held.len();
         let whole = whole_characters(&mut self.partial);
         self.held.push_str(&whole);
-        if let Some(at) = self.first_stop(before) {
+        if let Some((at, stop)) = self.first_stop(before) {
+            self.stopped_by = Some(stop);
             self.held.truncate(at);
             self.partial.clear();
             let mut piece = self.send(at);
@@ -89,16 +97,16 @@ impl Assembler {
         Piece { text, logprobs, stopped: false }
     }
 
-    /// Where the first stop text begins. It can't lie wholly in the first `before` bytes.
-    fn first_stop(&self, before: usize) -> Option<usize> {
-        let found = |stop: &String| {
+    /// Where the first stop text begins, and which it is. It can't lie wholly in the first `before` bytes.
+    fn first_stop(&self, before: usize) -> Option<(usize, usize)> {
+        let found = |(place, stop): (usize, &String)| {
             let mut from = before.saturating_sub(stop.len());
             while !self.held.is_char_boundary(from) {
                 from -= 1;
             }
-            self.held[from..].find(stop.as_str()).map(|at| from + at)
+            self.held[from..].find(stop.as_str()).map(|at| (from + at, place))
         };
-        self.stops.iter().filter_map(found).min()
+        self.stops.iter().enumerate().filter_map(found).min()
     }
 
     /// The length of the longest ending, in bytes, that is the beginning of a stop text.

@@ -67,6 +67,11 @@ impl Transcript {
         self.has_stopped
     }
 
+    /// The stop text that was reached.
+    pub(super) fn stop_text(&self) -> Option<&str> {
+        self.text.stopped_by()
+    }
+
     /// Takes a token's bytes.
     pub(super) fn push(&mut self, bytes: &[u8], logprob: Option<TokenLogprob>) -> Vec<Delta> {
         let mut deltas = Vec::new();
@@ -255,5 +260,8 @@ mod tests {
         assert_eq!(text, "One ");
         let thoughts: String = deltas.iter().map(|delta| delta.reasoning.as_str()).collect();
         assert_eq!(thoughts, "STOP");
+        let mut told = transcript(&["never", "STOP"]);
+        told.push(b"One STOP two", None);
+        assert_eq!(told.stop_text(), Some("STOP"));
     }
 }

@@ -7,7 +7,7 @@ use billing::{
 };
 use wire::usage::{Longer, Report, Tier};
 
-use crate::gateway::plan::{Bills, Media, Ranking, billed};
+use crate::gateway::plan::{Bills, Media, Ranking, billed, tier_of};
 
 /// The most tokens that a model can use for one request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -202,7 +202,7 @@ impl Known {
 
 /// The service tier used: as reported, or else the one requested.
 fn served(report: Option<&Report>, asked: ServiceTier) -> ServiceTier {
-    report.and_then(|report| report.tier).map_or(asked, of_tier)
+    report.map_or(asked, |report| of_tier(report.served(tier_of(asked))))
 }
 
 /// A provider's tier, as prices name it.
@@ -462,6 +462,9 @@ mod tests {
         let plain = Report { reasoning: 0, ..super::tests::report(Some(7), Some(6)) };
         assert_eq!(said(&of(plain.clone(), ServiceTier::Priority)), "tokens.input.priority=7 tokens.output.priority=6");
         let told = Report { tier: Some(Tier::Standard), ..plain };
-        assert_eq!(said(&of(told, ServiceTier::Priority)), "tokens.input=7 tokens.output=6");
+        assert_eq!(said(&of(told.clone(), ServiceTier::Priority)), "tokens.input=7 tokens.output=6");
+        // Where speed is told apart, a word of the service tier says nothing of it.
+        let apart = Report { apart: Some(wire::usage::Apart::default()), ..told };
+        assert_eq!(said(&of(apart, ServiceTier::Priority)), "tokens.input.priority=7 tokens.output.priority=6");
     }
 }

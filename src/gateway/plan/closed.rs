@@ -269,14 +269,7 @@ impl UsageTerms {
 
     /// The service tier to ask for.
     pub(in crate::gateway) const fn tier(&self) -> Tier {
-        match self.asked.tier {
-            ServiceTier::Standard => Tier::Standard,
-            ServiceTier::Batch => Tier::Batch,
-            ServiceTier::Flex => Tier::Flex,
-            ServiceTier::Priority => Tier::Priority,
-            ServiceTier::Us => Tier::Us,
-            ServiceTier::PriorityUs => Tier::PriorityUs,
-        }
+        tier_of(self.asked.tier)
     }
 
     /// The output limit to send: the one that `max_cost` pays for, or a lower one. The hold lowers it where debt may
@@ -296,6 +289,18 @@ impl UsageTerms {
             }
         }
         limit
+    }
+}
+
+/// A tier of prices, as providers' formats name it.
+pub(in crate::gateway) const fn tier_of(tier: ServiceTier) -> Tier {
+    match tier {
+        ServiceTier::Standard => Tier::Standard,
+        ServiceTier::Batch => Tier::Batch,
+        ServiceTier::Flex => Tier::Flex,
+        ServiceTier::Priority => Tier::Priority,
+        ServiceTier::Us => Tier::Us,
+        ServiceTier::PriorityUs => Tier::PriorityUs,
     }
 }
 

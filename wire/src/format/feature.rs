@@ -296,6 +296,10 @@ pub fn find(request: &Request, used: &mut Vec<Used>) {
         Work::Conversation(conversation) => {
             of_conversation(conversation, &mut note);
             of_generation(&conversation.generation, &mut note);
+            if format == Format::OpenAiResponses && request.source.body.present("top_logprobs").is_none() {
+                let of_logprobs = used.iter_mut().filter(|(feature, _)| *feature == Feature::Logprobs);
+                of_logprobs.for_each(|(_, field)| *field = "include".into());
+            }
             of_messages(format, &conversation.messages, used);
         }
         Work::Embedding(_)

@@ -3,8 +3,7 @@
 
 use std::borrow::Cow;
 
-use serde::de::IgnoredAny;
-use serde_json::{Value, json};
+use serde_json::{Value, json, value::RawValue};
 
 use super::{
     FINISHED, ProviderCall, Upstream,
@@ -287,7 +286,13 @@ pub(super) fn floats(delta: &Delta) -> Vec<Vec<f32>> {
     struct Entry {
         #[serde(default)]
         index: usize,
-        embedding: Vec<f32>,
+        embedding: Said,
+    }
+    #[derive(serde::Deserialize)]
+    #[serde(untagged)]
+    enum Said {
+        Numbers(Vec<f32>),
+        Base64(String),
     }
     if let Some(vectors) = delta.vectors() {
         return vectors.to_vec();
@@ -295,7 +300,19 @@ pub(super) fn floats(delta: &Delta) -> Vec<Vec<f32>> {
     let data = delta.raw.of(Format::OpenAiEmbeddings).and_then(|raw| raw.present("data"));
     let mut entries: Vec<Object<Entry>> = data.and_then(read_as).unwrap_or_default();
     entries.sort_by_key(|Object(entry)| entry.index);
-    entries.into_iter().map(|Object(entry)| entry.embedding).collect()
+    let numbers = |said| match said {
+        Said::Numbers(numbers) => numbers,
+        Said::Base64(text) => of_base64(&text),
+    };
+    entries.into_iter().map(|Object(entry)| numbers(entry.embedding)).collect()
+}
+
+/// The floats of such a text; none where it is another.
+fn of_base64(text: &str) -> Vec<f32> {
+    use base64::Engine as _;
+    let bytes = base64::engine::general_purpose::STANDARD.decode(text).unwrap_or_default();
+    let (numbers, rest) = bytes.as_chunks::<4>();
+    if rest.is_empty() { numbers.iter().map(|number| f32::from_le_bytes(*number)).collect() } else { Vec::new() }
 }
 
 /// Little-endian 32-bit floats in base64 (RFC 4648).
@@ -305,6 +322,21 @@ pub(super) fn base64(vector: &[f32]) -> String {
     base64::engine::general_purpose::STANDARD.encode(bytes)
 }
 
+/// An entry of OpenAI's answer, whose vector is not read.
+#[derive(serde::Deserialize)]
+struct Whole<'a> {
+    #[serde(borrow)]
+    embedding: &'a RawValue,
+}
+
+/// Whether a value is a vector: numbers, none of which is missing, or their base64.
+pub(super) fn is_vector(json: &str) -> bool {
+    let numbers = json.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
+    let is_of_numbers = numbers.is_some_and(|numbers| !numbers.trim().is_empty() && !numbers.contains("null"));
+    is_of_numbers || json.starts_with('"') && json.len() > 2
+}
+
+/// The number of vectors that a delta has. What is null in the place of one is none.
 fn count_of(delta: &Delta) -> usize {
     if let Some(raw) = delta.raw.of(Format::CohereEmbed) {
         return embed::vectors_in(raw);
@@ -315,7 +347,10 @@ fn count_of(delta: &Delta) -> usize {
     let data = delta.raw.of(Format::OpenAiEmbeddings).and_then(|raw| raw.present("data"));
     match (delta.vectors(), data) {
         (Some(vectors), _) => vectors.len(),
-        (None, Some(data)) => serde_json::from_str::<Vec<IgnoredAny>>(data).map_or(0, |all| all.len()),
+        (None, Some(data)) => {
+            let all: Vec<Object<Whole<'_>>> = read_as(data).unwrap_or_default();
+            all.iter().filter(|Object(entry)| is_vector(entry.embedding.get())).count()
+        }
         (None, None) => 0,
     }
 }
@@ -330,6 +365,7 @@ mod tests {
         mistral::Mistral,
         openai::{OpenAi, read_embedding},
     };
+    use crate::inference::Raw;
 
     const UPSTREAM: Upstream<'_> = Upstream { model: "up", max_output: 0, tier: None };
 
@@ -339,6 +375,14 @@ mod tests {
 
     fn body(call: &ProviderCall) -> Value {
         serde_json::from_str(&call.body.to_json()).unwrap()
+    }
+
+    #[test]
+    fn vectors_in_base64_are_read_as_their_numbers() {
+        let body = format!(r#"{{"data":[{{"embedding":"{}","index":0}}]}}"#, base64(&[0.5, -2.0]));
+        let raw = Raw::Own(Format::OpenAiEmbeddings, Fields::parse(body.as_bytes()).unwrap());
+        let delta = Delta { raw, ..Delta::default() };
+        assert_eq!((count_of(&delta), floats(&delta)), (1, vec![vec![0.5, -2.0]]));
     }
 
     #[test]
@@ -430,6 +474,8 @@ mod tests {
                 assert_eq!((report.input, error.status), (Some(3), 200));
                 assert!(error.message.ends_with("vectors for 2 inputs"), "{}", error.message);
             }
+            let events = read(&one.replace("[0.5]", "null"));
+            assert!(matches!(&events[..], [Event::Reported(_), Event::Failed(Failure::Provider(_))]), "{events:?}");
         }
     }
 }

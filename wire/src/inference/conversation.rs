@@ -297,6 +297,18 @@ pub struct CacheMark {
     pub ttl: Option<CacheTtl>,
 }
 
+impl CacheMark {
+    /// Of two marks at one place, the one that is kept for longer: it costs more.
+    pub fn longer(one: Option<Self>, other: Option<Self>) -> Option<Self> {
+        let is_long = |mark: Self| mark.ttl.is_some_and(CacheTtl::is_long);
+        match (one, other) {
+            (Some(known), Some(later)) if is_long(known) && !is_long(later) => one,
+            (_, Some(_)) => other,
+            (_, None) => one,
+        }
+    }
+}
+
 /// How long a provider keeps a cached prefix.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CacheTtl {

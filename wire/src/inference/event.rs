@@ -24,8 +24,10 @@ pub struct Usage {
 /// Why an answer ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum FinishReason {
-    /// The model ended it, or a stop text came.
+    /// The model ended it, or a stop text came of which nothing is told.
     Stop,
+    /// A stop text came: the text, where it is told.
+    StopText(Option<Box<str>>),
     /// The output limit, the context, the credits or the maximal cost ended it.
     Length,
     /// The model calls tools.
@@ -34,6 +36,20 @@ pub enum FinishReason {
     ContentFilter,
     /// The provider's own word for the reason.
     Other(String),
+}
+
+impl FinishReason {
+    /// The reason of an answer with calls, or without. Some providers end an answer that calls tools in the word of any other, and
+    /// clients run the calls only where the reason says so.
+    #[must_use]
+    pub fn with_calls(self, has_calls: bool) -> Self {
+        match self {
+            Self::Stop if has_calls => Self::ToolCalls,
+            Self::Stop | Self::StopText(_) | Self::Length | Self::ToolCalls | Self::ContentFilter | Self::Other(_) => {
+                self
+            }
+        }
+    }
 }
 
 /// One token's log probability.

@@ -379,7 +379,7 @@ fn a_stop_text_is_held_back_wherever_it_is_cut() {
     let stop: String = characters[12..17].iter().collect();
     let events = run(raw_with("The alphabet: A, B, C, D, E,", &json!({"stop": ["never said", stop]})));
     assert_eq!(text(&events, 0), whole[..whole.find(&stop).unwrap()]);
-    assert_eq!(finish(&events, 0).0, Some(FinishReason::Stop));
+    assert_eq!(finish(&events, 0).0, Some(FinishReason::StopText(Some(stop.into()))));
 }
 
 #[test]

@@ -5,10 +5,11 @@ use super::messages;
 use crate::{
     fields::BadRequest,
     format::{
+        marks,
         openai::reading::{Member, member, members, note, read_as, read_mark, read_text},
         proof::hidden,
     },
-    inference::{Content, File, Image, Media, Part, Reasoning, ToolCall, ToolKind, ToolResult, Unread},
+    inference::{CacheMark, Content, File, Image, Media, Part, Reasoning, ToolCall, ToolKind, ToolResult, Unread},
     object::Object,
 };
 
@@ -46,7 +47,14 @@ pub(super) fn read(members: &[Member<'_>], kind: &str, at: &str, unread: &mut Ve
     for (name, value) in members.iter().filter(|(_, value)| *value != "null") {
         match &**name {
             "type" => {}
-            "cache_control" => part.cache = read_mark(value, &format!("{at}.{name}"), unread),
+            "cache_control" => {
+                let mark = read_mark(value, &format!("{at}.{name}"), unread);
+                part.cache = CacheMark::longer(part.cache, mark);
+            }
+            // What is read as one text may have marks of its own.
+            "source" | "content" if is_read && ["document", "search_result"].contains(&kind) => {
+                part.cache = CacheMark::longer(part.cache, marks::within(value, &format!("{at}.{name}"), unread));
+            }
             name if is_read && own.contains(&name) => {}
             name => note(unread, format!("{at}.{name}"), value),
         }
@@ -155,7 +163,7 @@ mod tests {
     use super::*;
     use crate::{
         fields::Fields,
-        inference::{CacheMark, CacheTtl, Role},
+        inference::{CacheTtl, Role},
     };
 
     #[expect(clippy::needless_pass_by_value, reason = "it is made where it is asked about")]
@@ -233,6 +241,23 @@ mod tests {
         assert_eq!(result.parts[1].content, Content::Unknown { kind: "tool_reference".into() });
         let at = "messages[0].content[0].content[1]";
         assert_eq!(unread, [format!("{at}.type"), format!("{at}.tool_name")]);
+    }
+
+    #[test]
+    fn marks_within_what_is_read_as_one_text_are_the_parts() {
+        let words = json!([{"type": "text", "text": "w", "cache_control": {"type": "ephemeral", "ttl": "1h"}}]);
+        for block in [
+            json!({"type": "document", "source": {"type": "content", "content": words}}),
+            json!({"type": "search_result", "title": "t", "source": "u", "content": words}),
+            json!({"type": "search_result", "title": "t", "source": "u", "content": words, "cache_control": {"ttl": "5m"}}),
+        ] {
+            let (part, unread) = of(block.clone());
+            let mark = Some(CacheMark { ttl: Some(CacheTtl::Hour1) });
+            assert_eq!((part.cache, unread.len()), (mark, 0), "{block}");
+        }
+        let odd = json!([{"type": "text", "text": "w", "cache_control": {"type": "ephemeral", "ttl": "9h"}}]);
+        let (_, unread) = of(json!({"type": "search_result", "title": "t", "source": "u", "content": odd}));
+        assert_eq!(unread, ["messages[0].content[0].content[0].cache_control.ttl"]);
     }
 
     #[test]

@@ -33,6 +33,8 @@ pub(super) enum Meaning {
 pub(super) struct Course {
     /// Of each block that calls a tool its index, in the order of the calls.
     calls: Vec<u64>,
+    /// The index of the block that calls a tool and has no input yet.
+    bare: Option<u64>,
     /// Whether the model wrote anything.
     pub(super) has_output: bool,
 }
@@ -57,7 +59,7 @@ impl Course {
             }
             "content_block_start" => Meaning::Piece(self.started(event)),
             "content_block_delta" => Meaning::Piece(self.grown(event)),
-            "content_block_stop" => Meaning::Piece(Delta::default()),
+            "content_block_stop" => Meaning::Piece(self.stopped(event)),
             "message_delta" => self.ending(event),
             "message_stop" => Meaning::End,
             "ping" => Meaning::Ping,
@@ -73,6 +75,9 @@ impl Course {
     fn started(&mut self, event: &Fields) -> Delta {
         let Some(block) = event.present("content_block").and_then(Pairs::of) else { return Delta::default() };
         let delta = self.block(Self::index(event), &block);
+        if delta.calls.iter().any(|call| call.arguments.is_empty()) {
+            self.bare = Some(Self::index(event));
+        }
         let is_text = text(&block, "type").is_none_or(|kind| kind == "text" || kind == "thinking");
         self.has_output |= !is_text || delta.written().any(|text| !text.is_empty());
         delta
@@ -121,6 +126,9 @@ impl Course {
                 Some(place) => {
                     let index = u32::try_from(place).unwrap_or(u32::MAX);
                     let call = CallDelta { index, arguments: said("partial_json"), ..CallDelta::default() };
+                    if !call.arguments.is_empty() && self.bare == Some(Self::index(event)) {
+                        self.bare = None;
+                    }
                     Delta { calls: vec![call], ..Delta::default() }
                 }
                 None => Delta::default(),
@@ -131,9 +139,23 @@ impl Course {
         delta
     }
 
+    /// A call without input has an empty object: other formats have no other word for it.
+    fn stopped(&mut self, event: &Fields) -> Delta {
+        let index = Self::index(event);
+        let Some(place) = self.calls.iter().position(|known| Some(*known) == self.bare && *known == index) else {
+            return Delta::default();
+        };
+        self.bare = None;
+        let index = u32::try_from(place).unwrap_or(u32::MAX);
+        let call = CallDelta { index, arguments: "{}".into(), ..CallDelta::default() };
+        Delta { calls: vec![call], ..Delta::default() }
+    }
+
     fn ending(&self, event: &Fields) -> Meaning {
-        let reason = event.present("delta").and_then(Pairs::of).and_then(|delta| text(&delta, "stop_reason"));
-        let finish = reason.as_deref().map(stop::read);
+        let delta = event.present("delta").and_then(Pairs::of);
+        let said = |name: &str| delta.as_ref().and_then(|delta| text(delta, name));
+        let reason = said("stop_reason").map(|reason| stop::read(&reason, said("stop_sequence")));
+        let finish = reason.map(|reason| reason.with_calls(!self.calls.is_empty()));
         let report = self.billed(usage::report(event), finish.as_ref());
         Meaning::Ending(Delta { finish, ..Delta::default() }, report)
     }

@@ -7,7 +7,9 @@ use crate::{
     fields::{BadRequest, Fields},
     format::{
         AnswerReader, ClientFormat, ErrorShape, KeyHeader, ProviderCall, ProviderFormat, Upstream, feature,
-        openai::faults::read_named_refusal, pairing::pair, proof,
+        openai::faults::read_named_refusal,
+        prepare::{loosen, prepare},
+        proof,
     },
     inference::{Event, Failure, Format, ProviderError, Request},
     usage::Tier,
@@ -79,7 +81,8 @@ impl ProviderFormat for Anthropic {
             return Ok(call);
         }
         feature::check(&request, "Anthropic", translate::takes)?;
-        pair(&mut request)?;
+        prepare(&mut request, upstream)?;
+        loosen(&mut request);
         let mut body = translate::body(&request, upstream)?;
         set_tier(&mut body, upstream);
         let version = if translate::samples(&request) { OLD } else { NEW };

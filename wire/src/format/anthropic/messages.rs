@@ -3,7 +3,7 @@
 use super::blocks;
 use crate::{
     fields::{BadRequest, Fields, Pairs},
-    format::openai::reading::{member, members_of, note, read_mark, read_text},
+    format::openai::reading::{member, members_of, no_content, note, read_mark, read_text},
     inference::{CacheMark, Message, Part, Role, Unread},
 };
 
@@ -62,7 +62,7 @@ pub(super) fn content(json: &str, at: &str, unread: &mut Vec<Unread>) -> Result<
     if let Some(text) = read_text(json) {
         return Ok(vec![Part::text(text)]);
     }
-    let must = || BadRequest::new(at, "must be a string or an array of blocks");
+    let must = || BadRequest::new(at, no_content(json, "must be a string or an array of blocks"));
     let list = Pairs::each_of(json).ok_or_else(must)?;
     let each = list.enumerate().map(|(place, block)| {
         let at = format!("{at}[{place}]");

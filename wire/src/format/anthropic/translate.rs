@@ -10,9 +10,13 @@ use crate::{
     format::{
         Upstream,
         feature::{Feature, Takes},
+        prepare::person,
     },
-    inference::{CacheMark, CacheTtl, Conversation, Failure, OutputFormat, Request, Tool, ToolChoice, Work},
+    inference::{CacheMark, CacheTtl, Conversation, Failure, Format, OutputFormat, Request, Tool, ToolChoice, Work},
 };
+
+/// The longest name of the person behind a request, in characters.
+const LONGEST_PERSON: usize = 256;
 
 /// How messages treat the features of requests in other formats.
 pub(in crate::format) const fn takes(feature: Feature) -> Takes {
@@ -76,8 +80,19 @@ pub(super) fn body(request: &Request, upstream: &Upstream<'_>) -> Result<Fields,
     let mut body = Fields::default();
     body.set("model", upstream.model);
     let Work::Conversation(conversation) = &request.work else { return Ok(body) };
-    let limit = conversation.generation.limit.map_or(upstream.max_output, |limit| limit.tokens);
-    let limit = limit.min(upstream.max_output.max(1));
+    let limit = match (conversation.generation.limit, upstream.max_output) {
+        (Some(limit), _) => limit.tokens.max(1),
+        (None, 0) => {
+            let field = match request.source.format {
+                Format::OpenAiResponses => "max_output_tokens",
+                Format::Gemini => "generationConfig.maxOutputTokens",
+                _ => "max_tokens",
+            };
+            let message = "is needed: how much this model writes at most is not known here".to_owned();
+            return Err(Failure::Invalid { field: field.to_owned(), message });
+        }
+        (None, most) => most,
+    };
     body.set("max_tokens", &limit);
     let written = conversation::write(&conversation.messages, request.source.format)?;
     if !written.system.is_empty() {
@@ -86,9 +101,9 @@ pub(super) fn body(request: &Request, upstream: &Upstream<'_>) -> Result<Fields,
     body.set("messages", &written.messages);
     put_tools(&mut body, conversation);
     put_output(&mut body, conversation, reasoning::asked(conversation, request.source.format, upstream.model, limit)?);
-    put_sampling(&mut body, conversation);
+    put_sampling(&mut body, conversation, request.source.format)?;
     if let Some(user) = &request.end_user {
-        body.set("metadata", &json!({"user_id": user}));
+        body.set("metadata", &json!({"user_id": person(user, LONGEST_PERSON)}));
     }
     if request.stream {
         body.set("stream", &true);
@@ -96,10 +111,13 @@ pub(super) fn body(request: &Request, upstream: &Upstream<'_>) -> Result<Fields,
     Ok(body)
 }
 
-fn put_sampling(body: &mut Fields, conversation: &Conversation) {
+fn put_sampling(body: &mut Fields, conversation: &Conversation, client: Format) -> Result<(), Failure> {
     let sampling = &conversation.generation.sampling;
     // Hotter than this the format does not go.
-    for (name, number) in [("temperature", sampling.temperature.map(|heat| heat.min(1.0))), ("top_p", sampling.top_p)] {
+    let temperature = sampling.temperature.map(|heat| heat.min(1.0));
+    // Newer models take one of both, and a nucleus of all tokens is none.
+    let top_p = sampling.top_p.filter(|top_p| temperature.is_none() || *top_p < 1.0);
+    for (name, number) in [("temperature", temperature), ("top_p", top_p)] {
         if let Some(number) = number {
             body.set(name, &number);
         }
@@ -107,9 +125,15 @@ fn put_sampling(body: &mut Fields, conversation: &Conversation) {
     if let Some(k) = sampling.top_k.filter(|k| *k > 0) {
         body.set("top_k", &k);
     }
+    if sampling.stop.iter().any(|text| text.trim().is_empty()) {
+        let field = Feature::Stop.field(client).to_owned();
+        let message = "must not be white space alone for Anthropic's models".to_owned();
+        return Err(Failure::Invalid { field, message });
+    }
     if !sampling.stop.is_empty() {
         body.set("stop_sequences", &sampling.stop);
     }
+    Ok(())
 }
 
 /// A mark of a cache; times that the format lacks become the nearest it has.

@@ -6,7 +6,7 @@ use serde_json::Value;
 use crate::{
     fields::{Fields, Pairs, text_of},
     format::openai::reading::count,
-    usage::{Longer, Report, Tier},
+    usage::{Apart, Longer, Report, Tier},
 };
 
 /// Longer usage objects are not passed on: no real one is as long.
@@ -47,25 +47,29 @@ pub(super) fn read(text: &str) -> Option<Report> {
         web_searches: uses("web_search_requests"),
         web_fetches: uses("web_fetch_requests"),
         tier: tier(&object),
+        apart: Some(apart(&object)),
         own: (text.len() <= LARGEST_OBJECT).then(|| text.into()),
         ..Report::default()
     };
     (!is_nothing).then(|| report.fitted())
 }
 
-/// The tier served. Speed and place are tiers of their own price; what is told of the service tier beside it is the usual one's, or a
-/// batch's: the word `priority` was for capacity that is paid ahead, and says nothing of a price.
+/// The service tier served: the usual one, or a batch's. The word `priority` was for capacity that is paid ahead, and says
+/// nothing of a price.
 fn tier(object: &Pairs<'_>) -> Option<Tier> {
+    let word = object.get("service_tier").and_then(text_of)?;
+    Tier::from_word(&word).filter(|tier| *tier != Tier::Priority)
+}
+
+/// Speed and place. Each is told by itself, and has a price of its own: what is told of one says nothing of the other.
+fn apart(object: &Pairs<'_>) -> Apart {
     let word = |name: &str| object.get(name).and_then(text_of);
-    let is = |name: &str, value: &str| word(name).is_some_and(|word| word == value);
-    match (is("speed", "fast"), is("inference_geo", "us")) {
-        (true, true) => Some(Tier::PriorityUs),
-        (true, false) => Some(Tier::Priority),
-        (false, true) => Some(Tier::Us),
-        (false, false) => {
-            word("service_tier").and_then(|word| Tier::from_word(&word)).filter(|tier| *tier != Tier::Priority)
-        }
-    }
+    let is = |name: &str, dearer: &str, usual: &str| match word(name).as_deref() {
+        Some(word) if word == dearer => Some(true),
+        Some(word) if word == usual => Some(false),
+        Some(_) | None => None,
+    };
+    Apart { is_fast: is("speed", "fast", "standard"), is_us: is("inference_geo", "us", "global") }
 }
 
 /// The token counts of one object.
@@ -215,6 +219,34 @@ mod tests {
             assert_eq!(of(nothing.clone()), None, "{nothing}");
         }
         let fast = of(json!({"input_tokens": 1.0, "speed": "fast", "service_tier": "standard"})).unwrap();
-        assert_eq!((fast.input, fast.tier), (Some(1), Some(Tier::Priority)));
+        assert_eq!((fast.input, fast.served(Tier::Standard)), (Some(1), Tier::Priority));
+    }
+
+    #[test]
+    fn a_word_of_the_service_tier_says_nothing_of_speed_and_place() {
+        let served = |more: Value, asked| {
+            let mut usage = json!({"input_tokens": 1_000, "output_tokens": 100});
+            usage.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+            of(usage).unwrap().served(asked)
+        };
+        for (told, asked, expected) in [
+            (json!({"service_tier": "standard"}), Tier::Priority, Tier::Priority),
+            (json!({"service_tier": "standard", "inference_geo": null}), Tier::Us, Tier::Us),
+            (json!({"service_tier": "standard"}), Tier::Us, Tier::Us),
+            (json!({"speed": "fast"}), Tier::PriorityUs, Tier::PriorityUs),
+            (json!({"inference_geo": "us"}), Tier::PriorityUs, Tier::PriorityUs),
+            (json!({"speed": "standard"}), Tier::Priority, Tier::Standard),
+            (json!({"speed": "quicker", "inference_geo": 7}), Tier::PriorityUs, Tier::PriorityUs),
+            (json!({"inference_geo": "global"}), Tier::Us, Tier::Standard),
+            (json!({"service_tier": "batch"}), Tier::Standard, Tier::Batch),
+            (json!({"speed": "fast", "inference_geo": "us"}), Tier::Standard, Tier::PriorityUs),
+            (json!({}), Tier::Standard, Tier::Standard),
+        ] {
+            assert_eq!(served(told.clone(), asked), expected, "{told} {asked:?}");
+        }
+        let begun = of(json!({"input_tokens": 1_000, "output_tokens": 1, "speed": "fast"})).unwrap();
+        let both = begun.gain(of(json!({"output_tokens": 100, "service_tier": "standard"})).unwrap());
+        assert_eq!(both.served(Tier::Priority), Tier::Priority);
+        assert_eq!(both.served(Tier::Standard), Tier::Priority);
     }
 }

@@ -59,7 +59,9 @@ fn answer(fields: &Fields, blocks: &[&RawValue]) -> (Vec<Delta>, Option<Report>)
         }
     }
     let reason = fields.present("stop_reason").and_then(text_of).map(Cow::into_owned);
-    let finish = reason.as_deref().map(stop::read);
+    let has_calls = deltas.iter().any(|delta| !delta.calls.is_empty());
+    let text = fields.present("stop_sequence").and_then(text_of).map(Cow::into_owned);
+    let finish = reason.as_deref().map(|reason| stop::read(reason, text).with_calls(has_calls));
     let report = course.billed(usage::report(fields), finish.as_ref());
     match deltas.last_mut() {
         Some(last) => last.finish = finish,

@@ -29,6 +29,8 @@ pub struct Writer {
     blocks: Blocks,
     has_begun: bool,
     finish: Option<FinishReason>,
+    /// The stop text of the request, where it has one alone.
+    only_stop: Option<String>,
     /// The index of the provider's block that has not stopped.
     open: Option<u64>,
     /// The provider's events from the one with the reason on: they end the answer.
@@ -48,6 +50,10 @@ impl Writer {
             blocks: Blocks::new(id),
             has_begun: false,
             finish: None,
+            only_stop: match request.generation().map(|generation| &generation.sampling.stop[..]) {
+                Some([only]) => Some(only.clone()),
+                Some(_) | None => None,
+            },
             open: None,
             held: Vec::new(),
         }
@@ -97,8 +103,23 @@ impl Writer {
         let reason = self.finish.as_ref().map_or("max_tokens", stop::word);
         let mut fields = Fields::default();
         fields.set("type", "message_delta");
-        fields.set("delta", &json!({"stop_reason": reason, "stop_sequence": null}));
+        fields.set("delta", &json!({"stop_reason": reason, "stop_sequence": self.stop_text(self.finish.as_ref())}));
         fields
+    }
+
+    /// The stop text that ended an answer. Not all who tell that one came tell which.
+    fn stop_text<'a>(&'a self, finish: Option<&'a FinishReason>) -> Option<&'a str> {
+        match finish {
+            Some(FinishReason::StopText(text)) => text.as_deref().or(self.only_stop.as_deref()),
+            Some(
+                FinishReason::Stop
+                | FinishReason::Length
+                | FinishReason::ToolCalls
+                | FinishReason::ContentFilter
+                | FinishReason::Other(_),
+            )
+            | None => None,
+        }
     }
 }
 
@@ -175,6 +196,7 @@ impl WholeWriter for Writer {
         }
         let finish = deltas.iter().filter(|delta| delta.choice == 0).find_map(|delta| delta.finish.as_ref());
         let reason = finish.map_or("max_tokens", stop::word).to_owned();
+        let stop_text = self.stop_text(finish).map(str::to_owned);
         deltas.iter().filter(|delta| delta.choice == 0).for_each(|delta| self.blocks.gather(delta));
         let mut fields = Fields::default();
         fields.set("id", &self.id);
@@ -183,7 +205,7 @@ impl WholeWriter for Writer {
         fields.set("model", &self.model);
         fields.set("content", &self.blocks.take());
         fields.set("stop_reason", &reason);
-        fields.set("stop_sequence", &Value::Null);
+        fields.set("stop_sequence", &stop_text);
         fields.to_json_with(&[], &gain, ROOM)
     }
 }

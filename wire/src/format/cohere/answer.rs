@@ -32,6 +32,8 @@ pub(super) struct Answer {
     form: Option<Form>,
     /// Calls that began, by their index in the stream.
     calls: Vec<u64>,
+    /// The call that has no arguments yet.
+    bare: Option<u32>,
     has_answered: bool,
     is_over: bool,
 }
@@ -84,7 +86,7 @@ impl Answer {
     }
 
     const fn of(form: Option<Form>) -> Self {
-        Self { form, calls: Vec::new(), has_answered: false, is_over: false }
+        Self { form, calls: Vec::new(), bare: None, has_answered: false, is_over: false }
     }
 
     /// The original of an event, or of a whole answer without its usage, for a client of this format.
@@ -103,7 +105,7 @@ impl Answer {
     fn read(&mut self, value: &Value, events: &mut Vec<Event>) -> Result<(), Failure> {
         let message = value.pointer("/delta/message").unwrap_or(&Value::Null);
         let delta = match value.get("type").and_then(Value::as_str) {
-            Some("message-start" | "content-end" | "tool-call-end" | "citation-start" | "citation-end" | "debug") => {
+            Some("message-start" | "content-end" | "citation-start" | "citation-end" | "debug") => {
                 self.has_answered = true;
                 return Ok(());
             }
@@ -111,6 +113,10 @@ impl Answer {
             Some("tool-plan-delta") => Delta { reasoning: text(message, "tool_plan").into(), ..Delta::default() },
             Some("tool-call-start") => Delta { calls: vec![self.begun(value, message)?], ..Delta::default() },
             Some("tool-call-delta") => Delta { calls: self.more(value, message), ..Delta::default() },
+            // A call without arguments has an empty object: other formats have no other word for it.
+            Some("tool-call-end") => {
+                Delta { calls: self.bare.take().map(empty).into_iter().collect(), ..Delta::default() }
+            }
             Some("message-end") => return self.end(&value["delta"], Delta::default(), events),
             _ if value.get("message").is_some_and(Value::is_object) => {
                 let delta = whole(&value["message"]);
@@ -135,15 +141,20 @@ impl Answer {
         }
         let index = u32::try_from(self.calls.len()).unwrap_or(u32::MAX);
         self.calls.push(value.get("index").and_then(Value::as_u64).unwrap_or(0));
-        Ok(call(index, &message["tool_calls"]))
+        let call = call(index, &message["tool_calls"]);
+        self.bare = call.arguments.is_empty().then_some(index);
+        Ok(call)
     }
 
     /// More of a call's arguments.
-    fn more(&self, value: &Value, message: &Value) -> Vec<CallDelta> {
+    fn more(&mut self, value: &Value, message: &Value) -> Vec<CallDelta> {
         let index = value.get("index").and_then(Value::as_u64).unwrap_or(0);
         let place = self.calls.iter().rposition(|known| *known == index).or(self.calls.len().checked_sub(1));
         let arguments = text(&message["tool_calls"]["function"], "arguments").to_owned();
         let index = place.and_then(|place| u32::try_from(place).ok());
+        if !arguments.is_empty() {
+            self.bare = self.bare.filter(|bare| Some(*bare) != index);
+        }
         index.map(|index| CallDelta { index, arguments, ..CallDelta::default() }).into_iter().collect()
     }
 
@@ -153,7 +164,8 @@ impl Answer {
         let said = text(end, "error");
         let is_fault = matches!(word, "ERROR" | "TIMEOUT") || !said.is_empty();
         if !is_fault {
-            delta.finish = Some(stop::read(word));
+            let has_calls = !self.calls.is_empty() || !delta.calls.is_empty();
+            delta.finish = Some(stop::read(word).with_calls(has_calls));
             events.push(Event::Delta(delta));
         }
         events.extend(report(end).map(|report| Event::Reported(Box::new(report))));
@@ -189,6 +201,11 @@ fn call(index: u32, call: &Value) -> CallDelta {
     }
 }
 
+/// The arguments of a call that has none.
+fn empty(index: u32) -> CallDelta {
+    CallDelta { index, arguments: "{}".to_owned(), ..CallDelta::default() }
+}
+
 /// A whole message. Its plan for the tools is reasoning.
 fn whole(message: &Value) -> Delta {
     let mut delta = Delta { reasoning: text(message, "tool_plan").into(), ..Delta::default() };
@@ -202,6 +219,9 @@ fn whole(message: &Value) -> Delta {
     }
     let calls = message.get("tool_calls").and_then(Value::as_array).into_iter().flatten().take(MOST_CALLS);
     delta.calls = (0..).zip(calls).map(|(index, said)| call(index, said)).collect();
+    for call in delta.calls.iter_mut().filter(|call| call.arguments.is_empty()) {
+        call.arguments.push_str("{}");
+    }
     delta
 }
 

@@ -207,7 +207,14 @@ pub(super) fn read_answer(body: &[u8]) -> Vec<Event> {
 /// How many vectors an answer has, of each of its types; none where they differ.
 pub(in crate::format) fn vectors_in(answer: &Fields) -> usize {
     let types = answer.present("embeddings").and_then(read_as::<Map<String, Value>>).unwrap_or_default();
-    let mut counts = types.values().filter(|list| !list.is_null()).map(|list| list.as_array().map_or(0, Vec::len));
+    // What is null in the place of a vector is none.
+    let is_vector = |vector: &&Value| match vector {
+        Value::Array(numbers) => !numbers.is_empty() && !numbers.iter().any(Value::is_null),
+        Value::String(base64) => !base64.is_empty(),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::Object(_) => false,
+    };
+    let count = |list: &Value| list.as_array().map_or(0, |list| list.iter().filter(is_vector).count());
+    let mut counts = types.values().filter(|list| !list.is_null()).map(count);
     let count = counts.next().unwrap_or(0);
     if counts.all(|other| other == count) { count } else { 0 }
 }

@@ -11,7 +11,7 @@ use crate::{
         AnswerReader, ClientFormat, ErrorShape, ProviderCall, ProviderFormat, Upstream, feature,
         incoming::{Incoming, read_all},
         openai::read_refusal,
-        pairing::pair,
+        prepare::{check_stops, prepare},
         proof, rerank, vectors,
     },
     inference::{Event, Failure, Format, ProviderError, Request},
@@ -20,6 +20,8 @@ use crate::{
 const CHAT: &str = "/chat";
 const EMBED: &str = "/embed";
 const RERANK: &str = "/rerank";
+/// The most texts that end an answer.
+const MOST_STOPS: usize = 5;
 
 /// Chats, as clients ask for them.
 #[derive(Debug)]
@@ -77,7 +79,8 @@ impl ProviderFormat for Cohere {
             | Format::Mistral => {}
         }
         feature::check(&request, "Cohere", takes)?;
-        pair(&mut request)?;
+        prepare(&mut request, upstream)?;
+        check_stops(&request, MOST_STOPS, "Cohere")?;
         let body = translate::body(&request, upstream)?;
         Ok(ProviderCall::translated(Format::Cohere, request.stream, CHAT.into(), body))
     }

@@ -4,7 +4,7 @@
 use crate::{
     fields::{BadRequest, Fields, Pairs},
     format::openai::reading::{
-        Member, member, members, members_of, note, note_others, read_calls, read_part, read_text,
+        Member, member, members, members_of, no_content, note, note_others, read_calls, read_part, read_text,
     },
     inference::{Content, Message, Part, Reasoning, Role, ToolResult, Unread},
 };
@@ -70,7 +70,8 @@ fn content(members: &[Member<'_>], role: Role, at: &str, unread: &mut Vec<Unread
     if let Some(text) = read_text(json) {
         return Ok(vec![Part::text(text)]);
     }
-    let list = Pairs::each_of(json).ok_or_else(must)?;
+    let bad = || BadRequest::new(at, no_content(json, "must be a string or an array of blocks"));
+    let list = Pairs::each_of(json).ok_or_else(bad)?;
     let each = list.enumerate().map(|(place, block)| {
         let at = format!("{at}[{place}]");
         let members = members_of(block, &at)?;

@@ -5,7 +5,8 @@ use crate::inference::FinishReason;
 /// A reason as it is read.
 pub(super) fn read(word: &str) -> FinishReason {
     match word {
-        "COMPLETE" | "STOP_SEQUENCE" => FinishReason::Stop,
+        "COMPLETE" => FinishReason::Stop,
+        "STOP_SEQUENCE" => FinishReason::StopText(None),
         "MAX_TOKENS" => FinishReason::Length,
         "TOOL_CALL" => FinishReason::ToolCalls,
         "ERROR_TOXIC" => FinishReason::ContentFilter,
@@ -17,6 +18,7 @@ pub(super) fn read(word: &str) -> FinishReason {
 pub(super) fn word(finish: Option<&FinishReason>) -> &str {
     match finish {
         Some(FinishReason::Stop) => "COMPLETE",
+        Some(FinishReason::StopText(_)) => "STOP_SEQUENCE",
         Some(FinishReason::Length) | None => "MAX_TOKENS",
         Some(FinishReason::ToolCalls) => "TOOL_CALL",
         Some(FinishReason::ContentFilter) => "ERROR_TOXIC",

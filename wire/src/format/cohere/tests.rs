@@ -165,7 +165,10 @@ fn a_whole_answer_and_its_ends_are_read() {
     };
     let (text, thoughts, calls, finish, usage, end) = of("COMPLETE", json!({}));
     assert_eq!((text.as_str(), thoughts.as_str(), calls), ("hi", "planhm", vec![(0, "cf{}".into())]));
-    assert_eq!((finish, usage, end.as_str()), (Some(FinishReason::Stop), (Some(5), Some(418)), "finished"));
+    // The reason is said by the calls, also where the provider has another word.
+    assert_eq!((finish, usage, end.as_str()), (Some(FinishReason::ToolCalls), (Some(5), Some(418)), "finished"));
+    let without = json!({"message": {"role": "assistant", "content": [{"type": "text", "text": "hi"}]}});
+    assert_eq!(of("COMPLETE", without).3, Some(FinishReason::Stop));
     assert_eq!(of("MAX_TOKENS", json!({})).3, Some(FinishReason::Length));
     assert_eq!(of("STOP_SEQUENCE", json!({"usage": {"tokens": {"input_tokens": 71}}})).4, (None, None));
     let failed = of("ERROR", json!({}));
@@ -313,8 +316,7 @@ fn a_clients_bytes_and_headers_pass_and_the_model_is_named_as_cohere_does() {
 /// A chat of Cohere's with all that others have words for.
 fn chat() -> Value {
     let called = json!({"id": "c", "type": "function", "function": {"name": "sky", "arguments": "{}"}});
-    let tool =
-        json!({"type": "function", "function": {"name": "sky", "description": "d", "parameters": {"type": "object"}}});
+    let tool = json!({"type": "function", "function": {"name": "sky", "description": "d", "parameters": {"type": "object", "additionalProperties": false}}});
     json!({"model": "m", "messages": [
             {"role": "system", "content": "be brief"},
             {"role": "user", "content": [{"type": "text", "text": "look"}, {"type": "image_url", "image_url": {"url": "data:image/png;base64,AA"}}]},
@@ -376,4 +378,15 @@ fn what_others_have_no_words_for_is_refused_by_coheres_name() {
             .collect();
         assert_eq!(fields, vec![field; refusing], "{more}");
     }
+}
+
+#[test]
+fn a_call_without_arguments_has_an_empty_object_and_a_stop_text_a_reason_of_its_own() {
+    let arguments = STREAM.find("event: tool-call-delta").unwrap()..STREAM.rfind("event: tool-call-end").unwrap();
+    let bare = [&STREAM[..arguments.start], &STREAM[arguments.end..]].concat();
+    let told = said(&Cohere.read_whole(Format::Cohere, bare.replace("TOOL_CALL", "COMPLETE").as_bytes()));
+    assert_eq!(told.2, [(0, "c1sky".to_owned()), (0, "{}".to_owned())]);
+    assert_eq!(told.3, Some(FinishReason::ToolCalls));
+    let stopped = r#"{"id":"i","finish_reason":"STOP_SEQUENCE","message":{"content":[{"type":"text","text":"hi"}]}}"#;
+    assert_eq!(said(&Cohere.read_whole(Format::Cohere, stopped.as_bytes())).3, Some(FinishReason::StopText(None)));
 }

@@ -9,6 +9,7 @@ use crate::{
         feature::{Feature, Takes},
         kin,
         openai::parsed,
+        prepare::check_messages,
     },
     inference::{
         Content, Conversation, Failure, Format, Generation, Message, OutputFormat, Part, Reasoning, ReasoningWanted,
@@ -80,6 +81,7 @@ pub(super) fn body(request: &Request, upstream: &Upstream<'_>) -> Result<Fields,
     let Work::Conversation(conversation) = &request.work else { return Ok(body) };
     let messages: Vec<Value> = conversation.messages.iter().flat_map(messages).collect();
     body.set("messages", &messages);
+    check_messages(request, &body)?;
     put_tools(&mut body, conversation);
     match &conversation.output {
         OutputFormat::Text => {}

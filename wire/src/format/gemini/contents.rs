@@ -11,7 +11,7 @@ use serde_json::{Map, Value, json};
 
 use super::proofs::NO_PROOF;
 use crate::{
-    format::{feature, media::inline, proof::GOOGLES},
+    format::{feature, media::inline, prepare::nothing, proof::GOOGLES},
     inference::{Audio, Content, Failure, File, Format, Image, Message, Part, Role, ToolCall, ToolResult},
 };
 
@@ -56,6 +56,9 @@ pub(super) fn of(format: Format, messages: &[Message], needs_proof: bool) -> Res
     if written.turns.is_empty() {
         // Instructions alone are what is asked.
         let parts = std::mem::take(&mut written.instructions);
+        if parts.is_empty() {
+            return Err(nothing(format));
+        }
         written.turns.push(json!({"role": "user", "parts": parts}));
     }
     Ok(written)

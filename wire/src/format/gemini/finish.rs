@@ -35,7 +35,7 @@ pub(super) fn read(word: &str, has_calls: bool) -> FinishReason {
 /// A reason as it is written. Clients know the words of a list alone.
 pub(super) fn word(finish: &FinishReason) -> &'static str {
     match finish {
-        FinishReason::Stop | FinishReason::ToolCalls => "STOP",
+        FinishReason::Stop | FinishReason::StopText(_) | FinishReason::ToolCalls => "STOP",
         FinishReason::Length => "MAX_TOKENS",
         FinishReason::ContentFilter => "SAFETY",
         FinishReason::Other(word) => FAULTS.into_iter().find(|known| known == word).unwrap_or("OTHER"),

@@ -13,7 +13,7 @@ use crate::{
         AnswerReader, ClientFormat, ErrorShape, FINISHED, KeyHeader, ProviderCall, ProviderFormat, Upstream, feature,
         gathered::Gathered,
         incoming::{Incoming, read_all},
-        pairing::pair,
+        prepare::{check_stops, prepare},
         proof, vectors,
     },
     inference::{Event, Failure, Format, ProviderError, Request, Work},
@@ -58,6 +58,9 @@ impl ClientFormat for GenerateList {
 #[derive(Debug)]
 pub struct Gemini;
 
+/// The most texts that end an answer.
+const MOST_STOPS: usize = 5;
+
 /// The method of a call for an answer.
 const fn method(is_streamed: bool) -> &'static str {
     if is_streamed { "streamGenerateContent?alt=sse" } else { "generateContent" }
@@ -90,7 +93,8 @@ impl ProviderFormat for Gemini {
             _ => {}
         }
         feature::check(&request, "Google", translate::takes)?;
-        pair(&mut request)?;
+        prepare(&mut request, upstream)?;
+        check_stops(&request, MOST_STOPS, "Google")?;
         let has_no_place = matches!(request.source.format, Format::AnthropicMessages | Format::Cohere);
         if has_no_place && upstream.model.contains("-image") {
             let message =

@@ -7,7 +7,7 @@ mod translate;
 use super::{
     AnswerReader, ProviderCall, ProviderFormat, Upstream, feature,
     openai::{self, Reader, read_answer, read_refusal},
-    pairing::pair,
+    prepare::{check_messages, loosen, prepare},
     vectors,
 };
 use crate::inference::{Event, Failure, Format, ProviderError, Request, Work};
@@ -33,8 +33,10 @@ impl ProviderFormat for Mistral {
             return vectors::mistral(&request, upstream);
         }
         feature::check(&request, "Mistral", takes)?;
-        pair(&mut request)?;
+        prepare(&mut request, upstream)?;
+        loosen(&mut request);
         let body = translate::body(&request, upstream);
+        check_messages(&request, &body)?;
         Ok(ProviderCall::translated(Format::Mistral, request.stream, CHAT.into(), body))
     }
 

@@ -13,7 +13,7 @@ use crate::{
 /// A reason as this format spells it.
 pub fn finish_word(finish: &FinishReason) -> &str {
     match finish {
-        FinishReason::Stop => "stop",
+        FinishReason::Stop | FinishReason::StopText(_) => "stop",
         FinishReason::Length => "length",
         FinishReason::ToolCalls => "tool_calls",
         FinishReason::ContentFilter => "content_filter",
@@ -229,7 +229,10 @@ fn message<'d>(text: String, deltas: impl Iterator<Item = &'d Delta>) -> Value {
         message["images"] = images(&made);
     }
     if !calls.is_empty() {
-        let whole = |call: &CallDelta| json!({"id": call.id, "type": "function", "function": {"name": call.name, "arguments": call.arguments}});
+        let whole = |call: &CallDelta| {
+            let arguments = if call.arguments.is_empty() { "{}" } else { &call.arguments };
+            json!({"id": call.id, "type": "function", "function": {"name": call.name, "arguments": arguments}})
+        };
         message["tool_calls"] = calls.iter().map(whole).collect();
     }
     message
@@ -313,17 +316,22 @@ fn chat_logprobs(logprobs: &[TokenLogprob]) -> Value {
     if logprobs.is_empty() {
         return Value::Null;
     }
+    json!({"content": tokens(logprobs), "refusal": null})
+}
+
+/// The log probabilities of tokens, as chats and responses have them.
+pub(super) fn tokens(logprobs: &[TokenLogprob]) -> Vec<Value> {
     let one = |token: &str, bytes: &[u8], logprob: Option<f32>| {
         let written = if bytes.is_empty() { token.as_bytes() } else { bytes };
         json!({"token": spelled(token, bytes, ""), "bytes": written, "logprob": logprob})
     };
-    let content = logprobs.iter().map(|chosen| {
+    let each = logprobs.iter().map(|chosen| {
         let mut value = one(&chosen.token, &chosen.bytes, chosen.logprob);
         let top = chosen.top.iter().map(|(token, bytes, logprob)| one(token, bytes, Some(*logprob)));
         value["top_logprobs"] = top.collect();
         value
     });
-    json!({"content": content.collect::<Vec<_>>(), "refusal": null})
+    each.collect()
 }
 
 /// The prefix of a spelled token of a completion.

@@ -14,7 +14,7 @@ use crate::{
     format::{
         AnswerReader, ProviderCall, ProviderFormat, Upstream, feature,
         feature::{Feature, Takes},
-        pairing::pair,
+        prepare::{check_messages, loosen, prepare},
         rerank, vectors,
     },
     inference::{Event, Failure, Format, ProviderError, Request, Role, Work},
@@ -47,6 +47,7 @@ pub(in crate::format) fn translated(mut request: Request, upstream: &Upstream<'_
         messages.filter(|message| message.role == Role::Developer).for_each(|message| message.role = Role::System);
     }
     let mut body = translate::body(&request, upstream);
+    check_messages(&request, &body)?;
     for (newer, older) in [("max_completion_tokens", "max_tokens"), ("safety_identifier", "user")] {
         if let Some(value) = body.get(newer).map(str::to_owned) {
             body.remove(newer);
@@ -85,7 +86,8 @@ impl ProviderFormat for OpenAiCompatible {
             Format::Rerank => return Ok(rerank::compatible(RERANK, request, upstream)),
             Format::OpenAiResponses | Format::AnthropicMessages | Format::Gemini | Format::Mistral | Format::Cohere => {
                 let is_streamed = request.stream;
-                pair(&mut request)?;
+                prepare(&mut request, upstream)?;
+                loosen(&mut request);
                 let body = translated(request, upstream)?;
                 return Ok(ProviderCall::translated(Format::OpenAiChat, is_streamed, formats::CHAT.into(), body));
             }

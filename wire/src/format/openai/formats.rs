@@ -10,7 +10,9 @@ use super::{
 use crate::{
     fields::{BadRequest, Fields},
     format::{
-        AnswerReader, ClientFormat, ProviderCall, ProviderFormat, Upstream, feature, gathered::Gathered, pairing::pair,
+        AnswerReader, ClientFormat, ProviderCall, ProviderFormat, Upstream, feature,
+        gathered::Gathered,
+        prepare::{check_messages, check_stops, loosen, prepare},
         proof, vectors,
     },
     inference::{Event, Failure, Format, ProviderError, Request},
@@ -20,6 +22,8 @@ use crate::{
 pub(super) const CHAT: &str = "/chat/completions";
 pub(super) const COMPLETIONS: &str = "/completions";
 const RESPONSES: &str = "/responses";
+/// The most texts that end an answer.
+const MOST_STOPS: usize = 4;
 pub(super) const EMBEDDINGS: &str = "/embeddings";
 
 /// Chat completions, as clients ask for them.
@@ -62,7 +66,10 @@ impl ClientFormat for Completions {
 pub(in crate::format) fn translated(request: &Request, upstream: &Upstream<'_>) -> Result<Fields, Failure> {
     feature::check(request, "OpenAI", translate::takes)?;
     translate::check_reasoning(request, upstream.model)?;
-    Ok(translate::body(request, upstream))
+    check_stops(request, MOST_STOPS, "OpenAI")?;
+    let body = translate::body(request, upstream);
+    check_messages(request, &body)?;
+    Ok(body)
 }
 
 /// Asks for a service tier. Completions and embeddings know none.
@@ -114,7 +121,8 @@ impl ProviderFormat for OpenAi {
                 return Ok(media::call(request, upstream));
             }
             Format::AnthropicMessages | Format::Gemini | Format::Mistral | Format::Cohere | Format::Rerank => {
-                pair(&mut request)?;
+                prepare(&mut request, upstream)?;
+                loosen(&mut request);
                 let mut body = translated(&request, upstream)?;
                 set_tier(&mut body, format, upstream);
                 return Ok(ProviderCall::translated(Format::OpenAiChat, is_streamed, CHAT.into(), body));

@@ -34,7 +34,7 @@ const LONGEST_SHOWN: usize = 100;
 /// Kinds of parts that have a place in the neutral words, each named like the member that holds its content.
 const KINDS: [&str; 6] = ["text", "refusal", "thinking", "image_url", "input_audio", "file"];
 /// Members that ask a provider to keep a prefix in its cache.
-const MARKS: [&str; 2] = ["prompt_cache_breakpoint", "cache_control"];
+pub(super) const MARKS: [&str; 2] = ["prompt_cache_breakpoint", "cache_control"];
 
 /// Notes a member that has no place in the neutral words. Those beyond the most are not kept: see [`all_of`].
 pub(in crate::format) fn note(unread: &mut Vec<Unread>, at: String, json: &str) {
@@ -61,6 +61,15 @@ pub(in crate::format) fn all_of(unread: Vec<Unread>) -> Result<Vec<Unread>, BadR
 /// A JSON text parsed as `T`; `None` where it is no `T`.
 pub(in crate::format) fn read_as<'a, T: serde::Deserialize<'a>>(json: &'a str) -> Option<T> {
     serde_json::from_str(json).ok()
+}
+
+/// Why content is none: a string whose text can't be read has half of a character.
+pub(in crate::format) fn no_content<'a>(json: &str, must: &'a str) -> &'a str {
+    if json.starts_with('"') {
+        "has an escape that is half of a character: a surrogate without its other half"
+    } else {
+        must
+    }
 }
 
 /// The text of a value that is a string.
@@ -159,7 +168,10 @@ fn read_message(place: usize, message: Option<Pairs<'_>>, unread: &mut Vec<Unrea
             },
             // `false` is what some libraries write of each message, and other providers refuse.
             "prefix" if role == Role::Assistant && *value == "true" => message.is_prefix = true,
-            name if MARKS.contains(&name) => message.cache = read_mark(value, &at(&format!(".{name}")), unread),
+            name if MARKS.contains(&name) => {
+                let mark = read_mark(value, &at(&format!(".{name}")), unread);
+                message.cache = CacheMark::longer(message.cache, mark);
+            }
             name => note(unread, at(&format!(".{name}")), value),
         }
     }
@@ -182,7 +194,8 @@ fn read_content(
     if let Some(text) = read_text(content) {
         return Ok(vec![Part::text(text)]);
     }
-    let parts = Pairs::each_of(content).ok_or_else(|| bad("must be a string or an array of parts"))?;
+    let must = no_content(content, "must be a string or an array of parts");
+    let parts = Pairs::each_of(content).ok_or_else(|| bad(must))?;
     let whole = at();
     let each = parts.enumerate().map(|(place, part)| {
         let at = format!("{whole}[{place}]");
@@ -226,7 +239,7 @@ pub(in crate::format) fn read_part(members: &[Member<'_>], kind: &str, at: &str,
     let mut part = Part::from(content.unwrap_or_else(|| Content::Unknown { kind: kind.to_owned() }));
     for (name, value) in members.iter().filter(|(name, value)| *value != "null" && !own.contains(&&**name)) {
         if MARKS.contains(&&**name) {
-            part.cache = read_mark(value, &format!("{at}.{name}"), unread);
+            part.cache = CacheMark::longer(part.cache, read_mark(value, &format!("{at}.{name}"), unread));
         } else {
             note(unread, format!("{at}.{name}"), value);
         }

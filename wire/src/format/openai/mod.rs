@@ -46,8 +46,8 @@ use crate::inference::Format;
 pub(super) mod reading {
     pub(in crate::format) use super::{
         messages::{
-            Member, Members, all_of, member, members, members_of, note, note_others, read_as, read_calls, read_mark,
-            read_part, read_text,
+            Member, Members, all_of, member, members, members_of, no_content, note, note_others, read_as, read_calls,
+            read_mark, read_part, read_text,
         },
         tools::read_list,
         usage::count,

@@ -2,9 +2,11 @@
 //! and [`Reader`] use it to make events of a body, in either form, whichever form the request asked for.
 
 mod body;
+mod calls;
 pub(in crate::format) mod fault;
 mod gather;
 mod given_back;
+mod logprobs;
 mod reader;
 mod spread;
 
@@ -38,6 +40,8 @@ struct Choice<'a> {
     delta: Option<&'a RawValue>,
     #[serde(borrow, default)]
     text: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    logprobs: Option<&'a RawValue>,
     #[serde(borrow, default)]
     finish_reason: Option<&'a RawValue>,
     #[serde(borrow, default)]
@@ -102,14 +106,20 @@ fn text(value: Option<&RawValue>) -> Option<Cow<'_, str>> {
 impl Choice<'_> {
     /// The choice in neutral words.
     fn delta(&self) -> Delta {
+        let is_whole = self.message.is_some();
         let message = self.message.or(self.delta);
         let message: Option<Written<'_>> = message.and_then(|message| serde_json::from_str(message.get()).ok());
         let mut delta = message.map(|message| message.delta()).unwrap_or_default();
         if let Some(text) = text(self.text).filter(|_| delta.text.is_empty()) {
             delta.text = text.into_owned();
         }
+        if is_whole {
+            // Each that is listed is a call of its own, however it is numbered.
+            delta.calls.iter_mut().zip(0..).for_each(|(call, place)| call.index = place);
+        }
         delta.choice = self.index();
-        delta.finish = self.finish();
+        delta.logprobs = self.logprobs.map(|said| logprobs::read(said.get())).unwrap_or_default();
+        delta.finish = self.finish().map(|finish| finish.with_calls(!delta.calls.is_empty()));
         delta
     }
 

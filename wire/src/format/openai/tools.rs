@@ -6,12 +6,12 @@ use std::borrow::Cow;
 use serde_json::value::RawValue;
 
 use super::{
-    messages::{member, members, note, read_as, read_mark, read_text},
+    messages::{MARKS, member, members, note, read_as, read_mark, read_text},
     request,
 };
 use crate::{
     fields::{Fields, Pairs},
-    inference::{Conversation, OutputFormat, Tool, ToolChoice, ToolKind, Unread},
+    inference::{CacheMark, Conversation, OutputFormat, Tool, ToolChoice, ToolKind, Unread},
 };
 
 /// A conversation without its messages.
@@ -22,7 +22,7 @@ pub(super) fn read(body: &Fields, unread: &mut Vec<Unread>) -> Conversation {
         read_list(json, &at, unread, |json, at, unread| tools.extend(read_tool(json, at, unread)));
     }
     if let Some((at, json)) = named("functions") {
-        read_list(json, &at, unread, |json, at, unread| match read_function(json) {
+        read_list(json, &at, unread, |json, at, unread| match read_function(json, at, unread) {
             Some(tool) => tools.push(tool),
             None => note(unread, at.to_owned(), json),
         });
@@ -77,7 +77,7 @@ fn read_tool(json: &str, at: &str, unread: &mut Vec<Unread>) -> Option<Tool> {
     };
     let kind: String = member(&members, "type").and_then(read_text).unwrap_or_default();
     let mut tool = match (&*kind, member(&members, &kind)) {
-        ("function", Some(function)) => read_function(function),
+        ("function", Some(function)) => read_function(function, &format!("{at}.function"), unread),
         ("custom", Some(custom)) => read_custom(custom),
         ("function" | "custom", None) => None,
         _ => {
@@ -92,7 +92,7 @@ fn read_tool(json: &str, at: &str, unread: &mut Vec<Unread>) -> Option<Tool> {
             "cache_control" | "prompt_cache_breakpoint" => {
                 let mark = read_mark(value, &format!("{at}.{name}"), unread);
                 if let Some(tool) = &mut tool {
-                    tool.cache = mark;
+                    tool.cache = CacheMark::longer(tool.cache, mark);
                 }
             }
             "strict" if tool.is_some() => {}
@@ -102,15 +102,18 @@ fn read_tool(json: &str, at: &str, unread: &mut Vec<Unread>) -> Option<Tool> {
     tool
 }
 
-fn read_function(json: &str) -> Option<Tool> {
+/// A function, and the mark that some clients write within it.
+fn read_function(json: &str, at: &str, unread: &mut Vec<Unread>) -> Option<Tool> {
     let pairs = Pairs::of(json)?;
+    let marks = MARKS.iter().filter_map(|name| Some((name, pairs.get(name).filter(|json| *json != "null")?)));
+    let marks: Vec<_> = marks.map(|(name, json)| read_mark(json, &format!("{at}.{name}"), unread)).collect();
     Some(Tool {
         name: text(&pairs, "name")?,
         description: text(&pairs, "description"),
         parameters: pairs.get("parameters").filter(|json| *json != "null").map(str::to_owned),
         strict: pairs.get("strict").and_then(read_as),
         kind: ToolKind::Function,
-        cache: None,
+        cache: marks.into_iter().fold(None, CacheMark::longer),
     })
 }
 

@@ -8,12 +8,16 @@ use crate::{
     format::{
         Upstream,
         feature::{Feature, Takes, is_data},
+        prepare::person,
     },
     inference::{
         Content, Conversation, Failure, File, Generation, Image, Media, Message, OutputFormat, Part, Request, Role,
         Tool, ToolCall, ToolChoice, ToolKind, Work,
     },
 };
+
+/// The longest name of the person behind a request, in characters.
+const LONGEST_PERSON: usize = 128;
 
 /// How chat completions treat the features of requests in other formats.
 pub(in crate::format) const fn takes(feature: Feature) -> Takes {
@@ -74,7 +78,7 @@ pub(super) fn body(request: &Request, upstream: &Upstream<'_>) -> Fields {
     }
     put_generation(&mut body, &conversation.generation);
     if let Some(user) = &request.end_user {
-        body.set("safety_identifier", user);
+        body.set("safety_identifier", &person(user, LONGEST_PERSON));
     }
     if request.stream {
         body.set("stream", &true);

@@ -96,6 +96,7 @@ fn read(text: &str) -> Option<Report> {
         milliseconds: None,
         images: None,
         tier: counts.object.get("service_tier").and_then(|text| Tier::from_word(text.trim_matches('"'))),
+        apart: None,
         is_free: false,
         own,
     };

@@ -8,6 +8,7 @@ use crate::{
     format::{
         Terms,
         hosted::{self, Costs},
+        marks,
         refused::{kept, names_kept, unknown, unpriced},
     },
     inference::{CacheMark, CacheTtl, Content, Part, Request, Unread, Work},
@@ -133,6 +134,13 @@ fn of_unread(unread: &Unread, terms: &mut Terms) -> Result<(), BadRequest> {
     let at = &*unread.at;
     let last = at.rsplit('.').next().unwrap_or(at);
     let is_content = at.starts_with("messages") || at.starts_with("system");
+    if last != "ttl" {
+        let mut odd = Vec::new();
+        terms.keeps_long |= keeps_long(marks::within(&unread.json, at, &mut odd));
+        if let Some(odd) = odd.into_iter().next() {
+            return of_unread(&odd, terms);
+        }
+    }
     match last {
         "file_id" => Err(kept(at, "the bytes")),
         "ttl" => Err(unpriced(at, TIMES)),
@@ -215,6 +223,7 @@ mod tests {
             (json!({"type": "image", "source": {"type": "file", "file_id": "f"}}), "source.file_id"),
             (json!({"type": "container_upload", "file_id": "f"}), "type"),
             (json!({"type": "text", "text": "x", "cache_control": {"ttl": "9h"}}), "cache_control.ttl"),
+            (json!({"type": "block_of_tomorrow", "x": [{"cache_control": {"ttl": "9h"}}]}), "x[0].cache_control.ttl"),
         ] {
             assert_eq!(block(bad.clone()).unwrap_err().field, format!("{at}.{field}"), "{bad}");
         }
@@ -243,6 +252,25 @@ mod tests {
             ),
             (json!({"type": "block_of_tomorrow", "x": 1}), uncountable.clone()),
             (json!({"type": "image", "source": {"type": "url", "url": "https://x/y.png"}}), Terms::default()),
+            (
+                json!({"type": "document", "source": {"type": "content", "content": [
+                    {"type": "text", "text": "y", "cache_control": {"type": "ephemeral", "ttl": "1h"}}]}}),
+                long.clone(),
+            ),
+            (
+                json!({"type": "document", "source": {"type": "content", "content": [
+                    {"type": "image", "source": {"type": "url", "url": "https://x/y.png"}, "cache_control": {"ttl": "1h"}}]}}),
+                Terms { keeps_long: true, ..uncountable.clone() },
+            ),
+            (
+                json!({"type": "search_result", "title": "t", "source": "u", "content": [
+                    {"type": "text", "text": "y", "cache_control": {"type": "ephemeral", "ttl": "1h"}}]}),
+                long.clone(),
+            ),
+            (
+                json!({"type": "block_of_tomorrow", "x": [{"cache_control": {"ttl": "1h"}}]}),
+                Terms { keeps_long: true, ..uncountable.clone() },
+            ),
         ] {
             assert_eq!(block(good.clone()), Ok(expected), "{good}");
         }

@@ -196,3 +196,28 @@ fn errors_are_told_wherever_they_stand() {
     assert!(matches!(failure(&read(&[b""])), Failure::Transport(_)));
     assert_eq!(refused(&read(&[b"event: message_stop\ndata: {\"type\":\"message_stop\"}\n\n"])).status, 200);
 }
+
+#[test]
+fn a_call_without_input_has_an_empty_object_and_its_answer_the_reason_of_calls() {
+    let begin = STREAM.find("event: content_block_delta\ndata: {\"type\":\"content_block_delta\",\"index\":2,\"delta\":{\"type\":\"input_json_delta\",\"partial_json\":\"{").unwrap();
+    let end = STREAM.find("event: content_block_stop\ndata: {\"type\":\"content_block_stop\",\"index\":2}").unwrap();
+    let bare = [&STREAM[..begin], &STREAM[end..]]
+        .concat()
+        .replace("\"stop_reason\":\"tool_use\"", "\"stop_reason\":\"end_turn\"");
+    let events = read(&[bare.as_bytes()]);
+    let arguments: String =
+        deltas(&events).iter().flat_map(|delta| &delta.calls).map(|call| &*call.arguments).collect();
+    assert_eq!(arguments, "{}");
+    let finish = deltas(&events).into_iter().find_map(|delta| delta.finish.clone());
+    assert_eq!(finish, Some(FinishReason::ToolCalls));
+}
+
+#[test]
+fn a_stop_text_is_told_with_the_end() {
+    let told = STREAM.replace(
+        "\"stop_reason\":\"tool_use\",\"stop_sequence\":null",
+        "\"stop_reason\":\"stop_sequence\",\"stop_sequence\":\"END\"",
+    );
+    let finish = deltas(&read(&[told.as_bytes()])).into_iter().find_map(|delta| delta.finish.clone());
+    assert_eq!(finish, Some(FinishReason::StopText(Some("END".into()))));
+}

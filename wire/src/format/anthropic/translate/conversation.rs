@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 use super::mark;
 use crate::{
     format::{
-        feature::{Feature, is_data},
+        feature::{Feature, is_data, message_field},
         proof::{HIDDEN, anthropics},
     },
     inference::{Content, Failure, File, Format, Image, Media, Message, Part, Reasoning, Role, ToolCall, ToolResult},
@@ -23,10 +23,7 @@ pub(super) struct Written {
 pub(super) fn write(messages: &[Message], client: Format) -> Result<Written, Failure> {
     let mut written = Written::default();
     for (place, message) in messages.iter().enumerate() {
-        let at = match client {
-            Format::OpenAiChat => format!("messages[{place}]"),
-            other => Feature::LaterInstructions.field(other).to_owned(),
-        };
+        let at = message_field(client, place);
         let mut blocks = blocks(&message.parts, &at)?;
         if let (Some(cache), Some(last)) = (message.cache, blocks.last_mut()) {
             last["cache_control"] = mark(cache);
@@ -41,6 +38,7 @@ pub(super) fn write(messages: &[Message], client: Format) -> Result<Written, Fai
             Role::Assistant => put(&mut written.messages, "assistant", blocks),
         }
     }
+    trim_end(&mut written.messages);
     if written.messages.is_empty() {
         let field = Feature::TextPrompt.field(client);
         let field = if client == Format::OpenAiChat { "messages" } else { field };
@@ -57,6 +55,23 @@ fn put(messages: &mut Vec<Value>, role: &str, mut blocks: Vec<Value>) {
     match last.and_then(|last| last["content"].as_array_mut()) {
         Some(content) => content.append(&mut blocks),
         None => messages.push(json!({"role": role, "content": blocks})),
+    }
+}
+
+/// The text from which the answer goes on has no white space at its end: the provider refuses it.
+fn trim_end(messages: &mut Vec<Value>) {
+    while let Some(content) = messages.last_mut().filter(|last| last["role"] == "assistant") {
+        let Some(content) = content["content"].as_array_mut() else { return };
+        let Some(block) = content.last_mut().filter(|block| block["type"] == "text") else { return };
+        let text = block["text"].as_str().unwrap_or_default().trim_end().to_owned();
+        if !text.is_empty() {
+            block["text"] = text.into();
+            return;
+        }
+        content.pop();
+        if content.is_empty() {
+            messages.pop();
+        }
     }
 }
 
@@ -84,11 +99,11 @@ fn invalid(field: String, message: &str) -> Failure {
     Failure::Invalid { field, message: message.to_owned() }
 }
 
-/// A block; `None` for what the format refuses or has no words for: empty texts, reasoning without proof.
+/// A block; `None` for what the format refuses or has no words for: blank texts, reasoning without proof.
 fn block(content: &Content, at: &str) -> Result<Option<Value>, Failure> {
     Ok(match content {
         Content::Text(text) | Content::Refusal(text) => {
-            (!text.is_empty()).then(|| json!({"type": "text", "text": text}))
+            (!text.trim().is_empty()).then(|| json!({"type": "text", "text": text}))
         }
         Content::Image(Image { media, .. }) => Some(json!({"type": "image", "source": source(media, "image/png")})),
         Content::File(file) => Some(document(file, at)?),
@@ -103,7 +118,7 @@ fn block(content: &Content, at: &str) -> Result<Option<Value>, Failure> {
             let input =
                 if arguments.trim().is_empty() { Ok(json!({})) } else { serde_json::from_str::<Value>(arguments) };
             let input = input.ok().filter(Value::is_object);
-            let must = || invalid(format!("{at}.tool_calls"), "a call's arguments must be a JSON object");
+            let must = || invalid(arguments_of(at), "a call's arguments must be a JSON object");
             Some(json!({"type": "tool_use", "id": id, "name": name, "input": input.ok_or_else(must)?}))
         }
         Content::ToolResult(result) => Some(returned(result, at)?),
@@ -123,6 +138,11 @@ fn returned(result: &ToolResult, at: &str) -> Result<Value, Failure> {
         block.insert("is_error".into(), true.into());
     }
     Ok(Value::Object(block))
+}
+
+/// The field of a call's arguments: in lists of messages they stand in a message's calls, in lists of items beside messages.
+fn arguments_of(at: &str) -> String {
+    if at.starts_with("messages[") { format!("{at}.tool_calls") } else { at.to_owned() }
 }
 
 /// A media type and the bytes of a `data:` address (RFC 2397).

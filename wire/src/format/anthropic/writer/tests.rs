@@ -178,3 +178,27 @@ fn a_proof_without_a_thought_before_it_has_a_block_of_its_own() {
         assert_eq!(proofs, 1);
     }
 }
+
+#[test]
+fn a_stop_text_that_came_is_told_where_it_is_known() {
+    let told = |stops: &str, text: Option<&str>| {
+        let body = format!(
+            r#"{{"model":"m","max_tokens":9,"stop_sequences":{stops},"messages":[{{"role":"user","content":"x"}}]}}"#
+        );
+        let asked = read_messages(body.as_bytes()).unwrap();
+        let finish = Some(FinishReason::StopText(text.map(Box::from)));
+        let delta = Delta { text: "hi".into(), finish, ..Delta::default() };
+        let whole: Value =
+            serde_json::from_slice(&Writer::new(&asked, "0a").whole(vec![delta.clone()], &end(None))).unwrap();
+        let mut writer = Writer::new(&asked, "0a");
+        let text = writer.delta(delta).unwrap() + &writer.end(&end(None));
+        let events = events(&text);
+        let (_, last) = events.iter().find(|(name, _)| name == "message_delta").unwrap();
+        assert_eq!(last["delta"]["stop_reason"], whole["stop_reason"]);
+        assert_eq!(last["delta"]["stop_sequence"], whole["stop_sequence"]);
+        (whole["stop_reason"].clone(), whole["stop_sequence"].clone())
+    };
+    assert_eq!(told(r#"["a","b"]"#, Some("b")), (json!("stop_sequence"), json!("b")));
+    assert_eq!(told(r#"["a"]"#, None), (json!("stop_sequence"), json!("a")));
+    assert_eq!(told(r#"["a","b"]"#, None), (json!("stop_sequence"), Value::Null));
+}

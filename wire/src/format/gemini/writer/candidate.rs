@@ -126,7 +126,9 @@ impl Candidate {
     /// Why the candidate ended. One that was cut ended at a limit.
     pub(super) fn reason(&self) -> &'static str {
         match &self.finish {
-            Some(FinishReason::Stop | FinishReason::ToolCalls) if self.is_broken => finish::MALFORMED,
+            Some(FinishReason::Stop | FinishReason::StopText(_) | FinishReason::ToolCalls) if self.is_broken => {
+                finish::MALFORMED
+            }
             Some(reason) => finish::word(reason),
             None => finish::word(&FinishReason::Length),
         }

@@ -179,13 +179,29 @@ fn part(text: &str) -> Value {
     json!({"type": "text", "text": text})
 }
 
-/// Adds entries to a list. An indexed entry continues the entry with its index. Returns whether there was room.
+/// Adds entries to a list. An indexed entry continues the last entry with its index. A call of another id and with a name is
+/// another call; one without index, id and name continues the last call. Returns whether there was room.
 fn grow(list: &mut Vec<Value>, more: Vec<Value>) -> bool {
     let index_of = |entry: &Value| entry.get("index").and_then(Value::as_u64);
+    let text = |entry: &Value, at: &str| {
+        entry.pointer(at).and_then(Value::as_str).filter(|text| !text.is_empty()).map(str::to_owned)
+    };
     let mut indexed = list.iter().filter(|entry| index_of(entry).is_some()).count();
     for entry in more {
         let index = index_of(&entry);
-        let known = index.and_then(|_| list.iter_mut().find(|known| index_of(known) == index));
+        let (id, name) = (text(&entry, "/id"), text(&entry, "/function/name"));
+        let is_other = |known: &Value| {
+            let known = text(known, "/id");
+            name.is_some() && id.is_some() && known.is_some() && known != id
+        };
+        let is_call = |entry: &Value| entry.get("function").is_some();
+        let goes_on = index.is_none() && is_call(&entry) && name.is_none() && id.is_none();
+        let known = match index {
+            Some(_) => list.iter().rposition(|known| index_of(known) == index).filter(|place| !is_other(&list[*place])),
+            None if goes_on => list.iter().rposition(is_call),
+            None => None,
+        };
+        let known = known.and_then(|place| list.get_mut(place));
         match (known, entry) {
             (Some(Value::Object(known)), Value::Object(entry)) => {
                 if !entry.into_iter().fold(true, |fits, (name, value)| merge(known, name, value) && fits) {

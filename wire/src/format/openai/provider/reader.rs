@@ -6,7 +6,7 @@ use std::borrow::Cow;
 
 use serde_json::value::RawValue;
 
-use super::{super::Api, Classified, Form, Meaning, classify, deltas_of, fault, gather::Gather, spread};
+use super::{super::Api, Classified, Form, Meaning, calls::Calls, classify, deltas_of, fault, gather::Gather, spread};
 use crate::{
     format::{AnswerReader, FINISHED, LARGEST_ANSWER},
     inference::{Delta, Event, Failure, Format, ProviderError, Raw},
@@ -193,7 +193,9 @@ impl AnswerReader for Reader {
             }
             Body::Begun(body) | Body::Whole(body) => match read_whole(self.format, body, events) {
                 Ok((deltas, form, report)) => {
+                    let begin = events.len();
                     put_pieces(self.format, deltas, form, events);
+                    Calls::default().tell_apart_all(&mut events[begin..]);
                     events.extend(report);
                     events.push(FINISHED);
                 }
@@ -238,6 +240,7 @@ struct Stream {
     format: Format,
     asked: Asked,
     decoder: Decoder,
+    calls: Calls,
     has_answered: bool,
     over: bool,
     /// The text of the last event, where it was unknown.
@@ -255,8 +258,8 @@ enum Place {
 
 impl Stream {
     fn new(format: Format, asked: Asked) -> Self {
-        let decoder = Decoder::default();
-        Self { format, asked, decoder, has_answered: false, over: false, unknown: None, cut: None }
+        let (decoder, calls) = (Decoder::default(), Calls::default());
+        Self { format, asked, decoder, calls, has_answered: false, over: false, unknown: None, cut: None }
     }
 
     fn feed(&mut self, bytes: &[u8], events: &mut Vec<Event>) {
@@ -295,10 +298,12 @@ impl Stream {
     fn answer(&mut self, deltas: Vec<Delta>, form: Form, events: &mut Vec<Event>) {
         self.has_answered = true;
         self.unknown = None;
+        let begin = events.len();
         match self.asked {
             Asked::Stream => put_pieces(self.format, deltas, form, events),
             Asked::Whole => events.extend(deltas.into_iter().map(Event::Delta)),
         }
+        self.calls.tell_apart_all(&mut events[begin..]);
     }
 
     /// Reads text in a stream without `data:`. Only a known error or answer ends the stream.

@@ -4,7 +4,7 @@
 use serde_json::value::RawValue;
 
 use super::{
-    super::messages::{Member, member, members, members_of, note, note_others, read_as, read_text},
+    super::messages::{Member, member, members, members_of, no_content, note, note_others, read_as, read_text},
     request::note_tools,
 };
 use crate::{
@@ -26,8 +26,8 @@ pub(super) fn read(body: &Fields, unread: &mut Vec<Unread>) -> Result<Vec<Messag
     if let Some(instructions) = body.string("instructions")? {
         messages.push(Message::text_of(Role::System, instructions));
     }
-    let bad = || BadRequest::new("input", "must be a string or an array of items");
     let Some(input) = body.present("input") else { return Err(BadRequest::new("input", "is required")) };
+    let bad = || BadRequest::new("input", no_content(input, "must be a string or an array of items"));
     if let Some(text) = read_text(input) {
         messages.push(Message::text_of(Role::User, text));
         return Ok(messages);
@@ -151,7 +151,7 @@ fn read_content(json: &str, at: &str, unread: &mut Vec<Unread>) -> Result<Vec<Pa
     if let Some(text) = read_text(json) {
         return Ok(vec![Part::text(text)]);
     }
-    let bad = || BadRequest::new(at, "must be a string or an array of parts");
+    let bad = || BadRequest::new(at, no_content(json, "must be a string or an array of parts"));
     let parts = Pairs::each_of(json).ok_or_else(bad)?;
     let each = parts.enumerate().map(|(place, part)| {
         let at = format!("{at}[{place}]");

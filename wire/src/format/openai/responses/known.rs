@@ -7,6 +7,7 @@ use crate::{
         Terms,
         hosted::{self, Costs},
         known::{self, Does, Known},
+        marks,
         refused::{kept, names_kept, short, unknown, unpriced},
     },
     inference::{CacheTtl, Content, Media, Request, Unread, Work},
@@ -152,6 +153,7 @@ fn check_unread(unread: &Unread, all: &[Unread], terms: &mut Terms) -> Result<()
     if json == "null" {
         return Ok(());
     }
+    of_marks(unread, terms)?;
     match &*pattern {
         pattern if pattern.ends_with(TOOLS) => of_tool(at, &text_of(json), all, terms),
         // Those that are kept here were put in before.
@@ -170,6 +172,22 @@ fn check_unread(unread: &Unread, all: &[Unread], terms: &mut Terms) -> Result<()
             Ok(())
         }
         _ => Err(unknown(at)),
+    }
+}
+
+/// Marks in the input, which have no neutral place in this format: the longer time costs more.
+fn of_marks(unread: &Unread, terms: &mut Terms) -> Result<(), BadRequest> {
+    let Unread { at, json } = unread;
+    let (mut odd, name) = (Vec::new(), at.rsplit('.').next().unwrap_or_default());
+    // The mark itself, or what it stands in.
+    let mark = match at.strip_suffix(name).and_then(|at| at.strip_suffix('.')) {
+        Some(at) if marks::NAMES.contains(&name) => marks::within(&format!(r#"{{"{name}":{json}}}"#), at, &mut odd),
+        Some(_) | None => marks::within(json, at, &mut odd),
+    };
+    terms.keeps_long |= mark.and_then(|mark| mark.ttl).is_some_and(CacheTtl::is_long);
+    match odd.iter().find(|odd| odd.at.rsplit('.').next() == Some("ttl")) {
+        Some(odd) => Err(unpriced(short(&odd.at), "a cache may be kept for 30m or 12h")),
+        None => Ok(()),
     }
 }
 
@@ -287,5 +305,12 @@ mod tests {
         assert_eq!(searched(added), (4, 4));
         let tier = of(r#","service_tier":"flex","prompt_cache_options":{"ttl":"12h"}"#).unwrap();
         assert_eq!((tier.tier, tier.keeps_long), (Some(("service_tier", Some(Tier::Flex))), true));
+        let marked = |mark: &str| {
+            of(&format!(r#","input":[{{"role":"user","content":[{{"type":"input_text","text":"x",{mark}}}]}}]"#))
+        };
+        assert!(marked(r#""prompt_cache_breakpoint":{"mode":"explicit","ttl":"12h"}"#).unwrap().keeps_long);
+        assert!(!marked(r#""prompt_cache_breakpoint":{"mode":"explicit","ttl":"30m"}"#).unwrap().keeps_long);
+        let odd = marked(r#""prompt_cache_breakpoint":{"ttl":"9h"}"#).unwrap_err().field;
+        assert_eq!(odd, "input[0].content[0].prompt_cache_breakpoint.ttl");
     }
 }

@@ -40,8 +40,8 @@ pub struct Writer {
     repeated: Vec<(&'static str, String)>,
     /// Custom tools, by name.
     custom: Vec<String>,
-    /// Whether the client wants the provider's proof of reasoning.
-    wants_signatures: bool,
+    /// What the client wants beside the answer.
+    wants: Wants,
     /// What this one continues.
     continues: Option<Continues>,
     /// Whether the response is kept here, and whether it is made in the background.
@@ -67,6 +67,15 @@ pub struct Writer {
     finish: Option<FinishReason>,
 }
 
+/// What a client may want beside an answer.
+#[derive(Debug, Clone, Copy)]
+struct Wants {
+    /// The provider's proof of reasoning.
+    signatures: bool,
+    /// The tokens' log probabilities.
+    logprobs: bool,
+}
+
 /// Who makes a response's id. Of a translated one we do in any case.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum IdOf {
@@ -78,6 +87,8 @@ enum IdOf {
 struct Item {
     id: String,
     content: ItemContent,
+    /// The log probabilities of a text's tokens.
+    logprobs: Vec<Value>,
     is_done: bool,
 }
 
@@ -121,7 +132,10 @@ impl Writer {
             model: request.model.clone(),
             repeated: REPEATED.iter().filter_map(|name| Some((*name, short(name)?))).collect(),
             custom,
-            wants_signatures: includes(body, "reasoning.encrypted_content"),
+            wants: Wants {
+                signatures: includes(body, "reasoning.encrypted_content"),
+                logprobs: request.generation().is_some_and(|generation| generation.logprobs.is_some()),
+            },
             continues: request.source.continues.clone(),
             is_kept: request.source.is_kept,
             is_background: request.source.is_background,
@@ -234,7 +248,7 @@ impl Writer {
             response.insert("output".into(), self.output(true));
             self.kept = serde_json::to_string(&response).ok();
         }
-        response.insert("output".into(), self.output(self.wants_signatures));
+        response.insert("output".into(), self.output(self.wants.signatures));
         (kind, response)
     }
 
@@ -245,7 +259,7 @@ impl Writer {
     }
 
     fn item(&self, item: &Item, status: &str) -> Value {
-        item_with(item, status, self.wants_signatures)
+        item_with(item, status, self.wants.signatures)
     }
 
     /// Writes an event of ours.
@@ -273,10 +287,10 @@ impl Writer {
 
 /// An item in a status, with the provider's proof of reasoning or without.
 fn item_with(item: &Item, status: &str, proofs: bool) -> Value {
-    let Item { id, content, .. } = item;
+    let Item { id, content, logprobs, .. } = item;
     match content {
         ItemContent::Text(_) | ItemContent::Refusal(_) => json!({
-            "id": id, "type": "message", "status": status, "role": "assistant", "content": [part(content)],
+            "id": id, "type": "message", "status": status, "role": "assistant", "content": [part(content, logprobs)],
         }),
         ItemContent::Reasoning { text, signature } => {
             let summary = if text.is_empty() { json!([]) } else { json!([{"type": "summary_text", "text": text}]) };

@@ -4,7 +4,7 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::sse::encode;
+use crate::{fields::Fields, sse::encode};
 
 const USAGE: &str = r#"{"id":"c","choices":[],"usage":{"prompt_tokens":7,"completion_tokens":3,"total_tokens":10}}"#;
 
@@ -269,4 +269,64 @@ proptest! {
         }
         prop_assert_eq!(read(&[begin, end]), read(&[bytes]), "however it is cut");
     }
+}
+
+/// The calls of an answer, each by its number with its name and arguments, and the reason of the end.
+fn calls_of(events: &[Event]) -> (Vec<(u32, String)>, Option<crate::inference::FinishReason>) {
+    let (mut calls, mut finish) = (Vec::<(u32, String)>::new(), None);
+    for event in events {
+        let Event::Delta(delta) = event else { continue };
+        for call in &delta.calls {
+            let words = call.name.clone().unwrap_or_default() + &call.arguments;
+            match calls.iter_mut().find(|(index, _)| *index == call.index) {
+                Some((_, known)) => known.push_str(&words),
+                None => calls.push((call.index, words)),
+            }
+        }
+        finish = finish.or_else(|| delta.finish.clone());
+    }
+    (calls, finish)
+}
+
+#[test]
+fn calls_of_other_ids_are_other_calls_however_they_are_numbered() {
+    let call = |number: Option<u32>, id: &str, name: &str, arguments: &str| {
+        let mut call = json!({"function": {"arguments": arguments}});
+        if !id.is_empty() {
+            call = json!({"id": id, "type": "function", "function": {"name": name, "arguments": arguments}});
+        }
+        if let Some(number) = number {
+            call["index"] = number.into();
+        }
+        json!({"choices": [{"index": 0, "delta": {"tool_calls": [call]}}]}).to_string()
+    };
+    let expected = (
+        vec![(0, "sky{\"a\":1}".to_owned()), (1, "sea{}".to_owned())],
+        Some(crate::inference::FinishReason::ToolCalls),
+    );
+    for number in [None, Some(0)] {
+        let pieces = [call(number, "a", "sky", "{\"a\""), call(number, "", "", ":1}"), call(number, "b", "sea", "")];
+        let end = r#"{"choices":[{"index":0,"delta":{},"finish_reason":"stop"}]}"#;
+        let body = stream_of(&[&pieces[0], &pieces[1], &pieces[2], end, "[DONE]"]);
+        let events = read(&[body.as_bytes()]);
+        assert_eq!(calls_of(&events), expected, "{number:?}");
+        // Clients of this format join the pieces by the numbers that the original says.
+        let originals = events.iter().filter_map(|event| match event {
+            Event::Delta(delta) => delta.raw.of(Format::OpenAiChat).map(Fields::to_json),
+            _ => None,
+        });
+        let numbers = originals.filter_map(|json| {
+            let chunk: Value = serde_json::from_str(&json).unwrap();
+            chunk.pointer("/choices/0/delta/tool_calls/0/index").cloned()
+        });
+        assert_eq!(numbers.collect::<Vec<_>>(), [0, 0, 1], "{number:?}");
+        // The same as a whole answer, where the provider streamed though none was asked for.
+        let (calls, finish) = calls_of(&read_answer(Format::OpenAiChat, body.as_bytes()));
+        assert_eq!((calls.len(), finish), (2, expected.1.clone()), "{number:?}");
+        assert_eq!(calls[0], expected.0[0], "{number:?}");
+    }
+    let whole = r#"{"choices":[{"message":{"tool_calls":[{"index":0,"id":"a","function":{"name":"sky","arguments":"{\"a\":1}"}},
+        {"index":0,"id":"b","function":{"name":"sea","arguments":"{}"}}]},"finish_reason":"stop"}]}"#;
+    assert_eq!(calls_of(&read_answer(Format::OpenAiChat, whole.as_bytes())), expected);
+    assert_eq!(calls_of(&read(&[whole.as_bytes()])), expected);
 }

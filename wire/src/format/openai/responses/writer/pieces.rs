@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use super::{Item, ItemContent, Writer};
 use crate::{
-    format::{media::inline, proof::HIDDEN},
+    format::{media::inline, openai::answer::tokens, proof::HIDDEN},
     inference::{CallDelta, Delta, Made, ToolKind},
 };
 
@@ -32,7 +32,8 @@ impl Writer {
             ItemContent::Call(_, ToolKind::Custom) => "ctc",
             ItemContent::Image(_) => "ig",
         };
-        let item = Item { id: format!("{prefix}_{}{place:02}", self.id), content, is_done: false };
+        let id = format!("{prefix}_{}{place:02}", self.id);
+        let item = Item { id, content, logprobs: Vec::new(), is_done: false };
         let mut shown = self.item(&item, "in_progress");
         if shown["type"] == "message" {
             shown["content"] = json!([]);
@@ -41,7 +42,7 @@ impl Writer {
         let about = json!({"item_id": item.id, "output_index": place});
         match &item.content {
             ItemContent::Text(_) | ItemContent::Refusal(_) => {
-                let more = json!({"content_index": 0, "part": part(&item.content)});
+                let more = json!({"content_index": 0, "part": part(&item.content, &[])});
                 self.put(out, "response.content_part.added", joined(about, more));
             }
             // A reasoning has a part from its first words on.
@@ -54,15 +55,16 @@ impl Writer {
     /// Ends the open items that are to be ended.
     pub(super) fn close(&mut self, out: &mut String, ends: impl Fn(&ItemContent) -> bool) {
         for place in 0..self.items.len() {
-            let item = &self.items[place];
-            if item.is_done || !ends(&item.content) {
+            if self.items[place].is_done || !ends(&self.items[place].content) {
                 continue;
             }
+            self.fill(place, out);
+            let item = &self.items[place];
             let about = json!({"item_id": item.id, "output_index": place});
-            let part = part(&item.content);
+            let (part, logprobs) = (part(&item.content, &item.logprobs), &item.logprobs);
             let events: Vec<(&str, Value)> = match &item.content {
                 ItemContent::Text(text) => vec![
-                    ("response.output_text.done", json!({"content_index": 0, "text": text, "logprobs": []})),
+                    ("response.output_text.done", json!({"content_index": 0, "text": text, "logprobs": logprobs})),
                     ("response.content_part.done", json!({"content_index": 0, "part": part})),
                 ],
                 ItemContent::Refusal(refusal) => vec![
@@ -92,13 +94,24 @@ impl Writer {
         }
     }
 
+    /// A function's call without arguments has none, which JSON says by an empty object.
+    fn fill(&mut self, place: usize, out: &mut String) {
+        if let ItemContent::Call(call, ToolKind::Function) = &mut self.items[place].content
+            && call.arguments.is_empty()
+        {
+            call.arguments.push_str("{}");
+            self.piece(out, "response.function_call_arguments.delta", place, json!({"delta": "{}"}));
+        }
+    }
+
     /// Takes a piece of a translated answer, and writes its events.
     pub(super) fn take(&mut self, delta: Delta, out: &mut String) {
         // Responses have one answer.
         if delta.choice > 0 {
             return;
         }
-        let Delta { text, reasoning, signature, refusal, calls, made, finish, .. } = delta;
+        let Delta { text, reasoning, signature, refusal, calls, logprobs, made, finish, .. } = delta;
+        let logprobs = if self.wants.logprobs { tokens(&logprobs) } else { Vec::new() };
         self.finish = finish.or_else(|| self.finish.take());
         if !reasoning.is_empty() {
             self.think(&reasoning, out);
@@ -114,8 +127,12 @@ impl Writer {
             if let ItemContent::Text(known) = &mut self.items[place].content {
                 known.push_str(&text);
             }
-            let more = json!({"content_index": 0, "delta": text, "logprobs": []});
+            let more = json!({"content_index": 0, "delta": text, "logprobs": logprobs});
             self.piece(out, "response.output_text.delta", place, more);
+        }
+        // Tokens may be told of behind their text.
+        if let Some(item) = self.items.iter_mut().rfind(|item| !item.is_done && item.content.is_text()) {
+            item.logprobs.extend(logprobs);
         }
         if let Some(proof) = behind {
             self.prove(proof, out);
@@ -164,7 +181,7 @@ impl Writer {
             self.close(out, ItemContent::is_reasoning);
         }
         let is_open = self.items.iter().any(|item| !item.is_done && item.content.is_reasoning());
-        if !is_open && !self.wants_signatures && !self.is_kept {
+        if !is_open && !self.wants.signatures && !self.is_kept {
             return;
         }
         let place = self.thought(out);
@@ -203,9 +220,11 @@ impl Writer {
 }
 
 /// The part of a message, or of a reasoning.
-pub(super) fn part(content: &ItemContent) -> Value {
+pub(super) fn part(content: &ItemContent, logprobs: &[Value]) -> Value {
     match content {
-        ItemContent::Text(text) => json!({"type": "output_text", "text": text, "annotations": [], "logprobs": []}),
+        ItemContent::Text(text) => {
+            json!({"type": "output_text", "text": text, "annotations": [], "logprobs": logprobs})
+        }
         ItemContent::Refusal(refusal) => json!({"type": "refusal", "refusal": refusal}),
         ItemContent::Reasoning { text, .. } => json!({"type": "summary_text", "text": text}),
         ItemContent::Call(..) | ItemContent::Image(_) => Value::Null,

@@ -281,3 +281,41 @@ fn the_proof_of_a_text_is_an_item_beside_it_where_the_client_keeps_proofs() {
     assert_eq!(kinds(&output(forgetful, vec![said("hel", None), said("lo", proof), said("", proof)])), ["message"]);
     assert_eq!(output(forgetful, vec![thought("a", Some("one")), thought("b", Some("two"))]).len(), 2);
 }
+
+#[test]
+fn a_call_without_arguments_has_an_empty_object_and_tokens_their_logarithms() {
+    let body = r#"{"model":"m","input":"x","stream":true,"include":["message.output_text.logprobs"],"top_logprobs":1}"#;
+    let asked = read_response(body.as_bytes()).unwrap();
+    let token = |text: &str| crate::inference::TokenLogprob {
+        token: text.into(),
+        bytes: text.into(),
+        logprob: Some(-0.5),
+        offset: 0,
+        top: vec![(text.into(), text.into(), -0.5)],
+    };
+    let said = |text: &str| Delta { text: text.into(), logprobs: vec![token(text)], ..Delta::default() };
+    let call = CallDelta { index: 0, id: Some("a".into()), name: Some("sky".into()), arguments: String::new() };
+    let deltas = [said("he"), said("llo"), Delta { calls: vec![call], ..Delta::default() }];
+    let mut writer = Writer::new(&asked, "0123", 7);
+    let text: String = deltas.iter().cloned().filter_map(|delta| writer.delta(delta)).collect();
+    let events = events(&(text + &writer.end(&end())));
+    let of = |kind: &str| -> Vec<&Value> { events.iter().filter(|event| event["type"] == kind).collect() };
+    let token = |text: &str| {
+        let one = json!({"token": text, "bytes": text.as_bytes(), "logprob": -0.5});
+        let mut whole = one.clone();
+        whole["top_logprobs"] = json!([one]);
+        whole
+    };
+    let both = json!([token("he"), token("llo")]);
+    assert_eq!(of("response.output_text.delta")[0]["logprobs"], json!([token("he")]));
+    assert_eq!(of("response.output_text.done")[0]["logprobs"], both);
+    assert_eq!(of("response.content_part.done")[0]["part"]["logprobs"], both);
+    let output = &of("response.completed")[0]["response"]["output"];
+    assert_eq!(output[0]["content"][0]["logprobs"], both);
+    assert_eq!(of("response.function_call_arguments.done")[0]["arguments"], "{}");
+    assert_eq!(of("response.function_call_arguments.delta")[0]["delta"], "{}");
+    assert_eq!(output[1]["arguments"], "{}");
+    let mut other = self::writer();
+    let unasked = other.delta(deltas[0].clone()).unwrap();
+    assert!(unasked.contains(r#""logprobs":[]"#), "{unasked}");
+}
