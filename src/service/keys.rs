@@ -114,7 +114,7 @@ pub struct Opener {
 /// # Errors
 ///
 /// Whoever makes it may do so no more ([`OutOfScope`](ServiceError::OutOfScope)): the membership or the key has ended since it
-/// was shown, or the role is another. Or the ledger can't be read.
+/// was shown, the role is another, or an operator has turned the member away. Or the ledger can't be read.
 async fn maker(ledger: &Ledger, opener: &Opener, scopes: Scopes) -> Result<Option<PersonId>, ServiceError> {
     let Some(by) = opener.by else { return Ok(None) };
     let over = || ServiceError::OutOfScope(Scope::Keys);
@@ -122,7 +122,8 @@ async fn maker(ledger: &Ledger, opener: &Opener, scopes: Scopes) -> Result<Optio
     let members = ledger.members(opener.account_id).await?;
     if let Some(member) = members.iter().find(|member| member.person_id.0 == by.0) {
         let own = member.role.scopes();
-        let may = own.has(Scope::Keys) && scopes.iter().all(|scope| own.has(scope));
+        let is_in = ledger.person(member.person_id).await?.is_some_and(|person| person.disabled_at.is_none());
+        let may = is_in && own.has(Scope::Keys) && scopes.iter().all(|scope| own.has(scope));
         return may.then_some(Some(member.person_id)).ok_or_else(over);
     }
     let with = ledger.key_of(opener.account_id, by).await?;

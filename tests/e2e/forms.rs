@@ -245,7 +245,11 @@ async fn a_webhook_is_made_tested_turned_off_and_deleted_on_its_page() {
     assert!(listed.contains(&url) && listed.contains("for ops") && !listed.contains("whsec_"), "{listed}");
     assert_eq!(owner.send(&at("/delete"), &[]).await.header("location"), Some("/dashboard/webhooks?said=deleted"));
     assert_eq!(owner.get(&at("")).await.status, 404);
+    // Its old form brings it not back.
+    let again = owner.send("/webhooks", &make).await;
+    assert!(again.status == 409 && !again.body.contains("id=\"made\""), "{}", again.body);
     assert!(list(&ada, "/v1/webhooks").await.is_empty());
+    assert_eq!(list(&ada, "/v1/audit-log").await[0]["act"], "webhooks.delete");
     server.admin().assert_audit().await;
 }
 

@@ -317,7 +317,8 @@ struct Turn {
 pub(super) async fn turn(state: Shared, request: HttpRequest, id: web::Path<String>, body: Body) -> HttpResponse {
     let turn = async |visitor: &Visitor, Turn { enabled }| {
         let id = webhook_id(&id)?;
-        webhooks::turn(&state.service, visitor.caller.account_id, id, enabled).await?;
+        let (_, is_changed) = webhooks::turn(&state.service, visitor.caller.account_id, id, enabled).await?;
+        trail::unless_changed(&request, is_changed);
         Ok(to(&format!("/dashboard/webhooks/{id}?said={}", if enabled { "on" } else { "off" })))
     };
     let again = async |visitor: &Visitor, error| shown(&state, &request, visitor, &id, error).await;

@@ -96,8 +96,13 @@ pub(super) fn people() -> Vec<Operation> {
         post("/admin/v1/people/{person}/reset-link", OPERATOR, "Make a link by which a person sets another password")
             .errors(&[Code::Conflict])
             .answers::<PersonLink>(),
-        post("/admin/v1/people/{person}/disable", OPERATOR, "Let a person in no more, and end all sessions")
-            .answers::<PersonState>(),
+        post(
+            "/admin/v1/people/{person}/disable",
+            OPERATOR,
+            "Let a person in no more, and end all sessions and the keys made",
+        )
+        .query(&["keys"])
+        .answers::<PersonState>(),
         post("/admin/v1/people/{person}/enable", OPERATOR, "Let a person in again").answers::<PersonState>(),
     ]
 }
