@@ -304,13 +304,13 @@ async fn who_changed_what_is_in_the_audit_log() {
     let after = server.api(&customer.key).get("/v1/audit-log").await.ok();
     assert_eq!(after["data"].as_array().unwrap().len(), 5, "{after}");
     assert_eq!((&after["data"][3]["by_name"], &after["data"][3]["by_id"]), (&json!(null), &json!(bob_id)));
-    what_was_begun_is_in_it(&server, &customer, &mut ada).await;
+    what_was_begun_is_in_it(&server, &customer, ada.at(&server)).await;
     server.admin().assert_audit().await;
 }
 
 /// A purchase is in the audit log whatever its bank says; an object is named however the path is spelt; what changes nothing is
 /// not there.
-async fn what_was_begun_is_in_it(server: &Server, customer: &Customer, ada: &mut Visitor) {
+async fn what_was_begun_is_in_it(server: &Server, customer: &Customer, mut ada: Visitor) {
     let api = server.api(&customer.key);
     let declined = json!({"amount": "10", "payment_method": "pm_card_visa_chargeDeclined"});
     assert_eq!(api.post("/v1/credits/purchase", &declined).await.status, 422);
