@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     alert,
     nanos::Nanos,
-    payment::Purpose,
+    payment::{Purpose, SMALLEST},
     time::{HOUR_MS, Month, Timestamp},
 };
 
@@ -169,7 +169,7 @@ impl AutoSettings {
         if self.threshold < Nanos::ZERO || self.threshold > LARGEST {
             return Err(("threshold", "must be from $0 to $1,000,000"));
         }
-        if self.amount < Nanos::dollars(1) || self.amount > LARGEST {
+        if self.amount < SMALLEST || self.amount > LARGEST {
             return Err(("amount", "must be at least $1 and at most $1,000,000"));
         }
         if !cents(self.amount) {

@@ -118,9 +118,12 @@ pub enum Kept {
     NoMember,
 }
 
-/// Whether somebody beside this person owns the account.
-fn has_other_owner(members: &[Membership], person: PersonId) -> bool {
-    members.iter().any(|member| member.role == Role::Owner && member.person_id != person)
+/// Whether somebody beside this person owns the account. Who is turned away is an owner who can do nothing, and counts only where
+/// the person is turned away too: then nobody is lost who could do something.
+fn has_other_owner(members: &[Membership], away: &[PersonId], person: PersonId) -> bool {
+    let counts = |other: PersonId| !away.contains(&other) || away.contains(&person);
+    let is_other = |member: &Membership| member.role == Role::Owner && member.person_id != person;
+    members.iter().any(|member| is_other(member) && counts(member.person_id))
 }
 
 fn of(members: &[Membership], person: PersonId) -> Option<Membership> {
@@ -140,27 +143,32 @@ pub fn join(members: &[Membership], new: Membership) -> Result<Membership, Kept>
     }
 }
 
-/// A member gets another role.
+/// A member gets another role. `away` are those whom an operator has turned away.
 ///
 /// # Errors
 ///
 /// [`Kept::NoMember`], or [`Kept::LastOwner`].
-pub fn change_role(members: &[Membership], person: PersonId, role: Role) -> Result<Membership, Kept> {
+pub fn change_role(
+    members: &[Membership],
+    away: &[PersonId],
+    person: PersonId,
+    role: Role,
+) -> Result<Membership, Kept> {
     let member = of(members, person).ok_or(Kept::NoMember)?;
-    if member.role == Role::Owner && role != Role::Owner && !has_other_owner(members, person) {
+    if member.role == Role::Owner && role != Role::Owner && !has_other_owner(members, away, person) {
         return Err(Kept::LastOwner);
     }
     Ok(Membership { role, ..member })
 }
 
-/// A member leaves, or is removed.
+/// A member leaves, or is removed. `away` are those whom an operator has turned away.
 ///
 /// # Errors
 ///
 /// [`Kept::NoMember`], or [`Kept::LastOwner`].
-pub fn leave(members: &[Membership], person: PersonId) -> Result<Membership, Kept> {
+pub fn leave(members: &[Membership], away: &[PersonId], person: PersonId) -> Result<Membership, Kept> {
     let member = of(members, person).ok_or(Kept::NoMember)?;
-    if member.role == Role::Owner && !has_other_owner(members, person) {
+    if member.role == Role::Owner && !has_other_owner(members, away, person) {
         return Err(Kept::LastOwner);
     }
     Ok(member)
@@ -202,18 +210,31 @@ mod tests {
         let (ada, bob, eve) = (member(1, Role::Owner), member(2, Role::Reader), PersonId(Uuid::from_u128(3)));
         let alone = [ada, bob];
         for role in [Role::Billing, Role::Developer, Role::Reader] {
-            assert_eq!(change_role(&alone, ada.person_id, role), Err(Kept::LastOwner));
+            assert_eq!(change_role(&alone, &[], ada.person_id, role), Err(Kept::LastOwner));
         }
-        assert_eq!(leave(&alone, ada.person_id), Err(Kept::LastOwner));
-        assert_eq!(change_role(&alone, ada.person_id, Role::Owner), Ok(ada));
-        assert_eq!(leave(&alone, bob.person_id), Ok(bob));
-        let owners = [ada, change_role(&alone, bob.person_id, Role::Owner).unwrap()];
-        assert_eq!(leave(&owners, ada.person_id), Ok(ada));
-        assert_eq!(change_role(&owners, ada.person_id, Role::Reader).unwrap().role, Role::Reader);
+        assert_eq!(leave(&alone, &[], ada.person_id), Err(Kept::LastOwner));
+        assert_eq!(change_role(&alone, &[], ada.person_id, Role::Owner), Ok(ada));
+        assert_eq!(leave(&alone, &[], bob.person_id), Ok(bob));
+        let owners = [ada, change_role(&alone, &[], bob.person_id, Role::Owner).unwrap()];
+        assert_eq!(leave(&owners, &[], ada.person_id), Ok(ada));
+        assert_eq!(change_role(&owners, &[], ada.person_id, Role::Reader).unwrap().role, Role::Reader);
         assert_eq!(
-            (leave(&owners, eve), change_role(&owners, eve, Role::Owner)),
+            (leave(&owners, &[], eve), change_role(&owners, &[], eve, Role::Owner)),
             (Err(Kept::NoMember), Err(Kept::NoMember))
         );
+    }
+
+    #[test]
+    fn an_owner_who_is_turned_away_does_not_count_as_one() {
+        let (ada, bob) = (member(1, Role::Owner), member(2, Role::Owner));
+        let (both, away) = ([ada, bob], [bob.person_id]);
+        assert_eq!(leave(&both, &away, ada.person_id), Err(Kept::LastOwner));
+        assert_eq!(change_role(&both, &away, ada.person_id, Role::Reader), Err(Kept::LastOwner));
+        assert_eq!(leave(&both, &away, bob.person_id), Ok(bob), "who can do nothing takes nobody away who can");
+        assert_eq!(change_role(&both, &away, bob.person_id, Role::Reader).unwrap().role, Role::Reader);
+        let all = [ada.person_id, bob.person_id];
+        assert_eq!(leave(&both, &all, ada.person_id), Ok(ada));
+        assert_eq!(leave(&[ada], &all, ada.person_id), Err(Kept::LastOwner));
     }
 
     #[test]

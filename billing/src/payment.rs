@@ -5,6 +5,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::{grant::Source, ids::PaymentId, nanos::Nanos, time::Timestamp};
 
+/// The smallest charge to a card.
+pub const SMALLEST: Nanos = Nanos::dollars(1);
 /// The method of a payment that charges the account's default card of that moment.
 pub const DEFAULT_METHOD: &str = "default";
 

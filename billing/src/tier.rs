@@ -3,8 +3,12 @@
 use crate::{
     class::{SizeClass, Units},
     nanos::Nanos,
+    payment::SMALLEST,
 };
 use serde::{Deserialize, Serialize};
+
+/// One cent.
+const CENT: i64 = 10_000_000;
 
 /// A row of the table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -44,6 +48,13 @@ impl Tier {
         TIERS.iter().map(|tier| u32::from(tier.purchased <= self.purchased)).sum::<u32>().max(1)
     }
 
+    /// What must be bought to reach the tier from an amount purchased: as much as is missing, in whole cents, and no less than can
+    /// be bought.
+    pub fn to_buy(self, purchased: Nanos) -> Nanos {
+        let cents = (self.purchased - purchased).get().saturating_add(CENT - 1).div_euclid(CENT);
+        Nanos::new(cents.saturating_mul(CENT)).max(SMALLEST)
+    }
+
     /// The lowest tier that unlocks a class.
     pub fn that_unlocks(class: SizeClass) -> Self {
         TIERS.into_iter().find(|tier| tier.largest >= class).unwrap_or(TIERS[TIERS.len() - 1])
@@ -72,6 +83,21 @@ mod tests {
         assert_eq!(Tier::reached_by(Nanos::dollars(5_000)), TIERS[7]);
         assert_eq!(Tier::reached_by(Nanos::dollars(-5)), TIERS[0]);
         assert_eq!(TIERS.map(Tier::rank), [1, 2, 3, 4, 5, 6, 7, 8]);
+    }
+
+    #[test]
+    fn what_reaches_a_tier_can_be_bought() {
+        let dollars = |cents: i64| Nanos::new(cents * CENT);
+        for (purchased, buy) in [(0, 1_000), (950, 100), (899, 101), (900, 100), (999, 100), (-500, 1_500)] {
+            assert_eq!(TIERS[2].to_buy(dollars(purchased)), dollars(buy), "{purchased}");
+        }
+        assert_eq!(TIERS[2].to_buy(Nanos::new(1)), Nanos::dollars(10), "whole cents");
+        assert_eq!(TIERS[2].to_buy(dollars(300) + Nanos::new(1)), Nanos::dollars(7));
+        for tier in TIERS {
+            for purchased in [Nanos::ZERO, dollars(949), dollars(2_450), Nanos::new(7)] {
+                assert!(purchased + tier.to_buy(purchased) >= tier.purchased);
+            }
+        }
     }
 
     #[test]

@@ -35,6 +35,9 @@ const RANKED: [(&str, By); 2] = [("cheapest ", By::Price), ("fastest ", By::Late
 const FORM: &str = "is written NAME=MODEL>MODEL, NAME=MODEL*WEIGHT|MODEL*WEIGHT, NAME=cheapest MODEL|MODEL or \
                     NAME=fastest MODEL|MODEL";
 
+/// What stands in no name: where it does, a list was written as another.
+const NEVER: [char; 8] = ['"', '\'', '`', '[', ']', '{', '}', ','];
+
 /// An alias that can't be read.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("`{text}` {message}")]
@@ -56,6 +59,9 @@ impl Aliases {
         for text in texts {
             let bad = |message| BadAlias { text: text.clone(), message };
             let (name, models) = text.split_once('=').ok_or_else(|| bad(FORM))?;
+            if text.contains(NEVER) || text.contains(char::is_control) {
+                return Err(bad("has a character that no model's name has"));
+            }
             let name = name.trim();
             let way = Way::read(models.trim()).filter(|_| !name.is_empty()).ok_or_else(|| bad(FORM))?;
             if way.models.iter().any(|model| model == name) {
@@ -168,6 +174,10 @@ mod tests {
             &["a=fastest "],
             &["a=fastest b>c"],
             &["a=dearest b|c"],
+            &["[\"fast=a\"]"],
+            &["[\"fast=a", "\"slow=b\"]"],
+            &["fast='a'"],
+            &["fast=a\tb"],
         ] {
             assert!(of(texts).is_err(), "{texts:?}");
         }

@@ -107,11 +107,8 @@ enum KeyCommand {
         #[arg(long, default_value = "default")]
         name: String,
     },
-    /// List an account's API keys.
-    List {
-        /// The account's id, or its owner's email address.
-        account: String,
-    },
+    /// List an account's API keys, newest first.
+    List(Of),
     /// Revoke an API key.
     Revoke {
         /// The account's id, or its owner's email address.
@@ -349,10 +346,7 @@ pub(super) fn key(settings: &Settings, KeyArgs { json, command }: &KeyArgs) -> R
             let made = server.call("POST", &keys(account), Some(&json!({"name": name})))?;
             print_one(&made, Form::of_one(*json))?;
         }
-        KeyCommand::List { account } => {
-            let listed = server.call("GET", &keys(account), None)?;
-            print_list(listed["data"].as_array().map_or(&[][..], Vec::as_slice), KEYS, Form::of_list(*json))?;
-        }
+        KeyCommand::List(of) => list(&server, of, "keys", KEYS, Form::of_list(*json))?,
         KeyCommand::Revoke { account, key } => {
             let revoked = server.call("DELETE", &format!("{}/{}", keys(account), encoded(key)), None)?;
             print_one(&revoked, Form::of_one(*json))?;

@@ -40,10 +40,13 @@ enum Command {
         /// The person's id or email address.
         person: String,
     },
-    /// Let a person in no more, and end all sessions.
+    /// Let a person in no more, and end all sessions and the API keys that the person made.
     Disable {
         /// The person's id or email address.
         person: String,
+        /// Let the keys go on that the person made.
+        #[arg(long)]
+        keep_keys: bool,
     },
     /// Let a person in again.
     Enable {
@@ -79,6 +82,11 @@ const PEOPLE: &[(&str, &str)] = &[
     ("ACCOUNTS", "accounts"),
 ];
 
+/// What becomes of the keys that a person made, as a query says it.
+const fn keys(keep: bool) -> &'static str {
+    if keep { "keep" } else { "revoke" }
+}
+
 /// Runs `farebox person ...`.
 pub(super) fn run(settings: &Settings, Args { json, command }: &Args) -> Result<i32> {
     let (server, one) = (Server::of(settings)?, Form::of_one(*json));
@@ -105,11 +113,10 @@ pub(super) fn run(settings: &Settings, Args { json, command }: &Args) -> Result<
             server.call("POST", "people/invite", Some(&body))?
         }
         Command::ResetLink { person } => post(person, "reset-link")?,
-        Command::Disable { person } => post(person, "disable")?,
+        Command::Disable { person, keep_keys } => post(person, &format!("disable?keys={}", keys(*keep_keys)))?,
         Command::Enable { person } => post(person, "enable")?,
         Command::Forget { person, keep_keys } => {
-            let keys = if *keep_keys { "keep" } else { "revoke" };
-            server.call("DELETE", &format!("people/{}?keys={keys}", encoded(person)), None)?
+            server.call("DELETE", &format!("people/{}?keys={}", encoded(person), keys(*keep_keys)), None)?
         }
     };
     print_one(&made, one)?;

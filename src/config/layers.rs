@@ -171,6 +171,16 @@ fn read(key: &str, kind: Kind, text: &str) -> Result<Value, ConfigError> {
             .parse::<u64>()
             .map(Value::from)
             .map_err(|_| ConfigError::invalid(key, format!("`{text}` is not a whole number"))),
+        // As the file has it.
+        Kind::List if text.trim_start().starts_with('[') => {
+            let texts: Vec<String> = serde_json::from_str(text).map_err(|_| {
+                ConfigError::invalid(
+                    key,
+                    format!("`{text}` is no list of texts in double quotes; or write them with commas alone"),
+                )
+            })?;
+            Ok(Value::from(texts))
+        }
         Kind::List => {
             let texts = text.split(',').map(str::trim).filter(|text| !text.is_empty());
             Ok(Value::from(texts.map(Value::from).collect::<Vec<_>>()))

@@ -150,6 +150,20 @@ fn origins_are_a_list_in_the_file_and_have_commas_in_a_variable() {
 }
 
 #[test]
+fn a_list_in_a_variable_may_be_as_the_file_has_it() {
+    let aliases =
+        |text: &str| load("", &[("FAREBOX_ROUTING__ALIASES", text)], &[]).map(|settings| settings.routing.aliases);
+    let two = ["fast=gpt-5-mini>claude-haiku-4-5", "best=claude-opus-5-5"];
+    assert_eq!(aliases(&two.join(" , ")).unwrap(), two);
+    assert_eq!(aliases(r#" ["fast=gpt-5-mini>claude-haiku-4-5", "best=claude-opus-5-5"]"#).unwrap(), two);
+    assert_eq!(aliases("[]").unwrap(), Vec::<String>::new());
+    for wrong in [r#"["fast=gpt-5-mini""#, "[fast=gpt-5-mini]", r#"["fast=gpt-5-mini", 7]"#, r#""fast=gpt-5-mini""#] {
+        let error = refusal("", &[("FAREBOX_ROUTING__ALIASES", wrong)], &[]);
+        assert!(error.contains("`routing.aliases`"), "{wrong}: {error}");
+    }
+}
+
+#[test]
 fn metrics_are_the_operators_unless_it_is_said_otherwise() {
     let metrics = |set: &[&str]| load("", &[], set).map(|settings| settings.http.metrics);
     assert_eq!(metrics(&[]), Ok(MetricsAt::Token));

@@ -14,7 +14,7 @@ use actix_web::{
     body::{BodySize, BoxBody, MessageBody},
     dev::Payload,
     error::PayloadError,
-    http::header::{CONTENT_LENGTH, HeaderMap, TRANSFER_ENCODING},
+    http::header::{CONTENT_ENCODING, CONTENT_LENGTH, HeaderMap, TRANSFER_ENCODING},
 };
 use bytes::Bytes;
 use futures::Stream;
@@ -69,6 +69,13 @@ impl From<Fault> for ApiError {
 /// Whether a request announces a body.
 pub(super) fn is_announced(headers: &HeaderMap) -> bool {
     headers.contains_key(TRANSFER_ENCODING) || headers.get(CONTENT_LENGTH).is_some_and(|length| length != "0")
+}
+
+/// How a body is encoded, where it is not sent as it is.
+pub(super) fn encoding(headers: &HeaderMap) -> Option<String> {
+    let values = headers.get_all(CONTENT_ENCODING).map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned());
+    let mut all = values.flat_map(|value| value.split(',').map(|each| each.trim().to_lowercase()).collect::<Vec<_>>());
+    all.find(|each| !each.is_empty() && each != "identity")
 }
 
 /// The announced number of bytes.

@@ -17,7 +17,7 @@ use std::{rc::Rc, sync::Arc, time::Duration};
 
 use super::{
     auth,
-    body::{Bounds, Fault, Incoming, announced, is_announced},
+    body::{Bounds, Fault, Incoming, announced, encoding, is_announced},
     connection::Inlet,
     error::ApiError,
     guesses::Verdict,
@@ -122,6 +122,9 @@ async fn enter(state: &Shared, request: &mut ServiceRequest, incoming: Option<&I
     }
     if shows == Shows::Key {
         auth::caller(state, request.request()).await?;
+    }
+    if let Some(encoding) = encoding(request.headers()) {
+        return Err(ApiError::encoded(&encoding));
     }
     let limits = &state.settings.limits;
     let (bytes, room) = match shows {

@@ -184,6 +184,13 @@ impl ApiError {
         Self::new(StatusCode::PAYLOAD_TOO_LARGE, Code::PayloadTooLarge, format!("body: larger than {limit} bytes"))
     }
 
+    /// The body has a content-encoding.
+    pub fn encoded(encoding: &str) -> Self {
+        let encoding: String = encoding.chars().take(40).collect();
+        let message = format!("content-encoding: bodies are read as they are, not as {encoding}; send it uncompressed");
+        Self::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, Code::UnsupportedEncoding, message)
+    }
+
     /// The path does not have the method.
     pub fn method_not_allowed() -> Self {
         Self::new(StatusCode::METHOD_NOT_ALLOWED, Code::MethodNotAllowed, "this path does not take that method")

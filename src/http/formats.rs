@@ -18,7 +18,7 @@ use wire::format::{
 use super::{error::ApiError, surface::written_error};
 
 /// Routes of a format, by their patterns.
-const FORMATS: [(&str, Format); 22] = [
+const FORMATS: [(&str, Format); 25] = [
     ("/v1/chat/completions", format::<Chat>()),
     ("/v1/completions", format::<Completions>()),
     ("/v1/embeddings", format::<Embeddings>()),
@@ -30,6 +30,9 @@ const FORMATS: [(&str, Format); 22] = [
     ("/v1/images/edits", format::<Editing>()),
     ("/v1/images/variations", format::<Editing>()),
     ("/v1/responses", format::<Responses>()),
+    ("/v1/responses/{id}", format::<Responses>()),
+    ("/v1/responses/{id}/cancel", format::<Responses>()),
+    ("/v1/responses/{id}/input_items", format::<Responses>()),
     ("/v1/conversations", format::<Responses>()),
     ("/v1/conversations/{id}", format::<Responses>()),
     ("/v1/conversations/{id}/items", format::<Responses>()),

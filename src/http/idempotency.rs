@@ -119,7 +119,8 @@ async fn once(
     let same = multipart::without_boundary(kind, &body);
     let call = Call {
         method: request.method().as_str(),
-        path: request.path(),
+        // As the routes decode it: `%61dmin` is `admin`.
+        path: request.match_info().as_str(),
         query: request.query_string(),
         headers: MEANINGFUL.map(|name| request.headers().get(name).map(HeaderValue::as_bytes)),
         body: &same,
@@ -145,7 +146,7 @@ async fn once(
 
 /// The holder of the request's idempotency keys.
 async fn holder(state: &Shared, request: &HttpRequest) -> Result<Holder, ApiError> {
-    if request.path().starts_with("/admin/") {
+    if request.match_info().as_str().starts_with("/admin/") {
         auth::operator(state, request)?;
         return Ok(Holder::Operator);
     }

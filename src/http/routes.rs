@@ -288,7 +288,7 @@ pub(super) fn wrong_method() -> actix_web::Route {
 /// Who opens the address of a page's form, as after a form that was not carried out, reads a page.
 async fn method_not_allowed(request: HttpRequest) -> HttpResponse {
     let error = ApiError::method_not_allowed();
-    match request.path().split('/').nth(1) {
+    match request.match_info().as_str().split('/').nth(1) {
         Some("dashboard") => dashboard::failed(&request, &error),
         Some("operator") => operator::failed(&request, &error),
         _ => refuse(&request, &error),

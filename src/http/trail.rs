@@ -7,8 +7,10 @@ use billing::ids::AccountId;
 
 use super::{arrival::Arrival, idempotency::REPLAYED, state::State};
 use crate::service::{
+    ServiceError,
     operators::{self, Asked, KnownBy},
     trail::{self, By, Made},
+    webhooks,
 };
 
 /// What routes change: method, pattern, and the act's name.
@@ -26,7 +28,7 @@ const ACTS: &[(&str, &str, &str)] = &[
     ("PUT", "/v1/balance/alerts", "balance.set_alerts"),
     ("POST", "/v1/subscription", "plan.subscribe"),
     ("DELETE", "/v1/subscription", "plan.cancel"),
-    ("POST", "/v1/webhooks", "webhooks.create"),
+    ("POST", "/v1/webhooks", webhooks::CREATED),
     ("PUT", "/v1/webhooks/{id}", "webhooks.turn"),
     ("DELETE", "/v1/webhooks/{id}", "webhooks.delete"),
     ("POST", "/dashboard/keys", "keys.create"),
@@ -42,7 +44,7 @@ const ACTS: &[(&str, &str, &str)] = &[
     ("POST", "/dashboard/credits/payments/{id}/verdict", "payments.authenticate"),
     ("POST", "/dashboard/credits/calendar", "calendar.share"),
     ("POST", "/dashboard/credits/calendar/end", "calendar.withdraw"),
-    ("POST", "/dashboard/webhooks", "webhooks.create"),
+    ("POST", "/dashboard/webhooks", webhooks::CREATED),
     ("POST", "/dashboard/webhooks/{id}/turn", "webhooks.turn"),
     ("POST", "/dashboard/webhooks/{id}/delete", "webhooks.delete"),
     ("POST", "/dashboard/members/invite", "members.invite"),
@@ -87,6 +89,39 @@ struct Said {
     detail: Option<String>,
     /// Whether the object is made by a form, which makes it once however often it is sent.
     is_made_once: bool,
+    /// What came of the request, where its answer's status does not say it.
+    came: Option<Came>,
+}
+
+/// What came of a request.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Came {
+    /// All was so already.
+    Nothing,
+    /// A payment was begun, and declined.
+    Declined,
+}
+
+fn came(request: &HttpRequest, came: Came) {
+    let mut extensions = request.extensions_mut();
+    let mut said = extensions.get::<Said>().cloned().unwrap_or_default();
+    said.came = Some(came);
+    extensions.insert(said);
+}
+
+/// Notes on a request that it changed nothing, as all was so already.
+pub(super) fn unless_changed(request: &HttpRequest, is_changed: bool) {
+    if !is_changed {
+        came(request, Came::Nothing);
+    }
+}
+
+/// Notes on a request that its payment was begun, where its card is declined then: that is an answer, and no refusal.
+pub(super) fn begun<T>(request: &HttpRequest, bought: Result<T, ServiceError>) -> Result<T, ServiceError> {
+    if matches!(bought, Err(ServiceError::Declined { .. })) {
+        came(request, Came::Declined);
+    }
+    bought
 }
 
 /// Whether a request may change an account: most do not, and cost nothing here.
@@ -105,7 +140,8 @@ pub(super) fn asks(request: &HttpRequest, account: AccountId, by: By) {
 /// Notes on a request what it is about: the object, where the path does not name it, and what is to be known of it.
 pub(super) fn about(request: &HttpRequest, subject: Option<&dyn std::fmt::Display>, detail: &str) {
     let detail = Some(detail.to_owned()).filter(|detail| !detail.is_empty());
-    request.extensions_mut().insert(Said { subject: subject.map(ToString::to_string), detail, is_made_once: false });
+    let subject = subject.map(ToString::to_string);
+    request.extensions_mut().insert(Said { subject, detail, is_made_once: false, came: None });
 }
 
 /// Notes on a form what it makes, which it makes once however often it is sent.
@@ -119,8 +155,13 @@ pub(super) fn makes(request: &HttpRequest, id: &dyn std::fmt::Display, detail: &
 /// Notes what a request has changed, if it has. An answer that is given again has changed nothing.
 pub(super) async fn note<B>(state: &State, response: &ServiceResponse<B>) {
     let request = response.request();
-    let is_done = response.status().as_u16() < 400 && !response.headers().contains_key(&REPLAYED);
-    if request.method() == Method::GET || !is_done {
+    let came = request.extensions().get::<Said>().and_then(|said| said.came);
+    let is_done = match came {
+        None => response.status().as_u16() < 400,
+        Some(Came::Nothing) => false,
+        Some(Came::Declined) => true,
+    };
+    if request.method() == Method::GET || !is_done || response.headers().contains_key(&REPLAYED) {
         return;
     }
     operated(state, request).await;
@@ -133,9 +174,12 @@ pub(super) async fn note<B>(state: &State, response: &ServiceResponse<B>) {
         let id = Arrival::of(request).id;
         let named = request.match_info().iter().next().map(|(_, value)| value.to_owned());
         // What a request of the API makes has the request's id.
-        let made = (request.method() == Method::POST && request.path().starts_with("/v1/")).then(|| id.to_string());
-        let subject = said.subject.or(named).or(made);
-        let made = Made { id, account, by, act, subject, detail: said.detail, once: said.is_made_once };
+        let is_made = request.method() == Method::POST && request.match_info().as_str().starts_with("/v1/");
+        let subject = said.subject.or(named).or(is_made.then(|| id.to_string()));
+        let declined = (came == Some(Came::Declined)).then(|| "declined".to_owned());
+        let detail: Vec<String> = said.detail.into_iter().chain(declined).collect();
+        let detail = Some(detail.join(", ")).filter(|detail| !detail.is_empty());
+        let made = Made { id, account, by, act, subject, detail, once: said.is_made_once };
         trail::note(&state.service, made).await;
     }
 }

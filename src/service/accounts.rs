@@ -18,7 +18,7 @@ use super::{
     Service, ServiceError,
     acts::{Act, Origin, carry_out},
     keys::{self, Key},
-    page::{Listed, Page},
+    page::{LARGEST, Listed, Page},
     subscription::Subscribed,
 };
 use crate::email;
@@ -283,7 +283,7 @@ pub async fn whole(service: &Service, account: AccountId) -> Result<Whole, Servi
         created_at: stored.created_at,
         subscription: Subscribed::of(&picture),
         free_credits: is_free.then(|| (Plan::Free.credits(), refreshed_at)),
-        next_tiers: above.map(|tier| NextTier { tier, buy: tier.purchased - balance.purchased }).collect(),
+        next_tiers: above.map(|tier| NextTier { tier, buy: tier.to_buy(balance.purchased) }).collect(),
         picture,
         now,
     })
@@ -294,15 +294,15 @@ pub async fn whole(service: &Service, account: AccountId) -> Result<Whole, Servi
 pub struct Operated {
     /// The owner's view.
     pub whole: Whole,
-    /// The account's keys, newest first.
-    pub keys: Vec<Key>,
+    /// The account's newest keys.
+    pub keys: Listed<Key>,
     /// Whether an older account has the same address in another spelling.
     pub twin: bool,
     /// The latest operators' actions on the account.
     pub last_actions: Vec<Action>,
 }
 
-/// An account with its keys and the latest operators' actions.
+/// An account with its newest keys and the latest operators' actions.
 ///
 /// # Errors
 ///
@@ -310,7 +310,7 @@ pub struct Operated {
 pub async fn operated(service: &Service, account: AccountId) -> Result<Operated, ServiceError> {
     let whole = whole(service, account).await?;
     let ledger = service.ledger();
-    let keys = keys::of(service, account, &whole.picture).await?;
+    let keys = keys::of(service, account, &whole.picture, Page { before: None, limit: LARGEST }).await?;
     let twin = ledger.twins().await?.iter().any(|(twin, _)| *twin == account);
     let last_actions = ledger.actions(Some(account), None, LAST_ACTIONS).await?;
     Ok(Operated { whole, keys, twin, last_actions: last_actions.into_iter().map(Action::from).collect() })

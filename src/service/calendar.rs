@@ -70,12 +70,12 @@ pub async fn share(service: &Service, account: AccountId) -> Result<String, Serv
     Ok(service.people.at(&format!("/v1/calendar.ics?token={token}")))
 }
 
-/// Takes the address of an account's calendar back, if it has one.
+/// Takes the address of an account's calendar back. Returns whether it had one.
 ///
 /// # Errors
 ///
 /// The ledger can't be written just now.
-pub async fn withdraw(service: &Service, account: AccountId) -> Result<(), ServiceError> {
+pub async fn withdraw(service: &Service, account: AccountId) -> Result<bool, ServiceError> {
     Ok(service.ledger().end_calendar(account).await?)
 }
 

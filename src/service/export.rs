@@ -35,7 +35,7 @@ impl Export {
     pub async fn begin(service: &Service, range: Range) -> Result<Self, ServiceError> {
         let Range { account, from, to, only } = range;
         let ledger = Arc::clone(service.ledger());
-        let names = ledger.keys(account).await?.into_iter().map(|key| (key.id, key.name)).collect();
+        let names = ledger.all_key_names(account).await?;
         // Requests that end from now on are left out, so that the export ends.
         let to = to.min(service.now());
         Ok(Self { ledger, account, to, only: only.into(), names, after: Some(Position::before(from)) })

@@ -2,7 +2,7 @@
 //! is created; the ledger stores its hash alone. A key may be limited: dollars per day, week, month or in total,
 //! models, an expiry, and scopes. A key can't create a key with more rights than its own.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 
 use actors::{
     account::{KeyUse, Look, Picture},
@@ -17,7 +17,11 @@ use billing::{
 use ledger::Ledger;
 use uuid::Uuid;
 
-use super::{Service, ServiceError, acts::Origin};
+use super::{
+    Service, ServiceError,
+    acts::Origin,
+    page::{Listed, Page},
+};
 
 /// The most models a key may be limited to.
 const MOST_MODELS: usize = 100;
@@ -110,7 +114,7 @@ pub struct Opener {
 /// # Errors
 ///
 /// Whoever makes it may do so no more ([`OutOfScope`](ServiceError::OutOfScope)): the membership or the key has ended since it
-/// was shown, or the role is another. Or the ledger can't be read.
+/// was shown, the role is another, or an operator has turned the member away. Or the ledger can't be read.
 async fn maker(ledger: &Ledger, opener: &Opener, scopes: Scopes) -> Result<Option<PersonId>, ServiceError> {
     let Some(by) = opener.by else { return Ok(None) };
     let over = || ServiceError::OutOfScope(Scope::Keys);
@@ -118,7 +122,8 @@ async fn maker(ledger: &Ledger, opener: &Opener, scopes: Scopes) -> Result<Optio
     let members = ledger.members(opener.account_id).await?;
     if let Some(member) = members.iter().find(|member| member.person_id.0 == by.0) {
         let own = member.role.scopes();
-        let may = own.has(Scope::Keys) && scopes.iter().all(|scope| own.has(scope));
+        let is_in = ledger.person(member.person_id).await?.is_some_and(|person| person.disabled_at.is_none());
+        let may = is_in && own.has(Scope::Keys) && scopes.iter().all(|scope| own.has(scope));
         return may.then_some(Some(member.person_id)).ok_or_else(over);
     }
     let with = ledger.key_of(opener.account_id, by).await?;
@@ -145,8 +150,8 @@ pub(super) async fn check_own(
     if keys.is_empty() {
         return Ok(());
     }
-    let known: HashSet<KeyId> = service.ledger().keys(account).await?.into_iter().map(|key| key.id).collect();
-    match keys.iter().position(|key| !known.contains(key)) {
+    let known = names(service, account, keys.iter().map(|key| key.0)).await?;
+    match keys.iter().position(|key| !known.contains_key(&key.0)) {
         None => Ok(()),
         Some(place) => Err(ServiceError::invalid(format!("{name}[{place}]"), "is no key of this account")),
     }
@@ -287,24 +292,63 @@ impl Key {
     }
 }
 
-/// An account's keys with the amounts used in its picture, newest first.
-pub(super) async fn of(service: &Service, account: AccountId, picture: &Picture) -> Result<Vec<Key>, ServiceError> {
-    let keys = service.ledger().keys(account).await?;
-    Ok(keys.into_iter().map(|key| Key::of(key, &picture.keys)).collect())
+/// A page of an account's keys with the amounts used in its picture, newest first.
+pub(super) async fn of(
+    service: &Service,
+    account: AccountId,
+    picture: &Picture,
+    page: Page,
+) -> Result<Listed<Key>, ServiceError> {
+    let keys = service.ledger().keys(account, page.before, page.limit).await?;
+    Ok(page.list(keys, |key| key.id.0).map(|key| Key::of(key, &picture.keys)))
 }
 
-/// An account's keys, newest first, or one of them.
+/// A page of an account's keys, newest first, or one of them.
 ///
 /// # Errors
 ///
 /// There is no such account ([`NotFound`](ServiceError::NotFound)), its mailbox is full
 /// ([`Overloaded`](ServiceError::Overloaded)), or the ledger can't be reached ([`NotReady`](ServiceError::NotReady)).
 /// The last two pass; try again.
-pub async fn list(service: &Service, account: AccountId, only: Option<KeyId>) -> Result<Vec<Key>, ServiceError> {
+pub async fn list(
+    service: &Service,
+    account: AccountId,
+    only: Option<KeyId>,
+    page: Page,
+) -> Result<Listed<Key>, ServiceError> {
     let picture = service.accounts.ask(account, Look).await?;
-    let mut keys = of(service, account, &picture).await?;
-    keys.retain(|key| only.is_none_or(|only| key.id == only));
-    Ok(keys)
+    let Some(only) = only else { return of(service, account, &picture, page).await };
+    let found = service.ledger().key_of(account, only).await?;
+    // The one key is the first page.
+    let found = found.filter(|key| page.before.is_none_or(|before| key.id.0 < before));
+    Ok(Listed { rows: found.into_iter().map(|key| Key::of(key, &picture.keys)).collect(), next: None })
+}
+
+/// An account's keys that are not revoked, newest first. Their number is bounded.
+///
+/// # Errors
+///
+/// As for [`list`].
+pub async fn unrevoked(service: &Service, account: AccountId) -> Result<Vec<Key>, ServiceError> {
+    let picture: Picture = service.accounts.ask(account, Look).await?;
+    let keys = service.ledger().unrevoked_keys(account).await?;
+    Ok(keys.into_iter().map(|key| Key::of(key, &picture.keys)).collect())
+}
+
+/// The names of these keys, as far as they are the account's.
+///
+/// # Errors
+///
+/// The ledger can't be read just now ([`NotReady`](ServiceError::NotReady)); try again.
+pub async fn names(
+    service: &Service,
+    account: AccountId,
+    ids: impl IntoIterator<Item = Uuid>,
+) -> Result<HashMap<Uuid, String>, ServiceError> {
+    let mut ids: Vec<Uuid> = ids.into_iter().collect();
+    ids.sort_unstable();
+    ids.dedup();
+    Ok(service.ledger().key_names(account, &ids).await?)
 }
 
 /// Revokes a key. Returns its public part, by which caches know the key.

@@ -133,12 +133,16 @@ async fn pay(
     purchases::buy(service, account, Payment::new(id, Purpose::Subscription, FEE, method, service.now())).await
 }
 
-/// Cancels the subscription at the end of its paid cycle.
+/// Cancels the subscription at the end of its paid cycle. Returns how it stands, and whether it was not cancelled before.
 ///
 /// # Errors
 ///
 /// There is no subscription to cancel ([`Refused`](ServiceError::Refused)), or the account can't be asked just now.
-pub async fn cancel(service: &Service, account: AccountId) -> Result<Standing, ServiceError> {
+pub async fn cancel(service: &Service, account: AccountId) -> Result<(Standing, bool), ServiceError> {
+    let before: Picture = service.accounts.ask(account, Look).await?;
     service.accounts.decide(account, Command::CancelSubscription).await?.result?;
-    standing(service, account).await
+    let after: Picture = service.accounts.ask(account, Look).await?;
+    let is_changed = before.subscription != after.subscription;
+    let subscription = Subscribed::of(&after);
+    Ok((Standing { plan: after.header.plan, subscription, balance: after.balance }, is_changed))
 }

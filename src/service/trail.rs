@@ -10,7 +10,7 @@ use ledger::trail::Entry;
 use uuid::Uuid;
 
 use super::{
-    Service, ServiceError,
+    Service, ServiceError, keys,
     page::{Listed, Page},
 };
 
@@ -103,8 +103,8 @@ pub struct Seen {
 pub async fn list(service: &Service, account: AccountId, page: Page) -> Result<Listed<Seen>, ServiceError> {
     let ledger = service.ledger();
     let found = ledger.trail(account, page.before, page.limit).await?;
-    let mut names: HashMap<Uuid, String> =
-        ledger.keys(account).await?.into_iter().map(|key| (key.id.0, key.name)).collect();
+    let keys = found.iter().filter(|entry| entry.by_kind == "key").map(|entry| entry.by);
+    let mut names: HashMap<Uuid, String> = keys::names(service, account, keys).await?;
     for entry in found.iter().filter(|entry| entry.by_kind == "member") {
         if !names.contains_key(&entry.by)
             && let Some(person) = ledger.person(PersonId(entry.by)).await?

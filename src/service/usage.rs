@@ -241,6 +241,26 @@ pub async fn groups(
     Ok(Listed { rows, next: found.next.map(Group::from) })
 }
 
+/// The groups that cost most.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Dearest {
+    /// The groups, dearest first.
+    pub rows: Vec<(Group, Sums)>,
+    /// Whether there are more, each of which costs no more than the last of these.
+    pub are_more: bool,
+}
+
+/// The groups of the whole range that cost most. Not by session, of which there may be very many.
+///
+/// # Errors
+///
+/// The ledger can't be read just now ([`NotReady`](ServiceError::NotReady)); try again.
+pub async fn dearest(service: &Service, range: Range, by: Vec<By>, most: usize) -> Result<Dearest, ServiceError> {
+    let grouping = stored::Grouping::from(&Grouping { span: None, by });
+    let (rows, are_more) = service.ledger().dearest(&range.into(), &grouping.by, most).await?;
+    Ok(Dearest { rows: rows.into_iter().map(|(group, sums)| (group.into(), sums.into())).collect(), are_more })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

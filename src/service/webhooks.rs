@@ -32,6 +32,9 @@ const LONGEST_DESCRIPTION: usize = 200;
 /// The time that a test may take beyond its call.
 const TEST_MARGIN: Duration = Duration::from_secs(10);
 
+/// How the audit log calls it that a webhook is made.
+pub const CREATED: &str = "webhooks.create";
+
 const MISSING: ServiceError = ServiceError::NotFound("a webhook with that id");
 
 /// An endpoint to create.
@@ -120,7 +123,8 @@ async fn new_endpoint(
 /// # Errors
 ///
 /// The URL, the events, the keys or the description are invalid ([`Invalid`](ServiceError::Invalid)), the account has as many
-/// webhooks as are allowed ([`Conflict`](ServiceError::Conflict)), or the ledger can't be written just now.
+/// webhooks as are allowed, or the webhook was made before and is deleted ([`Conflict`](ServiceError::Conflict)), or the ledger
+/// can't be written just now.
 pub async fn create(
     service: &Service,
     origin: Origin,
@@ -135,6 +139,10 @@ pub async fn create(
             // A form that is sent twice makes one, with one secret.
             if let Some(known) = ledger.endpoint(account, endpoint.id).await? {
                 return Ok(Decided::new(Vec::new(), known));
+            }
+            // One that was deleted since does not come back: its row is gone, and the audit log knows it.
+            if ledger.has_noted(account, CREATED, Some(&endpoint.id.to_string())).await? {
+                return Err(ServiceError::conflict("A webhook was made by this form already: open the page again."));
             }
             if ledger.endpoints(account).await?.len() >= MOST_ENDPOINTS {
                 let message =
@@ -172,23 +180,29 @@ pub async fn endpoint(service: &Service, account: AccountId, id: Uuid) -> Result
     Ok(find(service, account, id).await?.into())
 }
 
-/// Enables or disables an endpoint. Waiting deliveries to a disabled endpoint are not sent any more.
+/// Enables or disables an endpoint. Waiting deliveries to a disabled endpoint are not sent any more. Returns the endpoint, and
+/// whether it was the other before.
 ///
 /// # Errors
 ///
 /// The account has no such webhook ([`NotFound`](ServiceError::NotFound)), or the ledger can't be written just now.
-pub async fn turn(service: &Service, account: AccountId, id: Uuid, enabled: bool) -> Result<Endpoint, ServiceError> {
+pub async fn turn(
+    service: &Service,
+    account: AccountId,
+    id: Uuid,
+    enabled: bool,
+) -> Result<(Endpoint, bool), ServiceError> {
     let now = service.now();
     let decide = async |ledger: &Ledger| -> Result<_, ServiceError> {
         let known = ledger.endpoint(account, id).await?.ok_or(MISSING)?.endpoint;
         if known.disabled.is_none() == enabled {
-            return Ok(Decided::new(Vec::new(), ()));
+            return Ok(Decided::new(Vec::new(), false));
         }
         let turned = Kept { disabled: (!enabled).then_some((now, Because::Owner)), ..known };
-        Ok(Decided::new(vec![Resource::Endpoint(turned)], ()))
+        Ok(Decided::new(vec![Resource::Endpoint(turned)], true))
     };
-    service.accounts.change(account, decide).await?;
-    endpoint(service, account, id).await
+    let is_changed = service.accounts.change(account, decide).await?;
+    Ok((endpoint(service, account, id).await?, is_changed))
 }
 
 /// Deletes an endpoint and its deliveries.

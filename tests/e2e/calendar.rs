@@ -96,6 +96,11 @@ async fn a_calendar_says_when_credits_expire_and_the_plan_renews() {
     assert_eq!(get(&other).await.status, 200);
     assert_eq!(ada.send("/credits/calendar/end", &[]).await.status, 303);
     assert_eq!(get(&other).await.status, 404);
+    // Where there is none any more, nothing changes, and nothing is noted.
+    assert_eq!(ada.send("/credits/calendar/end", &[]).await.status, 303);
+    let log = customer.api.get("/v1/audit-log").await.ok();
+    let acts: Vec<_> = log["data"].as_array().unwrap().iter().map(|entry| entry["act"].as_str().unwrap()).collect();
+    assert_eq!(acts, ["calendar.withdraw", "calendar.share", "calendar.share"], "{log}");
     for (wrong, status) in [("?token=", 400), ("", 400), ("?token=x", 404), ("?token=x&key=y", 400)] {
         assert_eq!(get(&format!("/v1/calendar.ics{wrong}")).await.status, status, "{wrong}");
     }

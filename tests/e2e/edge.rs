@@ -86,6 +86,20 @@ async fn pages_of_other_origins_may_call_where_the_settings_say_so() {
 }
 
 #[tokio::test]
+async fn a_body_that_is_compressed_is_refused_in_words() {
+    let server = Server::start(Options::default()).await;
+    let customer = server.admin().customer("payg", "5").await;
+    for path in ["/v1/chat/completions", "/v1/keys", "/v1/images/edits"] {
+        for (encoding, status) in [("gzip", 415), ("identity, deflate", 415), ("identity", 400)] {
+            let request = customer.api.request(Method::POST, path).header("content-encoding", encoding);
+            let refused = answer(request.body(vec![31_u8, 139, 8, 0])).await;
+            assert_eq!(refused.status, status, "{path} {encoding}: {}", refused.body);
+            assert!(status == 400 || refused.body.contains("uncompressed"), "{}", refused.body);
+        }
+    }
+}
+
+#[tokio::test]
 async fn the_root_is_a_page_that_says_what_this_is() {
     let server = Server::start(Options::default()).await;
     let page = server.get("/").await;

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::support::{
     client::Customer,
-    pages::{Visitor, client, hidden},
+    pages::{Visitor, client, hidden, links},
     people::person,
     receiver::{Behaviour, Call, Receiver},
     server::{Options, Server},
@@ -122,6 +122,31 @@ async fn a_form_that_makes_a_key_makes_one() {
     let none = [("once", &*hidden(&owner.get("/keys").await.body, "once")), ("name", "all?"), ("models", " , ")];
     assert_eq!(owner.send("/keys", &none).await.status, 400, "commas alone name no model, and not all");
     assert_eq!(list(&ada, "/v1/keys").await.len(), 2, "the first key, and one");
+    // Nor does the form bring one back that is revoked.
+    let id = list(&ada, "/v1/keys").await[0]["id"].as_str().unwrap().to_owned();
+    assert_eq!(owner.send(&format!("/keys/{id}/revoke"), &[]).await.status, 303);
+    assert_eq!(owner.send("/keys", &make).await.status, 409);
+    // Lists of keys have pages, however many were ever made.
+    for number in 0..49 {
+        ada.api.post("/v1/keys", &json!({"name": format!("key {number}")})).await.ok();
+    }
+    for path in ["/v1/keys".to_owned(), format!("/admin/v1/accounts/{}/keys", ada.id)] {
+        let api = if path.starts_with("/admin") { server.admin().0 } else { ada.api.clone() };
+        let first = api.get(&path).await.ok();
+        let cursor = first["next_cursor"].as_str().unwrap();
+        let second = api.get(&format!("{path}?cursor={cursor}")).await.ok();
+        let names = |page: &Value| -> Vec<String> {
+            page["data"].as_array().unwrap().iter().map(|key| key["name"].as_str().unwrap().to_owned()).collect()
+        };
+        assert_eq!((names(&first).len(), names(&first)[0].as_str()), (50, "key 48"), "{path}");
+        assert_eq!((names(&second), &second["next_cursor"]), (vec!["test".to_owned()], &json!(null)), "{path}");
+        assert_eq!(names(&api.get(&format!("{path}?limit=200")).await.ok()).len(), 51);
+        assert_eq!(api.get(&format!("{path}?limit=201")).await.status, 400);
+    }
+    let page = owner.get("/keys").await.body;
+    let older = links(&page).into_iter().find(|link| link.starts_with("/dashboard/keys?cursor=")).unwrap();
+    let page = owner.get(older.strip_prefix("/dashboard").unwrap()).await.body;
+    assert!(page.contains("<td>test</td>") && !page.contains("cursor="), "{page}");
     assert_eq!(ada.api.get("/v1/balance").await.status, 200);
     // A saved card, too.
     let once = hidden(&owner.get("/credits").await.body, "once");
@@ -220,7 +245,11 @@ async fn a_webhook_is_made_tested_turned_off_and_deleted_on_its_page() {
     assert!(listed.contains(&url) && listed.contains("for ops") && !listed.contains("whsec_"), "{listed}");
     assert_eq!(owner.send(&at("/delete"), &[]).await.header("location"), Some("/dashboard/webhooks?said=deleted"));
     assert_eq!(owner.get(&at("")).await.status, 404);
+    // Its old form brings it not back.
+    let again = owner.send("/webhooks", &make).await;
+    assert!(again.status == 409 && !again.body.contains("id=\"made\""), "{}", again.body);
     assert!(list(&ada, "/v1/webhooks").await.is_empty());
+    assert_eq!(list(&ada, "/v1/audit-log").await[0]["act"], "webhooks.delete");
     server.admin().assert_audit().await;
 }
 

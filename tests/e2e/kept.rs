@@ -189,6 +189,26 @@ async fn a_response_is_read_listed_and_forgotten() {
     assert_eq!(texts(&next), ["Hello there.", "two"]);
     let cancel = stage.customer.api.post(&at(&second["id"], "/cancel"), &json!({})).await;
     assert_eq!(cancel.status, 400, "{}", cancel.body);
+    // Its errors are read by OpenAI's clients.
+    let api = &stage.customer.api;
+    let path = |rest: &str| format!("/v1/responses/resp_nobodys{rest}");
+    let delete = |rest: &str| crate::support::client::answer(api.request(Method::DELETE, &path(rest)));
+    let stranger = stage.server.api("fb_000000000000_0000000000000000000000000000000000000000");
+    let refused = [
+        (404, api.get(&path("")).await),
+        (404, api.get(&path("/input_items")).await),
+        (404, api.post(&path("/cancel"), &json!({})).await),
+        (401, stranger.get(&path("")).await),
+        (401, stranger.get(&path("/input_items")).await),
+        (401, stranger.post(&path("/cancel"), &json!({})).await),
+        (405, api.post(&path(""), &json!({})).await),
+        (405, delete("/input_items").await),
+        (405, api.get(&path("/cancel")).await),
+    ];
+    for (status, refused) in refused.iter().chain([&(400, cancel)]) {
+        assert_eq!(refused.status, *status, "{}", refused.body);
+        assert!(refused.json()["error"]["message"].is_string(), "{}", refused.body);
+    }
 
     let gone = stage.customer.api.request(Method::DELETE, &at(&first["id"], "")).send().await.unwrap();
     assert_eq!(gone.json::<Value>().await.unwrap(), json!({"id": first["id"], "object": "response", "deleted": true}));

@@ -233,6 +233,7 @@ async fn a_provider_is_paused_and_resumed_and_an_actor_restarted_without_a_faile
     assert_eq!((refused.status, &refused.json()["field"]), (400, &json!("reason")), "{}", refused.body);
     let paused = act("providers/openai/pause", json!({"reason": "their invoice"})).await.ok();
     assert_eq!((&paused["act"], &paused["subject"]), (&json!("pause"), &json!("provider openai")), "{paused}");
+    assert_eq!(paused["reach"], "this process alone, until it ends", "{paused}");
     let told = ask(&customer).await;
     assert!(told.status == 503 && told.header("retry-after").is_some(), "{} {}", told.status, told.body);
     assert!(!told.body.contains("invoice"), "the reason is not the client's: {}", told.body);

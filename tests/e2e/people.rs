@@ -465,7 +465,8 @@ async fn an_operator_helps_people_without_mail() {
     assert_eq!(ada.join(link["link"].as_str().unwrap(), "Ada").await.status, 303);
     let listed = said(&server, &["person", "list", "--search", "ADA"]);
     assert!(listed.contains("ada@example.com") && listed.contains("(owner)"), "{listed}");
-    said(&server, &["person", "disable", "ada@example.com"]);
+    let away = said(&server, &["person", "disable", "ada@example.com", "--keep-keys"]);
+    assert!(away.contains("keys_revoked"), "{away}");
     assert!(!ada.is_in().await);
     assert_eq!(ada.sign_in("ada@example.com", PASSWORD).await.status, 401);
     said(&server, &["person", "enable", "ada@example.com"]);

@@ -146,6 +146,13 @@ async fn a_subscription_is_paid_renewed_cancelled_and_ends() {
 
     let cancelled = stage.delete("/v1/subscription").await.ok();
     assert_eq!(cancelled["subscription"]["renews"], false);
+    // Cancelled again it changes nothing; a first payment that is declined was begun.
+    stage.delete("/v1/subscription").await.ok();
+    let log = stage.get("/v1/audit-log").await;
+    let told = log["data"].as_array().unwrap().iter();
+    let told: Vec<_> = told.map(|entry| [&entry["act"], &entry["detail"]].map(|text| text.as_str())).collect();
+    let subscribed = Some("plan.subscribe");
+    assert_eq!(told, [[Some("plan.cancel"), None], [subscribed, None], [subscribed, Some("declined")]], "{log}");
     let resumed = stage.customer.api.post("/v1/subscription", &json!({})).await.ok();
     assert_eq!(resumed["subscription"]["renews"], true);
     stage.delete("/v1/subscription").await.ok();

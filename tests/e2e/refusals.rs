@@ -50,8 +50,17 @@ async fn a_locked_model_says_its_class_and_what_unlocks_it() {
     assert_eq!((&quote["admitted"], &quote["refusal"]["code"]), (&json!(false), &json!("model_locked")), "{quote}");
     assert_eq!(customer.api.get("/v1/requests").await.ok()["data"], json!([]), "nothing ran");
 
-    let bought = json!({"amount": said["unlock"], "payment_method": "pm_card_visa"});
-    customer.api.post("/v1/credits/purchase", &bought).await.ok();
+    let buy = async |amount: &Value| {
+        let bought = json!({"amount": amount, "payment_method": "pm_card_visa"});
+        customer.api.post("/v1/credits/purchase", &bought).await.ok();
+    };
+    // No less than can be bought is told, however little is missing.
+    buy(&json!("49.50")).await;
+    let said = customer.api.post("/v1/chat/completions", &body).await.json();
+    assert_eq!(said["unlock"], "1.00", "{said}");
+    let next = &customer.api.get("/v1/account").await.ok()["next_tiers"][0];
+    assert_eq!(next["buy"], "1.00", "{next}");
+    buy(&said["unlock"]).await;
     assert_eq!(customer.api.get("/v1/models/large").await.ok()["locked"], false, "what it said is enough");
     assert_eq!(customer.api.post("/v1/quote", &body).await.ok()["admitted"], true);
     server.admin().assert_audit().await;

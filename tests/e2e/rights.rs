@@ -188,6 +188,40 @@ async fn whom_an_operator_turns_away_lets_nobody_in_by_earlier_invitations() {
 }
 
 #[tokio::test]
+async fn whom_an_operator_turns_away_has_no_keys_left_and_is_no_owner_who_can_act() {
+    let (server, customer, mut ada) = stage(Options::default()).await;
+    let mut bob = person(&server, "bob@example.com", Some((&customer.id, "owner"))).await;
+    let made = ada.call(Method::POST, "/v1/keys", &json!({"name": "ada's"})).await.ok();
+    let key = server.api(made["key"].as_str().unwrap());
+    let ada_id = id_of(&server, &customer, "ada@example.com").await;
+    let bob_id = id_of(&server, &customer, "bob@example.com").await;
+    let admin = server.admin().0;
+    let disable =
+        async |query: &str| admin.post(&format!("/admin/v1/people/{ada_id}/disable{query}"), &json!({})).await;
+    assert_eq!(disable("?keys=perhaps").await.status, 400);
+    assert_eq!(disable("?keys=keep").await.ok()["keys_revoked"], 0);
+    assert_eq!(key.get("/v1/balance").await.status, 200, "it is kept where that is said");
+    assert!(!ada.is_in().await);
+    // Said again without that, the key ends; those of others go on.
+    assert_eq!(disable("").await.ok(), json!({"id": ada_id, "disabled": true, "keys_revoked": 1}));
+    assert_eq!(key.get("/v1/balance").await.status, 401);
+    assert_eq!(customer.api.get("/v1/balance").await.status, 200);
+    // Of two owners one is left who can act, and stays.
+    let page = bob.get("/members").await.body;
+    assert!(page.contains("turned away by whoever runs this gateway"), "{page}");
+    let left = bob.send(&format!("/members/{bob_id}/remove"), &[]).await;
+    assert_eq!(left.status, 409, "{}", left.body);
+    let less = bob.send(&format!("/members/{bob_id}/role"), &[("role", "reader")]).await;
+    assert_eq!(less.status, 409, "{}", less.body);
+    let listed = admin.get(&format!("/admin/v1/accounts/{}/members", customer.id)).await.ok();
+    let away: Vec<bool> =
+        listed["data"].as_array().unwrap().iter().map(|member| member["disabled_at"].is_string()).collect();
+    assert_eq!(away, [true, false], "{listed}");
+    assert_eq!(bob.send(&format!("/members/{ada_id}/remove"), &[]).await.status, 303);
+    server.admin().assert_audit().await;
+}
+
+#[tokio::test]
 async fn an_id_that_no_database_can_have_is_nobodys() {
     let fake = FakeOpenAi::start();
     let (server, customer, _) = stage(Options::default().calling(fake.url())).await;
@@ -270,7 +304,35 @@ async fn who_changed_what_is_in_the_audit_log() {
     let after = server.api(&customer.key).get("/v1/audit-log").await.ok();
     assert_eq!(after["data"].as_array().unwrap().len(), 5, "{after}");
     assert_eq!((&after["data"][3]["by_name"], &after["data"][3]["by_id"]), (&json!(null), &json!(bob_id)));
+    what_was_begun_is_in_it(&server, &customer, ada.at(&server)).await;
     server.admin().assert_audit().await;
+}
+
+/// A purchase is in the audit log whatever its bank says; an object is named however the path is spelt; what changes nothing is
+/// not there.
+async fn what_was_begun_is_in_it(server: &Server, customer: &Customer, mut ada: Visitor) {
+    let api = server.api(&customer.key);
+    let declined = json!({"amount": "10", "payment_method": "pm_card_visa_chargeDeclined"});
+    assert_eq!(api.post("/v1/credits/purchase", &declined).await.status, 422);
+    let form = ada.once("/credits").await;
+    let form = [("once", form.as_str()), ("amount", "11"), ("card", "pm_card_visa_chargeDeclined")];
+    for _ in 0..2 {
+        assert_eq!(ada.send("/credits/buy", &form).await.status, 422);
+    }
+    let key = api.post("/%761/keys", &json!({"name": "spelt"})).await.ok();
+    let members = server.admin().0.get(&format!("/admin/v1/accounts/{}/members", customer.id)).await.ok();
+    let own = members["data"][0]["person_id"].as_str().unwrap().to_owned();
+    assert_eq!(ada.send(&format!("/members/{own}/role"), &[("role", "owner")]).await.status, 303);
+    let log = api.get("/v1/audit-log?limit=3").await.ok();
+    let payments = api.get("/v1/payments").await.ok();
+    let row = |place: usize| {
+        let entry = &log["data"][place];
+        ["act", "subject", "detail"].map(|name| entry[name].as_str().unwrap_or("-").to_owned())
+    };
+    let payment = |place: usize| payments["data"][place]["id"].as_str().unwrap().to_owned();
+    assert_eq!(row(0), ["keys.create", key["id"].as_str().unwrap(), "spelt"], "{log}");
+    assert_eq!(row(1), ["credits.purchase", &payment(0), "$11.00, declined"], "{log}");
+    assert_eq!(row(2), ["credits.purchase", &payment(1), "$10.00, declined"], "{log}");
 }
 
 /// What operators do to accounts and people stands in their history, without the addresses that are forgotten with a person.

@@ -288,6 +288,35 @@ async fn pages_are_read(stage: Stage) {
     report("all pages of requests", all);
     assert_eq!(stage.table_scans_after(looked_up).await, scans, "a page read a whole table");
     exported(&stage, requests).await;
+    on_pages(&stage).await;
+}
+
+/// The dashboard's pages say what is not on them: of many keys the dearest are.
+async fn on_pages(stage: &Stage) {
+    let visitor = super::dashboard::visitor(&stage.server, &stage.customer.key).await;
+    let page = visitor.get("/requests?session=nobodys").await.body;
+    assert!(page.contains("No request has ended in this session yet"), "{page}");
+    // The dearest of 600 keys is the last by its id.
+    let hour = Timestamp(stage.start + YEAR - HOUR_MS);
+    let keys: Vec<String> = (1..=600_i64)
+        .map(|number| {
+            let id = stage.ledger.id(&format!("ffffffff-0000-7000-8000-{number:012}"));
+            format!("({id}, CAST({} AS BIGINT))", number * 1_000_000_000)
+        })
+        .collect();
+    stage.ledger.run(&format!(
+        "INSERT INTO usage_rollup (account_id, span, starts_at, model, provider, key_id, requests, failed, input_tokens, \
+         cached_input_tokens, cache_write_tokens, output_tokens, reasoning_tokens, compute_ms, billed_seconds, charged) \
+         SELECT {}, span, {at} - {at} % (span * 3600000), 'model-0', 'openai', k.column1, 1, 0, 0, 0, 0, 0, 0, 0, 0, k.column2 \
+         FROM (SELECT 1 AS span UNION ALL SELECT 24) spans CROSS JOIN (VALUES {}) k",
+        stage.ledger.id(&stage.customer.id),
+        keys.join(", "),
+        at = hour.0,
+    ));
+    let page = visitor.get("/usage?days=30").await.body;
+    let by_key = page.split("By key and member").nth(1).unwrap().split("By member").next().unwrap();
+    assert!(by_key.contains("$600.00") && !by_key.contains("$100.00<"), "{by_key}");
+    assert!(by_key.contains("The 500 keys and members that cost most are shown"), "{by_key}");
 }
 
 impl Stage {

@@ -17,14 +17,14 @@ impl Ledger {
         self.write_beside(sql, [account.0.into(), hash.into(), now.0.into()]).await.map(drop)
     }
 
-    /// Takes the address of an account's calendar back, if it has one.
+    /// Takes the address of an account's calendar back. Returns whether it had one.
     ///
     /// # Errors
     ///
     /// The database can't be written now.
-    pub async fn end_calendar(&self, account: AccountId) -> Result<(), LedgerError> {
+    pub async fn end_calendar(&self, account: AccountId) -> Result<bool, LedgerError> {
         let sql = "DELETE FROM calendar_feed WHERE account_id = ?";
-        self.write_beside(sql, [account.0.into()]).await.map(drop)
+        Ok(self.write_beside(sql, [account.0.into()]).await? > 0)
     }
 
     /// The account whose calendar has an address with the token of this hash.

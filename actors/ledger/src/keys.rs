@@ -1,19 +1,22 @@
 //! API keys, found with their limits. The spending of a limited key is read from the sums of its account's usage.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use billing::{
     Nanos, Timestamp,
     ids::{AccountId, KeyId},
-    key::{ApiKey, KeyLimits, KeyState, KeyWindow, Scopes},
+    key::{ApiKey, KeyLimits, KeyState, KeyWindow, MOST_KEYS, Scopes},
 };
-use sea_orm::QueryResult;
+use sea_orm::{QueryResult, Value};
 use uuid::Uuid;
 
-use super::{Ledger, LedgerError, recent::Recent, rollup::Span};
+use super::{Ledger, LedgerError, query::page, recent::Recent, rollup::Span};
 
 pub(super) const KEY: &str = "id, account_id, name, public, hash, limit_day, limit_week, limit_month, limit_total, models, scopes, \
                    created_at, expires_at, revoked_at";
+
+/// The keys that are named at a time.
+const NAMED: usize = 500;
 
 impl Ledger {
     /// Finds a key by its public part. Keys are known from the log before the tables have them, so that callers are let in,
@@ -53,15 +56,58 @@ impl Ledger {
         Ok(count.unsigned_abs())
     }
 
-    /// An account's keys, newest first.
+    /// An account's keys, newest first, older than `before`, at most `limit`. Revoked ones stay for ever.
     ///
     /// # Errors
     ///
     /// The database can't be read now: try again later. A row is [`LedgerError::Corrupt`]: an operator must examine the
     /// database.
-    pub async fn keys(&self, account: AccountId) -> Result<Vec<ApiKey>, LedgerError> {
-        let sql = format!("SELECT {KEY} FROM api_key WHERE account_id = ? ORDER BY id DESC");
+    pub async fn keys(&self, account: AccountId, before: Option<Uuid>, limit: u64) -> Result<Vec<ApiKey>, LedgerError> {
+        let sql = format!("SELECT {KEY} FROM api_key WHERE account_id = ? AND id < ? ORDER BY id DESC LIMIT ?");
+        let values = [account.0.into(), before.unwrap_or(Uuid::max()).into(), page(limit).into()];
+        self.rows(&sql, values).await?.iter().map(key).collect()
+    }
+
+    /// An account's keys that are not revoked, newest first. There are at most [`MOST_KEYS`].
+    ///
+    /// # Errors
+    ///
+    /// The database can't be read now: try again later. A row is [`LedgerError::Corrupt`]: an operator must examine the
+    /// database.
+    pub async fn unrevoked_keys(&self, account: AccountId) -> Result<Vec<ApiKey>, LedgerError> {
+        let sql = format!(
+            "SELECT {KEY} FROM api_key WHERE account_id = ? AND revoked_at IS NULL ORDER BY id DESC LIMIT {MOST_KEYS}"
+        );
         self.rows(&sql, [account.0.into()]).await?.iter().map(key).collect()
+    }
+
+    /// The names of these keys, as far as they are the account's.
+    ///
+    /// # Errors
+    ///
+    /// The database can't be read now: try again later.
+    pub async fn key_names(&self, account: AccountId, ids: &[Uuid]) -> Result<HashMap<Uuid, String>, LedgerError> {
+        let mut names = HashMap::new();
+        for some in ids.chunks(NAMED) {
+            let marks = vec!["?"; some.len()].join(", ");
+            let sql = format!("SELECT id, name FROM api_key WHERE account_id = ? AND id IN ({marks})");
+            let values: Vec<Value> =
+                std::iter::once(account.0.into()).chain(some.iter().map(|id| (*id).into())).collect();
+            for row in self.rows(&sql, values).await? {
+                names.insert(row.try_get("", "id")?, row.try_get("", "name")?);
+            }
+        }
+        Ok(names)
+    }
+
+    /// The names of all keys that an account ever had.
+    ///
+    /// # Errors
+    ///
+    /// The database can't be read now: try again later.
+    pub async fn all_key_names(&self, account: AccountId) -> Result<HashMap<KeyId, String>, LedgerError> {
+        let rows = self.rows("SELECT id, name FROM api_key WHERE account_id = ?", [account.0.into()]).await?;
+        rows.iter().map(|row| Ok((KeyId(row.try_get("", "id")?), row.try_get("", "name")?))).collect()
     }
 
     /// Finds a key of an account.

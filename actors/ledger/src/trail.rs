@@ -38,12 +38,8 @@ impl Ledger {
     /// The database can't be written now, or the outcome is unknown: a repetition is safe.
     pub async fn note_change(&self, entry: &Entry, once: bool) -> Result<(), LedgerError> {
         let Entry { id, account_id, at, by_kind, by, act, subject, detail } = entry;
-        if once {
-            let sql = "SELECT 1 FROM trail WHERE account_id = ? AND act = ? AND subject = ? LIMIT 1";
-            let values = [account_id.0.into(), act.as_str().into(), subject.as_deref().into()];
-            if !self.rows_of(Sql::new(sql, values)).await?.is_empty() {
-                return Ok(());
-            }
+        if once && self.has_noted(*account_id, act, subject.as_deref()).await? {
+            return Ok(());
         }
         let sql = format!("INSERT INTO trail ({COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO NOTHING");
         let values = [
@@ -57,6 +53,16 @@ impl Ledger {
             detail.as_deref().into(),
         ];
         self.write_beside(&sql, values).await.map(drop)
+    }
+
+    /// Whether this act upon this object of an account was noted.
+    ///
+    /// # Errors
+    ///
+    /// The database can't be read now: try again later.
+    pub async fn has_noted(&self, account: AccountId, act: &str, subject: Option<&str>) -> Result<bool, LedgerError> {
+        let sql = "SELECT 1 FROM trail WHERE account_id = ? AND act = ? AND subject = ? LIMIT 1";
+        Ok(!self.rows_of(Sql::new(sql, [account.0.into(), act.into(), subject.into()])).await?.is_empty())
     }
 
     /// The changes of an account, newest first, older than `before`.
@@ -116,5 +122,14 @@ mod tests {
         assert_eq!(of(1, None, 1).await, std::slice::from_ref(&second));
         assert_eq!(of(1, Some(second.id), 10).await, [first]);
         assert_eq!(of(2, None, 10).await, [other]);
+        let is_noted = async |account: u128, act, subject| {
+            ledger.has_noted(AccountId(Uuid::from_u128(account)), act, subject).await.unwrap()
+        };
+        assert!(is_noted(1, "keys.create", Some("it")).await);
+        for (account, act, subject) in
+            [(2, "keys.create", Some("it")), (1, "keys.revoke", Some("it")), (1, "keys.create", Some("another"))]
+        {
+            assert!(!is_noted(account, act, subject).await, "{account} {act}");
+        }
     }
 }

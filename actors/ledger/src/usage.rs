@@ -254,6 +254,14 @@ impl Wanted {
         if self.only.session.is_some() { "usage_session" } else { "usage_rollup" }
     }
 
+    /// The groups that cost most, and one more.
+    fn dearest(&self, grouping: &Grouping, most: u64) -> Sql {
+        let mut sql = summed(grouping, self.source(None, &[]));
+        let columns = grouping.columns().join(", ");
+        sql.add(&format!(" GROUP BY {columns} ORDER BY charged DESC, {columns} LIMIT ?"), [page_and_one(most).into()]);
+        sql
+    }
+
     /// A page's groups, and one more.
     pub(super) fn page(&self, grouping: &Grouping, span: Option<Span>, last: Option<&Group>, limit: u64) -> Sql {
         groups(grouping, self.source(span, &[]), last, Some(limit))
@@ -278,12 +286,18 @@ fn sums() -> String {
     SUMMED.map(|column| format!("CAST(COALESCE(SUM({column}), 0) AS BIGINT) AS {column}")).join(", ")
 }
 
+/// The sums of what a `FROM` clause has, with the columns that are grouped by.
+fn summed(grouping: &Grouping, source: Sql) -> Sql {
+    let mut sql = Sql::new(&format!("SELECT {}, {}", grouping.columns().join(", "), sums()), []);
+    sql.append(if grouping.has(By::Member) { with_members(grouping, source) } else { source });
+    sql
+}
+
 /// The groups of what a `FROM` clause has, behind `last`, at most one more than the limit. Of several sessions they are in the
 /// order of time.
 fn groups(grouping: &Grouping, source: Sql, last: Option<&Group>, limit: Option<u64>) -> Sql {
     let columns = grouping.columns().join(", ");
-    let mut sql = Sql::new(&format!("SELECT {columns}, {}", sums()), []);
-    sql.append(if grouping.has(By::Member) { with_members(grouping, source) } else { source });
+    let mut sql = summed(grouping, source);
     if let Some(last) = last {
         sql.append(after(grouping, last));
     }
@@ -372,6 +386,25 @@ impl Ledger {
             None => self.rows_of(wanted.page(grouping, None, last, limit)).await?,
         };
         filled(&rows, grouping, limit, None)
+    }
+
+    /// The groups of the whole range that cost most, dearest first, at most `most`, and whether there are more. They are grouped
+    /// by columns, not by time nor by session.
+    ///
+    /// # Errors
+    ///
+    /// The database can't be read now: try again later.
+    pub async fn dearest(
+        &self,
+        wanted: &Wanted,
+        by: &[By],
+        most: usize,
+    ) -> Result<(Vec<(Group, Sums)>, bool), LedgerError> {
+        let grouping = Grouping { time: None, by: by.to_vec() };
+        let limit = u64::try_from(most).unwrap_or(u64::MAX);
+        let rows = self.rows_of(wanted.dearest(&grouping, limit)).await?;
+        let GroupPage { rows, next } = filled(&rows, &grouping, limit, None)?;
+        Ok((rows, next.is_some()))
     }
 
     /// A page by time, and one more row, from the newest hours or days that fill it. Each used hour or day has at least

@@ -14,7 +14,7 @@ mod reversal;
 pub mod reversing;
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::HashMap,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
@@ -32,7 +32,7 @@ use runtime::{
     mailbox::{self, Ask, Handle},
     supervisor::{LINGERS, Retire},
 };
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 
 pub use notice::{Applied, EventNotApplied};
 pub use refund::{Given, NotRefunded, Refund};
@@ -98,9 +98,9 @@ impl Open {
 pub struct PaymentActor {
     accounts: Accounts,
     open: HashMap<PaymentId, Open>,
-    /// Refunds on their way to the processor's answer.
-    refunds: HashSet<ReversalId>,
-    /// Refunds being written, and looks for those that wait.
+    /// Refunds on their way to the processor's answer. Each sender is dropped at its refund's end.
+    refunds: HashMap<ReversalId, watch::Sender<()>>,
+    /// Refunds being written, looks for those that wait, and askers that wait for one that is on its way.
     beginning: usize,
     /// Refunds whose commit may arrive late.
     late: usize,
@@ -113,7 +113,7 @@ pub struct PaymentActor {
 impl PaymentActor {
     /// A new life.
     pub fn new(accounts: Accounts, exit: ExitGuard) -> Self {
-        let (open, refunds) = (HashMap::new(), HashSet::new());
+        let (open, refunds) = (HashMap::new(), HashMap::new());
         Self { accounts, open, refunds, beginning: 0, late: 0, hearing: 0, has_lingered: false, _exit: exit }
     }
 
@@ -158,15 +158,20 @@ impl PaymentActor {
         }));
     }
 
-    /// Carries a refund to the processor's answer, once at a time.
+    /// Carries a refund to the processor's answer, once at a time. Who asks for one that is on its way hears what came of it.
     fn carry(&mut self, refund: Unanswered, asker: Option<refund::Asker>, ctx: &mut Context<Self>) {
         let id = refund.reversal.id;
-        if !self.refunds.insert(id) {
-            if let Some(asker) = asker {
-                drop(asker.send(Err(NotRefunded::NotNow("this refund is on its way".into()))));
-            }
+        if let Some(ends) = self.refunds.get(&id) {
+            let Some(asker) = asker else { return };
+            self.beginning += 1;
+            let work = refund::follow(self.accounts.clone(), refund, ends.subscribe(), asker);
+            ctx.spawn(work.into_actor(self).map(|(), actor, ctx| {
+                actor.beginning -= 1;
+                actor.end_if_it_may(ctx);
+            }));
             return;
         }
+        self.refunds.insert(id, watch::Sender::new(()));
         let work = refund::carry(self.accounts.clone(), refund, asker);
         ctx.spawn(work.into_actor(self).map(move |(), actor, ctx| {
             actor.refunds.remove(&id);

@@ -14,7 +14,7 @@ use billing::{
 };
 use cards::{CardError, ChargeOutcome, ProcessorRecord, RefundOrder, Refunded, Subject};
 use ledger::reversals::Unanswered;
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 
 use super::{
     notice,
@@ -137,6 +137,14 @@ pub(super) async fn carry(accounts: Accounts, refund: Unanswered, asker: Option<
     if let Some(asker) = asker {
         drop(asker.send(given));
     }
+}
+
+/// Tells an asker of a refund that is on its way how it stands at its end, or after a while. `ends` has no sender any more at the
+/// end.
+pub(super) async fn follow(accounts: Accounts, refund: Unanswered, mut ends: watch::Receiver<()>, asker: Asker) {
+    let Unanswered { account_id, payment_id, reversal } = refund;
+    drop(tokio::time::timeout(MAX_WAIT, ends.changed()).await);
+    drop(asker.send(given(&accounts, account_id, payment_id, reversal.id).await));
 }
 
 async fn given(

@@ -53,7 +53,7 @@ fn check_class(draft: &Draft<'_>, class: crate::class::SizeClass, tier: Tier) ->
     if class <= tier.largest {
         return Ok(());
     }
-    let unlock = Tier::that_unlocks(class).purchased - draft.account.purchased(draft.now);
+    let unlock = Tier::that_unlocks(class).to_buy(draft.account.purchased(draft.now));
     Err(Refusal::ModelLocked { class, largest: tier.largest, unlock })
 }
 
@@ -69,7 +69,7 @@ fn check_permits(
     }
     let used = draft.account.units_used;
     let purchased = draft.account.purchased(draft.now);
-    let next = tier.next_with_more_units().map(|next| (next.purchased - purchased, next.units));
+    let next = tier.next_with_more_units().map(|next| (next.to_buy(purchased), next.units));
     let scale = automatic::scale(draft, admit.auto_scale, tier);
     Err(Refusal::ConcurrencyLimit { allowed: tier.units, used, needed, next, scale })
 }

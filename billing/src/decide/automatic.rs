@@ -14,11 +14,6 @@ use crate::{
     tier::Tier,
 };
 
-/// The smallest charge to a card.
-const SMALLEST: Nanos = Nanos::dollars(1);
-/// One cent.
-const CENT: i64 = 10_000_000;
-
 pub(super) fn set(draft: &mut Draft<'_>, change: AutoChange) -> Result<Reply, Refusal> {
     let before = draft.account.automatic().map(|automatic| automatic.settings.clone()).unwrap_or_default();
     let (reload, scale) = (change.reload, change.scale);
@@ -145,8 +140,7 @@ pub(super) fn scale(draft: &mut Draft<'_>, wanted: Option<Switch>, tier: Tier) -
     if let Some(at) = state.retry_at.filter(|at| now < *at) {
         return Scale::NotBefore(at);
     }
-    let gap = next.purchased - draft.account.purchased(now);
-    let amount = Nanos::new((gap.get() + CENT - 1) / CENT * CENT).max(SMALLEST);
+    let amount = next.to_buy(draft.account.purchased(now));
     if !window.at(now).has_room(Purpose::AutoScale, amount, settings) {
         return Scale::OverMaximum(amount);
     }

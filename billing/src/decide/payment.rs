@@ -11,7 +11,7 @@ use crate::{
     command::{Fund, Refusal, Reply},
     ids::{GrantId, PaymentId},
     nanos::Nanos,
-    payment::{Payment, PaymentStatus, Purpose},
+    payment::{Payment, PaymentStatus, Purpose, SMALLEST},
     subscription::{FEE, Status},
 };
 
@@ -58,7 +58,7 @@ pub(super) fn begin(draft: &mut Draft<'_>, payment: Payment) -> Result<Reply, Re
 }
 
 fn check_amount(amount: Nanos) -> Result<(), Refusal> {
-    if amount < Nanos::dollars(1) || amount > LARGEST_GRANT {
+    if amount < SMALLEST || amount > LARGEST_GRANT {
         return Err(Refusal::bad_amount("amount", "must be at least $1 and at most $1,000,000"));
     }
     if amount.get() % 10_000_000 != 0 {

@@ -18,12 +18,13 @@ use crate::{
         arrival::{self, Arrival},
         auth::{self, Sight},
         error::ApiError,
+        query::Query,
         respond::{Body, answer, read},
         state::Shared,
         trail,
         values::{amount, id, text_fault},
         views::{
-            List,
+            Page,
             keys::{Key, NewKey, RevokedKey},
             scalar::Amount,
         },
@@ -113,11 +114,12 @@ fn chosen(names: &[String]) -> Result<Scopes, ApiError> {
     Ok(scopes)
 }
 
-/// `GET /v1/keys`. A key without the scope `read` sees only itself.
+/// `GET /v1/keys`: newest first. A key without the scope `read` sees only itself.
 pub async fn list(state: Shared, request: HttpRequest) -> HttpResponse {
     let work = async {
         let Sight { caller, only } = auth::sight(&state, &request).await?;
-        Ok(List::<Key>::of(keys::list(&state.service, caller.account_id, only).await?))
+        let page = Query::of(&request, &["limit", "cursor"])?.page()?;
+        Ok(Page::<Key>::from(keys::list(&state.service, caller.account_id, only, page).await?))
     };
     answer(&request, work.await)
 }

@@ -58,7 +58,8 @@ pub async fn purchase(state: Shared, request: HttpRequest, body: Body) -> HttpRe
         let (wanted, origin) = (amount("amount", &wanted)?, Arrival::origin(&request));
         let card = payment_method.as_deref();
         trail::about(&request, None, &format!("${wanted}"));
-        let bought = purchases::credits(&state.service, origin, caller.account_id, wanted, card).await?;
+        let bought = purchases::credits(&state.service, origin, caller.account_id, wanted, card).await;
+        let bought = trail::begun(&request, bought)?;
         Ok((status_of(bought.is_pending()), views::payments::Purchase::from(bought)))
     };
     answer_with(&request, work.await)

@@ -12,6 +12,7 @@ use crate::{
         auth,
         respond::{Body, answer, answer_with, read},
         state::Shared,
+        trail,
         views::{account::Standing, payments::Purchase},
     },
     service::subscription::{self, SubscribeOutcome},
@@ -40,7 +41,8 @@ pub async fn subscribe(state: Shared, request: HttpRequest, body: Body) -> HttpR
         let caller = auth::scoped(&state, &request, Scope::Billing).await?;
         let Subscribe { payment_method } = read(&state, body)?;
         let (origin, card) = (Arrival::origin(&request), payment_method.as_deref());
-        Ok(match subscription::subscribe(&state.service, origin, caller.account_id, card).await? {
+        let subscribed = subscription::subscribe(&state.service, origin, caller.account_id, card).await;
+        Ok(match trail::begun(&request, subscribed)? {
             SubscribeOutcome::Stands(standing) => (StatusCode::OK, Subscribed::Stands(Standing::from(&*standing))),
             SubscribeOutcome::Pending(bought) => (status_of(true), Subscribed::Pending(Purchase::from(*bought))),
         })
@@ -52,7 +54,9 @@ pub async fn subscribe(state: Shared, request: HttpRequest, body: Body) -> HttpR
 pub async fn cancel(state: Shared, request: HttpRequest) -> HttpResponse {
     let work = async {
         let caller = auth::scoped(&state, &request, Scope::Billing).await?;
-        Ok(Standing::from(&subscription::cancel(&state.service, caller.account_id).await?))
+        let (standing, is_changed) = subscription::cancel(&state.service, caller.account_id).await?;
+        trail::unless_changed(&request, is_changed);
+        Ok(Standing::from(&standing))
     };
     answer(&request, work.await)
 }

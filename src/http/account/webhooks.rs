@@ -122,7 +122,9 @@ pub async fn turn(state: Shared, request: HttpRequest, id: web::Path<String>, bo
     let work = async {
         let caller = auth::scoped(&state, &request, Scope::Billing).await?;
         let (id, Turn { enabled }) = (webhook_id(&id)?, read(&state, body)?);
-        Ok(Webhook::from(webhooks::turn(&state.service, caller.account_id, id, enabled).await?))
+        let (endpoint, is_changed) = webhooks::turn(&state.service, caller.account_id, id, enabled).await?;
+        trail::unless_changed(&request, is_changed);
+        Ok(Webhook::from(endpoint))
     };
     answer(&request, work.await)
 }

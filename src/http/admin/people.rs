@@ -106,28 +106,36 @@ pub async fn reset_link(state: Shared, request: HttpRequest, person: web::Path<S
     answer(&request, work.await)
 }
 
-/// `POST /admin/v1/people/{person}/disable`.
+/// `POST /admin/v1/people/{person}/disable`. `keys` says what becomes of those that the person made: `revoke`, the default, or
+/// `keep`.
 pub async fn disable(state: Shared, request: HttpRequest, person: web::Path<String>, body: Body) -> HttpResponse {
-    answer(&request, set(&state, &request, (&person, body), true).await)
+    let work = async {
+        auth::operator(&state, &request)?;
+        let keys = values::made_keys(Query::of(&request, &["keys"])?.get("keys"))?;
+        read_nothing(&state, body)?;
+        let found = operator::named(&state.service, &person).await?;
+        let id = found.person.id;
+        trail::about(&request, Some(&format!("person {id}")), "");
+        let revoked = operator::disable(&state.service, &found, keys).await?;
+        for public in &revoked {
+            state.keys.forget(public);
+        }
+        Ok(PersonState { id: id.0, disabled: true, keys_revoked: revoked.len() })
+    };
+    answer(&request, work.await)
 }
 
 /// `POST /admin/v1/people/{person}/enable`.
 pub async fn enable(state: Shared, request: HttpRequest, person: web::Path<String>, body: Body) -> HttpResponse {
-    answer(&request, set(&state, &request, (&person, body), false).await)
-}
-
-async fn set(
-    state: &Shared,
-    request: &HttpRequest,
-    (person, body): (&str, Body),
-    disabled: bool,
-) -> Result<PersonState, ApiError> {
-    auth::operator(state, request)?;
-    read_nothing(state, body)?;
-    let id = operator::named(&state.service, person).await?.person.id;
-    trail::about(request, Some(&format!("person {id}")), "");
-    operator::disable(&state.service, id, disabled).await?;
-    Ok(PersonState { id: id.0, disabled })
+    let work = async {
+        auth::operator(&state, &request)?;
+        read_nothing(&state, body)?;
+        let id = operator::named(&state.service, &person).await?.person.id;
+        trail::about(&request, Some(&format!("person {id}")), "");
+        operator::enable(&state.service, id).await?;
+        Ok(PersonState { id: id.0, disabled: false, keys_revoked: 0 })
+    };
+    answer(&request, work.await)
 }
 
 /// `DELETE /admin/v1/people/{person}`. `keys` says what becomes of those that the person made: `revoke`, the default, or `keep`.

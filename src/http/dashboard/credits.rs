@@ -241,7 +241,8 @@ pub(super) async fn buy(state: Shared, request: HttpRequest, body: Body) -> Http
         let (account, card) = (visitor.caller.account_id, card.as_deref());
         let (amount, origin) = (dollars("amount", &amount)?, state.onces.origin(account, once, Life::First)?);
         trail::makes(&request, &origin.id, &format!("${amount}"));
-        let bought = purchases::credits(&state.service, origin, account, amount, card).await?;
+        let bought = purchases::credits(&state.service, origin, account, amount, card).await;
+        let bought = trail::begun(&request, bought)?;
         Ok(match &bought.action {
             Some(_) => to(&cards::path_of(bought.payment.id)),
             None => to_credits(if bought.is_pending() { "pending" } else { "bought" }),
@@ -325,7 +326,7 @@ pub(super) async fn share_calendar(state: Shared, request: HttpRequest, body: Bo
 /// `POST /dashboard/credits/calendar/end`.
 pub(super) async fn withdraw_calendar(state: Shared, request: HttpRequest, body: Body) -> HttpResponse {
     carried_out(&state, &request, body, async |account, Empty {}| {
-        calendar::withdraw(&state.service, account).await?;
+        trail::unless_changed(&request, calendar::withdraw(&state.service, account).await?);
         Ok("calendar")
     })
     .await

@@ -20,12 +20,16 @@ use crate::{
         error::ApiError,
         once::Once,
         pages::{Empty, to},
+        query::Query,
         respond::Body,
         state::Shared,
         trail, values,
     },
     idempotency::Life,
-    service::keys::{self, Opener},
+    service::{
+        keys::{self, Opener},
+        page::Listed,
+    },
 };
 
 struct Row {
@@ -53,6 +57,7 @@ struct Keys {
     made: Option<Made>,
     message: Option<String>,
     rows: Vec<Row>,
+    next: Option<Uuid>,
     may_make: bool,
     once: Uuid,
 }
@@ -74,9 +79,10 @@ async fn shown(
 ) -> HttpResponse {
     let listed = async {
         let account = visitor.may(Scope::Read)?.account_id;
-        Ok::<_, ApiError>(keys::list(&state.service, account, None).await?)
+        let page = Query::of_form(request, &["cursor"])?.page()?;
+        Ok::<_, ApiError>(keys::list(&state.service, account, None, page).await?)
     };
-    let listed = match listed.await {
+    let Listed { rows: listed, next } = match listed.await {
         Ok(listed) => listed,
         Err(error) => return failed(request, &error),
     };
@@ -105,6 +111,7 @@ async fn shown(
         made,
         message,
         rows: rows.collect(),
+        next,
         may_make,
         once: state.onces.make(visitor.caller.account_id),
     };

@@ -26,7 +26,7 @@ use crate::{
         keys,
         page::{LARGEST, Page},
         people::members::{self, Member},
-        usage::{self, By, Group, Grouping, Only, Span},
+        usage::{self, By, Dearest, Group, Grouping, Only, Span},
     },
 };
 
@@ -65,6 +65,9 @@ const RANGES: [Length; 5] = [
 const USUAL: &str = "30";
 /// The sessions that are shown: those used last.
 const SESSIONS: u64 = 50;
+/// The models, the keys and the members that are shown: those that cost most.
+const SHOWN: usize = 500;
+
 struct Sums {
     requests: String,
     failed: String,
@@ -128,6 +131,10 @@ struct Usage {
     models: Vec<Row>,
     by_key: Vec<Row>,
     by_member: Vec<Row>,
+    /// What the tables by model, by key and by member leave out.
+    more_models: Option<String>,
+    more_keys: Option<String>,
+    more_members: Option<String>,
     sessions: Vec<Row>,
     /// The days of the sessions that are shown: whole ones.
     days: String,
@@ -184,10 +191,10 @@ fn member_text(person: Uuid) -> String {
     if person.is_nil() { NO_MEMBER.to_owned() } else { person.to_string() }
 }
 
-/// The groups of a page, dearest first.
-fn dearest(mut rows: Vec<(Group, usage::Sums)>) -> Vec<(Group, usage::Sums)> {
-    rows.sort_by_key(|(_, sums)| std::cmp::Reverse(sums.cost));
-    rows
+/// What is said of rows that a table leaves out.
+fn left_out(found: &Dearest, what: &str) -> Option<String> {
+    let says = || format!("The {} {what} that cost most are shown; the sums above have all.", found.rows.len());
+    found.are_more.then(says)
 }
 
 async fn made(state: &Shared, request: &HttpRequest, visitor: &Visitor) -> Result<Usage, ApiError> {
@@ -198,15 +205,15 @@ async fn made(state: &Shared, request: &HttpRequest, visitor: &Visitor) -> Resul
     let to = state.service.now().plus_ms(1).ceil(length.whole_ms);
     let from = to.plus_ms(-length.ms);
     let range = Range { account, from, to, only: asked.only.clone() };
-    let by = async |by| {
-        let page = Page { before: None, limit: LARGEST };
-        usage::groups(&state.service, range.clone(), &Grouping { span: None, by }, page).await
-    };
+    let by = async |by| usage::dearest(&state.service, range.clone(), by, SHOWN).await;
     let in_time = Grouping { span: Some(length.span), by: Vec::new() };
     let times = usage::usage(&state.service, range.clone(), &in_time, Page { before: None, limit: LARGEST }).await?;
-    let models = dearest(by(vec![By::Model, By::Provider]).await?.rows);
-    let by_key = dearest(by(vec![By::Key]).await?.rows);
-    let by_member = dearest(by(vec![By::Member]).await?.rows);
+    let models = by(vec![By::Model, By::Provider]).await?;
+    let by_key = by(vec![By::Key]).await?;
+    let by_member = by(vec![By::Member]).await?;
+    let more_models = left_out(&models, "models");
+    let (more_keys, more_members) = (left_out(&by_key, "keys and members"), left_out(&by_member, "members"));
+    let used = by_key.rows.iter().filter_map(|(group, _)| group.key);
     let days = Range { from: from.floor(DAY_MS), to: to.ceil(DAY_MS), ..range.clone() };
     let whole_days = format!("{} to {}", days.from.date(), days.to.plus_ms(-1).date());
     let all_sessions = format!("from={}&group_by=session&{}", days.from, asked.filters("key_id", "member_id"));
@@ -214,8 +221,8 @@ async fn made(state: &Shared, request: &HttpRequest, visitor: &Visitor) -> Resul
     let sessions = usage::groups(&state.service, days, &by_session, Page { before: None, limit: SESSIONS }).await?;
     let costs: Vec<_> =
         times.groups.rows.iter().filter_map(|(group, sums)| Some((group.starts_at?, sums.cost))).collect();
-    let saved = models.iter().map(|(group, sums)| saved(state, group.model.as_deref(), sums).get()).sum();
-    let (keys, members) = names(state, account).await?;
+    let saved = models.rows.iter().map(|(group, sums)| saved(state, group.model.as_deref(), sums).get()).sum();
+    let (keys, members) = names(state, account, used.chain(asked.only.key)).await?;
     let span = match length.span {
         Span::Minute => "minute",
         Span::Hour => "hour",
@@ -246,8 +253,12 @@ async fn made(state: &Shared, request: &HttpRequest, visitor: &Visitor) -> Resul
         saved: Nanos::new(saved),
         span,
         chart: Chart::of(&bars(from, length, &costs), &format!("Dollars by {span}")),
-        models: models.into_iter().map(of_model).collect(),
+        models: models.rows.into_iter().map(of_model).collect(),
+        more_models,
+        more_keys,
+        more_members,
         by_key: by_key
+            .rows
             .into_iter()
             .map(|(group, sums)| {
                 let id = group.key.unwrap_or_default();
@@ -255,6 +266,7 @@ async fn made(state: &Shared, request: &HttpRequest, visitor: &Visitor) -> Resul
             })
             .collect(),
         by_member: by_member
+            .rows
             .into_iter()
             .map(|(group, sums)| {
                 let id = group.member.unwrap_or_default();
@@ -295,14 +307,24 @@ fn of_model((group, sums): (Group, usage::Sums)) -> Row {
 /// Ids with names.
 type Names = Vec<(Uuid, String)>;
 
-/// The account's keys, with its members, who stand where a key would for what they run on these pages; and its members.
-async fn names(state: &Shared, account: AccountId) -> Result<(Names, Names), ApiError> {
-    let keys = keys::list(&state.service, account, None).await?;
+/// The account's newest keys and those that were used, with its members, who stand where a key would for what they run on these
+/// pages; and its members.
+async fn names(
+    state: &Shared,
+    account: AccountId,
+    used: impl Iterator<Item = Uuid>,
+) -> Result<(Names, Names), ApiError> {
+    let newest = keys::list(&state.service, account, None, Page { before: None, limit: LARGEST }).await?.rows;
+    let mut used = keys::names(&state.service, account, used).await?;
+    let newest = newest.into_iter().map(|key| (key.id.0, key.name));
+    let newest: Names = newest.inspect(|(id, _)| drop(used.remove(id))).collect();
+    let mut older: Names = used.into_iter().collect();
+    older.sort_unstable_by(|(one, _), (other, _)| other.cmp(one));
     let members = members::list(&state.service, account).await?;
     let member = |Member { membership, person }| Some((membership.person_id.0, person?.email));
     let members: Names = members.into_iter().filter_map(member).collect();
     let on_pages = members.iter().map(|(id, email)| (*id, format!("{email}, on these pages")));
-    Ok((keys.into_iter().map(|key| (key.id.0, key.name)).chain(on_pages).collect(), members))
+    Ok((newest.into_iter().chain(older).chain(on_pages).collect(), members))
 }
 
 /// The name of a key, or of a member on these pages.

@@ -56,9 +56,9 @@ struct Row {
 }
 
 impl Row {
-    fn of(endpoint: Endpoint, names: &HashMap<KeyId, String>) -> Self {
+    fn of(endpoint: Endpoint, names: &HashMap<Uuid, String>) -> Self {
         let Endpoint { id, url, description, kinds, keys, disabled, failing_since, created_at } = endpoint;
-        let named = |key: KeyId| names.get(&key).cloned().unwrap_or_else(|| key.0.to_string());
+        let named = |key: KeyId| names.get(&key.0).cloned().unwrap_or_else(|| key.0.to_string());
         let state = match (&disabled, failing_since) {
             (Some((at, because)), _) => {
                 let why = match because.as_str() {
@@ -118,12 +118,14 @@ struct Webhooks {
     once: Uuid,
 }
 
-/// The names of an account's keys, and those that work.
-async fn key_names(state: &Shared, account: AccountId) -> Result<(HashMap<KeyId, String>, Vec<Key>), ApiError> {
-    let all = keys::list(&state.service, account, None).await?;
-    let works = all.iter().filter(|key| key.revoked_at.is_none());
-    let works = works.map(|key| Key { id: key.id.0, name: key.name.clone() }).collect();
-    Ok((all.into_iter().map(|key| (key.id, key.name)).collect(), works))
+/// The names of the keys that endpoints are about.
+async fn key_names(
+    state: &Shared,
+    account: AccountId,
+    endpoints: &[Endpoint],
+) -> Result<HashMap<Uuid, String>, ApiError> {
+    let ids = endpoints.iter().filter_map(|endpoint| endpoint.keys.as_ref()).flatten().map(|key| key.0);
+    Ok(keys::names(&state.service, account, ids).await?)
 }
 
 /// What a page says after a form was carried out, by a word in its address.
@@ -145,8 +147,10 @@ async fn made(
 ) -> Result<Webhooks, ApiError> {
     let account = visitor.may(Scope::Billing)?.account_id;
     let query = Query::of_form(request, &["said"])?;
-    let (names, works) = key_names(state, account).await?;
     let rows = webhooks::list(&state.service, account).await?;
+    let names = key_names(state, account, &rows).await?;
+    let works = keys::unrevoked(&state.service, account).await?;
+    let works = works.into_iter().map(|key| Key { id: key.id.0, name: key.name });
     let chosen = |key: Key| (typed.keys.contains(&key.id.to_string()), key);
     Ok(Webhooks {
         frame: visitor.frame("Webhooks"),
@@ -155,7 +159,7 @@ async fn made(
         said: said(&query, &SAID),
         rows: rows.into_iter().map(|endpoint| Row::of(endpoint, &names)).collect(),
         kinds: choices(|kind| typed.kinds.iter().any(|name| name == kind.name())),
-        keys: works.into_iter().map(chosen).collect(),
+        keys: works.map(chosen).collect(),
         typed,
         once: state.onces.make(account),
     })
@@ -268,7 +272,7 @@ async fn one(
     let (account, id) = (visitor.may(Scope::Billing)?.account_id, webhook_id(id)?);
     let query = Query::of_form(request, &["said", "cursor"])?;
     let endpoint = webhooks::endpoint(&state.service, account, id).await?;
-    let (names, _) = key_names(state, account).await?;
+    let names = key_names(state, account, std::slice::from_ref(&endpoint)).await?;
     let found = webhooks::deliveries(&state.service, account, id, query.page()?).await?;
     Ok(Webhook {
         frame: visitor.frame("Webhook"),
@@ -313,7 +317,8 @@ struct Turn {
 pub(super) async fn turn(state: Shared, request: HttpRequest, id: web::Path<String>, body: Body) -> HttpResponse {
     let turn = async |visitor: &Visitor, Turn { enabled }| {
         let id = webhook_id(&id)?;
-        webhooks::turn(&state.service, visitor.caller.account_id, id, enabled).await?;
+        let (_, is_changed) = webhooks::turn(&state.service, visitor.caller.account_id, id, enabled).await?;
+        trail::unless_changed(&request, is_changed);
         Ok(to(&format!("/dashboard/webhooks/{id}?said={}", if enabled { "on" } else { "off" })))
     };
     let again = async |visitor: &Visitor, error| shown(&state, &request, visitor, &id, error).await;

@@ -23,6 +23,7 @@ pub enum Code {
     AnswerLost,
     FramesForgotten,
     PayloadTooLarge,
+    UnsupportedEncoding,
     PaymentDeclined,
     CardRefused,
     RateLimit,
@@ -41,7 +42,7 @@ type Entry = (&'static str, &'static [u16], &'static str);
 
 impl Code {
     /// All codes.
-    pub const ALL: [Self; 30] = [
+    pub const ALL: [Self; 31] = [
         Self::InvalidRequest,
         Self::ContextLengthExceeded,
         Self::UnpricedModel,
@@ -61,6 +62,7 @@ impl Code {
         Self::AnswerLost,
         Self::FramesForgotten,
         Self::PayloadTooLarge,
+        Self::UnsupportedEncoding,
         Self::PaymentDeclined,
         Self::CardRefused,
         Self::RateLimit,
@@ -109,6 +111,9 @@ impl Code {
                 "the frames after that one are not remembered; `first` is the first that is",
             ),
             Self::PayloadTooLarge => ("payload_too_large", &[413], "the body is larger than the limit"),
+            Self::UnsupportedEncoding => {
+                ("unsupported_encoding", &[415], "the body is compressed; it is to be sent as it is")
+            }
             Self::PaymentDeclined => ("payment_declined", &[422], "the card was declined, and why"),
             Self::CardRefused => ("card_refused", &[422], "the card processor refused"),
             Self::RateLimit => ("rate_limit", &[429], "too often; `retry-after` says when to come back"),

@@ -310,7 +310,7 @@ async fn attempt(
 /// The body is larger than the limit, or did not arrive completely.
 pub fn whole(state: &Shared, request: &HttpRequest, body: Body) -> Result<Bytes, ApiError> {
     body.map_err(|error| match error.as_response_error().status_code().as_u16() {
-        413 => ApiError::too_large(state.settings.limits.of_body(request.path())),
+        413 => ApiError::too_large(state.settings.limits.of_body(request.match_info().as_str())),
         _ => ApiError::invalid("body", error),
     })
 }

@@ -139,7 +139,7 @@ pub async fn responses(state: Shared, request: HttpRequest, body: Body) -> HttpR
         if own_key(&request)?.is_some() {
             return run_read::<Responses>(&state, &request, caller, read::<Responses>(&request, &body)?, None).await;
         }
-        let most = state.settings.limits.of_body(request.path());
+        let most = state.settings.limits.of_body(request.match_info().as_str());
         let read = |body: &[u8]| read::<Responses>(&request, body);
         let (mut asked, keeper) = continued(&state, caller.account_id, most, &body, read).await?;
         asked.source.is_kept = keeper.is_some();
@@ -358,7 +358,7 @@ pub async fn input_items(state: Shared, request: HttpRequest, id: web::Path<Stri
         let caller = auth::scoped(&state, &request, Scope::Inference).await?;
         let (kept, previous) = state.responses.find(caller.account_id, &id).await?;
         let named = kept::Named { previous, ..kept::Named::default() };
-        let most = state.settings.limits.of_body(request.path());
+        let most = state.settings.limits.of_body(request.match_info().as_str());
         let before = state.responses.earlier(caller.account_id, &named, most).await.map_err(|error| error.by("id"))?;
         let before = before.responses;
         let earlier = before.iter().flat_map(|kept| kept.items().map(|(_, item)| item));

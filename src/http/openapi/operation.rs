@@ -129,7 +129,7 @@ impl Operation {
     /// The body has this schema.
     pub(super) fn body_of(mut self, schema: RefOr<Schema>) -> Self {
         self.body = Some(schema);
-        self.errors(&[Code::InvalidRequest, Code::PayloadTooLarge, Code::Timeout])
+        self.errors(&[Code::InvalidRequest, Code::PayloadTooLarge, Code::UnsupportedEncoding, Code::Timeout])
     }
 
     /// The body is a form of this schema.

@@ -39,7 +39,7 @@ pub(super) fn accounts() -> Vec<Operation> {
         get("/admin/v1/accounts/{account}", OPERATOR, "An account whole").answers::<OperatedAccount>(),
         freezes("/admin/v1/accounts/{account}/freeze", "Have an account admit no more requests; what runs goes on"),
         freezes("/admin/v1/accounts/{account}/unfreeze", "Have an account admit requests again"),
-        get("/admin/v1/accounts/{account}/keys", OPERATOR, "An account's keys").lists::<Key>(),
+        get("/admin/v1/accounts/{account}/keys", OPERATOR, "An account's keys, newest first").paged().pages::<Key>(),
         post("/admin/v1/accounts/{account}/keys", OPERATOR, "Make a key for an account")
             .body::<keys::Wanted>()
             .errors(&[Code::Conflict, Code::Forbidden])
@@ -96,8 +96,13 @@ pub(super) fn people() -> Vec<Operation> {
         post("/admin/v1/people/{person}/reset-link", OPERATOR, "Make a link by which a person sets another password")
             .errors(&[Code::Conflict])
             .answers::<PersonLink>(),
-        post("/admin/v1/people/{person}/disable", OPERATOR, "Let a person in no more, and end all sessions")
-            .answers::<PersonState>(),
+        post(
+            "/admin/v1/people/{person}/disable",
+            OPERATOR,
+            "Let a person in no more, and end all sessions and the keys made",
+        )
+        .query(&["keys"])
+        .answers::<PersonState>(),
         post("/admin/v1/people/{person}/enable", OPERATOR, "Let a person in again").answers::<PersonState>(),
     ]
 }

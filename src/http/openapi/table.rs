@@ -343,7 +343,7 @@ fn account() -> Vec<Operation> {
 
 fn api_keys() -> Vec<Operation> {
     vec![
-        get("/v1/keys", Takes::Key, "API keys").lists::<Key>(),
+        get("/v1/keys", Takes::Key, "API keys, newest first").paged().pages::<Key>(),
         post("/v1/keys", KEYS, "Make a key; its text is shown once")
             .body::<keys::Wanted>()
             .errors(&[Code::Conflict, Code::NotFound])

@@ -135,7 +135,8 @@ async fn one(state: &Shared, name: &str) -> Result<Content, ApiError> {
         let amount = action.amount.map_or_else(|| "–".to_owned(), |amount| format!("${amount}"));
         vec![text(at(action.at)), text(&action.action), number(amount), text(&action.reason), text(&action.subject)]
     });
-    let keys = found.keys.iter().map(|key| {
+    let older = if found.keys.next.is_some() { "The newest; farebox key list shows more." } else { "" };
+    let keys = found.keys.rows.iter().map(|key| {
         let state = if key.revoked_at.is_some() { "revoked" } else { "works" };
         vec![text(&key.name), text(&key.public), text(state), text(at(key.created_at))]
     });
@@ -165,7 +166,7 @@ async fn one(state: &Shared, name: &str) -> Result<Content, ApiError> {
             &["Begun", "For", "Amount", "Given back", "State", "Payment"],
             payments.iter().map(payment_row).collect(),
         )
-        .table(("keys", "Keys"), "", &["Name", "Public part", "State", "Made"], keys.collect())
+        .table(("keys", "Keys"), older, &["Name", "Public part", "State", "Made"], keys.collect())
         .table(
             ("actions", "What operators did to it of late"),
             "",

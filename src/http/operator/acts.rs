@@ -81,7 +81,7 @@ async fn made(state: &Shared, request: &HttpRequest) -> Result<Content, ApiError
         says: "Load, unload, reload, pin, unpin and drain are for open models; pause and resume for providers; restart for the \
                sweeper, webhook, projector, payment, a provider's actor (\"provider openai\"), a pool (\"pool 7B\"), a model's \
                engine (\"engine\" and its name) and an account's actor (\"account\" and its id). No request fails of it: what \
-               runs goes on."
+               runs goes on. It holds in this process alone, until that ends: other nodes are to be asked, too."
             .to_owned(),
         action: "/operator/acts".to_owned(),
         is_search: false,

@@ -22,7 +22,12 @@ pub struct Acted {
     done: &'static str,
     /// The calls that run on.
     finishing: usize,
+    /// Where it holds, and how long: always `this process alone, until it ends`. Other nodes are to be asked, too.
+    reach: &'static str,
 }
+
+/// What is done to a provider or an actor is in the process's memory.
+const REACH: &str = "this process alone, until it ends";
 
 impl Acted {
     /// What came of an act.
@@ -31,7 +36,7 @@ impl Acted {
             Done::Paused(running) => running,
             Done::Model(_) | Done::Resumed | Done::Restarted => 0,
         };
-        Self { act: act.name(), subject: act.subject(), done: says(done), finishing }
+        Self { act: act.name(), subject: act.subject(), done: says(done), finishing, reach: REACH }
     }
 }
 

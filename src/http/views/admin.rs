@@ -76,7 +76,11 @@ pub struct OperatedAccount {
     account: Account,
     payg: bool,
     open_holds: usize,
+    /// The newest keys.
     keys: Vec<Key>,
+    /// The `cursor` of the page of `/admin/v1/accounts/{account}/keys` that goes on behind these keys; null where they are all.
+    #[schema(required)]
+    keys_cursor: Option<Uuid>,
     /// Whether an older account has the same address in another spelling.
     twin: bool,
     last_actions: Vec<Action>,
@@ -89,7 +93,8 @@ impl From<accounts::Operated> for OperatedAccount {
             account: Account::from(&whole),
             payg: whole.picture.payg,
             open_holds: whole.picture.holds.len(),
-            keys: keys.into_iter().map(Key::from).collect(),
+            keys_cursor: keys.next,
+            keys: keys.rows.into_iter().map(Key::from).collect(),
             twin,
             last_actions: last_actions.into_iter().map(Action::from).collect(),
         }

@@ -64,13 +64,17 @@ pub struct AccountMember {
     /// `owner`, `billing`, `developer` or `reader`.
     role: &'static str,
     since: Time,
+    /// Since when an operator lets the person in no more.
+    #[schema(required)]
+    disabled_at: Option<Time>,
 }
 
 impl From<members::Member> for AccountMember {
     fn from(members::Member { membership, person }: members::Member) -> Self {
+        let disabled_at = person.as_ref().and_then(|person| person.disabled_at).map(Time::from);
         let (email, name) = person.map(|person| (person.email, person.name)).unzip();
         let Member { person_id, role, since, .. } = membership;
-        Self { person_id: person_id.0, email, name, role: role.name(), since: since.into() }
+        Self { person_id: person_id.0, email, name, role: role.name(), since: since.into(), disabled_at }
     }
 }
 
@@ -88,6 +92,8 @@ pub struct PersonState {
     pub id: Uuid,
     /// Whether the person is turned away.
     pub disabled: bool,
+    /// How many keys were revoked now that the person made. They stay so when the person is let in again.
+    pub keys_revoked: usize,
 }
 
 /// A person who was forgotten.

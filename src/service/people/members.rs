@@ -261,7 +261,8 @@ pub async fn withdraw(service: &Service, account: AccountId, id: Uuid) -> Result
 }
 
 /// Gives a member another role, and revokes in the same change the keys that the member made and that may do more than the role
-/// may, if that is wanted. Returns the public parts of those that are revoked, by which caches know them.
+/// may, if that is wanted. Returns the public parts of those that are revoked, by which caches know them; nothing where the member
+/// has that role already.
 ///
 /// # Errors
 ///
@@ -274,22 +275,49 @@ pub async fn change_role(
     role: Role,
     by: By,
     keys: MadeKeys,
-) -> Result<Vec<String>, ServiceError> {
+) -> Result<Option<Vec<String>>, ServiceError> {
     let at = service.now();
     let decide = async |ledger: &Ledger| -> Result<_, ServiceError> {
         let there = ledger.members(account).await?;
         check_may(&there, by)?;
-        let member = member::change_role(&there, person, role)?;
+        let member = member::change_role(&there, &away(ledger, account).await?, person, role)?;
         if there.contains(&member) {
-            return Ok(Decided::new(Vec::new(), Vec::new()));
+            return Ok(Decided::new(Vec::new(), None));
         }
         let mut made = keys_to_revoke(ledger, account, person, keys).await?;
         made.retain(|key| key.scopes.within(role.scopes()) != key.scopes);
-        Ok(with_keys(Resource::Member(member), event(EventKind::MemberRoleChanged, person, role, by), made, at))
+        let changed = event(EventKind::MemberRoleChanged, person, role, by);
+        let Decided { resources, events, answer } = with_keys(Resource::Member(member), changed, made, at);
+        Ok(Decided { resources, events, answer: Some(answer) })
     };
     let revoked = service.accounts.change(account, decide).await?;
     after_change(service, account, person).await?;
     Ok(revoked)
+}
+
+/// The members whom an operator has turned away.
+pub(super) async fn away(ledger: &Ledger, account: AccountId) -> Result<Vec<PersonId>, ServiceError> {
+    let people = ledger.people_of(account).await?.into_iter().filter_map(|(_, person)| person);
+    Ok(people.filter(|person| person.disabled_at.is_some()).map(|person| person.id).collect())
+}
+
+/// Revokes the working keys of an account that a person made. Returns their public parts, by which caches know them.
+pub(super) async fn revoke_made(
+    service: &Service,
+    account: AccountId,
+    person: PersonId,
+) -> Result<Vec<String>, ServiceError> {
+    let at = service.now();
+    let decide = async |ledger: &Ledger| -> Result<_, ServiceError> {
+        let made = ledger.keys_made_by(account, person).await?;
+        let resources = made.iter().map(|key| end(key, at)).collect();
+        Ok(Decided::new(resources, made.into_iter().map(|key| key.public).collect()))
+    };
+    service.accounts.change(account, decide).await
+}
+
+fn end(key: &ApiKey, at: Timestamp) -> Resource {
+    Resource::KeyRevoked { id: key.id, public: key.public.clone(), at }
 }
 
 /// The working keys that a member made, if they are to be revoked.
@@ -308,8 +336,7 @@ async fn keys_to_revoke(
 /// A change of a member that revokes keys, and tells how many.
 fn with_keys(member: Resource, changed: Event, revoked: Vec<ApiKey>, at: Timestamp) -> Decided<Vec<String>> {
     let events = vec![changed.text("keys_revoked", revoked.len().to_string())];
-    let end = |key: &ApiKey| Resource::KeyRevoked { id: key.id, public: key.public.clone(), at };
-    let resources = std::iter::once(member).chain(revoked.iter().map(end)).collect();
+    let resources = std::iter::once(member).chain(revoked.iter().map(|key| end(key, at))).collect();
     Decided { resources, events, answer: revoked.into_iter().map(|key| key.public).collect() }
 }
 
@@ -359,7 +386,7 @@ pub async fn remove(
     let decide = async |ledger: &Ledger| -> Result<_, ServiceError> {
         let there = ledger.members(account).await?;
         check_may(&there, by)?;
-        let member = member::leave(&there, person)?;
+        let member = member::leave(&there, &away(ledger, account).await?, person)?;
         let made = keys_to_revoke(ledger, account, person, keys).await?;
         let left = event(EventKind::MemberLeft, person, member.role, by);
         Ok(with_keys(Resource::MemberLeft(person), left, made, at))
@@ -418,7 +445,8 @@ pub async fn ask(service: &Service, account: AccountId, by: &Person, wanted: Wan
         return Ok(false);
     }
     for Member { membership, person } in list(service, account).await? {
-        let Some(person) = person.filter(|_| membership.role == Role::Owner) else { continue };
+        let is_owner = |person: &Person| membership.role == Role::Owner && person.disabled_at.is_none();
+        let Some(person) = person.filter(is_owner) else { continue };
         let text = format!(
             "{} asks for {} for your account. You buy credits and set limits on its pages.\n",
             by.email,

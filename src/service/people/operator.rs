@@ -2,6 +2,7 @@
 //! turns them away, and forgets them.
 
 use billing::{
+    Timestamp,
     ids::{AccountId, PersonId},
     member::{self, Membership, Role},
 };
@@ -99,13 +100,35 @@ pub async fn reset_link(service: &Service, person: &Person) -> Result<String, Se
     Ok(service.people.link_to("reset", &token))
 }
 
-/// Turns a person away, and ends all sessions; or lets the person in again.
+/// Turns a person away, ends all sessions, and revokes the keys that the person made if that is wanted. Returns the public parts
+/// of the keys that are revoked.
+///
+/// # Errors
+///
+/// There is no such person ([`NotFound`](ServiceError::NotFound)), or the ledger can't be written: a repetition revokes the rest.
+pub async fn disable(service: &Service, found: &Found, keys: MadeKeys) -> Result<Vec<String>, ServiceError> {
+    let person = found.person.id;
+    // Before the keys: nobody makes others meanwhile.
+    set_disabled(service, person, Some(found.person.disabled_at.unwrap_or_else(|| service.now()))).await?;
+    let mut revoked = Vec::new();
+    if keys == MadeKeys::Revoke {
+        for (membership, _) in &found.memberships {
+            revoked.extend(members::revoke_made(service, membership.account_id, person).await?);
+        }
+    }
+    Ok(revoked)
+}
+
+/// Lets a person in again. Keys that were revoked stay so.
 ///
 /// # Errors
 ///
 /// There is no such person ([`NotFound`](ServiceError::NotFound)), or the ledger can't be written.
-pub async fn disable(service: &Service, person: PersonId, is_disabled: bool) -> Result<(), ServiceError> {
-    let since = is_disabled.then(|| service.now());
+pub async fn enable(service: &Service, person: PersonId) -> Result<(), ServiceError> {
+    set_disabled(service, person, None).await
+}
+
+async fn set_disabled(service: &Service, person: PersonId, since: Option<Timestamp>) -> Result<(), ServiceError> {
     let is_there = service.ledger().disable_person(person, since).await?;
     is_there.then_some(()).ok_or(ServiceError::NotFound("the person"))
 }
@@ -120,7 +143,8 @@ pub async fn disable(service: &Service, person: PersonId, is_disabled: bool) -> 
 pub async fn forget(service: &Service, found: &Found, keys: MadeKeys) -> Result<Vec<String>, ServiceError> {
     // All or none, unless somebody else changes them meanwhile.
     for (membership, _) in &found.memberships {
-        member::leave(&service.ledger().members(membership.account_id).await?, found.person.id)?;
+        let (ledger, account) = (service.ledger(), membership.account_id);
+        member::leave(&ledger.members(account).await?, &members::away(ledger, account).await?, found.person.id)?;
     }
     let mut revoked = Vec::new();
     for (membership, _) in &found.memberships {

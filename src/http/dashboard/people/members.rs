@@ -36,16 +36,19 @@ struct Row {
     email: String,
     role: &'static str,
     since: Minute,
+    /// Since when an operator lets the person in no more.
+    away: Option<Minute>,
 }
 
 impl From<Member> for Row {
     fn from(Member { membership, person }: Member) -> Self {
+        let away = person.as_ref().and_then(|person| person.disabled_at).map(minute);
         let (name, email) = person.map_or_else(
             || ("Somebody who was forgotten".to_owned(), String::new()),
             |person| (person.name, person.email),
         );
         let (id, role) = (membership.person_id.0, membership.role.name());
-        Self { id, name, email, role, since: minute(membership.since) }
+        Self { id, name, email, role, since: minute(membership.since), away }
     }
 }
 
@@ -219,7 +222,8 @@ pub(super) async fn change_role(
         trail::about(&request, None, role.name());
         let by = By::Person(by.id);
         let revoked = members::change_role(&state.service, account, person(&id)?, role, by, keys).await?;
-        forget(&state, &revoked);
+        trail::unless_changed(&request, revoked.is_some());
+        forget(&state, &revoked.unwrap_or_default());
         Ok("changed")
     })
     .await

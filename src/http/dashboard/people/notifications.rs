@@ -82,8 +82,8 @@ async fn made(
     let (open, account) = (visitor.person(Act::Read)?, visitor.caller.account_id);
     let Chosen { role, choice, is_own } = notices::look(&state.service, account, open.person.id).await?;
     let lines = alerts::lines(&state.service, account).await?;
-    let listed = keys::list(&state.service, account, None).await?;
-    let keys = listed.into_iter().filter(|key| key.revoked_at.is_none()).filter_map(|key| {
+    let listed = keys::unrevoked(&state.service, account).await?;
+    let keys = listed.into_iter().filter_map(|key| {
         let percents = key.alerts?.iter().map(u8::to_string).collect::<Vec<_>>().join(", ");
         let is_chosen = choice.keys.as_ref().is_some_and(|keys| keys.contains(&key.id));
         Some(Key { id: key.id.0, name: key.name, percents, is_chosen })
