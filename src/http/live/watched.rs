@@ -108,7 +108,7 @@ pub(super) async fn resume(
     (id, after): (String, u64),
 ) {
     // The socket may have been opened long ago, in a role that has changed since.
-    let may = auth::still(&state, &by.key).await.and_then(|()| ongoing.check(after));
+    let may = auth::still(&state, &by.key, by.rights()).await.and_then(|()| ongoing.check(after));
     if let Err(error) = may {
         return outgoing.send(failure(Some(&id), &error));
     }
