@@ -60,7 +60,7 @@ use crate::{
     catalogue::{aliases::Aliases, folder},
     config::{self, Settings},
     gateway::{Gateway, Models, Rules, pins::Pins},
-    http::{self, state::State},
+    http::{self, ended, state::State},
     service::{
         Service,
         people::{letters, notices},
@@ -200,6 +200,7 @@ pub async fn start(settings: &Settings, metrics: Metrics, start: Start) -> Resul
         let (state, revoked) = (state.clone(), ledger.revocations());
         async move { state.keys.follow(revoked).await }
     });
+    actix_rt::spawn(ended::follow(state.clone()));
     actix_rt::spawn({
         let state = state.clone();
         async move { letters::carry(&state.service).await }

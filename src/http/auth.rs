@@ -8,7 +8,10 @@ use std::borrow::Cow;
 
 use actix_web::{
     FromRequest, HttpMessage, HttpRequest,
-    http::header::{AUTHORIZATION, HeaderName},
+    http::{
+        StatusCode,
+        header::{AUTHORIZATION, HeaderName},
+    },
     web,
 };
 use billing::{
@@ -20,7 +23,7 @@ use serde::Deserialize;
 use uuid::Uuid;
 
 use cache::{Cached, Public};
-pub use cache::{Keys, Revocations};
+pub use cache::{Keys, Over, Revocations};
 
 use super::{error::ApiError, session, state::Shared, trail};
 use crate::{
@@ -49,6 +52,10 @@ impl Known {
     /// Whether it has fewer rights than its account.
     fn is_less(&self) -> bool {
         self.is_limited || self.caller.scopes != Scopes::ALL
+    }
+
+    fn rights(&self) -> Rights {
+        Rights { caller: self.caller, holder: self.holder() }
     }
 
     /// Who reads what is kept of requests by this key.
@@ -303,13 +310,20 @@ pub async fn by_key(state: &Shared, key: &str) -> Result<(Caller, Option<Timesta
     Ok((known.caller, known.expires_at))
 }
 
-/// What a connection that outlives this check must know of its key.
-#[derive(Debug, Clone, Copy)]
-pub struct Opened {
+/// What a key or a session may do, for who goes on by it after it was checked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Rights {
     /// The caller.
     pub caller: Caller,
     /// Who reads what is kept of the caller's requests.
     pub holder: Holder,
+}
+
+/// What a connection that outlives this check must know of its key.
+#[derive(Debug, Clone, Copy)]
+pub struct Opened {
+    /// What it may do.
+    pub rights: Rights,
     /// The key's expiry.
     pub expires_at: Option<Timestamp>,
     /// Whether it was opened by a person's session instead of a key.
@@ -325,7 +339,7 @@ pub async fn opened(state: &Shared, key: &str) -> Result<Opened, ApiError> {
     let shown = Shown::read(state, key)?;
     let known = holds(state, shown).await?;
     let is_session = matches!(shown, Shown::Session(..));
-    Ok(Opened { caller: known.caller, holder: known.holder(), expires_at: known.expires_at, is_session })
+    Ok(Opened { rights: known.rights(), expires_at: known.expires_at, is_session })
 }
 
 /// Whether a request shows a key in a header.
@@ -347,13 +361,28 @@ pub fn shows_token(request: &HttpRequest) -> Result<bool, ApiError> {
     Ok(!is_key && authorization(request)?.is_some())
 }
 
-/// Checks that a key is still valid and may run models.
+/// Checks that a key is still valid, may do what it could when a connection was opened by it, and may run models.
 ///
 /// # Errors
 ///
-/// The key is unknown, revoked or expired, lacks the scope `inference`, or the ledger can't be read just now.
-pub async fn still(state: &Shared, key: &str) -> Result<(), ApiError> {
-    permitted(&holds(state, Shown::read(state, key)?).await?, Scope::Inference).map(drop)
+/// The key is unknown, revoked or expired, lacks the scope `inference`, or may do something else by now; or the ledger can't be
+/// read just now.
+pub async fn still(state: &Shared, key: &str, rights: Rights) -> Result<(), ApiError> {
+    let known = holds(state, Shown::read(state, key)?).await?;
+    permitted(&known, Scope::Inference)?;
+    if known.rights() == rights {
+        return Ok(());
+    }
+    Err(ApiError::forbidden("What this key or session may do has changed: open another socket."))
+}
+
+/// How it stands with what goes on by a key that had these rights; none where it goes on, or that can't be told just now.
+async fn over(state: &Shared, key: &str, rights: Rights) -> Option<Over> {
+    let known = async { holds(state, Shown::read(state, key)?).await };
+    match known.await {
+        Ok(known) => (known.rights() != rights).then_some(Over::Changed),
+        Err(error) => (error.status() == StatusCode::UNAUTHORIZED).then_some(Over::Ended),
+    }
 }
 
 fn wrong() -> ApiError {

@@ -482,6 +482,7 @@ impl From<ServiceError> for ApiError {
             }
             ServiceError::Overloaded(message) => Self::overloaded(message),
             ServiceError::NotReady(message) => Self::not_ready(message),
+            ServiceError::Elsewhere(message) => Self::new(StatusCode::BAD_GATEWAY, Code::ProviderError, message),
             ServiceError::Internal(message) => Self::internal(&message),
         }
     }

@@ -43,10 +43,11 @@ use tokio::{
     time::{Instant, sleep_until, timeout},
 };
 use traces::Span;
+use uuid::Uuid;
 
 use super::{
     auth,
-    auth::{Opened, Revocations},
+    auth::{Opened, Over, Revocations, Rights},
     connection::GOODBYE,
     edge,
     error::ApiError,
@@ -64,6 +65,7 @@ use feed::Feed;
 use frames::{Create, Frame, Unread};
 use incoming::{Fault, Incoming, Message};
 pub use line::line;
+use origin::Opens;
 use outgoing::{Outgoing, Writer, outgoing};
 pub use output::output;
 use pace::Pace;
@@ -87,16 +89,23 @@ struct By {
     expires_at: Option<Timestamp>,
     /// Whether it is a person's session instead of a key.
     is_session: bool,
+    /// The session that showed the key, where it was one.
+    session: Option<Uuid>,
 }
 
 impl By {
-    /// Who has this key.
-    async fn of(state: &Shared, key: String) -> Result<Self, ApiError> {
-        let Opened { caller, holder, expires_at, is_session } = auth::opened(state, &key).await?;
-        Ok(Self { caller, holder, key: key.into(), expires_at, is_session })
+    /// Who has this key, which a session may have shown.
+    async fn of(state: &Shared, (key, session): (String, Option<Uuid>)) -> Result<Self, ApiError> {
+        let Opened { rights: Rights { caller, holder }, expires_at, is_session } = auth::opened(state, &key).await?;
+        Ok(Self { caller, holder, key: key.into(), expires_at, is_session, session })
     }
 
-    /// Completes when the key ends, and says how.
+    /// What it may do, as it was opened: whoever may do something else by now opens another.
+    const fn rights(&self) -> Rights {
+        Rights { caller: self.caller, holder: self.holder }
+    }
+
+    /// Completes when the key or the session ends, or may do something else, and says how.
     async fn ended(&self, state: &Shared, revocations: &mut Revocations) -> Close {
         let expired = async {
             match self.expires_at {
@@ -105,10 +114,22 @@ impl By {
             }
         };
         let ended = tokio::select! {
-            () = revocations.of(state, &self.key) => Close::KeyRevoked,
+            over = revocations.of(state, &self.key, self.rights()) => match over {
+                Over::Ended => Close::KeyRevoked,
+                Over::Changed => return Close::RightsChanged,
+            },
             () = expired => Close::KeyExpired,
+            () = over(state, self.session) => return Close::SessionOver,
         };
         if self.is_session { Close::SessionOver } else { ended }
+    }
+}
+
+/// Completes when somebody signs out of this session.
+async fn over(state: &Shared, session: Option<Uuid>) {
+    match session {
+        Some(session) => state.ended.over(session).await,
+        None => std::future::pending().await,
     }
 }
 
@@ -116,8 +137,8 @@ impl By {
 #[derive(Clone)]
 enum Who {
     Account(By),
-    /// An operator's; a session's until then.
-    Operator(Option<Timestamp>),
+    /// An operator's; by the token, or by a session, which lasts until then.
+    Operator(Option<(Uuid, Timestamp)>),
 }
 
 impl Who {
@@ -125,8 +146,11 @@ impl Who {
     async fn ended(&self, state: &Shared, revocations: &mut Revocations) -> Close {
         match self {
             Self::Account(by) => by.ended(state, revocations).await,
-            Self::Operator(Some(until)) => {
-                state.gateway.clock().until(*until).await;
+            Self::Operator(Some((session, until))) => {
+                tokio::select! {
+                    () = state.gateway.clock().until(*until) => {}
+                    () = state.ended.over(*session) => {}
+                }
                 Close::SessionOver
             }
             Self::Operator(None) => std::future::pending().await,
@@ -200,7 +224,7 @@ pub async fn live(state: Shared, request: HttpRequest, body: web::Payload) -> Ht
             Query::of(&request, &[])?;
             return Ok(Who::Operator(None));
         }
-        let by = By::of(&state, origin::key(&state, &request).await?).await?;
+        let by = By::of(&state, origin::key(&state, &request, Opens::Socket).await?).await?;
         let query = Query::of(&request, &["account"])?;
         let wanted =
             query.get("account").map(|text| values::id("account", text, "must be an account's id")).transpose()?;
@@ -215,18 +239,18 @@ pub async fn live(state: Shared, request: HttpRequest, body: web::Payload) -> Ht
     }
 }
 
-/// Opens an operator's socket for a page of ours, until its session is over.
+/// Opens an operator's socket for a page of ours, until its session is over: at this time, or before.
 pub(in crate::http) fn of_operator(
     state: Shared,
     request: &HttpRequest,
     body: web::Payload,
-    until: Timestamp,
+    session: (Uuid, Timestamp),
 ) -> HttpResponse {
     if let Err(error) = origin::is_ours(request) {
         return refuse(request, &error);
     }
     let revocations = state.keys.revocations();
-    open(state, request, body, Who::Operator(Some(until)), revocations)
+    open(state, request, body, Who::Operator(Some(session)), revocations)
 }
 
 /// Opens a socket.

@@ -12,6 +12,7 @@ pub mod connection;
 pub mod cors;
 pub mod dashboard;
 pub mod edge;
+pub mod ended;
 pub mod error;
 pub mod formats;
 pub mod guesses;

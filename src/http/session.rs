@@ -1,6 +1,6 @@
 //! Sessions of browsers. There are two kinds, in one cookie. A session by an API key has the key sealed in it: what its holder
-//! may do is what the key may do, and ends with the key; nothing of it is stored, so any node that knows the operator's token
-//! knows it. A person's session has an id and a token, which is looked up by `service::people::sessions`.
+//! may do is what the key may do, and ends with the key; nothing of it is stored until it is signed out of ([`super::ended`]), so any
+//! node that knows the operator's token knows it. A person's session has an id and a token, which is looked up by `service::people::sessions`.
 //!
 //! A browser sends cookies whichever page asks it to, so a request that changes something must also show the session's
 //! token against forgery, which other pages can't read (OWASP, "Cross-Site Request Forgery Prevention": signed double submit).
@@ -14,6 +14,7 @@ use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
 use billing::{Timestamp, ids::AccountId};
 use uuid::Uuid;
 
+use super::ended::Ended;
 use crate::sealing::Sealer;
 
 /// The cookie.
@@ -33,7 +34,7 @@ const HANDLE: &str = "fbs_";
 
 /// Begins and opens sessions.
 #[derive(Debug)]
-pub struct Sessions(Sealer);
+pub struct Sessions(Sealer, Ended);
 
 /// What a session's cookie shows.
 #[derive(Clone)]
@@ -53,8 +54,8 @@ pub struct Session {
     csrf: String,
     /// The account of the page whose script shows the token; none where it is of no page of an account.
     page_of: Option<String>,
-    /// When it was begun or renewed; of a person's this stands elsewhere.
-    begun_at: Option<Timestamp>,
+    /// The id, and when it was begun or renewed; of a person's this stands elsewhere.
+    sealed: Option<(Uuid, Timestamp)>,
 }
 
 impl Session {
@@ -82,24 +83,44 @@ impl Session {
         self.page_of.as_deref().is_none_or(|of| is_named(of, account))
     }
 
-    /// The key, if it is a session by one that should be renewed.
-    pub fn old_key(&self, now: Timestamp) -> Option<&str> {
-        match &self.shown {
-            Shown::Key(key) if self.begun_at.is_some_and(|begun| now.ms_since(begun) >= RENEWED_MS) => Some(key),
-            Shown::Key(_) | Shown::Person(..) => None,
-        }
+    /// The id, if it is a session by a key.
+    pub fn id(&self) -> Option<Uuid> {
+        self.sealed.map(|(id, _)| id)
     }
 }
 
 impl Sessions {
     /// Sessions of gateways with this operator's token.
-    pub fn new(token: &blake3::Hash) -> Self {
-        Self(Sealer::new("farebox 2026-11-29 sessions of browsers", token))
+    pub fn new(token: &blake3::Hash, ended: Ended) -> Self {
+        Self(Sealer::new("farebox 2026-11-29 sessions of browsers", token), ended)
     }
 
     /// The cookie of a session by this key; none if the key can't be sealed.
     pub fn begin(&self, request: &HttpRequest, key: &str, now: Timestamp) -> Option<Cookie<'static>> {
-        let text = format!("{} {key}", now.0);
+        self.sealed(request, (Uuid::new_v4(), key), now)
+    }
+
+    /// The cookie of a session by a key that goes on, where it should be renewed.
+    pub fn renewed(&self, request: &HttpRequest, session: &Session, now: Timestamp) -> Option<Cookie<'static>> {
+        match (&session.shown, session.sealed) {
+            (Shown::Key(key), Some((id, begun_at))) if now.ms_since(begun_at) >= RENEWED_MS => {
+                self.sealed(request, (id, key), now)
+            }
+            (Shown::Key(_) | Shown::Person(..), _) => None,
+        }
+    }
+
+    /// Ends a session by a key: no cookie of it is good any more.
+    pub fn sign_out(&self, session: &Session, now: Timestamp) {
+        if let (Shown::Key(key), Some((id, _))) = (&session.shown, session.sealed) {
+            // The key without its secret.
+            let public = key.rsplit_once('_').map_or("", |(public, _)| public);
+            self.1.end(id, format!("key {public}"), now, LASTS_MS);
+        }
+    }
+
+    fn sealed(&self, request: &HttpRequest, (id, key): (Uuid, &str), now: Timestamp) -> Option<Cookie<'static>> {
+        let text = format!("{} {} {key}", now.0, id.simple());
         let sealed = BASE64_URL_SAFE_NO_PAD.encode(self.0.seal(&[b"session"], text.as_bytes())?);
         Some(cookie(request, sealed, time::Duration::milliseconds(LASTS_MS)))
     }
@@ -114,7 +135,7 @@ impl Sessions {
         cookie(request, String::new(), time::Duration::ZERO)
     }
 
-    /// The session of a request; none where it has no cookie, or one that is not ours or too old.
+    /// The session of a request; none where it has no cookie, or one that is not ours, too old, or signed out of.
     pub fn of(&self, request: &HttpRequest, now: Timestamp) -> Option<Session> {
         let cookie = request.cookie(COOKIE).filter(|cookie| cookie.value().len() <= LONGEST)?;
         if let Some(rest) = cookie.value().strip_prefix(PERSONS) {
@@ -122,16 +143,18 @@ impl Sessions {
             let id = Uuid::try_parse(id).ok()?;
             // A rotated session has another cookie and the same token against forgery: forms that are open stay good.
             let csrf = self.0.hash(&[b"person", id.as_bytes()]).to_hex().to_string();
-            return Some(Session { shown: Shown::Person(id, token.to_owned()), csrf, page_of: None, begun_at: None });
+            return Some(Session { shown: Shown::Person(id, token.to_owned()), csrf, page_of: None, sealed: None });
         }
         let sealed = BASE64_URL_SAFE_NO_PAD.decode(cookie.value()).ok()?;
         let text = String::from_utf8(self.0.open(&[b"session"], sealed)?).ok()?;
-        let (begun_at, key) = text.split_once(' ')?;
-        let begun_at = Timestamp(begun_at.parse().ok()?);
+        let mut parts = text.splitn(3, ' ');
+        let begun_at = Timestamp(parts.next()?.parse().ok()?);
+        let id = Uuid::try_parse(parts.next()?).ok()?;
+        let key = parts.next()?;
         // So does a renewed one.
         let csrf = self.0.hash(&[b"token", key.as_bytes()]).to_hex().to_string();
-        let session = Session { shown: Shown::Key(key.to_owned()), csrf, page_of: None, begun_at: Some(begun_at) };
-        (now.ms_since(begun_at) < LASTS_MS).then_some(session)
+        let session = Session { shown: Shown::Key(key.to_owned()), csrf, page_of: None, sealed: Some((id, begun_at)) };
+        (now.ms_since(begun_at) < LASTS_MS && !self.1.has(id)).then_some(session)
     }
 
     /// The session of a request to the API, by a script of our pages. One that may change something shows the token.
@@ -203,7 +226,7 @@ mod tests {
     const KEY: &str = "fb_abcdefabcdef_0123456789012345678901234567890123456789";
 
     fn sessions(token: &str) -> Sessions {
-        Sessions::new(&blake3::hash(token.as_bytes()))
+        Sessions::new(&blake3::hash(token.as_bytes()), Ended::default())
     }
 
     fn with(cookie: Cookie<'static>) -> TestRequest {
@@ -220,7 +243,8 @@ mod tests {
         let request = with(cookie.clone()).to_http_request();
         let opened = sessions.of(&request, began.plus_ms(LASTS_MS - 1)).unwrap();
         assert!(matches!(&opened.shown, Shown::Key(key) if key == KEY));
-        assert_eq!((opened.old_key(began.plus_ms(RENEWED_MS)), opened.old_key(began)), (Some(KEY), None));
+        assert!(sessions.renewed(&plain, &opened, began).is_none());
+        let renewed = sessions.renewed(&plain, &opened, began.plus_ms(RENEWED_MS)).unwrap();
         assert!(sessions.of(&request, began.plus_ms(LASTS_MS)).is_none(), "it is over");
         assert!(self::sessions("another").of(&request, began).is_none());
         let (value, other) = (cookie.value().to_owned(), Cookie::new(COOKIE, "x".repeat(LONGEST + 1)));
@@ -229,7 +253,14 @@ mod tests {
             assert!(sessions.of(&with(forged).to_http_request(), began).is_none());
         }
         let secure = TestRequest::default().insert_header(("x-forwarded-proto", "https")).to_http_request();
-        assert_eq!(sessions.begin(&secure, KEY, began).unwrap().secure(), Some(true));
+        let other = sessions.begin(&secure, KEY, began).unwrap();
+        assert_eq!(other.secure(), Some(true));
+        // Whoever has copied a cookie is out with who signs out, and another session by the key is not.
+        sessions.sign_out(&opened, began.plus_ms(RENEWED_MS));
+        for over in [cookie, renewed] {
+            assert!(sessions.of(&with(over).to_http_request(), began.plus_ms(RENEWED_MS)).is_none());
+        }
+        assert!(sessions.of(&with(other).to_http_request(), began).is_some());
     }
 
     #[test]
@@ -257,7 +288,7 @@ mod tests {
         assert!(cookie.http_only() == Some(true) && cookie.same_site() == Some(SameSite::Lax));
         let opened = ours.of(&with(cookie).to_http_request(), Timestamp(0)).unwrap();
         assert!(matches!(&opened.shown, Shown::Person(it, token) if *it == id && token == "a-token"));
-        assert_eq!(opened.old_key(Timestamp(i64::MAX)), None);
+        assert!(ours.renewed(&plain, &opened, Timestamp(i64::MAX)).is_none() && opened.id().is_none());
         let (of_page, other) = (opened.token_of(Some(account)), AccountId(Uuid::from_u128(9)));
         assert!(opened.is_shown(&of_page) && opened.is_shown_for(&of_page, account));
         assert!(!opened.is_shown_for(&of_page, other), "the session looks at another account by now");

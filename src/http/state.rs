@@ -18,6 +18,7 @@ use super::{
     addresses::Addresses,
     attempts::Attempts,
     auth::Keys,
+    ended::Ended,
     guesses::Guesses,
     inference::background::Backgrounds,
     live::{ongoing::Ongoings, sockets::Sockets},
@@ -77,6 +78,8 @@ pub struct State {
     pub strangers: Strangers,
     /// The sessions of browsers.
     pub sessions: Sessions,
+    /// The sessions that have ended before their cookies do.
+    pub ended: Ended,
     /// The sessions of operators at their pages.
     pub(super) operators: operator::Sessions,
     /// Seals what browsers remember of sign-ins by issuers.
@@ -125,6 +128,7 @@ impl State {
         (cluster, hints): (Option<Arc<Cluster>>, Option<Hints>),
     ) -> Self {
         let admin_token = blake3::hash(admin_token.as_bytes());
+        let ended = Ended::default();
         let (stage, _) = watch::channel(Stage::Serving);
         let idempotency = Store::new(gateway.accounts.clone(), &admin_token);
         let responses = Responses::new(gateway.accounts.clone(), &admin_token);
@@ -143,9 +147,10 @@ impl State {
             service,
             bodies,
             strangers: Strangers::default(),
-            sessions: Sessions::new(&admin_token),
+            sessions: Sessions::new(&admin_token, ended.clone()),
             sign_ons: Sealer::new("farebox 2026-11-30 sign-ins by issuers", &admin_token),
-            operators: operator::Sessions::new(&admin_token),
+            operators: operator::Sessions::new(&admin_token, ended.clone()),
+            ended,
             onces: Onces::new(&admin_token),
             addresses,
             guesses: Guesses::new(hints.clone()),

@@ -58,6 +58,9 @@ pub enum ServiceError {
     /// Not possible just now: try again.
     #[error("{0}")]
     NotReady(String),
+    /// A fault of another's server, which was logged: trying again does not help.
+    #[error("{0}")]
+    Elsewhere(String),
     /// A fault of this server, which was not logged yet.
     #[error("{0}")]
     Internal(String),

@@ -5,11 +5,12 @@ use serde_json::{Value, json};
 use tokio_tungstenite::tungstenite::Message;
 
 use crate::support::{
-    client::Customer,
+    client::{Customer, answer},
     fake_anthropic::FakeAnthropic,
     fake_media::{FakeMedia, SOUND},
     fake_openai::{Behaviour, FakeOpenAi},
     fake_responses::FakeResponses,
+    pages::hidden,
     server::{Options, Server},
     socket::Socket,
 };
@@ -277,12 +278,15 @@ async fn a_session_opens_a_socket_for_pages_of_ours_alone() {
     let form = [("key", stage.customer.key.as_str()), ("next", "/dashboard")];
     let signed_in = client.post(format!("{url}/dashboard/sign-in")).form(&form).send().await.unwrap();
     let cookie = signed_in.headers()["set-cookie"].to_str().unwrap().split(';').next().unwrap().to_owned();
+    let mut open = Vec::new();
     for origin in [url, "https://app.example.com"] {
         let mut socket = Socket::try_open(url, &[("cookie", &cookie), ("origin", origin)]).await.ok().unwrap();
         assert_eq!(socket.next_of("balance").await["currency"], "USD", "{origin}");
+        open.push(socket);
     }
     for headers in [
         vec![("cookie", cookie.as_str())],
+        vec![("cookie", cookie.as_str()), ("sec-fetch-site", "same-origin")],
         vec![("cookie", &cookie), ("origin", "https://evil.example.com")],
         vec![("cookie", &cookie), ("origin", "null")],
         vec![("cookie", &cookie), ("origin", "https://app.example.com.evil.com")],
@@ -293,4 +297,15 @@ async fn a_session_opens_a_socket_for_pages_of_ours_alone() {
     let bearer = format!("Bearer {}", stage.customer.key);
     let with_key = [("authorization", bearer.as_str()), ("origin", "https://evil.example.com")];
     assert!(Socket::try_open(url, &with_key).await.is_ok(), "a key is no cookie");
+    // They end with the session, whoever else has its cookie; the key goes on.
+    let get = async |path: &str| answer(client.get(format!("{url}{path}")).header("cookie", &cookie)).await;
+    let csrf = hidden(&get("/dashboard").await.body, "csrf");
+    let out = client.post(format!("{url}/dashboard/sign-out")).header("cookie", &cookie).form(&[("csrf", csrf)]);
+    assert_eq!(answer(out).await.status, 303);
+    for mut socket in open {
+        assert_eq!(socket.closed().await, (1008, "the session is over".to_owned()));
+    }
+    assert!(get("/dashboard").await.header("location").is_some_and(|to| to.starts_with("/dashboard/sign-in")));
+    assert_eq!(get("/v1/balance").await.status, 401);
+    assert_eq!(stage.customer.api.get("/v1/balance").await.status, 200);
 }

@@ -256,6 +256,16 @@ async fn another_node_takes_a_request_up_and_has_its_output() {
     assert_eq!(socket.next_of("error").await["field"], "after");
     socket.send(&resume("nobody", 0)).await;
     assert_eq!(socket.next_of("error").await["code"], "not_found");
+    // An id that another node keeps is taken here, too: what may have arrived there is not run twice.
+    let before = stage.fake.requests().len();
+    for more in [finish(), json!({"idempotency_key": "one"})] {
+        socket.send(&create("a", &more)).await;
+        let taken = socket.next_of("error").await;
+        assert_eq!((&taken["code"], &taken["id"]), (&json!("conflict"), &json!("a")), "{taken}");
+    }
+    assert_eq!(stage.fake.requests().len(), before, "nothing ran");
+    socket.send(&create("c", &finish())).await;
+    assert_eq!(text(&socket.frames_of("c").await), TEXT, "another is free");
     // One is cancelled there, too.
     stage.fake.script(Behaviour::Slow(300));
     let lost = {
@@ -267,5 +277,21 @@ async fn another_node_takes_a_request_up_and_has_its_output() {
     socket.send(&json!({"type": "cancel", "id": "b"})).await;
     let rest = socket.frames_of("b").await;
     assert!(text(&lost).len() + text(&rest).len() < TEXT.len(), "{rest:?}");
+    // A node that does not say whether it keeps the id may keep it.
+    stage.nodes[0].signal("STOP");
+    socket.send(&create("d", &finish())).await;
+    let unknown = socket.next_of("error").await;
+    assert_eq!((&unknown["code"], &unknown["status"]), (&json!("not_ready"), &json!(503)), "{unknown}");
+    stage.nodes[0].signal("CONT");
+    let began = Instant::now();
+    loop {
+        socket.send(&create("d", &finish())).await;
+        let frames = socket.frames_of("d").await;
+        if text(&frames) == TEXT {
+            break;
+        }
+        assert!(began.elapsed() < Duration::from_secs(40), "{frames:?}");
+        tokio::time::sleep(Duration::from_millis(500)).await;
+    }
     stage.assert_clean().await;
 }

@@ -3,12 +3,14 @@
 
 use std::time::{Duration, Instant};
 
+use reqwest::Method;
 use serde_json::{Value, json};
 
 use crate::support::{
     client::{Api, Customer},
     fake_openai::{Behaviour, FakeOpenAi},
     server::Server,
+    socket::Socket,
     test_ledger::TestLedger,
 };
 
@@ -225,8 +227,18 @@ async fn a_node_that_ends_hands_its_accounts_over_without_a_failed_request() {
 async fn a_node_that_was_stopped_past_its_lease_goes_on_and_nothing_is_wrong() {
     let Some(stage) = Stage::of(2).await else { return };
     let customers = stage.customers(4).await;
+    let made = customers[1].api.post("/v1/keys", &json!({"name": "short"})).await.ok();
+    let mut doomed = Socket::open(stage.nodes[0].url(), made["key"].as_str().unwrap()).await;
+    doomed.next_of("balance").await;
     stage.nodes[0].signal("STOP");
     tokio::time::sleep(LEASE + Duration::from_secs(2)).await;
+    // A key that is revoked meanwhile: the node is not heard of any more, and is told nothing.
+    let revoke = format!("/v1/keys/{}", made["id"].as_str().unwrap());
+    let began = Instant::now();
+    while stage.nodes[1].api(&customers[1].key).request(Method::DELETE, &revoke).send().await.unwrap().status() != 200 {
+        assert!(began.elapsed() < PATIENCE);
+    }
+    tokio::time::sleep(Duration::from_secs(12)).await;
     for customer in &customers {
         let began = Instant::now();
         while stage.nodes[1].api(&customer.key).post(CHAT, &chat()).await.status != 200 {
@@ -241,5 +253,6 @@ async fn a_node_that_was_stopped_past_its_lease_goes_on_and_nothing_is_wrong() {
             assert_eq!(answered.status, 200, "{}", answered.body);
         }
     }
+    assert_eq!(doomed.closed().await, (1008, "the key was revoked".to_owned()), "it looks for itself");
     stage.assert_clean().await;
 }

@@ -46,6 +46,10 @@ async fn what_an_issuer_does_wrong_lets_nobody_in() {
         (Fault::AccessToken, 409, "could not be believed"),
         (Fault::NoToken, 409, "could not be believed"),
         (Fault::Broken, 503, "can&#39;t be asked just now"),
+        (Fault::Name, 502, "can&#39;t be read here"),
+        (Fault::Subject, 502, "can&#39;t be read here"),
+        (Fault::Proved, 502, "can&#39;t be read here"),
+        (Fault::Expiry, 502, "can&#39;t be read here"),
     ];
     for (fault, status, says) in faults {
         issuer.script(fault);

@@ -11,7 +11,7 @@ use serde_json::{Map, Value, json};
 use crate::support::{
     client::{Customer, answer},
     fake_openai::FakeOpenAi,
-    pages::client,
+    pages::{client, hidden},
     python::package,
     server::{Options, Server},
     socket::Socket,
@@ -210,7 +210,7 @@ async fn the_token_opens_it_or_a_session_of_our_own_pages_and_guesses_are_slowed
     }
     assert_eq!(at(&[("cookie", "farebox_operator=AAAA"), ("origin", url)]).await, Some(303), "it leads to the sign-in");
     let own = Socket::try_open_at(url, "/operator/live", &[("cookie", &cookie), ("origin", url)]).await;
-    Topic::subscribe(own.unwrap_or_else(|status| panic!("{status}")), "providers").await;
+    let mut own = Topic::subscribe(own.unwrap_or_else(|status| panic!("{status}")), "providers").await;
     // The cookie is for the pages alone.
     assert_eq!(Socket::try_open(url, &[("cookie", &cookie), ("origin", url)]).await.err(), Some(401));
     let mut answers = Vec::new();
@@ -218,6 +218,21 @@ async fn the_token_opens_it_or_a_session_of_our_own_pages_and_guesses_are_slowed
         answers.push(Socket::try_open(url, &[("authorization", "Bearer a guess")]).await.err());
     }
     assert!(answers.starts_with(&[Some(401); 10]) && answers.ends_with(&[Some(429), Some(429)]), "{answers:?}");
+    // Whoever has copied the cookie is out with who signs out, and so is the socket.
+    let get =
+        async |cookie: &str| answer(client().get(format!("{url}/operator/accounts")).header("cookie", cookie)).await;
+    let page = get(&cookie).await;
+    assert_eq!(page.status, 200);
+    let csrf = hidden(&page.body, "csrf");
+    let out = client().post(format!("{url}/operator/sign-out")).header("cookie", &cookie).form(&[("csrf", &csrf)]);
+    assert_eq!(answer(out).await.header("location"), Some("/operator/sign-in"));
+    assert_eq!(own.socket.closed().await, (1008, "the session is over".to_owned()));
+    assert_eq!(get(&cookie).await.status, 303);
+    let act = [("csrf", &*csrf), ("act", "reload"), ("subject", "settings")];
+    let act = client().post(format!("{url}/operator/acts")).header("cookie", &cookie).form(&act);
+    let act = answer(act).await;
+    assert!(act.header("location").is_some_and(|to| to.starts_with("/operator/sign-in")), "{}", act.body);
+    assert_eq!(at(&[("cookie", &*cookie), ("origin", url)]).await, Some(303));
     let plain = answer(client().get(format!("{url}/v1/live")).header("authorization", token())).await;
     assert_eq!((plain.status, &plain.json()["field"]), (400, &json!("upgrade")), "{}", plain.body);
 }

@@ -8,10 +8,13 @@ use std::{
 };
 
 use crate::support::{
-    cluster::{Cluster, PATIENCE},
+    client::answer,
+    cluster::{Cluster, Node, PATIENCE},
     fake_smtp::FakeSmtp,
+    pages::{client, hidden},
     people::{PASSWORD, Visitor, person},
     postgres,
+    server::Server,
 };
 
 #[tokio::test]
@@ -35,6 +38,24 @@ async fn a_session_is_good_at_every_node_and_ends_at_all_of_them() {
     assert_eq!(other.sign_in("ada@example.com", PASSWORD).await.status, 303);
     assert_eq!(other.send("/settings/sign-out-everywhere", &[]).await.status, 303);
     assert!(!phone.is_in().await && !phone_here.is_in().await);
+    // So are those of which the browser alone knows: an operator's, and one by a key.
+    let key = one.admin().customer("payg", "0").await.key;
+    for (root, field, secret) in [("/operator", "token", Server::admin_token()), ("/dashboard", "key", &key)] {
+        let at = |node: &Node, path: &str| format!("{}{root}{path}", node.server.url());
+        let signed_in = client().post(at(one, "/sign-in")).form(&[(field, secret)]).send().await.unwrap();
+        let cookie = signed_in.headers()["set-cookie"].to_str().unwrap().split(';').next().unwrap().to_owned();
+        let get = async |node: &Node| answer(client().get(at(node, "")).header("cookie", &cookie)).await;
+        let page = get(two).await;
+        assert_eq!((page.status, get(one).await.status), (200, 200), "{root}");
+        let csrf = hidden(&page.body, "csrf");
+        let out = client().post(at(one, "/sign-out")).header("cookie", &cookie).form(&[("csrf", csrf)]);
+        assert_eq!((answer(out).await.status, get(one).await.status), (303, 303), "{root}");
+        let began = Instant::now();
+        while get(two).await.status == 200 {
+            assert!(began.elapsed() < PATIENCE, "{root}");
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
+    }
 }
 
 #[tokio::test]

@@ -15,6 +15,9 @@ use crate::support::{
     socket::Socket,
 };
 
+/// Why a socket is closed.
+const CHANGED: &str = "what the key or the session may do has changed; open another";
+
 async fn stage(options: Options) -> (Server, Customer, Visitor) {
     let server = Server::start(options).await;
     let customer = server.admin().customer("payg", "5").await;
@@ -89,6 +92,33 @@ async fn a_socket_takes_nothing_up_again_in_a_role_that_may_run_nothing() {
         let refused = socket.next_of("error").await;
         assert_eq!(refused["status"], 403, "{refused}");
     }
+    // It says so itself, and another one has the new role.
+    assert_eq!(socket.closed().await, (1008, CHANGED.to_owned()));
+    assert_eq!(owner.send(&format!("/members/{id}/role"), &[("role", "owner")]).await.status, 303);
+    let mut socket = Socket::try_open(server.url(), &headers).await.unwrap();
+    // What an owner asked for is an owner's to take up, and so is the account's card.
+    let detached = json!({"type": "chat.create", "id": "c", "body": body, "on_disconnect": "detach"});
+    socket.send(&detached).await;
+    assert_eq!(socket.frames_of("c").await.last().unwrap()["type"], "chat.done");
+    let stream = bob.request(Method::GET, "/v1/events/stream").header("sec-fetch-site", "same-origin");
+    let mut stream = stream.send().await.unwrap();
+    assert_eq!(stream.status(), 200, "browsers say no origin to their own");
+    assert_eq!(owner.send(&format!("/members/{id}/role"), &[("role", "developer")]).await.status, 303);
+    let mut another = detached.clone();
+    another["id"] = "e".into();
+    let mut buys = json!({"type": "chat.create", "id": "d", "body": body});
+    buys["body"]["autoScale"] = true.into();
+    for frame in [json!({"type": "resume", "id": "c", "after": 0}), buys, another] {
+        socket.send(&frame).await;
+        let refused = socket.next_of("error").await;
+        assert_eq!(refused["status"], 403, "{refused}");
+    }
+    assert_eq!(socket.closed().await, (1008, CHANGED.to_owned()));
+    let mut told = String::new();
+    while let Some(piece) = tokio::time::timeout(Duration::from_secs(30), stream.chunk()).await.unwrap().unwrap() {
+        told.push_str(std::str::from_utf8(&piece).unwrap());
+    }
+    assert!(told.contains(CHANGED), "{told}");
     server.admin().assert_audit().await;
 }
 

@@ -96,9 +96,12 @@ pub struct Issuer {
 /// Why an issuer did not say who somebody is. The reasons are for logs: no token is in them.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Fault {
-    /// It can't be asked just now, or answers nothing that can be read.
+    /// It can't be asked just now, or does not answer as issuers do.
     #[error("it can't be asked: {0}")]
     Unreachable(String),
+    /// It answers, and what it says of somebody is not of the form that it must have: asking again does not help.
+    #[error("its words can't be read: {0}")]
+    Unreadable(String),
     /// It refuses the code: one that is used up or too old, or a client that it does not know.
     #[error("it refuses: {0}")]
     Refused(String),
@@ -183,7 +186,7 @@ impl Issuer {
     ///
     /// # Errors
     ///
-    /// The issuer can't be asked, refuses, or is not believed.
+    /// The issuer can't be asked, refuses, can't be read, or is not believed.
     pub async fn finish(&self, back: &str, returned: &Returned<'_>) -> Result<Identity, Fault> {
         let metadata = self.metadata().await?;
         self.check_from(&metadata, returned.from)?;
@@ -244,9 +247,12 @@ impl Issuer {
         exchange.request_async(&Asked::by(&self.client)).await.map_err(|error| match error {
             RequestTokenError::ServerResponse(said) => Fault::Refused(word(said.error().as_ref())),
             RequestTokenError::Request(error) => Fault::Unreachable(error.to_string()),
-            // What did not read may be a token.
+            // What did not read may be a token. It is read with the claims of the ID token, whose types are as they must be or not.
+            RequestTokenError::Parse(error, _) if error.inner().is_data() => {
+                Fault::Unreadable("a claim of its ID token, or a field beside it, is of another type".into())
+            }
             RequestTokenError::Parse(..) | RequestTokenError::Other(_) => {
-                Fault::Unreachable("its answer to a code can't be read".into())
+                Fault::Unreachable("its answer to a code is none".into())
             }
         })
     }

@@ -5,17 +5,20 @@ use std::{
     time::{Duration, Instant},
 };
 
-use actix_web::http::StatusCode;
 use quick_cache::unsync::Cache;
 use tokio::sync::broadcast;
 
-use super::{Known, person, still};
+use super::{Known, Rights, over};
 use crate::http::state::Shared;
 
 /// The most cached keys, roughly; beyond it the least used are evicted.
 const MOST: usize = 100_000;
-/// How long a key is cached. Changes made to the ledger by other processes are noticed after this time.
-const REMEMBERED_FOR: Duration = Duration::from_mins(1);
+/// How long a key is cached. Changes made to the ledger by other processes are noticed after this time, and by what goes on after
+/// its request within a minute.
+const REMEMBERED_FOR: Duration = Duration::from_secs(50);
+/// How soon it is noticed, by what goes on after its request, that a session has ended or a role has changed; of keys, what is
+/// cached of them is looked at so often.
+const LOOKED_AT: Duration = Duration::from_secs(10);
 /// The most revocations that wait for open sockets. A socket that misses some looks its key up again.
 const UNTOLD: usize = 256;
 
@@ -35,34 +38,44 @@ impl Default for Keys {
     }
 }
 
+/// Why something goes on no longer by the key or the session that it was opened by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Over {
+    /// The key was revoked, or the session has ended.
+    Ended,
+    /// It may do something else than it could.
+    Changed,
+}
+
 /// Receives the revocations of keys.
 #[derive(Debug)]
 pub struct Revocations {
     revoked: broadcast::Receiver<Public>,
-    /// When a person's session is looked at again.
+    /// When the key or the session is looked at again.
     due: Instant,
 }
 
 impl Revocations {
-    /// Resolves when this key is revoked, or this session of a person has ended. Dropping the future while it waits loses
-    /// nothing: a stream that tells something more often than a session is looked at has it looked at all the same.
-    pub async fn of(&mut self, state: &Shared, key: &str) {
-        if state.sessions.of_handle(key).is_some() {
-            return person::ended(state, key, &mut self.due).await;
-        }
+    /// Resolves when this key is revoked, or this session of a person has ended, or either may do something else than it could.
+    /// It is looked at from time to time, as a revocation may not have been heard of here. Dropping the future while it waits
+    /// loses nothing: a stream that tells something more often than that has it looked at all the same.
+    pub async fn of(&mut self, state: &Shared, key: &str, rights: Rights) -> Over {
         let own = key.get(3..15).and_then(|public| Public::try_from(public.as_bytes()).ok());
         loop {
-            match self.revoked.recv().await {
-                Ok(revoked) if Some(revoked) == own => return,
-                Ok(_) => {}
-                Err(broadcast::error::RecvError::Lagged(_)) => {
-                    if still(state, key).await.is_err_and(|error| error.status() == StatusCode::UNAUTHORIZED) {
-                        return;
-                    }
-                }
-                // The process ends.
-                Err(broadcast::error::RecvError::Closed) => std::future::pending().await,
+            tokio::select! {
+                revoked = self.revoked.recv() => match revoked {
+                    Ok(revoked) if Some(revoked) == own => return Over::Ended,
+                    Ok(_) => continue,
+                    Err(broadcast::error::RecvError::Lagged(_)) => self.due = Instant::now(),
+                    // The process ends.
+                    Err(broadcast::error::RecvError::Closed) => std::future::pending().await,
+                },
+                () = tokio::time::sleep_until(self.due.into()) => {}
             }
+            if let Some(over) = over(state, key, rights).await {
+                return over;
+            }
+            self.due = Instant::now() + LOOKED_AT;
         }
     }
 }
@@ -139,7 +152,7 @@ impl Keys {
 
     /// The revocations from now on.
     pub fn revocations(&self) -> Revocations {
-        Revocations { revoked: self.revoked.subscribe(), due: Instant::now() + person::LOOKED_AT }
+        Revocations { revoked: self.revoked.subscribe(), due: Instant::now() + LOOKED_AT }
     }
 }
 

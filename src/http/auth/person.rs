@@ -1,21 +1,15 @@
 //! A person's session as an authority: the person acts for the account that the session looks at, in the role that the person
 //! has there now.
 
-use std::time::{Duration, Instant};
-
-use actix_web::http::StatusCode;
 use billing::ids::{AccountId, KeyId};
 use uuid::Uuid;
 
-use super::{Known, Shown, still};
+use super::{Known, Shown};
 use crate::{
     gateway::serve::Caller,
     http::{error::ApiError, state::Shared},
     service::people::sessions::{self, Open},
 };
-
-/// How soon it is noticed, by what goes on after its request, that a session has ended or a role has changed.
-pub(super) const LOOKED_AT: Duration = Duration::from_secs(10);
 
 fn over() -> ApiError {
     ApiError::unauthorized("This session has ended: sign in again.")
@@ -40,16 +34,4 @@ pub(in crate::http) fn caller(open: &Open) -> Option<Caller> {
     let (member, _) = open.seat.as_ref()?;
     let key_id = KeyId(member.person_id.0);
     Some(Caller { account_id: member.account_id, key_id, scopes: member.role.scopes() })
-}
-
-/// Resolves when a session has ended, or its person is no member of the account any more. It is looked at when it is `due`, which
-/// whoever drops this keeps.
-pub(super) async fn ended(state: &Shared, handle: &str, due: &mut Instant) {
-    loop {
-        tokio::time::sleep_until((*due).into()).await;
-        if still(state, handle).await.is_err_and(|error| error.status() == StatusCode::UNAUTHORIZED) {
-            return;
-        }
-        *due = Instant::now() + LOOKED_AT;
-    }
 }

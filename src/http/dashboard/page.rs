@@ -315,8 +315,8 @@ async fn renew(
     open: Option<&Open>,
 ) {
     let now = state.service.now();
-    let renewed = match (open, session.old_key(now)) {
-        (Some(open), _) if open.is_old(now) => match sessions::rotate(&state.service, &open.session).await {
+    let renewed = match open {
+        Some(open) if open.is_old(now) => match sessions::rotate(&state.service, &open.session).await {
             Ok(Some(next)) => {
                 let lasts = open.session.ends_at.ms_since(now);
                 Some(Sessions::of_person(request, next.id, &next.token, lasts))
@@ -324,8 +324,8 @@ async fn renew(
             // Another request has done it, or the next one will.
             Ok(None) | Err(_) => None,
         },
-        (None, Some(key)) => state.sessions.begin(request, key, now),
-        _ => None,
+        Some(_) => None,
+        None => state.sessions.renewed(request, session, now),
     };
     if let Some(cookie) = renewed {
         // A cookie that can't be written leaves the session as it is.

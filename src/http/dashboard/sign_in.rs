@@ -8,18 +8,21 @@ use super::page::{Frame, ROOT, failed};
 use crate::{
     http::{
         attempts::Attempt,
-        auth,
+        auth, ended,
         error::ApiError,
         pages::{Empty, after, form, form_of_stranger, ours, to, whole},
         query::Query,
         respond::Body,
-        session::{Sessions, Shown},
+        session::{Session, Sessions, Shown},
         state::Shared,
     },
-    service::people::{
-        SignUp,
-        sessions::{self, Begun, LASTS_MS},
-        sign_on,
+    service::{
+        ServiceError,
+        people::{
+            SignUp,
+            sessions::{self, Begun, LASTS_MS},
+            sign_on,
+        },
     },
 };
 
@@ -105,6 +108,7 @@ async fn by_key(state: &Shared, request: &HttpRequest, key: &str, next: &str) ->
     auth::by_key(state, key).await?;
     let cookie = state.sessions.begin(request, key, state.service.now());
     let cookie = cookie.ok_or_else(|| ApiError::internal(&"a session could not be sealed"))?;
+    end_before(state, request).await;
     let mut response = to(next);
     // Its characters are those of cookies.
     let _ = response.add_cookie(&cookie);
@@ -133,17 +137,35 @@ pub(super) fn device(request: &HttpRequest) -> String {
 
 /// Leads to a page with a session that was just begun. The one before of this browser ends: nothing of it is taken over.
 pub(super) async fn begin(state: &Shared, request: &HttpRequest, begun: &Begun, next: &str) -> HttpResponse {
-    let before = state.sessions.of(request, state.service.now());
-    if let Some(Shown::Person(id, token)) = before.map(|before| before.shown)
-        && let Ok(Some(open)) = sessions::open(&state.service, id, &token).await
-        && let Err(error) = sessions::end(&state.service, open.person.id, id).await
-    {
-        tracing::warn!(%error, "a session before another one could not be ended");
-    }
+    end_before(state, request).await;
     let mut response = to(next);
     // Its characters are those of cookies.
     let _ = response.add_cookie(&Sessions::of_person(request, begun.id, &begun.token, LASTS_MS));
     response
+}
+
+/// Ends the session that a browser has before it gets another one.
+async fn end_before(state: &Shared, request: &HttpRequest) {
+    let Some(before) = state.sessions.of(request, state.service.now()) else { return };
+    if let Err(error) = end(state, &before).await {
+        tracing::warn!(%error, "a session before another one could not be ended");
+    }
+}
+
+/// Ends a session. Returns the issuer by whose word it had begun.
+async fn end(state: &Shared, session: &Session) -> Result<Option<String>, ServiceError> {
+    match &session.shown {
+        Shown::Key(_) => {
+            state.sessions.sign_out(session, state.service.now());
+            ended::write(state).await;
+            Ok(None)
+        }
+        Shown::Person(id, token) => {
+            let Some(open) = sessions::open(&state.service, *id, token).await? else { return Ok(None) };
+            sessions::end(&state.service, open.person.id, *id).await?;
+            Ok(open.session.issuer)
+        }
+    }
 }
 
 /// `POST /dashboard/sign-out`.
@@ -151,10 +173,7 @@ pub(super) async fn sign_out(state: Shared, request: HttpRequest, body: Body) ->
     let Some(session) = state.sessions.of(&request, state.service.now()) else { return to("/dashboard/sign-in") };
     let end = async {
         let Empty {} = form(&request, body, |shown| session.is_shown(shown))?;
-        let Shown::Person(id, token) = &session.shown else { return Ok(None) };
-        let Some(open) = sessions::open(&state.service, *id, token).await? else { return Ok(None) };
-        sessions::end(&state.service, open.person.id, *id).await?;
-        Ok::<_, ApiError>(open.session.issuer)
+        Ok::<_, ApiError>(end(&state, &session).await?)
     };
     match end.await {
         Ok(issuer) => {

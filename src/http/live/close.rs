@@ -16,6 +16,7 @@ pub(super) enum Close {
     KeyRevoked,
     KeyExpired,
     SessionOver,
+    RightsChanged,
     SlowFrame,
     TooLarge,
     NoRoom,
@@ -26,7 +27,7 @@ pub(super) enum Close {
 
 impl Close {
     #[cfg(test)]
-    const ALL: [Self; 13] = [
+    const ALL: [Self; 14] = [
         Self::Normal,
         Self::Stopping,
         Self::Protocol,
@@ -34,6 +35,7 @@ impl Close {
         Self::KeyRevoked,
         Self::KeyExpired,
         Self::SessionOver,
+        Self::RightsChanged,
         Self::SlowFrame,
         Self::TooLarge,
         Self::NoRoom,
@@ -52,6 +54,7 @@ impl Close {
             Self::KeyRevoked => (1008, "the key was revoked"),
             Self::KeyExpired => (1008, "the key has expired"),
             Self::SessionOver => (1008, "the session is over"),
+            Self::RightsChanged => (1008, "what the key or the session may do has changed; open another"),
             Self::SlowFrame => (1008, "a frame did not come in time"),
             Self::TooLarge => (1009, "a frame is larger than may be"),
             Self::NoRoom => (1013, "too many frames are on their way; try again"),

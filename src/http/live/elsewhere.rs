@@ -2,18 +2,20 @@
 //! They run there as they would here, and their frames come back line by line. One that is cancelled is cancelled there,
 //! by a request of its own; one whose socket is gone is let go.
 
-use std::{pin::pin, sync::Arc};
+use std::{pin::pin, sync::Arc, time::Duration};
 
 use ::http::StatusCode;
 use actors::cluster::{Cluster, LinkError, NodeId, Pieces, place::Spot};
 use bytes::{Bytes, BytesMut};
+use futures::future::join_all;
 use serde::Serialize;
 use serde_json::json;
-use tokio::sync::Notify;
+use tokio::{sync::Notify, time::timeout};
 use uuid::Uuid;
 
 use super::{
     frames::Create,
+    ongoing::taken,
     relayed::{CANCEL, CREATE, RESUME},
     request::failure,
 };
@@ -22,6 +24,11 @@ use crate::http::{
     relay::{count, lost, not_taken, spots_of_body},
     state::Shared,
 };
+
+/// How long another node may take to say whether it keeps a request.
+const SAYS_WITHIN: Duration = Duration::from_secs(3);
+/// A number that no frame has: who asks to go on from there learns whether there is such a request, and gets no frame.
+const NO_FRAME: u64 = u64::MAX;
 
 /// A request at another node.
 pub(super) struct There {
@@ -39,6 +46,62 @@ struct Asked<T> {
     /// What names the request between the nodes.
     token: Uuid,
     what: T,
+}
+
+/// Another node that lives.
+struct Node {
+    id: NodeId,
+    /// Whether it ends, and answers no more from some time on.
+    leaves: bool,
+}
+
+/// The other nodes that may keep requests: those that end too, and those last.
+fn nodes(cluster: &Cluster) -> Vec<Node> {
+    let Some(seen) = cluster.seen() else { return Vec::new() };
+    let others = seen.nodes.iter().filter(|node| node.id != cluster.me().0 && cluster.is_alive(node, &seen));
+    let mut others: Vec<_> = others.map(|node| Node { id: NodeId(node.id), leaves: node.leaves }).collect();
+    others.sort_by_key(|node| node.leaves);
+    others
+}
+
+/// Checks that no other node keeps a request of this id, so that one may be begun here. Whoever asks keeps the id already: of two
+/// nodes that ask at once each hears of the other, and neither begins.
+///
+/// # Errors
+///
+/// One does; or one does not say so in time, and `must_know`.
+pub(super) async fn is_free(state: &Shared, key: &str, id: &str, must_know: bool) -> Result<(), ApiError> {
+    let Some(cluster) = &state.cluster else { return Ok(()) };
+    let asks = nodes(cluster).into_iter().map(async |node| (keeps(cluster, node.id, key, id).await, node));
+    for (keeps, node) in join_all(asks).await {
+        match keeps {
+            Ok(true) => return Err(taken()),
+            Ok(false) => {}
+            Err(why) => {
+                tracing::warn!(node = %node.id, why, "a node does not say whether it keeps a request");
+                if must_know && !node.leaves {
+                    return Err(ApiError::not_ready(
+                        "Another node can't be asked just now whether it has a request of this id: send it again in a moment, \
+                         or with an idempotency_key.",
+                    ));
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Whether another node keeps a request of this id.
+async fn keeps(cluster: &Cluster, node: NodeId, key: &str, id: &str) -> Result<bool, String> {
+    let asked = Asked { token: Uuid::new_v4(), what: json!({"id": id, "after": NO_FRAME}) };
+    let asked = request(RESUME, key, &asked).map_err(|error| error.to_string())?;
+    let answer = timeout(SAYS_WITHIN, cluster.relay(node, asked, None)).await;
+    let answer = answer.map_err(|_| "it does not answer in time".to_owned())?;
+    match answer.map_err(|error| error.to_string())?.status() {
+        StatusCode::OK => Ok(true),
+        StatusCode::NOT_FOUND => Ok(false),
+        other => Err(format!("it answers {other}")),
+    }
 }
 
 fn request(path: &str, key: &str, body: &impl Serialize) -> Result<::http::Request<Bytes>, LinkError> {
@@ -82,9 +145,9 @@ impl There {
     pub(super) async fn resume(state: &Shared, key: &str, id: &str, after: u64) -> Option<Self> {
         let cluster = state.cluster.as_ref()?;
         let never = Notify::new();
-        for node in cluster.others() {
+        for node in nodes(cluster) {
             let asked = json!({"id": id, "after": after});
-            if let Ok((StatusCode::OK, there)) = Self::at(cluster, node, (RESUME, key), &asked, &never).await {
+            if let Ok((StatusCode::OK, there)) = Self::at(cluster, node.id, (RESUME, key), &asked, &never).await {
                 return Some(there);
             }
         }

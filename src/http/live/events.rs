@@ -14,7 +14,7 @@ use super::{
     By,
     close::Close,
     feed::Feed,
-    origin,
+    origin::{self, Opens},
     sockets::{self, Place},
     topics::Topic,
 };
@@ -44,7 +44,7 @@ pub async fn events(state: Shared, request: HttpRequest) -> HttpResponse {
 }
 
 async fn open(state: &Shared, request: &HttpRequest, revocations: Revocations) -> Result<Stream, ApiError> {
-    let by = By::of(state, origin::key(state, request).await?).await?;
+    let by = By::of(state, origin::key(state, request, Opens::Stream).await?).await?;
     if state.stage() >= Stage::Parting {
         return Err(ApiError::not_ready("stopping"));
     }

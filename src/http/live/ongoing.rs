@@ -190,6 +190,11 @@ pub(super) fn forgotten(first: u64) -> ApiError {
     ApiError::frames_forgotten(first)
 }
 
+/// The error where an id names a request already.
+pub(super) fn taken() -> ApiError {
+    ApiError::conflict("id: names a request that runs or is remembered: resume it, or take another id")
+}
+
 const fn account(holder: &Holder) -> Option<AccountId> {
     match holder {
         Holder::Operator => None,
@@ -238,9 +243,7 @@ impl Ongoings {
         let mut all = self.lock();
         let place = (holder, id);
         if all.contains_key(&place) {
-            return Err(ApiError::conflict(
-                "id: names a request that runs or is remembered: resume it, or take another id",
-            ));
+            return Err(taken());
         }
         let (mut running, mut running_of_one, mut own) = (0, 0, None);
         let mut ended: Vec<(Instant, Place)> = Vec::new();

@@ -1,28 +1,44 @@
 //! The key of whoever opens a connection that stays: of a header, or of a browser's session. A browser sends its session
 //! whichever page asks it to, and the answers of a socket are not held back from pages of others as those of requests are;
 //! so a session opens one for pages of this server's own origin, and of those that the settings name, and for nobody that
-//! does not say its origin.
+//! does not say its origin. A browser says none where a page asks its own server for a stream of events: there it says
+//! whose page asks instead (`Sec-Fetch-Site`), which no page can.
 
 use actix_web::{
     HttpRequest,
     http::header::{HOST, HeaderName, ORIGIN},
 };
 
+use uuid::Uuid;
+
 use crate::http::{auth, error::ApiError, state::Shared};
 
-/// The key.
+/// What is opened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Opens {
+    /// A WebSocket.
+    Socket,
+    /// A stream of events.
+    Stream,
+}
+
+/// The key, and the session by it that shows it, where it is one.
 ///
 /// # Errors
 ///
 /// There is none, or a session that this page may not use.
-pub(super) async fn key(state: &Shared, request: &HttpRequest) -> Result<String, ApiError> {
+pub(super) async fn key(
+    state: &Shared,
+    request: &HttpRequest,
+    opens: Opens,
+) -> Result<(String, Option<Uuid>), ApiError> {
     let session = state.sessions.of(request, state.gateway.clock().now());
     let Some(session) = session.filter(|_| matches!(auth::shows_key(request), Ok(false))) else {
-        return Ok(auth::key(state, request)?.into_owned());
+        return Ok((auth::key(state, request)?.into_owned(), None));
     };
-    let said = said(request)?;
-    if is_allowed(said, host(request), &state.settings.http.cors_origins) {
-        return auth::key_of_session(state, session).await;
+    if is_own_stream(request, opens) || is_allowed(said(request)?, host(request), &state.settings.http.cors_origins) {
+        let id = session.id();
+        return Ok((auth::key_of_session(state, session).await?, id));
     }
     Err(ApiError::forbidden(
         "A session opens no socket for a page of another origin; http.cors_origins names those that may.",
@@ -55,6 +71,14 @@ fn text<'a>(request: &'a HttpRequest, name: &HeaderName) -> Option<&'a str> {
     request.headers().get(name).and_then(|value| value.to_str().ok())
 }
 
+/// Whether a page of ours asks for a stream of events, by the word of a browser that says no origin.
+fn is_own_stream(request: &HttpRequest, opens: Opens) -> bool {
+    let headers = request.headers();
+    opens == Opens::Stream
+        && !headers.contains_key(ORIGIN)
+        && headers.get("sec-fetch-site").is_some_and(|site| site.as_bytes() == b"same-origin")
+}
+
 /// Whether a page of this origin may use a session here. That all origins may call with a key (`*`) says nothing of
 /// sessions.
 fn is_allowed(origin: &str, host: Option<&str>, listed: &[String]) -> bool {
@@ -64,6 +88,8 @@ fn is_allowed(origin: &str, host: Option<&str>, listed: &[String]) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use actix_web::test::TestRequest;
+
     use super::*;
 
     #[test]
@@ -76,5 +102,24 @@ mod tests {
             assert!(!may(origin, Some("box.test")), "{origin}");
         }
         assert!(!may("https://box.test", None) && !may("null", None));
+    }
+
+    #[test]
+    fn a_stream_of_events_is_also_opened_where_the_browser_says_that_the_page_is_ours() {
+        let asks = |headers: &[(&'static str, &'static str)], opens| {
+            let request = headers.iter().fold(TestRequest::default(), |request, header| request.append_header(*header));
+            is_own_stream(&request.to_http_request(), opens)
+        };
+        let ours = ("sec-fetch-site", "same-origin");
+        assert!(asks(&[ours], Opens::Stream) && !asks(&[ours], Opens::Socket));
+        for headers in [
+            &[][..],
+            &[ours, ("origin", "https://evil.test")],
+            &[("sec-fetch-site", "none")],
+            &[("sec-fetch-site", "same-site")],
+            &[("sec-fetch-site", "cross-site")],
+        ] {
+            assert!(!asks(headers, Opens::Stream), "{headers:?}");
+        }
     }
 }

@@ -84,7 +84,7 @@ struct Token {
 
 async fn by(state: &Shared, request: &HttpRequest) -> Result<By, ApiError> {
     let key = auth::key(state, request)?.into_owned();
-    By::of(state, key).await
+    By::of(state, (key, None)).await
 }
 
 /// Runs a request: its frames, each a line.

@@ -150,6 +150,8 @@ pub(super) async fn begin(state: &Shared, by: &By, create: &Create, cancel: &Not
 
 /// Begins a request at this node, once under its `Idempotency-Key`.
 pub(super) async fn begin_here(state: &Shared, by: &By, create: &Create, cancel: &Notify) -> Result<Frames, ApiError> {
+    // The key is checked again: the socket may have been opened long ago, and what may be done by it is of now.
+    auth::still(state, &by.key, by.rights()).await?;
     let Some(key) = &create.idempotency_key else {
         let id = state.gateway.accounts.running().new_id();
         return run(state, by, create, id, cancel).await;
@@ -185,8 +187,6 @@ async fn read(state: &Shared, by: &By, create: &Create) -> Result<(Request, Opti
 
 async fn run(state: &Shared, by: &By, create: &Create, id: RequestId, cancel: &Notify) -> Result<Frames, ApiError> {
     let (request, keeper) = read(state, by, create).await?;
-    // The key is checked again: the socket may have been opened long ago.
-    auth::still(state, &by.key).await?;
     if state.stage() >= Stage::Parting {
         return Err(ApiError::not_ready("stopping"));
     }

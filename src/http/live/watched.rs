@@ -10,7 +10,7 @@ use wire::format::live::{is_last, numbered};
 
 use super::{
     By,
-    elsewhere::There,
+    elsewhere::{There, is_free},
     frames::{Create, OnDisconnect},
     ongoing::{Entered, Next, Ongoing, forgotten},
     outgoing::Outgoing,
@@ -55,7 +55,12 @@ pub(super) fn outlive(state: &Shared, by: By, create: Create) -> Result<Arc<Ongo
 /// Runs such a request to its end.
 async fn run(state: &Shared, by: &By, create: &Create, entered: Entered) {
     let ongoing = Arc::clone(entered.ongoing());
-    match Box::pin(request::begin(state, by, create, &ongoing.cancel)).await {
+    let begun = async {
+        // Under a key it runs once, whichever nodes hear of it.
+        is_free(state, &by.key, &create.id, create.idempotency_key.is_none()).await?;
+        request::begin(state, by, create, &ongoing.cancel).await
+    };
+    match Box::pin(begun).await {
         Ok(mut frames) => {
             while let Some(frame) = frames.next(&ongoing.cancel).await {
                 if ongoing.request_id().is_none()
@@ -108,7 +113,7 @@ pub(super) async fn resume(
     (id, after): (String, u64),
 ) {
     // The socket may have been opened long ago, in a role that has changed since.
-    let may = auth::still(&state, &by.key).await.and_then(|()| ongoing.check(after));
+    let may = auth::still(&state, &by.key, by.rights()).await.and_then(|()| ongoing.check(after));
     if let Err(error) = may {
         return outgoing.send(failure(Some(&id), &error));
     }

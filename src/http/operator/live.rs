@@ -8,7 +8,10 @@ use crate::http::{live::of_operator, state::Shared};
 /// `GET /operator/live`.
 pub(super) async fn live(state: Shared, request: HttpRequest, body: web::Payload) -> HttpResponse {
     match Operator::of(&state, &request) {
-        Ok(operator) => of_operator(state, &request, body, operator.until()),
+        Ok(operator) => {
+            let session = operator.session();
+            of_operator(state, &request, body, (session.id, session.ends_at()))
+        }
         Err(answer) => answer,
     }
 }

@@ -5,7 +5,6 @@ use actix_web::{
     http::{Method, StatusCode, header::CACHE_CONTROL},
 };
 use askama::Template;
-use billing::Timestamp;
 use serde::de::DeserializeOwned;
 
 use super::{
@@ -102,9 +101,9 @@ impl Operator {
         session.map(|session| Self { session }).ok_or_else(|| to_sign_in(request, ROOT))
     }
 
-    /// When the session is over.
-    pub(super) fn until(&self) -> Timestamp {
-        self.session.ends_at()
+    /// The session.
+    pub(super) const fn session(&self) -> &Session {
+        &self.session
     }
 
     /// Reads a form of this operator's.

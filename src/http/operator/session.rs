@@ -1,6 +1,6 @@
 //! Sessions of operators. A session is a cookie that only a gateway with the operator's token has made: it lasts as long as the
 //! token and half a day since it was last renewed, two weeks in any case, and is sent to the operator's pages alone. Nothing of it
-//! is stored.
+//! is stored until it is signed out of ([`crate::http::ended`]).
 
 use actix_web::{
     HttpRequest,
@@ -10,7 +10,7 @@ use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
 use billing::{Timestamp, time::DAY_MS};
 use uuid::Uuid;
 
-use crate::sealing::Sealer;
+use crate::{http::ended::Ended, sealing::Sealer};
 
 /// The cookie.
 const COOKIE: &str = "farebox_operator";
@@ -27,12 +27,13 @@ const LONGEST: usize = 256;
 
 /// Begins and opens sessions.
 #[derive(Debug)]
-pub struct Sessions(Sealer);
+pub struct Sessions(Sealer, Ended);
 
 /// An open session.
 #[derive(Debug, Clone)]
 pub(super) struct Session {
-    id: Uuid,
+    /// The id, which it keeps.
+    pub(super) id: Uuid,
     /// The token that forms show.
     pub(super) csrf: String,
     first_at: Timestamp,
@@ -53,8 +54,8 @@ impl Session {
 
 impl Sessions {
     /// Sessions of gateways with this operator's token.
-    pub fn new(token: &blake3::Hash) -> Self {
-        Self(Sealer::new("farebox 2026-11-30 sessions of operators", token))
+    pub fn new(token: &blake3::Hash, ended: Ended) -> Self {
+        Self(Sealer::new("farebox 2026-11-30 sessions of operators", token), ended)
     }
 
     /// The cookie of a new session; none if it can't be sealed.
@@ -73,12 +74,17 @@ impl Sessions {
         Some(cookie(request, sealed, time::Duration::milliseconds(LASTS_MS)))
     }
 
-    /// The cookie that ends a session.
+    /// Ends a session: no cookie of it is good any more.
+    pub(super) fn sign_out(&self, session: &Session, now: Timestamp) {
+        self.1.end(session.id, "operator".to_owned(), now, LASTS_MS);
+    }
+
+    /// The cookie that ends a session in its browser.
     pub(super) fn end(request: &HttpRequest) -> Cookie<'static> {
         cookie(request, String::new(), time::Duration::ZERO)
     }
 
-    /// The session of a request; none where it has no cookie, or one that is not ours or too old.
+    /// The session of a request; none where it has no cookie, or one that is not ours, too old, or signed out of.
     pub(super) fn of(&self, request: &HttpRequest, now: Timestamp) -> Option<Session> {
         let cookie = request.cookie(COOKIE).filter(|cookie| cookie.value().len() <= LONGEST)?;
         let sealed = BASE64_URL_SAFE_NO_PAD.decode(cookie.value()).ok()?;
@@ -90,7 +96,7 @@ impl Sessions {
         // A renewed session has another cookie and the same token: forms that are open stay good.
         let csrf = self.0.hash(&[b"token", id.as_bytes()]).to_hex().to_string();
         let session = Session { id, csrf, first_at, begun_at };
-        (now < session.ends_at()).then_some(session)
+        (now < session.ends_at() && !self.1.has(id)).then_some(session)
     }
 }
 
@@ -114,7 +120,7 @@ mod tests {
     #[test]
     fn a_session_is_of_the_token_alone_and_ends() {
         let plain = TestRequest::default().to_http_request();
-        let sessions = |token: &str| Sessions::new(&blake3::hash(token.as_bytes()));
+        let sessions = |token: &str| Sessions::new(&blake3::hash(token.as_bytes()), Ended::default());
         let (own, began) = (sessions("operator"), Timestamp(1_000));
         let cookie = own.begin(&plain, began).unwrap();
         assert_eq!((cookie.path(), cookie.same_site()), (Some(PATH), Some(SameSite::Strict)));
@@ -136,6 +142,11 @@ mod tests {
         let opened = session;
         let other = own.of(&with(own.begin(&plain, began).unwrap()), began).unwrap();
         assert_ne!(other.csrf, opened.csrf, "another session's are not");
+        // Whoever has copied a cookie is out with who signs out, also where it was renewed.
+        let renewed = own.renewed(&plain, &opened, began).unwrap();
+        assert!(own.of(&with(renewed.clone()), began).is_some());
+        own.sign_out(&opened, began);
+        assert!(own.of(&with(renewed), began).is_none() && own.of(&request, began).is_none());
         let other = if cookie.value().starts_with('A') { 'B' } else { 'A' };
         for forged in [Cookie::new(COOKIE, format!("{other}{}", &cookie.value()[1..])), Cookie::new(COOKIE, "!")] {
             assert!(own.of(&with(forged), began).is_none());

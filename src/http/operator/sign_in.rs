@@ -9,7 +9,7 @@ use super::{
     session::Sessions,
 };
 use crate::http::{
-    auth, edge,
+    auth, edge, ended,
     error::ApiError,
     pages::{Empty, after, form_of_stranger, ours, to, whole},
     query::Query,
@@ -75,6 +75,8 @@ pub(super) async fn sign_out(state: Shared, request: HttpRequest, body: Body) ->
     };
     match operator.form::<Empty>(&request, body) {
         Ok(Empty {}) => {
+            state.operators.sign_out(operator.session(), state.service.now());
+            ended::write(&state).await;
             let mut response = to("/operator/sign-in");
             let _ = response.add_cookie(&Sessions::end(&request));
             response

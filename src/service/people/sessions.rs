@@ -7,6 +7,7 @@ use billing::{
     member::Membership,
     time::DAY_MS,
 };
+pub use ledger::people::sessions::EndedSession;
 use ledger::people::sessions::StoredSession;
 use uuid::Uuid;
 
@@ -201,6 +202,24 @@ pub async fn end(service: &Service, person: PersonId, id: Uuid) -> Result<(), Se
 /// The ledger can't be written just now.
 pub async fn end_all(service: &Service, person: PersonId) -> Result<(), ServiceError> {
     Ok(service.ledger().end_sessions_of(person, None).await?)
+}
+
+/// Notes that a session has ended of which nothing is stored.
+///
+/// # Errors
+///
+/// The ledger can't be written just now.
+pub async fn note_ended(service: &Service, ended: &EndedSession) -> Result<(), ServiceError> {
+    Ok(service.ledger().note_ended_session(ended).await?)
+}
+
+/// The sessions of which nothing was stored, and that have ended since.
+///
+/// # Errors
+///
+/// The ledger can't be read just now.
+pub async fn ended_since(service: &Service, since: Timestamp) -> Result<Vec<EndedSession>, ServiceError> {
+    Ok(service.ledger().ended_sessions(since, service.now()).await?)
 }
 
 /// A person's sessions, the last used first.

@@ -79,6 +79,10 @@ fn failed(name: &str, label: &str, fault: &Fault) -> ServiceError {
         Fault::Unreachable(_) => ServiceError::NotReady(format!(
             "{label} can't be asked just now: try again in a moment, or sign in otherwise."
         )),
+        Fault::Unreadable(_) => ServiceError::Elsewhere(format!(
+            "{label} answered what can't be read here, so nobody was signed in. It does not pass by itself: tell whoever runs \
+             this, or sign in otherwise."
+        )),
         Fault::Refused(_) => {
             ServiceError::conflict(format!("{label} does not take this sign-in any more: begin again."))
         }
@@ -122,8 +126,8 @@ pub async fn begin(service: &Service, name: &str) -> Result<Begun, ServiceError>
 ///
 /// # Errors
 ///
-/// There is no such issuer ([`NotFound`](ServiceError::NotFound)), it can't be asked ([`NotReady`](ServiceError::NotReady)), it
-/// does not say, is not believed, or may not speak for the address ([`Conflict`](ServiceError::Conflict)).
+/// There is no such issuer ([`NotFound`](ServiceError::NotFound)), it can't be asked ([`NotReady`](ServiceError::NotReady)) or
+/// read ([`Elsewhere`](ServiceError::Elsewhere)), it does not say, is not believed, or may not speak for the address ([`Conflict`](ServiceError::Conflict)).
 pub async fn finish(service: &Service, name: &str, returned: &Returned<'_>) -> Result<Identity, ServiceError> {
     let trusted = named(service, name)?;
     let said = trusted.issuer.finish(&back(service, name), returned).await;

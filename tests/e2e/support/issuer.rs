@@ -64,6 +64,11 @@ pub(crate) enum Fault {
     NoToken,
     /// What it answers to a code is an error of its own.
     Broken,
+    /// A claim of its ID token is of another type than it must be.
+    Name,
+    Subject,
+    Proved,
+    Expiry,
 }
 
 /// Somebody who signs in there.
@@ -362,9 +367,19 @@ fn made(state: &State, given: &Given, access: &str) -> String {
     if is(Fault::Party) {
         claims["azp"] = "another".into();
     }
+    let wrong = match given.fault {
+        Some(Fault::Name) => Some(("name", json!({"given": "Ada"}))),
+        Some(Fault::Subject) => Some(("sub", json!(7))),
+        Some(Fault::Proved) => Some(("email_verified", json!(1))),
+        Some(Fault::Expiry) => Some(("exp", json!((now + 300).to_string()))),
+        _ => None,
+    };
     if state.tells_address && !given.who.email.is_empty() {
         claims["email"] = given.who.email.into();
         claims["email_verified"] = given.who.is_verified.into();
+    }
+    if let Some((claim, value)) = wrong {
+        claims[claim] = value;
     }
     let key = &state.keys[0];
     let named = key.public["kid"].as_str().map(str::to_owned);

@@ -40,6 +40,24 @@ pub struct StoredSession {
     pub ends_at: Timestamp,
 }
 
+/// A session of which nothing was stored while it lasted, as its cookie said all; it has ended before that.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EndedSession {
+    /// The session's id.
+    pub id: Uuid,
+    /// Whose it was, in words. Of each owner the newest are kept.
+    pub owner: String,
+    /// When it ended.
+    pub at: Timestamp,
+    /// Until when a cookie of it may be shown.
+    pub until: Timestamp,
+}
+
+/// The most sessions of one owner that are known to have ended.
+pub const MOST_ENDED: i64 = 1_000;
+/// Whose such sessions stand as: nobody's. The place of the token's hash has the owner, which is no hash.
+const NOBODY: Uuid = Uuid::nil();
+
 const SESSION: &str = "id, person_id, account_id, hash, previous, previous_until, device, created_at, rotated_at, seen_at, ends_at, issuer";
 
 impl Ledger {
@@ -169,6 +187,57 @@ impl Ledger {
             tx.commit().await
         };
         self.standing.unless_broken(end).await
+    }
+
+    /// Notes that a session has ended of which nothing is stored.
+    ///
+    /// # Errors
+    ///
+    /// The database can't be written now.
+    pub async fn note_ended_session(&self, ended: &EndedSession) -> Result<(), LedgerError> {
+        let EndedSession { id, owner, at, until } = ended;
+        let note = async {
+            let mut tx = self.tables.begin_to_write().await?;
+            tx.execute("DELETE FROM person_session WHERE ends_at <= ?", [at.0.into()]).await?;
+            let sql = "INSERT INTO person_session (id, person_id, account_id, hash, previous, previous_until, device, \
+                       created_at, rotated_at, seen_at, ends_at, issuer) \
+                       VALUES (?, ?, NULL, ?, NULL, NULL, '', ?, ?, ?, ?, NULL) ON CONFLICT (id) DO NOTHING";
+            let values = [
+                (*id).into(),
+                NOBODY.into(),
+                owner.as_str().into(),
+                at.0.into(),
+                at.0.into(),
+                at.0.into(),
+                until.0.into(),
+            ];
+            tx.execute(sql, values).await?;
+            let oldest = "DELETE FROM person_session WHERE person_id = ? AND hash = ? AND id NOT IN \
+                          (SELECT id FROM person_session WHERE person_id = ? AND hash = ? \
+                           ORDER BY created_at DESC, id DESC LIMIT ?)";
+            let (nobody, owner) = (NOBODY, owner.as_str());
+            let values = [nobody.into(), owner.into(), nobody.into(), owner.into(), MOST_ENDED.into()];
+            tx.execute(oldest, values).await?;
+            tx.commit().await
+        };
+        self.standing.unless_broken(note).await
+    }
+
+    /// Such sessions that have ended since, as far as a cookie of them may be shown.
+    ///
+    /// # Errors
+    ///
+    /// The database can't be read now: try again later.
+    pub async fn ended_sessions(&self, since: Timestamp, now: Timestamp) -> Result<Vec<EndedSession>, LedgerError> {
+        let sql = "SELECT id, hash, created_at, ends_at FROM person_session \
+                   WHERE person_id = ? AND created_at >= ? AND ends_at > ?";
+        let rows = self.rows(sql, [NOBODY.into(), since.0.into(), now.0.into()]).await?;
+        let ended = |row: &QueryResult| {
+            let at = |index| Ok::<_, LedgerError>(Timestamp(row.try_get_by_index(index)?));
+            let (id, owner) = (row.try_get_by_index(0)?, row.try_get_by_index(1)?);
+            Ok(EndedSession { id, owner, at: at(2)?, until: at(3)? })
+        };
+        rows.iter().map(ended).collect()
     }
 }
 
