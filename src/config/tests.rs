@@ -157,7 +157,7 @@ fn a_list_in_a_variable_may_be_as_the_file_has_it() {
     assert_eq!(aliases(&two.join(" , ")).unwrap(), two);
     assert_eq!(aliases(r#" ["fast=gpt-5-mini>claude-haiku-4-5", "best=claude-opus-5-5"]"#).unwrap(), two);
     assert_eq!(aliases("[]").unwrap(), Vec::<String>::new());
-    for wrong in [r#"["fast=gpt-5-mini""#, "[fast=gpt-5-mini]", r#"["fast=gpt-5-mini", 7]"#, r#""fast=gpt-5-mini""#] {
+    for wrong in [r#"["fast=gpt-5-mini""#, "[fast=gpt-5-mini]", r#"["fast=gpt-5-mini", 7]"#] {
         let error = refusal("", &[("FAREBOX_ROUTING__ALIASES", wrong)], &[]);
         assert!(error.contains("`routing.aliases`"), "{wrong}: {error}");
     }

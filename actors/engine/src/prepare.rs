@@ -81,13 +81,14 @@ impl Tokenizer {
             return Err(Failure::Invalid { field: field.to_owned(), message: "it has no tokens".to_owned() });
         }
         let (count, context) = (tokens.len() as u64, self.context() as u64);
-        let answer = generation.limit.map_or(1, |limit| u64::from(limit.tokens));
+        let asked = generation.limit.filter(|limit| !limit.is_usual());
+        let answer = asked.map_or(1, |limit| u64::from(limit.tokens));
         if count + answer.min(1) > context {
             let too_long = TooLong { field, prompt: count, at_least: false, answer: None, context };
             return Err(Failure::ContextLength(too_long));
         }
         if count + answer > context {
-            let field = generation.limit.map_or("max_tokens", |limit| limit.field);
+            let field = asked.map_or("max_tokens", |limit| limit.field);
             let too_long = TooLong { field, prompt: count, at_least: false, answer: Some(answer), context };
             return Err(Failure::ContextLength(too_long));
         }

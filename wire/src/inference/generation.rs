@@ -49,8 +49,20 @@ pub struct OutputLimit {
     pub tokens: u32,
     /// The larger of two limits, where the client wrote two and providers differ in which counts.
     pub largest: u32,
-    /// The limit's name in the client's format, for errors.
+    /// The limit's name in the client's format, for errors; empty where the client gave none, and the API has a usual one.
     pub field: &'static str,
+}
+
+impl OutputLimit {
+    /// The limit that an API has where its client gives none: as much of it as the model's context has room for.
+    pub const fn usual(tokens: u32) -> Self {
+        Self { tokens, largest: tokens, field: "" }
+    }
+
+    /// Whether the client gave none.
+    pub const fn is_usual(&self) -> bool {
+        self.field.is_empty()
+    }
 }
 
 /// How tokens are chosen. `None` means the model's own default (its `generation_config.json`, or the provider's).

@@ -300,9 +300,9 @@ fn who_comes_behind_others_meets_the_own_limits_and_may_have_credits_bought() {
         Input::Enter(enter, reply)
     };
     let large = asks(6, &|admit| admit.work = Work::Open { class: SizeClass::B70, units: Units(6) });
-    let dollar = Nanos::dollars(1);
-    let one_dollar = HoldRequest { minimum: dollar, expected: dollar, worst_case: dollar };
-    let poor = asks(8, &|admit| admit.hold = one_dollar);
+    let much = Nanos::dollars(100);
+    let too_much = HoldRequest { minimum: much, expected: much, worst_case: much };
+    let poor = asks(8, &|admit| admit.hold = too_much);
     for (who, input) in [(6, large), (8, poor), (10, enter(10, Duration::ZERO))] {
         machine.handle(input, None, at(1), &mut noted);
         machine.committed(Ok(noted.sent), &mut noted);

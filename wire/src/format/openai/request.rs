@@ -100,8 +100,8 @@ fn text_prompt(body: &Fields) -> Result<TextPrompt, BadRequest> {
         return Err(BadRequest::new("best_of", "must be at least n"));
     }
     // Other servers would write on to their model's end.
-    let usual = OutputLimit { tokens: USUAL_COMPLETION, largest: USUAL_COMPLETION, field: "max_tokens" };
-    let generation = Generation { limit: generation.limit.or(Some(usual)), ..generation };
+    let limit = generation.limit.or(Some(OutputLimit::usual(USUAL_COMPLETION)));
+    let generation = Generation { limit, ..generation };
     // The provider refuses a suffix that is no text.
     let suffix = body.string("suffix").ok().flatten();
     Ok(TextPrompt { prompt, suffix, echo, generation: Generation { best_of, ..generation } })
