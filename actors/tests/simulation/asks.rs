@@ -150,12 +150,11 @@ impl World {
         let mut asked = self.moved.swap_remove(place);
         if self.has_time(&asked) {
             let is_known = self.is_known_since(&asked);
-            match asked.asking.gives_up(is_known) {
-                Some(got) => self.answered(asked.owner, asked.who, got)?,
-                None => {
-                    self.stats.asked_again += 1;
-                    self.send(asked);
-                }
+            if let Some(got) = asked.asking.gives_up(is_known) {
+                self.answered(asked.owner, asked.who, got)?;
+            } else {
+                self.stats.asked_again += 1;
+                self.send(asked);
             }
         } else if let Next::Done(got) = asked.asking.next(Err(AccountError::Moved), true, false) {
             self.answered(asked.owner, asked.who, got)?;

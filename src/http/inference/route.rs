@@ -253,7 +253,7 @@ mod tests {
         assert!(matches!(*alone.error, ServeError::NoModel { .. }), "the request's own model");
         let mut route = Route::of(false);
         missed(&mut route, "a");
-        let failed = Missed::unheld(ServeError::Failed(Failure::Timeout("x".into())));
+        let failed = Missed::unheld(ServeError::Failed(Failure::Timeout("x")));
         assert!(matches!(*route.last(failed).error, ServeError::Failed(Failure::Timeout(_))), "the later failure");
     }
 
