@@ -266,3 +266,22 @@ pub(super) async fn stop(state: Shared, request: HttpRequest, id: web::Path<Stri
     let again = async |_: &Visitor, error: ApiError| super::page::failed(&request, &error);
     sent(&state, &request, body, Scope::Inference, stop, again).await
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_page_without_rows_leads_on_where_there_are_older_ones() {
+        let page = |next: Option<&str>| {
+            let (model, next) = ("gpt-4o".to_owned(), next.map(str::to_owned));
+            let (frame, session) = (Frame::of_stranger("Requests"), String::new());
+            Requests { frame, refusals: Vec::new(), model, session, rows: Vec::new(), next }.render().unwrap()
+        };
+        let older = page(Some("model=gpt-4o&cursor=7"));
+        assert!(older.contains("there is none on this model") && older.contains("Older requests"), "{older}");
+        assert!(!older.contains("No request has ended"), "{older}");
+        let none = page(None);
+        assert!(none.contains("No request has ended on this model yet") && !none.contains("Older requests"), "{none}");
+    }
+}
