@@ -13,7 +13,7 @@ use tokio::{sync::Notify, time::sleep};
 use uuid::Uuid;
 
 use super::state::Shared;
-use crate::service::people::sessions::{self, EndedSession};
+use crate::service::people::sessions::{self, EndedSession, MOST_ENDED};
 
 /// How soon another node's are known here.
 const LOOKED_AT: Duration = Duration::from_secs(5);
@@ -21,9 +21,8 @@ const LOOKED_AT: Duration = Duration::from_secs(5);
 const LONGER_MS: i64 = 60 * 60 * 1_000;
 /// How far back they are read again, in milliseconds: clocks differ, and what is written at the same time is read late.
 const AGAIN_MS: i64 = 5 * 60 * 1_000;
-/// The most that are remembered here, of all and of one owner; beyond it those that ended first are forgotten.
+/// The most that are remembered here, of all owners ([`MOST_ENDED`] of each); beyond it those that are over first are forgotten.
 const MOST: usize = 100_000;
-const MOST_OF_ONE: usize = 1_000;
 
 /// The sessions that have ended, shared by clones.
 #[derive(Debug, Clone, Default)]
@@ -66,14 +65,14 @@ impl Ended {
 
     /// Ends a session, whose cookies are good for so long at most. `owner` says whose it is: of each the newest are kept.
     pub(super) fn end(&self, id: Uuid, owner: String, now: Timestamp, lasts_ms: i64) {
-        let mut own: Vec<_> =
-            self.lock().values().filter(|kept| kept.session.owner == owner).map(|kept| kept.session.clone()).collect();
-        if own.len() >= MOST_OF_ONE {
-            own.sort_unstable_by_key(|session| (session.at, session.id));
-            for old in own.drain(..=own.len() - MOST_OF_ONE) {
-                self.lock().remove(&old.id);
-            }
+        let mut all = self.lock();
+        let of_owner = all.values().filter(|kept| kept.session.owner == owner);
+        let mut own: Vec<_> = of_owner.map(|kept| (kept.session.at, kept.session.id)).collect();
+        own.sort_unstable();
+        for (_, old) in own.iter().take((own.len() + 1).saturating_sub(MOST_ENDED)) {
+            all.remove(old);
         }
+        drop(all);
         let session = EndedSession { id, owner, at: now, until: now.plus_ms(lasts_ms + LONGER_MS) };
         self.keep([Kept { session, is_written: false }], now);
     }
@@ -156,10 +155,10 @@ mod tests {
         assert!(!ended.has(id));
         // Who signs out again and again forgets none of another's.
         ended.end(id, "operator".into(), now, 5_000);
-        for other in 0..2 * MOST_OF_ONE as u128 {
+        for other in 0..2 * MOST_ENDED as u128 {
             ended.end(Uuid::from_u128(100 + other), "key a".into(), now, 5_000);
         }
-        assert!(ended.has(id) && ended.lock().len() == MOST_OF_ONE + 1);
+        assert!(ended.has(id) && ended.lock().len() == MOST_ENDED + 1);
     }
 
     #[tokio::test]

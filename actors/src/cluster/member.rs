@@ -221,13 +221,17 @@ impl Cluster {
         is_alive(node, seen, &self.rules)
     }
 
+    /// The other nodes that live, and whether each ends.
+    pub fn living(&self) -> Vec<(NodeId, bool)> {
+        let seen = self.seen.borrow();
+        let Some(seen) = seen.as_ref() else { return Vec::new() };
+        let others = seen.nodes.iter().filter(|node| node.id != self.me.0 && self.is_alive(node, seen));
+        others.map(|node| (NodeId(node.id), node.leaves)).collect()
+    }
+
     /// Whether another node lives, and does not end.
     pub fn has_others(&self) -> bool {
-        let seen = self.seen.borrow();
-        let is_other = |node: &nodes::Node, seen: &Nodes| {
-            node.id != self.me.0 && !node.leaves && is_alive(node, seen, &self.rules)
-        };
-        seen.as_ref().is_some_and(|seen| seen.nodes.iter().any(|node| is_other(node, seen)))
+        self.living().iter().any(|(_, leaves)| !leaves)
     }
 
     /// The version of a price book: its existing version, or a new one, from the node that owns the first shard. Waits until

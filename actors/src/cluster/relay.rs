@@ -182,10 +182,7 @@ impl Cluster {
 
     /// The other nodes that live, and do not end.
     pub fn others(&self) -> Vec<NodeId> {
-        let seen = self.seen.borrow();
-        let Some(seen) = seen.as_ref() else { return Vec::new() };
-        let lives = |node: &&nodes::Node| node.id != self.me().0 && !node.leaves && self.is_alive(node, seen);
-        seen.nodes.iter().filter(lives).map(|node| NodeId(node.id)).collect()
+        self.living().into_iter().filter(|(_, leaves)| !leaves).map(|(node, _)| node).collect()
     }
 
     /// What all nodes that live have, this one among them.

@@ -207,9 +207,8 @@ impl World {
 
     /// Ends questions that were asked again, once their askers' time is over: no way and no mailbox keeps one for longer.
     pub(crate) fn the_unsure_give_up(&mut self) -> Checked {
-        let may_begin_twice = |asked: &Asked| matches!(asked.question, Any::Enter(_)) && !self.is_known_since(asked);
-        let is_late =
-            |(asked, _): &(Asked, Waits)| asked.is_unsure && (!self.has_time(asked) || may_begin_twice(asked));
+        let gives_up = |asked: &Asked| asked.asking.clone().gives_up::<Got>(self.is_known_since(asked)).is_some();
+        let is_late = |(asked, _): &(Asked, Waits)| asked.is_unsure && (!self.has_time(asked) || gives_up(asked));
         let late: Vec<AskId> = self.asks.iter().filter(|(_, it)| is_late(it)).map(|(id, _)| *id).collect();
         for id in late {
             let Some((Asked { owner, who, mut asking, .. }, _)) = self.asks.remove(&id) else { continue };

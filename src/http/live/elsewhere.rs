@@ -48,19 +48,10 @@ struct Asked<T> {
     what: T,
 }
 
-/// Another node that lives.
-struct Node {
-    id: NodeId,
-    /// Whether it ends, and answers no more from some time on.
-    leaves: bool,
-}
-
-/// The other nodes that may keep requests: those that end too, and those last.
-fn nodes(cluster: &Cluster) -> Vec<Node> {
-    let Some(seen) = cluster.seen() else { return Vec::new() };
-    let others = seen.nodes.iter().filter(|node| node.id != cluster.me().0 && cluster.is_alive(node, &seen));
-    let mut others: Vec<_> = others.map(|node| Node { id: NodeId(node.id), leaves: node.leaves }).collect();
-    others.sort_by_key(|node| node.leaves);
+/// The other nodes that may keep requests, and whether each ends, and answers no more from some time on: those last.
+fn nodes(cluster: &Cluster) -> Vec<(NodeId, bool)> {
+    let mut others = cluster.living();
+    others.sort_by_key(|(_, leaves)| *leaves);
     others
 }
 
@@ -72,14 +63,15 @@ fn nodes(cluster: &Cluster) -> Vec<Node> {
 /// One does; or one does not say so in time, and `must_know`.
 pub(super) async fn is_free(state: &Shared, key: &str, id: &str, must_know: bool) -> Result<(), ApiError> {
     let Some(cluster) = &state.cluster else { return Ok(()) };
-    let asks = nodes(cluster).into_iter().map(async |node| (keeps(cluster, node.id, key, id).await, node));
-    for (keeps, node) in join_all(asks).await {
+    let asks =
+        nodes(cluster).into_iter().map(async |(node, leaves)| (keeps(cluster, node, key, id).await, node, leaves));
+    for (keeps, node, leaves) in join_all(asks).await {
         match keeps {
             Ok(true) => return Err(taken()),
             Ok(false) => {}
             Err(why) => {
-                tracing::warn!(node = %node.id, why, "a node does not say whether it keeps a request");
-                if must_know && !node.leaves {
+                tracing::warn!(%node, why, "a node does not say whether it keeps a request");
+                if must_know && !leaves {
                     return Err(ApiError::not_ready(
                         "Another node can't be asked just now whether it has a request of this id: send it again in a moment, \
                          or with an idempotency_key.",
@@ -145,9 +137,9 @@ impl There {
     pub(super) async fn resume(state: &Shared, key: &str, id: &str, after: u64) -> Option<Self> {
         let cluster = state.cluster.as_ref()?;
         let never = Notify::new();
-        for node in nodes(cluster) {
+        for (node, _) in nodes(cluster) {
             let asked = json!({"id": id, "after": after});
-            if let Ok((StatusCode::OK, there)) = Self::at(cluster, node.id, (RESUME, key), &asked, &never).await {
+            if let Ok((StatusCode::OK, there)) = Self::at(cluster, node, (RESUME, key), &asked, &never).await {
                 return Some(there);
             }
         }

@@ -7,8 +7,8 @@ use billing::{
     member::Membership,
     time::DAY_MS,
 };
-pub use ledger::people::sessions::EndedSession;
 use ledger::people::sessions::StoredSession;
+pub use ledger::people::sessions::{EndedSession, MOST_ENDED};
 use uuid::Uuid;
 
 use super::{

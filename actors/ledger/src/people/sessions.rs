@@ -54,7 +54,7 @@ pub struct EndedSession {
 }
 
 /// The most sessions of one owner that are known to have ended.
-pub const MOST_ENDED: i64 = 1_000;
+pub const MOST_ENDED: usize = 1_000;
 /// Whose such sessions stand as: nobody's. The place of the token's hash has the owner, which is no hash.
 const NOBODY: Uuid = Uuid::nil();
 
@@ -215,8 +215,8 @@ impl Ledger {
             let oldest = "DELETE FROM person_session WHERE person_id = ? AND hash = ? AND id NOT IN \
                           (SELECT id FROM person_session WHERE person_id = ? AND hash = ? \
                            ORDER BY created_at DESC, id DESC LIMIT ?)";
-            let (nobody, owner) = (NOBODY, owner.as_str());
-            let values = [nobody.into(), owner.into(), nobody.into(), owner.into(), MOST_ENDED.into()];
+            let (nobody, owner, most) = (NOBODY, owner.as_str(), MOST_ENDED as u64);
+            let values = [nobody.into(), owner.into(), nobody.into(), owner.into(), most.into()];
             tx.execute(oldest, values).await?;
             tx.commit().await
         };
